@@ -1,0 +1,1 @@
+"""Nouns, rules and seams of Tocsin; standard library only, no I/O."""

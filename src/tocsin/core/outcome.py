@@ -1,0 +1,49 @@
+"""What a provider said about one recipient. Pure values, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """The closed set of results; what follows is decided in settlement."""
+
+    DELIVERED = "delivered"
+    """The provider accepted the message."""
+    UNREGISTERED = "unregistered"
+    """Definite: the token is dead."""
+    SUSPECT = "suspect"
+    """Guarded: the token looks dead, but a wrong configuration says so too."""
+    RETRY = "retry"
+    """Passing fault of the provider or of the way to it."""
+    REJECTED = "rejected"
+    """This message can never be sent as it is; the token stays."""
+    MISCONFIGURED = "misconfigured"
+    """The credential or its set-up is wrong; a person has to act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer for one recipient of a batch.
+
+    `code` is a stable lower-case word for metrics (`unregistered`,
+    `quota_exceeded`, `timeout`), `detail` the provider's own words for a log.
+    `retry_after_s` is the provider's wish in seconds. `slow_down` marks an
+    answer that concerns the whole credential, not this one device.
+    `maybe_sent` marks a fault after the request had left: a retry may be a
+    duplicate. `gone_at_ms` is the provider's time of death (APNs 410).
+    """
+
+    verdict: Verdict
+    code: str = ""
+    detail: str = ""
+    message_id: str = ""
+    retry_after_s: float | None = None
+    slow_down: bool = False
+    maybe_sent: bool = False
+    gone_at_ms: int | None = None
+
+
+DELIVERED = Outcome(Verdict.DELIVERED)
+"""For providers whose success carries nothing else worth keeping."""

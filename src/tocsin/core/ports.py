@@ -1,0 +1,332 @@
+"""Every seam of Tocsin with its contract: what is atomic, ordered, or empty.
+
+Each port has one test file in `tests/contracts/` that runs on every
+implementation. Nothing here knows a technology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tocsin.core.device import (
+    DeadToken,
+    Device,
+    DeviceChange,
+    DeviceFilter,
+    DeviceSelector,
+    DeviceTopic,
+    DeviceTopicFilter,
+    Page,
+    PageRequest,
+    Registration,
+    TargetPage,
+    TopicsChange,
+    UserTopic,
+    UserTopicFilter,
+)
+from tocsin.core.outcome import Outcome
+from tocsin.core.push import Body, DeadLetter, Job, Payload, TargetKind
+
+
+class Clock(Protocol):
+    """Wall-clock time, so that tests can move it."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        ...
+
+
+class DeviceStore(Protocol):
+    """The device registry. Every method is one transaction."""
+
+    async def register(self, registration: Registration) -> str:
+        """Create or overwrite a device as a whole and return its id.
+
+        (provider, token) is unique: a known pair updates that device and keeps
+        its id. With an id given, that device takes the token; another row that
+        held the pair is merged away. A well-formed id without a row falls back
+        to the token match, else to a fresh id. Afterwards the device's topics
+        are exactly `topics`, those bound to `user` and those bound to
+        `GLOBAL_USER`, each with its origins. Safe under races: concurrent
+        registrations of one token all return the same id. A soft-removed
+        device that registers again is alive again under its id.
+        Raises `BadRequest("topics", …)` over the topics-per-device limit and
+        `BadRequest("id", …)` for an id that no server made.
+        """
+        ...
+
+    async def update(
+        self,
+        selector: DeviceSelector,
+        change: DeviceChange,
+        *,
+        switch_user_topics: bool,
+    ) -> int:
+        """Change all selected devices and return how many there were.
+
+        Unknown ids are no error. With `switch_user_topics`, a change of owner
+        drops the topics that came from the old user and adds those bound to
+        the new one. `updated_at` moves.
+        """
+        ...
+
+    async def remove(self, selector: DeviceSelector) -> int:
+        """Delete all selected devices with their topics; returns how many."""
+        ...
+
+    async def fetch_page(
+        self,
+        filter: DeviceFilter,
+        page: PageRequest,
+        *,
+        include_topics: bool = False,
+    ) -> Page[Device]:
+        """Devices in id order; soft-removed ones are hidden."""
+        ...
+
+    async def update_topics(
+        self, device_id: str, change: TopicsChange, *, owner: str = ""
+    ) -> None:
+        """Change a device's own topics; doubled add and absent remove are no-ops.
+
+        Raises `NotFound` for an unknown device and `Conflict` where `owner` is
+        given and is not its user; nothing changes on either.
+        """
+        ...
+
+    async def fetch_topic_page(
+        self,
+        filter: DeviceTopicFilter,
+        page: PageRequest,
+        *,
+        include_device: bool = False,
+    ) -> Page[DeviceTopic]:
+        """Device topics in id order; `topic_prefix` is literal text."""
+        ...
+
+    async def fetch_targets(
+        self, filter: DeviceFilter, *, provider: str, cursor: str, limit: int
+    ) -> TargetPage:
+        """The hot walk: live devices of one provider after `cursor`, by id.
+
+        A device that several topics match appears once.
+        """
+        ...
+
+    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+        """Soft-remove by the rule of `DeadToken`; returns the ids that went."""
+        ...
+
+    async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:
+        """Delete for good what was soft-removed before that Unix millisecond."""
+        ...
+
+
+class UserTopicStore(Protocol):
+    """Which topics a user's devices shall hold."""
+
+    async def update(self, user: str, change: TopicsChange) -> None:
+        """Change the list and, in the same transaction, that user's devices.
+
+        For `GLOBAL_USER` devices follow only at their next registration.
+        """
+        ...
+
+    async def fetch_page(
+        self, filter: UserTopicFilter, page: PageRequest
+    ) -> Page[UserTopic]:
+        """User topics in id order; `topic_prefix` is literal text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UidClaim:
+    """Who owns a uid. `accepted` means that its work is already queued."""
+
+    push_id: str
+    accepted: bool
+
+
+class UidStore(Protocol):
+    """Remembers the uid of accepted sends, so that a repeat queues nothing."""
+
+    async def claim(
+        self, uid: str, *, fingerprint: bytes, push_id: str, ttl_s: float
+    ) -> UidClaim:
+        """Take the uid, or return the claim that stands.
+
+        Of two first claims at once exactly one wins; both get its `push_id`.
+        Raises `Conflict("uid: …")` when the fingerprint differs.
+        """
+        ...
+
+    async def confirm(self, uid: str) -> None:
+        """Mark the claim as accepted; called after the work was queued."""
+        ...
+
+    async def purge_expired(self, *, limit: int) -> int:
+        """Forget uids over their ttl; returns how many (0 where it is automatic)."""
+        ...
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A job in the hands of one worker, until settled or taken over.
+
+    `count` is how often it was handed out, 1 the first time. `done` is a
+    bitmap over the recipients of a `Send`, least significant bit first: those
+    whose result was recorded by an earlier holder; it may be empty. `receipt`
+    belongs to the queue.
+    """
+
+    job: Job
+    receipt: str
+    count: int
+    done: bytes
+
+
+class JobQueue(Protocol):
+    """The way from the API to the workers; at-least-once, never less.
+
+    An entry leaves only by `settle`. One that its worker neither settles nor
+    keeps alive is handed to another within the take-over time.
+    """
+
+    async def enqueue(
+        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+    ) -> bool:
+        """Store the payload and all jobs in one atomic step.
+
+        With `once_ttl_s`, a second call with the same `push_id` within that
+        time stores nothing and returns `False`. Raises `QueueFull` when one of
+        the queues has its limit of unfinished entries; nothing is stored then.
+        """
+        ...
+
+    async def receive(
+        self, queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Delivery]:
+        """Up to `limit` due entries, waiting at most `wait_s` for the first.
+
+        Moves due delayed entries and takes over those of silent workers. An
+        entry that cannot be decoded goes to the dead letters with the reason.
+        """
+        ...
+
+    async def fetch_payload(self, push_id: str) -> Payload | None:
+        """The stored payload, or `None` when nothing of that request is left."""
+        ...
+
+    async def record_progress(self, progress: Mapping[str, bytes]) -> None:
+        """Store the `done` bitmaps by receipt, in one round trip."""
+        ...
+
+    async def settle(
+        self,
+        delivery: Delivery,
+        *,
+        follow: Sequence[tuple[Job, int]] = (),
+        dead: Sequence[tuple[Job, str]] = (),
+    ) -> bool:
+        """End a delivery and add what follows from it, in one atomic step.
+
+        `follow` are (job, due Unix milliseconds or 0 for now); `dead` are
+        (job, reason). Both ignore the backlog limit: that work is accepted.
+        The payload goes with the request's last job (dead letters keep a copy).
+        Returns `False`, and adds nothing, when somebody else settled it before.
+        """
+        ...
+
+    async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Renew the hold on these; returns the receipts that were lost."""
+        ...
+
+    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """Entries per queue that nobody holds, delayed ones included."""
+        ...
+
+    async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
+        """Dead letters, oldest first, after the given id."""
+        ...
+
+    async def replay_dead(self, ids: Sequence[str]) -> int:
+        """Put these back to work with fresh attempts; returns how many."""
+        ...
+
+    async def purge_dead(self, ids: Sequence[str]) -> int:
+        """Forget these for good; returns how many."""
+        ...
+
+    async def check(self) -> None:
+        """Raise if the queue cannot be reached now."""
+        ...
+
+    async def close(self) -> None:
+        """Release what was opened; entries still held are left for take-over."""
+        ...
+
+
+class Pace(Protocol):
+    """Tells a provider whether it may start one more request."""
+
+    def ready(self) -> bool:
+        """Whether the next request may start now; cheap, called per recipient."""
+        ...
+
+    async def wait(self) -> bool:
+        """Wait until `ready`; `False` means stop: start no further request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a provider gets: the message, and who shall have it.
+
+    `pending` are the indexes of `targets` to send to, in order.
+    `validate_only` asks the provider to check without delivering.
+    """
+
+    body: Body
+    kind: TargetKind
+    targets: Sequence[str]
+    pending: Sequence[int]
+    deadline_ms: int = 0
+    validate_only: bool = False
+
+
+Report = Callable[[int, Outcome], None]
+"""Takes the index of a target and its outcome, once per index started."""
+
+
+class PushProvider(Protocol):
+    """One configured credential of one push service."""
+
+    name: str
+    integration: str
+    batch_size: int
+
+    async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
+        """Send to all pending targets, as fast as `pace` lets it.
+
+        Returns when every request that was started has been reported. Faults
+        of single recipients, of the credential or of the network are outcomes,
+        never exceptions. After `pace.wait()` returned `False` the rest is left
+        unreported. Credential refresh (once, on 401) happens inside.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close connections; called once, with no send under way."""
+        ...
+
+
+class ResultSink(Protocol):
+    """Hears every result (analytics, the demo's summary). Must not block."""
+
+    def record(
+        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
+    ) -> None:
+        """Results of one batch: (target index, outcome, Unix ms of the answer)."""
+        ...

@@ -1,0 +1,1 @@
+"""Generated messages and pure frame codecs; never reaches sockets."""

@@ -1,0 +1,138 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Job(_message.Message):
+    __slots__ = ("id", "push_id", "provider", "integration", "accepted_at_ms", "expire_at_ms", "attempt", "first_try_at_ms", "correlation_id", "recipient_type", "expand", "send")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TRY_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    EXPAND_FIELD_NUMBER: _ClassVar[int]
+    SEND_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    push_id: str
+    provider: str
+    integration: str
+    accepted_at_ms: int
+    expire_at_ms: int
+    attempt: int
+    first_try_at_ms: int
+    correlation_id: str
+    recipient_type: str
+    expand: Expand
+    send: Send
+    def __init__(self, id: _Optional[str] = ..., push_id: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., attempt: _Optional[int] = ..., first_try_at_ms: _Optional[int] = ..., correlation_id: _Optional[str] = ..., recipient_type: _Optional[str] = ..., expand: _Optional[_Union[Expand, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ...) -> None: ...
+
+class Expand(_message.Message):
+    __slots__ = ("filter", "cursor", "page")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    cursor: str
+    page: int
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., cursor: _Optional[str] = ..., page: _Optional[int] = ...) -> None: ...
+
+class Send(_message.Message):
+    __slots__ = ("device_ids", "targets", "target_kind", "platforms")
+    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_KIND_FIELD_NUMBER: _ClassVar[int]
+    PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    device_ids: _containers.RepeatedScalarFieldContainer[str]
+    targets: _containers.RepeatedScalarFieldContainer[str]
+    target_kind: str
+    platforms: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, device_ids: _Optional[_Iterable[str]] = ..., targets: _Optional[_Iterable[str]] = ..., target_kind: _Optional[str] = ..., platforms: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Filter(_message.Message):
+    __slots__ = ("ids", "users", "topics", "providers", "platforms", "provider_tokens", "tags", "integrations")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATIONS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    users: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    providers: _containers.RepeatedScalarFieldContainer[str]
+    platforms: _containers.RepeatedScalarFieldContainer[str]
+    provider_tokens: _containers.RepeatedCompositeFieldContainer[TokenList]
+    tags: _containers.ScalarMap[str, str]
+    integrations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., providers: _Optional[_Iterable[str]] = ..., platforms: _Optional[_Iterable[str]] = ..., provider_tokens: _Optional[_Iterable[_Union[TokenList, _Mapping]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., integrations: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TokenList(_message.Message):
+    __slots__ = ("provider", "tokens")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    tokens: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider: _Optional[str] = ..., tokens: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Payload(_message.Message):
+    __slots__ = ("push_id", "uid", "analytics_uid", "bodies")
+    class BodiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Body
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Body, _Mapping]] = ...) -> None: ...
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    ANALYTICS_UID_FIELD_NUMBER: _ClassVar[int]
+    BODIES_FIELD_NUMBER: _ClassVar[int]
+    push_id: str
+    uid: str
+    analytics_uid: str
+    bodies: _containers.MessageMap[str, Body]
+    def __init__(self, push_id: _Optional[str] = ..., uid: _Optional[str] = ..., analytics_uid: _Optional[str] = ..., bodies: _Optional[_Mapping[str, Body]] = ...) -> None: ...
+
+class Body(_message.Message):
+    __slots__ = ("message", "headers")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    message: bytes
+    headers: _containers.ScalarMap[str, str]
+    def __init__(self, message: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("job", "reason", "at_ms", "payload")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    reason: str
+    at_ms: int
+    payload: Payload
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., reason: _Optional[str] = ..., at_ms: _Optional[int] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
