@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.support.postgres import PostgresServer, start_postgres
 
 _database_numbers = itertools.count(1)
