@@ -6,6 +6,64 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Error(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class FilterNode(_message.Message):
+    __slots__ = ("op", "key", "cmp", "val", "vals", "nodes")
+    OP_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CMP_FIELD_NUMBER: _ClassVar[int]
+    VAL_FIELD_NUMBER: _ClassVar[int]
+    VALS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    op: str
+    key: str
+    cmp: str
+    val: str
+    vals: _containers.RepeatedScalarFieldContainer[str]
+    nodes: _containers.RepeatedCompositeFieldContainer[FilterNode]
+    def __init__(self, op: _Optional[str] = ..., key: _Optional[str] = ..., cmp: _Optional[str] = ..., val: _Optional[str] = ..., vals: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[_Union[FilterNode, _Mapping]]] = ...) -> None: ...
+
+class BoolValue(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: bool
+    def __init__(self, value: _Optional[bool] = ...) -> None: ...
+
+class Int32Value(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: int
+    def __init__(self, value: _Optional[int] = ...) -> None: ...
+
+class StreamPosition(_message.Message):
+    __slots__ = ("offset", "epoch")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    epoch: str
+    def __init__(self, offset: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...
+
+class BatchRequest(_message.Message):
+    __slots__ = ("commands", "parallel")
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    PARALLEL_FIELD_NUMBER: _ClassVar[int]
+    commands: _containers.RepeatedCompositeFieldContainer[Command]
+    parallel: bool
+    def __init__(self, commands: _Optional[_Iterable[_Union[Command, _Mapping]]] = ..., parallel: _Optional[bool] = ...) -> None: ...
+
+class BatchResponse(_message.Message):
+    __slots__ = ("replies",)
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    replies: _containers.RepeatedCompositeFieldContainer[Reply]
+    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ...) -> None: ...
+
 class Command(_message.Message):
     __slots__ = ("publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "presence", "presence_stats", "history", "history_remove", "info", "rpc", "refresh", "channels", "connections", "update_user_status", "get_user_status", "delete_user_status", "block_user", "unblock_user", "revoke_token", "invalidate_user_tokens", "device_register", "device_update", "device_remove", "device_list", "device_topic_list", "device_topic_update", "user_topic_list", "user_topic_update", "send_push_notification", "update_push_status", "cancel_push", "map_publish", "map_remove", "map_read_state", "map_read_stream", "map_stats", "map_clear", "shared_poll_publish")
     PUBLISH_FIELD_NUMBER: _ClassVar[int]
@@ -87,14 +145,6 @@ class Command(_message.Message):
     map_clear: MapClearRequest
     shared_poll_publish: SharedPollPublishRequest
     def __init__(self, publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., broadcast: _Optional[_Union[BroadcastRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., unsubscribe: _Optional[_Union[UnsubscribeRequest, _Mapping]] = ..., disconnect: _Optional[_Union[DisconnectRequest, _Mapping]] = ..., presence: _Optional[_Union[PresenceRequest, _Mapping]] = ..., presence_stats: _Optional[_Union[PresenceStatsRequest, _Mapping]] = ..., history: _Optional[_Union[HistoryRequest, _Mapping]] = ..., history_remove: _Optional[_Union[HistoryRemoveRequest, _Mapping]] = ..., info: _Optional[_Union[InfoRequest, _Mapping]] = ..., rpc: _Optional[_Union[RPCRequest, _Mapping]] = ..., refresh: _Optional[_Union[RefreshRequest, _Mapping]] = ..., channels: _Optional[_Union[ChannelsRequest, _Mapping]] = ..., connections: _Optional[_Union[ConnectionsRequest, _Mapping]] = ..., update_user_status: _Optional[_Union[UpdateUserStatusRequest, _Mapping]] = ..., get_user_status: _Optional[_Union[GetUserStatusRequest, _Mapping]] = ..., delete_user_status: _Optional[_Union[DeleteUserStatusRequest, _Mapping]] = ..., block_user: _Optional[_Union[BlockUserRequest, _Mapping]] = ..., unblock_user: _Optional[_Union[UnblockUserRequest, _Mapping]] = ..., revoke_token: _Optional[_Union[RevokeTokenRequest, _Mapping]] = ..., invalidate_user_tokens: _Optional[_Union[InvalidateUserTokensRequest, _Mapping]] = ..., device_register: _Optional[_Union[DeviceRegisterRequest, _Mapping]] = ..., device_update: _Optional[_Union[DeviceUpdateRequest, _Mapping]] = ..., device_remove: _Optional[_Union[DeviceRemoveRequest, _Mapping]] = ..., device_list: _Optional[_Union[DeviceListRequest, _Mapping]] = ..., device_topic_list: _Optional[_Union[DeviceTopicListRequest, _Mapping]] = ..., device_topic_update: _Optional[_Union[DeviceTopicUpdateRequest, _Mapping]] = ..., user_topic_list: _Optional[_Union[UserTopicListRequest, _Mapping]] = ..., user_topic_update: _Optional[_Union[UserTopicUpdateRequest, _Mapping]] = ..., send_push_notification: _Optional[_Union[SendPushNotificationRequest, _Mapping]] = ..., update_push_status: _Optional[_Union[UpdatePushStatusRequest, _Mapping]] = ..., cancel_push: _Optional[_Union[CancelPushRequest, _Mapping]] = ..., map_publish: _Optional[_Union[MapPublishRequest, _Mapping]] = ..., map_remove: _Optional[_Union[MapRemoveRequest, _Mapping]] = ..., map_read_state: _Optional[_Union[MapReadStateRequest, _Mapping]] = ..., map_read_stream: _Optional[_Union[MapReadStreamRequest, _Mapping]] = ..., map_stats: _Optional[_Union[MapStatsRequest, _Mapping]] = ..., map_clear: _Optional[_Union[MapClearRequest, _Mapping]] = ..., shared_poll_publish: _Optional[_Union[SharedPollPublishRequest, _Mapping]] = ...) -> None: ...
-
-class Error(_message.Message):
-    __slots__ = ("code", "message")
-    CODE_FIELD_NUMBER: _ClassVar[int]
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    code: int
-    message: str
-    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("error", "publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "presence", "presence_stats", "history", "history_remove", "info", "rpc", "refresh", "channels", "connections", "update_user_status", "get_user_status", "delete_user_status", "block_user", "unblock_user", "revoke_token", "invalidate_user_tokens", "device_register", "device_update", "device_remove", "device_list", "device_topic_list", "device_topic_update", "user_topic_list", "user_topic_update", "send_push_notification", "update_push_status", "cancel_push", "map_publish", "map_remove", "map_read_state", "map_read_stream", "map_stats", "map_clear", "shared_poll_publish")
@@ -179,20 +229,6 @@ class Reply(_message.Message):
     map_clear: MapClearResult
     shared_poll_publish: SharedPollPublishResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., publish: _Optional[_Union[PublishResult, _Mapping]] = ..., broadcast: _Optional[_Union[BroadcastResult, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeResult, _Mapping]] = ..., unsubscribe: _Optional[_Union[UnsubscribeResult, _Mapping]] = ..., disconnect: _Optional[_Union[DisconnectResult, _Mapping]] = ..., presence: _Optional[_Union[PresenceResult, _Mapping]] = ..., presence_stats: _Optional[_Union[PresenceStatsResult, _Mapping]] = ..., history: _Optional[_Union[HistoryResult, _Mapping]] = ..., history_remove: _Optional[_Union[HistoryRemoveResult, _Mapping]] = ..., info: _Optional[_Union[InfoResult, _Mapping]] = ..., rpc: _Optional[_Union[RPCResult, _Mapping]] = ..., refresh: _Optional[_Union[RefreshResult, _Mapping]] = ..., channels: _Optional[_Union[ChannelsResult, _Mapping]] = ..., connections: _Optional[_Union[ConnectionsResult, _Mapping]] = ..., update_user_status: _Optional[_Union[UpdateUserStatusResult, _Mapping]] = ..., get_user_status: _Optional[_Union[GetUserStatusResult, _Mapping]] = ..., delete_user_status: _Optional[_Union[DeleteUserStatusResult, _Mapping]] = ..., block_user: _Optional[_Union[BlockUserResult, _Mapping]] = ..., unblock_user: _Optional[_Union[UnblockUserResult, _Mapping]] = ..., revoke_token: _Optional[_Union[RevokeTokenResult, _Mapping]] = ..., invalidate_user_tokens: _Optional[_Union[InvalidateUserTokensResult, _Mapping]] = ..., device_register: _Optional[_Union[DeviceRegisterResult, _Mapping]] = ..., device_update: _Optional[_Union[DeviceUpdateResult, _Mapping]] = ..., device_remove: _Optional[_Union[DeviceRemoveResult, _Mapping]] = ..., device_list: _Optional[_Union[DeviceListResult, _Mapping]] = ..., device_topic_list: _Optional[_Union[DeviceTopicListResult, _Mapping]] = ..., device_topic_update: _Optional[_Union[DeviceTopicUpdateResult, _Mapping]] = ..., user_topic_list: _Optional[_Union[UserTopicListResult, _Mapping]] = ..., user_topic_update: _Optional[_Union[UserTopicUpdateResult, _Mapping]] = ..., send_push_notification: _Optional[_Union[SendPushNotificationResult, _Mapping]] = ..., update_push_status: _Optional[_Union[UpdatePushStatusResult, _Mapping]] = ..., cancel_push: _Optional[_Union[CancelPushResult, _Mapping]] = ..., map_publish: _Optional[_Union[MapPublishResult, _Mapping]] = ..., map_remove: _Optional[_Union[MapRemoveResult, _Mapping]] = ..., map_read_state: _Optional[_Union[MapReadStateResult, _Mapping]] = ..., map_read_stream: _Optional[_Union[MapReadStreamResult, _Mapping]] = ..., map_stats: _Optional[_Union[MapStatsResult, _Mapping]] = ..., map_clear: _Optional[_Union[MapClearResult, _Mapping]] = ..., shared_poll_publish: _Optional[_Union[SharedPollPublishResult, _Mapping]] = ...) -> None: ...
-
-class BatchRequest(_message.Message):
-    __slots__ = ("commands", "parallel")
-    COMMANDS_FIELD_NUMBER: _ClassVar[int]
-    PARALLEL_FIELD_NUMBER: _ClassVar[int]
-    commands: _containers.RepeatedCompositeFieldContainer[Command]
-    parallel: bool
-    def __init__(self, commands: _Optional[_Iterable[_Union[Command, _Mapping]]] = ..., parallel: _Optional[bool] = ...) -> None: ...
-
-class BatchResponse(_message.Message):
-    __slots__ = ("replies",)
-    REPLIES_FIELD_NUMBER: _ClassVar[int]
-    replies: _containers.RepeatedCompositeFieldContainer[Reply]
-    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
     __slots__ = ("channel", "data", "b64data", "skip_history", "tags", "idempotency_key", "delta", "version", "version_epoch")
@@ -282,22 +318,6 @@ class BroadcastResult(_message.Message):
     responses: _containers.RepeatedCompositeFieldContainer[PublishResponse]
     def __init__(self, responses: _Optional[_Iterable[_Union[PublishResponse, _Mapping]]] = ...) -> None: ...
 
-class FilterNode(_message.Message):
-    __slots__ = ("op", "key", "cmp", "val", "vals", "nodes")
-    OP_FIELD_NUMBER: _ClassVar[int]
-    KEY_FIELD_NUMBER: _ClassVar[int]
-    CMP_FIELD_NUMBER: _ClassVar[int]
-    VAL_FIELD_NUMBER: _ClassVar[int]
-    VALS_FIELD_NUMBER: _ClassVar[int]
-    NODES_FIELD_NUMBER: _ClassVar[int]
-    op: str
-    key: str
-    cmp: str
-    val: str
-    vals: _containers.RepeatedScalarFieldContainer[str]
-    nodes: _containers.RepeatedCompositeFieldContainer[FilterNode]
-    def __init__(self, op: _Optional[str] = ..., key: _Optional[str] = ..., cmp: _Optional[str] = ..., val: _Optional[str] = ..., vals: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[_Union[FilterNode, _Mapping]]] = ...) -> None: ...
-
 class SubscribeRequest(_message.Message):
     __slots__ = ("channel", "user", "expire_at", "info", "b64info", "client", "data", "b64data", "recover_since", "override", "session", "label_filter", "all_users")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
@@ -336,17 +356,9 @@ class SubscribeResponse(_message.Message):
     result: SubscribeResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[SubscribeResult, _Mapping]] = ...) -> None: ...
 
-class BoolValue(_message.Message):
-    __slots__ = ("value",)
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    value: bool
-    def __init__(self, value: _Optional[bool] = ...) -> None: ...
-
-class Int32Value(_message.Message):
-    __slots__ = ("value",)
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    value: int
-    def __init__(self, value: _Optional[int] = ...) -> None: ...
+class SubscribeResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class SubscribeOptionOverride(_message.Message):
     __slots__ = ("presence", "join_leave", "force_recovery", "force_positioning", "force_push_join_leave")
@@ -361,10 +373,6 @@ class SubscribeOptionOverride(_message.Message):
     force_positioning: BoolValue
     force_push_join_leave: BoolValue
     def __init__(self, presence: _Optional[_Union[BoolValue, _Mapping]] = ..., join_leave: _Optional[_Union[BoolValue, _Mapping]] = ..., force_recovery: _Optional[_Union[BoolValue, _Mapping]] = ..., force_positioning: _Optional[_Union[BoolValue, _Mapping]] = ..., force_push_join_leave: _Optional[_Union[BoolValue, _Mapping]] = ...) -> None: ...
-
-class SubscribeResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
 
 class UnsubscribeRequest(_message.Message):
     __slots__ = ("channel", "user", "client", "session", "label_filter", "all_users")
@@ -394,14 +402,6 @@ class UnsubscribeResult(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class Disconnect(_message.Message):
-    __slots__ = ("code", "reason")
-    CODE_FIELD_NUMBER: _ClassVar[int]
-    REASON_FIELD_NUMBER: _ClassVar[int]
-    code: int
-    reason: str
-    def __init__(self, code: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
-
 class DisconnectRequest(_message.Message):
     __slots__ = ("user", "disconnect", "client", "whitelist", "session", "label_filter", "all_users")
     USER_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +420,14 @@ class DisconnectRequest(_message.Message):
     all_users: bool
     def __init__(self, user: _Optional[str] = ..., disconnect: _Optional[_Union[Disconnect, _Mapping]] = ..., client: _Optional[str] = ..., whitelist: _Optional[_Iterable[str]] = ..., session: _Optional[str] = ..., label_filter: _Optional[_Union[FilterNode, _Mapping]] = ..., all_users: _Optional[bool] = ...) -> None: ...
 
+class Disconnect(_message.Message):
+    __slots__ = ("code", "reason")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    reason: str
+    def __init__(self, code: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class DisconnectResponse(_message.Message):
     __slots__ = ("error", "result")
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -431,182 +439,6 @@ class DisconnectResponse(_message.Message):
 class DisconnectResult(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
-
-class PresenceRequest(_message.Message):
-    __slots__ = ("channel",)
-    CHANNEL_FIELD_NUMBER: _ClassVar[int]
-    channel: str
-    def __init__(self, channel: _Optional[str] = ...) -> None: ...
-
-class PresenceResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: PresenceResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[PresenceResult, _Mapping]] = ...) -> None: ...
-
-class ClientInfo(_message.Message):
-    __slots__ = ("user", "client", "conn_info", "chan_info")
-    USER_FIELD_NUMBER: _ClassVar[int]
-    CLIENT_FIELD_NUMBER: _ClassVar[int]
-    CONN_INFO_FIELD_NUMBER: _ClassVar[int]
-    CHAN_INFO_FIELD_NUMBER: _ClassVar[int]
-    user: str
-    client: str
-    conn_info: bytes
-    chan_info: bytes
-    def __init__(self, user: _Optional[str] = ..., client: _Optional[str] = ..., conn_info: _Optional[bytes] = ..., chan_info: _Optional[bytes] = ...) -> None: ...
-
-class PresenceResult(_message.Message):
-    __slots__ = ("presence",)
-    class PresenceEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: ClientInfo
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ClientInfo, _Mapping]] = ...) -> None: ...
-    PRESENCE_FIELD_NUMBER: _ClassVar[int]
-    presence: _containers.MessageMap[str, ClientInfo]
-    def __init__(self, presence: _Optional[_Mapping[str, ClientInfo]] = ...) -> None: ...
-
-class PresenceStatsRequest(_message.Message):
-    __slots__ = ("channel",)
-    CHANNEL_FIELD_NUMBER: _ClassVar[int]
-    channel: str
-    def __init__(self, channel: _Optional[str] = ...) -> None: ...
-
-class PresenceStatsResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: PresenceStatsResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[PresenceStatsResult, _Mapping]] = ...) -> None: ...
-
-class PresenceStatsResult(_message.Message):
-    __slots__ = ("num_clients", "num_users")
-    NUM_CLIENTS_FIELD_NUMBER: _ClassVar[int]
-    NUM_USERS_FIELD_NUMBER: _ClassVar[int]
-    num_clients: int
-    num_users: int
-    def __init__(self, num_clients: _Optional[int] = ..., num_users: _Optional[int] = ...) -> None: ...
-
-class StreamPosition(_message.Message):
-    __slots__ = ("offset", "epoch")
-    OFFSET_FIELD_NUMBER: _ClassVar[int]
-    EPOCH_FIELD_NUMBER: _ClassVar[int]
-    offset: int
-    epoch: str
-    def __init__(self, offset: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...
-
-class HistoryRequest(_message.Message):
-    __slots__ = ("channel", "limit", "since", "reverse")
-    CHANNEL_FIELD_NUMBER: _ClassVar[int]
-    LIMIT_FIELD_NUMBER: _ClassVar[int]
-    SINCE_FIELD_NUMBER: _ClassVar[int]
-    REVERSE_FIELD_NUMBER: _ClassVar[int]
-    channel: str
-    limit: int
-    since: StreamPosition
-    reverse: bool
-    def __init__(self, channel: _Optional[str] = ..., limit: _Optional[int] = ..., since: _Optional[_Union[StreamPosition, _Mapping]] = ..., reverse: _Optional[bool] = ...) -> None: ...
-
-class HistoryResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: HistoryResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[HistoryResult, _Mapping]] = ...) -> None: ...
-
-class Publication(_message.Message):
-    __slots__ = ("data", "info", "offset", "tags")
-    class TagsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: str
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    INFO_FIELD_NUMBER: _ClassVar[int]
-    OFFSET_FIELD_NUMBER: _ClassVar[int]
-    TAGS_FIELD_NUMBER: _ClassVar[int]
-    data: bytes
-    info: ClientInfo
-    offset: int
-    tags: _containers.ScalarMap[str, str]
-    def __init__(self, data: _Optional[bytes] = ..., info: _Optional[_Union[ClientInfo, _Mapping]] = ..., offset: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
-
-class HistoryResult(_message.Message):
-    __slots__ = ("publications", "epoch", "offset")
-    PUBLICATIONS_FIELD_NUMBER: _ClassVar[int]
-    EPOCH_FIELD_NUMBER: _ClassVar[int]
-    OFFSET_FIELD_NUMBER: _ClassVar[int]
-    publications: _containers.RepeatedCompositeFieldContainer[Publication]
-    epoch: str
-    offset: int
-    def __init__(self, publications: _Optional[_Iterable[_Union[Publication, _Mapping]]] = ..., epoch: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
-
-class HistoryRemoveRequest(_message.Message):
-    __slots__ = ("channel",)
-    CHANNEL_FIELD_NUMBER: _ClassVar[int]
-    channel: str
-    def __init__(self, channel: _Optional[str] = ...) -> None: ...
-
-class HistoryRemoveResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: HistoryRemoveResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[HistoryRemoveResult, _Mapping]] = ...) -> None: ...
-
-class HistoryRemoveResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
-class InfoRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
-class InfoResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: InfoResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[InfoResult, _Mapping]] = ...) -> None: ...
-
-class InfoResult(_message.Message):
-    __slots__ = ("nodes",)
-    NODES_FIELD_NUMBER: _ClassVar[int]
-    nodes: _containers.RepeatedCompositeFieldContainer[NodeResult]
-    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeResult, _Mapping]]] = ...) -> None: ...
-
-class RPCRequest(_message.Message):
-    __slots__ = ("method", "params")
-    METHOD_FIELD_NUMBER: _ClassVar[int]
-    PARAMS_FIELD_NUMBER: _ClassVar[int]
-    method: str
-    params: bytes
-    def __init__(self, method: _Optional[str] = ..., params: _Optional[bytes] = ...) -> None: ...
-
-class RPCResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: RPCResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[RPCResult, _Mapping]] = ...) -> None: ...
-
-class RPCResult(_message.Message):
-    __slots__ = ("data",)
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    data: bytes
-    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class RefreshRequest(_message.Message):
     __slots__ = ("user", "client", "expired", "expire_at", "info", "session", "label_filter", "all_users")
@@ -639,86 +471,6 @@ class RefreshResponse(_message.Message):
 class RefreshResult(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
-
-class NodeResult(_message.Message):
-    __slots__ = ("uid", "name", "version", "num_clients", "num_users", "num_channels", "uptime", "metrics", "process", "num_subs")
-    UID_FIELD_NUMBER: _ClassVar[int]
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    NUM_CLIENTS_FIELD_NUMBER: _ClassVar[int]
-    NUM_USERS_FIELD_NUMBER: _ClassVar[int]
-    NUM_CHANNELS_FIELD_NUMBER: _ClassVar[int]
-    UPTIME_FIELD_NUMBER: _ClassVar[int]
-    METRICS_FIELD_NUMBER: _ClassVar[int]
-    PROCESS_FIELD_NUMBER: _ClassVar[int]
-    NUM_SUBS_FIELD_NUMBER: _ClassVar[int]
-    uid: str
-    name: str
-    version: str
-    num_clients: int
-    num_users: int
-    num_channels: int
-    uptime: int
-    metrics: Metrics
-    process: Process
-    num_subs: int
-    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., num_clients: _Optional[int] = ..., num_users: _Optional[int] = ..., num_channels: _Optional[int] = ..., uptime: _Optional[int] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., process: _Optional[_Union[Process, _Mapping]] = ..., num_subs: _Optional[int] = ...) -> None: ...
-
-class Metrics(_message.Message):
-    __slots__ = ("interval", "items")
-    class ItemsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: float
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
-    INTERVAL_FIELD_NUMBER: _ClassVar[int]
-    ITEMS_FIELD_NUMBER: _ClassVar[int]
-    interval: float
-    items: _containers.ScalarMap[str, float]
-    def __init__(self, interval: _Optional[float] = ..., items: _Optional[_Mapping[str, float]] = ...) -> None: ...
-
-class Process(_message.Message):
-    __slots__ = ("cpu", "rss")
-    CPU_FIELD_NUMBER: _ClassVar[int]
-    RSS_FIELD_NUMBER: _ClassVar[int]
-    cpu: float
-    rss: int
-    def __init__(self, cpu: _Optional[float] = ..., rss: _Optional[int] = ...) -> None: ...
-
-class ChannelsRequest(_message.Message):
-    __slots__ = ("pattern",)
-    PATTERN_FIELD_NUMBER: _ClassVar[int]
-    pattern: str
-    def __init__(self, pattern: _Optional[str] = ...) -> None: ...
-
-class ChannelsResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: ChannelsResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ChannelsResult, _Mapping]] = ...) -> None: ...
-
-class ChannelsResult(_message.Message):
-    __slots__ = ("channels",)
-    class ChannelsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: ChannelInfo
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ChannelInfo, _Mapping]] = ...) -> None: ...
-    CHANNELS_FIELD_NUMBER: _ClassVar[int]
-    channels: _containers.MessageMap[str, ChannelInfo]
-    def __init__(self, channels: _Optional[_Mapping[str, ChannelInfo]] = ...) -> None: ...
-
-class ChannelInfo(_message.Message):
-    __slots__ = ("num_clients",)
-    NUM_CLIENTS_FIELD_NUMBER: _ClassVar[int]
-    num_clients: int
-    def __init__(self, num_clients: _Optional[int] = ...) -> None: ...
 
 class ConnectionsRequest(_message.Message):
     __slots__ = ("user", "expression", "label_filter")
@@ -828,6 +580,254 @@ class SubscriptionTokenInfo(_message.Message):
     issued_at: int
     def __init__(self, uid: _Optional[str] = ..., issued_at: _Optional[int] = ...) -> None: ...
 
+class PresenceRequest(_message.Message):
+    __slots__ = ("channel",)
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    def __init__(self, channel: _Optional[str] = ...) -> None: ...
+
+class PresenceResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: PresenceResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[PresenceResult, _Mapping]] = ...) -> None: ...
+
+class PresenceResult(_message.Message):
+    __slots__ = ("presence",)
+    class PresenceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: ClientInfo
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ClientInfo, _Mapping]] = ...) -> None: ...
+    PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    presence: _containers.MessageMap[str, ClientInfo]
+    def __init__(self, presence: _Optional[_Mapping[str, ClientInfo]] = ...) -> None: ...
+
+class ClientInfo(_message.Message):
+    __slots__ = ("user", "client", "conn_info", "chan_info")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    CONN_INFO_FIELD_NUMBER: _ClassVar[int]
+    CHAN_INFO_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    client: str
+    conn_info: bytes
+    chan_info: bytes
+    def __init__(self, user: _Optional[str] = ..., client: _Optional[str] = ..., conn_info: _Optional[bytes] = ..., chan_info: _Optional[bytes] = ...) -> None: ...
+
+class PresenceStatsRequest(_message.Message):
+    __slots__ = ("channel",)
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    def __init__(self, channel: _Optional[str] = ...) -> None: ...
+
+class PresenceStatsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: PresenceStatsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[PresenceStatsResult, _Mapping]] = ...) -> None: ...
+
+class PresenceStatsResult(_message.Message):
+    __slots__ = ("num_clients", "num_users")
+    NUM_CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_USERS_FIELD_NUMBER: _ClassVar[int]
+    num_clients: int
+    num_users: int
+    def __init__(self, num_clients: _Optional[int] = ..., num_users: _Optional[int] = ...) -> None: ...
+
+class HistoryRequest(_message.Message):
+    __slots__ = ("channel", "limit", "since", "reverse")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    limit: int
+    since: StreamPosition
+    reverse: bool
+    def __init__(self, channel: _Optional[str] = ..., limit: _Optional[int] = ..., since: _Optional[_Union[StreamPosition, _Mapping]] = ..., reverse: _Optional[bool] = ...) -> None: ...
+
+class HistoryResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: HistoryResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[HistoryResult, _Mapping]] = ...) -> None: ...
+
+class HistoryResult(_message.Message):
+    __slots__ = ("publications", "epoch", "offset")
+    PUBLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    publications: _containers.RepeatedCompositeFieldContainer[Publication]
+    epoch: str
+    offset: int
+    def __init__(self, publications: _Optional[_Iterable[_Union[Publication, _Mapping]]] = ..., epoch: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class Publication(_message.Message):
+    __slots__ = ("data", "info", "offset", "tags")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    info: ClientInfo
+    offset: int
+    tags: _containers.ScalarMap[str, str]
+    def __init__(self, data: _Optional[bytes] = ..., info: _Optional[_Union[ClientInfo, _Mapping]] = ..., offset: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class HistoryRemoveRequest(_message.Message):
+    __slots__ = ("channel",)
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    def __init__(self, channel: _Optional[str] = ...) -> None: ...
+
+class HistoryRemoveResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: HistoryRemoveResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[HistoryRemoveResult, _Mapping]] = ...) -> None: ...
+
+class HistoryRemoveResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ChannelsRequest(_message.Message):
+    __slots__ = ("pattern",)
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    pattern: str
+    def __init__(self, pattern: _Optional[str] = ...) -> None: ...
+
+class ChannelsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ChannelsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ChannelsResult, _Mapping]] = ...) -> None: ...
+
+class ChannelsResult(_message.Message):
+    __slots__ = ("channels",)
+    class ChannelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: ChannelInfo
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ChannelInfo, _Mapping]] = ...) -> None: ...
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    channels: _containers.MessageMap[str, ChannelInfo]
+    def __init__(self, channels: _Optional[_Mapping[str, ChannelInfo]] = ...) -> None: ...
+
+class ChannelInfo(_message.Message):
+    __slots__ = ("num_clients",)
+    NUM_CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    num_clients: int
+    def __init__(self, num_clients: _Optional[int] = ...) -> None: ...
+
+class InfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class InfoResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: InfoResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[InfoResult, _Mapping]] = ...) -> None: ...
+
+class InfoResult(_message.Message):
+    __slots__ = ("nodes",)
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[NodeResult]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeResult, _Mapping]]] = ...) -> None: ...
+
+class NodeResult(_message.Message):
+    __slots__ = ("uid", "name", "version", "num_clients", "num_users", "num_channels", "uptime", "metrics", "process", "num_subs")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NUM_CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_USERS_FIELD_NUMBER: _ClassVar[int]
+    NUM_CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    NUM_SUBS_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    name: str
+    version: str
+    num_clients: int
+    num_users: int
+    num_channels: int
+    uptime: int
+    metrics: Metrics
+    process: Process
+    num_subs: int
+    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., num_clients: _Optional[int] = ..., num_users: _Optional[int] = ..., num_channels: _Optional[int] = ..., uptime: _Optional[int] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., process: _Optional[_Union[Process, _Mapping]] = ..., num_subs: _Optional[int] = ...) -> None: ...
+
+class Metrics(_message.Message):
+    __slots__ = ("interval", "items")
+    class ItemsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    interval: float
+    items: _containers.ScalarMap[str, float]
+    def __init__(self, interval: _Optional[float] = ..., items: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class Process(_message.Message):
+    __slots__ = ("cpu", "rss")
+    CPU_FIELD_NUMBER: _ClassVar[int]
+    RSS_FIELD_NUMBER: _ClassVar[int]
+    cpu: float
+    rss: int
+    def __init__(self, cpu: _Optional[float] = ..., rss: _Optional[int] = ...) -> None: ...
+
+class RPCRequest(_message.Message):
+    __slots__ = ("method", "params")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    params: bytes
+    def __init__(self, method: _Optional[str] = ..., params: _Optional[bytes] = ...) -> None: ...
+
+class RPCResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: RPCResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[RPCResult, _Mapping]] = ...) -> None: ...
+
+class RPCResult(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
 class UpdateUserStatusRequest(_message.Message):
     __slots__ = ("users", "state")
     USERS_FIELD_NUMBER: _ClassVar[int]
@@ -906,10 +906,6 @@ class BlockUserRequest(_message.Message):
     user: str
     def __init__(self, expire_at: _Optional[int] = ..., user: _Optional[str] = ...) -> None: ...
 
-class BlockUserResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
 class BlockUserResponse(_message.Message):
     __slots__ = ("error", "result")
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -918,15 +914,15 @@ class BlockUserResponse(_message.Message):
     result: BlockUserResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[BlockUserResult, _Mapping]] = ...) -> None: ...
 
+class BlockUserResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class UnblockUserRequest(_message.Message):
     __slots__ = ("user",)
     USER_FIELD_NUMBER: _ClassVar[int]
     user: str
     def __init__(self, user: _Optional[str] = ...) -> None: ...
-
-class UnblockUserResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
 
 class UnblockUserResponse(_message.Message):
     __slots__ = ("error", "result")
@@ -936,6 +932,10 @@ class UnblockUserResponse(_message.Message):
     result: UnblockUserResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[UnblockUserResult, _Mapping]] = ...) -> None: ...
 
+class UnblockUserResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class RevokeTokenRequest(_message.Message):
     __slots__ = ("expire_at", "uid")
     EXPIRE_AT_FIELD_NUMBER: _ClassVar[int]
@@ -944,10 +944,6 @@ class RevokeTokenRequest(_message.Message):
     uid: str
     def __init__(self, expire_at: _Optional[int] = ..., uid: _Optional[str] = ...) -> None: ...
 
-class RevokeTokenResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
 class RevokeTokenResponse(_message.Message):
     __slots__ = ("error", "result")
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -955,6 +951,10 @@ class RevokeTokenResponse(_message.Message):
     error: Error
     result: RevokeTokenResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[RevokeTokenResult, _Mapping]] = ...) -> None: ...
+
+class RevokeTokenResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class InvalidateUserTokensRequest(_message.Message):
     __slots__ = ("expire_at", "user", "issued_before", "channel")
@@ -968,10 +968,6 @@ class InvalidateUserTokensRequest(_message.Message):
     channel: str
     def __init__(self, expire_at: _Optional[int] = ..., user: _Optional[str] = ..., issued_before: _Optional[int] = ..., channel: _Optional[str] = ...) -> None: ...
 
-class InvalidateUserTokensResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
 class InvalidateUserTokensResponse(_message.Message):
     __slots__ = ("error", "result")
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -979,6 +975,10 @@ class InvalidateUserTokensResponse(_message.Message):
     error: Error
     result: InvalidateUserTokensResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[InvalidateUserTokensResult, _Mapping]] = ...) -> None: ...
+
+class InvalidateUserTokensResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class DeviceRegisterRequest(_message.Message):
     __slots__ = ("id", "provider", "token", "platform", "user", "meta", "topics", "timezone", "locale", "tags", "integration")
@@ -1020,6 +1020,20 @@ class DeviceRegisterRequest(_message.Message):
     integration: str
     def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., token: _Optional[str] = ..., platform: _Optional[str] = ..., user: _Optional[str] = ..., meta: _Optional[_Mapping[str, str]] = ..., topics: _Optional[_Iterable[str]] = ..., timezone: _Optional[str] = ..., locale: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., integration: _Optional[str] = ...) -> None: ...
 
+class DeviceRegisterResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: DeviceRegisterResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceRegisterResult, _Mapping]] = ...) -> None: ...
+
+class DeviceRegisterResult(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
 class DeviceUpdateRequest(_message.Message):
     __slots__ = ("ids", "users", "user_update", "meta_update", "topics_update", "timezone_update", "locale_update", "provider_tokens", "tags_update")
     IDS_FIELD_NUMBER: _ClassVar[int]
@@ -1042,33 +1056,11 @@ class DeviceUpdateRequest(_message.Message):
     tags_update: DeviceTagsUpdate
     def __init__(self, ids: _Optional[_Iterable[str]] = ..., users: _Optional[_Iterable[str]] = ..., user_update: _Optional[_Union[DeviceUserUpdate, _Mapping]] = ..., meta_update: _Optional[_Union[DeviceMetaUpdate, _Mapping]] = ..., topics_update: _Optional[_Union[DeviceTopicsUpdate, _Mapping]] = ..., timezone_update: _Optional[_Union[DeviceTimezoneUpdate, _Mapping]] = ..., locale_update: _Optional[_Union[DeviceLocaleUpdate, _Mapping]] = ..., provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ..., tags_update: _Optional[_Union[DeviceTagsUpdate, _Mapping]] = ...) -> None: ...
 
-class DeviceRemoveRequest(_message.Message):
-    __slots__ = ("ids", "users", "provider_tokens")
-    IDS_FIELD_NUMBER: _ClassVar[int]
-    USERS_FIELD_NUMBER: _ClassVar[int]
-    PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    ids: _containers.RepeatedScalarFieldContainer[str]
-    users: _containers.RepeatedScalarFieldContainer[str]
-    provider_tokens: _containers.RepeatedCompositeFieldContainer[ProviderTokens]
-    def __init__(self, ids: _Optional[_Iterable[str]] = ..., users: _Optional[_Iterable[str]] = ..., provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ...) -> None: ...
-
 class DeviceUserUpdate(_message.Message):
     __slots__ = ("user",)
     USER_FIELD_NUMBER: _ClassVar[int]
     user: str
     def __init__(self, user: _Optional[str] = ...) -> None: ...
-
-class DeviceTimezoneUpdate(_message.Message):
-    __slots__ = ("timezone",)
-    TIMEZONE_FIELD_NUMBER: _ClassVar[int]
-    timezone: str
-    def __init__(self, timezone: _Optional[str] = ...) -> None: ...
-
-class DeviceLocaleUpdate(_message.Message):
-    __slots__ = ("locale",)
-    LOCALE_FIELD_NUMBER: _ClassVar[int]
-    locale: str
-    def __init__(self, locale: _Optional[str] = ...) -> None: ...
 
 class DeviceMetaUpdate(_message.Message):
     __slots__ = ("meta",)
@@ -1090,6 +1082,52 @@ class DeviceTopicsUpdate(_message.Message):
     op: str
     topics: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, op: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DeviceTimezoneUpdate(_message.Message):
+    __slots__ = ("timezone",)
+    TIMEZONE_FIELD_NUMBER: _ClassVar[int]
+    timezone: str
+    def __init__(self, timezone: _Optional[str] = ...) -> None: ...
+
+class DeviceLocaleUpdate(_message.Message):
+    __slots__ = ("locale",)
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    locale: str
+    def __init__(self, locale: _Optional[str] = ...) -> None: ...
+
+class DeviceUpdateResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: DeviceUpdateResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceUpdateResult, _Mapping]] = ...) -> None: ...
+
+class DeviceUpdateResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DeviceRemoveRequest(_message.Message):
+    __slots__ = ("ids", "users", "provider_tokens")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    users: _containers.RepeatedScalarFieldContainer[str]
+    provider_tokens: _containers.RepeatedCompositeFieldContainer[ProviderTokens]
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., users: _Optional[_Iterable[str]] = ..., provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ...) -> None: ...
+
+class DeviceRemoveResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: DeviceRemoveResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceRemoveResult, _Mapping]] = ...) -> None: ...
+
+class DeviceRemoveResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class DeviceFilter(_message.Message):
     __slots__ = ("ids", "users", "topics", "providers", "platforms", "provider_tokens", "tags", "integrations")
@@ -1152,130 +1190,6 @@ class DeviceListRequest(_message.Message):
     include_tags: bool
     def __init__(self, filter: _Optional[_Union[DeviceFilter, _Mapping]] = ..., include_total_count: _Optional[bool] = ..., include_meta: _Optional[bool] = ..., include_topics: _Optional[bool] = ..., include_webpush_keys: _Optional[bool] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., ids: _Optional[_Iterable[str]] = ..., providers: _Optional[_Iterable[str]] = ..., provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ..., platforms: _Optional[_Iterable[str]] = ..., users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., since: _Optional[str] = ..., include_tags: _Optional[bool] = ...) -> None: ...
 
-class DeviceTopicFilter(_message.Message):
-    __slots__ = ("device_ids", "device_providers", "device_platforms", "device_users", "topics", "topic_prefix", "device_provider_tokens")
-    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_PROVIDERS_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_PLATFORMS_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_USERS_FIELD_NUMBER: _ClassVar[int]
-    TOPICS_FIELD_NUMBER: _ClassVar[int]
-    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    device_ids: _containers.RepeatedScalarFieldContainer[str]
-    device_providers: _containers.RepeatedScalarFieldContainer[str]
-    device_platforms: _containers.RepeatedScalarFieldContainer[str]
-    device_users: _containers.RepeatedScalarFieldContainer[str]
-    topics: _containers.RepeatedScalarFieldContainer[str]
-    topic_prefix: str
-    device_provider_tokens: _containers.RepeatedCompositeFieldContainer[ProviderTokens]
-    def __init__(self, device_ids: _Optional[_Iterable[str]] = ..., device_providers: _Optional[_Iterable[str]] = ..., device_platforms: _Optional[_Iterable[str]] = ..., device_users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ..., device_provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ...) -> None: ...
-
-class DeviceTopicListRequest(_message.Message):
-    __slots__ = ("filter", "include_total_count", "include_device", "cursor", "limit", "device_ids", "device_providers", "device_provider_tokens", "device_platforms", "device_users", "topics", "topic_prefix", "since")
-    FILTER_FIELD_NUMBER: _ClassVar[int]
-    INCLUDE_TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
-    INCLUDE_DEVICE_FIELD_NUMBER: _ClassVar[int]
-    CURSOR_FIELD_NUMBER: _ClassVar[int]
-    LIMIT_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_PROVIDERS_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_PLATFORMS_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_USERS_FIELD_NUMBER: _ClassVar[int]
-    TOPICS_FIELD_NUMBER: _ClassVar[int]
-    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
-    SINCE_FIELD_NUMBER: _ClassVar[int]
-    filter: DeviceTopicFilter
-    include_total_count: bool
-    include_device: bool
-    cursor: str
-    limit: int
-    device_ids: _containers.RepeatedScalarFieldContainer[str]
-    device_providers: _containers.RepeatedScalarFieldContainer[str]
-    device_provider_tokens: _containers.RepeatedCompositeFieldContainer[ProviderTokens]
-    device_platforms: _containers.RepeatedScalarFieldContainer[str]
-    device_users: _containers.RepeatedScalarFieldContainer[str]
-    topics: _containers.RepeatedScalarFieldContainer[str]
-    topic_prefix: str
-    since: str
-    def __init__(self, filter: _Optional[_Union[DeviceTopicFilter, _Mapping]] = ..., include_total_count: _Optional[bool] = ..., include_device: _Optional[bool] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., device_ids: _Optional[_Iterable[str]] = ..., device_providers: _Optional[_Iterable[str]] = ..., device_provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ..., device_platforms: _Optional[_Iterable[str]] = ..., device_users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
-
-class UserTopicFilter(_message.Message):
-    __slots__ = ("users", "topics", "topic_prefix")
-    USERS_FIELD_NUMBER: _ClassVar[int]
-    TOPICS_FIELD_NUMBER: _ClassVar[int]
-    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
-    users: _containers.RepeatedScalarFieldContainer[str]
-    topics: _containers.RepeatedScalarFieldContainer[str]
-    topic_prefix: str
-    def __init__(self, users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ...) -> None: ...
-
-class UserTopicListRequest(_message.Message):
-    __slots__ = ("filter", "include_total_count", "cursor", "limit", "users", "topics", "topic_prefix", "since")
-    FILTER_FIELD_NUMBER: _ClassVar[int]
-    INCLUDE_TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
-    CURSOR_FIELD_NUMBER: _ClassVar[int]
-    LIMIT_FIELD_NUMBER: _ClassVar[int]
-    USERS_FIELD_NUMBER: _ClassVar[int]
-    TOPICS_FIELD_NUMBER: _ClassVar[int]
-    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
-    SINCE_FIELD_NUMBER: _ClassVar[int]
-    filter: UserTopicFilter
-    include_total_count: bool
-    cursor: str
-    limit: int
-    users: _containers.RepeatedScalarFieldContainer[str]
-    topics: _containers.RepeatedScalarFieldContainer[str]
-    topic_prefix: str
-    since: str
-    def __init__(self, filter: _Optional[_Union[UserTopicFilter, _Mapping]] = ..., include_total_count: _Optional[bool] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
-
-class DeviceTopicUpdateRequest(_message.Message):
-    __slots__ = ("device_id", "op", "topics", "user")
-    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
-    OP_FIELD_NUMBER: _ClassVar[int]
-    TOPICS_FIELD_NUMBER: _ClassVar[int]
-    USER_FIELD_NUMBER: _ClassVar[int]
-    device_id: str
-    op: str
-    topics: _containers.RepeatedScalarFieldContainer[str]
-    user: str
-    def __init__(self, device_id: _Optional[str] = ..., op: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., user: _Optional[str] = ...) -> None: ...
-
-class UserTopicUpdateRequest(_message.Message):
-    __slots__ = ("user", "op", "topics")
-    USER_FIELD_NUMBER: _ClassVar[int]
-    OP_FIELD_NUMBER: _ClassVar[int]
-    TOPICS_FIELD_NUMBER: _ClassVar[int]
-    user: str
-    op: str
-    topics: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, user: _Optional[str] = ..., op: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ...) -> None: ...
-
-class DeviceRegisterResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: DeviceRegisterResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceRegisterResult, _Mapping]] = ...) -> None: ...
-
-class DeviceUpdateResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: DeviceUpdateResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceUpdateResult, _Mapping]] = ...) -> None: ...
-
-class DeviceRemoveResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: DeviceRemoveResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceRemoveResult, _Mapping]] = ...) -> None: ...
-
 class DeviceListResponse(_message.Message):
     __slots__ = ("error", "result")
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -1283,52 +1197,6 @@ class DeviceListResponse(_message.Message):
     error: Error
     result: DeviceListResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceListResult, _Mapping]] = ...) -> None: ...
-
-class DeviceTopicListResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: DeviceTopicListResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceTopicListResult, _Mapping]] = ...) -> None: ...
-
-class UserTopicListResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: UserTopicListResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[UserTopicListResult, _Mapping]] = ...) -> None: ...
-
-class DeviceTopicUpdateResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: DeviceTopicUpdateResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceTopicUpdateResult, _Mapping]] = ...) -> None: ...
-
-class UserTopicUpdateResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: UserTopicUpdateResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[UserTopicUpdateResult, _Mapping]] = ...) -> None: ...
-
-class DeviceRegisterResult(_message.Message):
-    __slots__ = ("id",)
-    ID_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
-
-class DeviceUpdateResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
-class DeviceRemoveResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
 
 class DeviceListResult(_message.Message):
     __slots__ = ("items", "next_cursor", "total_count", "has_more")
@@ -1388,6 +1256,86 @@ class Device(_message.Message):
     integration: str
     def __init__(self, id: _Optional[str] = ..., platform: _Optional[str] = ..., provider: _Optional[str] = ..., token: _Optional[str] = ..., user: _Optional[str] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ..., meta: _Optional[_Mapping[str, str]] = ..., topics: _Optional[_Iterable[str]] = ..., timezone: _Optional[str] = ..., locale: _Optional[str] = ..., webpush_keys: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., integration: _Optional[str] = ...) -> None: ...
 
+class DeviceTopicUpdateRequest(_message.Message):
+    __slots__ = ("device_id", "op", "topics", "user")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    OP_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    op: str
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    user: str
+    def __init__(self, device_id: _Optional[str] = ..., op: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., user: _Optional[str] = ...) -> None: ...
+
+class DeviceTopicUpdateResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: DeviceTopicUpdateResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceTopicUpdateResult, _Mapping]] = ...) -> None: ...
+
+class DeviceTopicUpdateResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DeviceTopicFilter(_message.Message):
+    __slots__ = ("device_ids", "device_providers", "device_platforms", "device_users", "topics", "topic_prefix", "device_provider_tokens")
+    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_USERS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    device_ids: _containers.RepeatedScalarFieldContainer[str]
+    device_providers: _containers.RepeatedScalarFieldContainer[str]
+    device_platforms: _containers.RepeatedScalarFieldContainer[str]
+    device_users: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    topic_prefix: str
+    device_provider_tokens: _containers.RepeatedCompositeFieldContainer[ProviderTokens]
+    def __init__(self, device_ids: _Optional[_Iterable[str]] = ..., device_providers: _Optional[_Iterable[str]] = ..., device_platforms: _Optional[_Iterable[str]] = ..., device_users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ..., device_provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ...) -> None: ...
+
+class DeviceTopicListRequest(_message.Message):
+    __slots__ = ("filter", "include_total_count", "include_device", "cursor", "limit", "device_ids", "device_providers", "device_provider_tokens", "device_platforms", "device_users", "topics", "topic_prefix", "since")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_USERS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    filter: DeviceTopicFilter
+    include_total_count: bool
+    include_device: bool
+    cursor: str
+    limit: int
+    device_ids: _containers.RepeatedScalarFieldContainer[str]
+    device_providers: _containers.RepeatedScalarFieldContainer[str]
+    device_provider_tokens: _containers.RepeatedCompositeFieldContainer[ProviderTokens]
+    device_platforms: _containers.RepeatedScalarFieldContainer[str]
+    device_users: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    topic_prefix: str
+    since: str
+    def __init__(self, filter: _Optional[_Union[DeviceTopicFilter, _Mapping]] = ..., include_total_count: _Optional[bool] = ..., include_device: _Optional[bool] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., device_ids: _Optional[_Iterable[str]] = ..., device_providers: _Optional[_Iterable[str]] = ..., device_provider_tokens: _Optional[_Iterable[_Union[ProviderTokens, _Mapping]]] = ..., device_platforms: _Optional[_Iterable[str]] = ..., device_users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
+
+class DeviceTopicListResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: DeviceTopicListResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[DeviceTopicListResult, _Mapping]] = ...) -> None: ...
+
 class DeviceTopicListResult(_message.Message):
     __slots__ = ("items", "next_cursor", "total_count", "has_more")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
@@ -1412,6 +1360,66 @@ class DeviceTopic(_message.Message):
     device_id: str
     def __init__(self, id: _Optional[str] = ..., topic: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., device_id: _Optional[str] = ...) -> None: ...
 
+class UserTopicUpdateRequest(_message.Message):
+    __slots__ = ("user", "op", "topics")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    OP_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    op: str
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user: _Optional[str] = ..., op: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UserTopicUpdateResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: UserTopicUpdateResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[UserTopicUpdateResult, _Mapping]] = ...) -> None: ...
+
+class UserTopicUpdateResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UserTopicFilter(_message.Message):
+    __slots__ = ("users", "topics", "topic_prefix")
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    users: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    topic_prefix: str
+    def __init__(self, users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ...) -> None: ...
+
+class UserTopicListRequest(_message.Message):
+    __slots__ = ("filter", "include_total_count", "cursor", "limit", "users", "topics", "topic_prefix", "since")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    filter: UserTopicFilter
+    include_total_count: bool
+    cursor: str
+    limit: int
+    users: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    topic_prefix: str
+    since: str
+    def __init__(self, filter: _Optional[_Union[UserTopicFilter, _Mapping]] = ..., include_total_count: _Optional[bool] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefix: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
+
+class UserTopicListResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: UserTopicListResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[UserTopicListResult, _Mapping]] = ...) -> None: ...
+
 class UserTopicListResult(_message.Message):
     __slots__ = ("items", "next_cursor", "total_count", "has_more")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
@@ -1424,14 +1432,6 @@ class UserTopicListResult(_message.Message):
     has_more: bool
     def __init__(self, items: _Optional[_Iterable[_Union[UserTopic, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., total_count: _Optional[int] = ..., has_more: _Optional[bool] = ...) -> None: ...
 
-class DeviceTopicUpdateResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
-class UserTopicUpdateResult(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
 class UserTopic(_message.Message):
     __slots__ = ("id", "user", "topic")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -1441,6 +1441,55 @@ class UserTopic(_message.Message):
     user: str
     topic: str
     def __init__(self, id: _Optional[str] = ..., user: _Optional[str] = ..., topic: _Optional[str] = ...) -> None: ...
+
+class SendPushNotificationRequest(_message.Message):
+    __slots__ = ("recipient", "notification", "uid", "send_at", "optimize_for_reliability", "limit_strategy", "analytics_uid", "localizations", "use_templating", "use_meta", "integration", "online_first")
+    class LocalizationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: PushLocalization
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[PushLocalization, _Mapping]] = ...) -> None: ...
+    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
+    NOTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    SEND_AT_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZE_FOR_RELIABILITY_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    ANALYTICS_UID_FIELD_NUMBER: _ClassVar[int]
+    LOCALIZATIONS_FIELD_NUMBER: _ClassVar[int]
+    USE_TEMPLATING_FIELD_NUMBER: _ClassVar[int]
+    USE_META_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIRST_FIELD_NUMBER: _ClassVar[int]
+    recipient: PushRecipient
+    notification: PushNotification
+    uid: str
+    send_at: int
+    optimize_for_reliability: bool
+    limit_strategy: PushLimitStrategy
+    analytics_uid: str
+    localizations: _containers.MessageMap[str, PushLocalization]
+    use_templating: bool
+    use_meta: bool
+    integration: str
+    online_first: OnlineFirst
+    def __init__(self, recipient: _Optional[_Union[PushRecipient, _Mapping]] = ..., notification: _Optional[_Union[PushNotification, _Mapping]] = ..., uid: _Optional[str] = ..., send_at: _Optional[int] = ..., optimize_for_reliability: _Optional[bool] = ..., limit_strategy: _Optional[_Union[PushLimitStrategy, _Mapping]] = ..., analytics_uid: _Optional[str] = ..., localizations: _Optional[_Mapping[str, PushLocalization]] = ..., use_templating: _Optional[bool] = ..., use_meta: _Optional[bool] = ..., integration: _Optional[str] = ..., online_first: _Optional[_Union[OnlineFirst, _Mapping]] = ...) -> None: ...
+
+class SendPushNotificationResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: SendPushNotificationResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[SendPushNotificationResult, _Mapping]] = ...) -> None: ...
+
+class SendPushNotificationResult(_message.Message):
+    __slots__ = ("uid",)
+    UID_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    def __init__(self, uid: _Optional[str] = ...) -> None: ...
 
 class PushRecipient(_message.Message):
     __slots__ = ("filter", "fcm_tokens", "fcm_topic", "fcm_condition", "hms_tokens", "hms_topic", "hms_condition", "apns_tokens", "webpush_tokens", "device_ids", "topics", "expo_tokens", "one_signal_ids", "push_webhook_targets", "pusher_beams_users", "pushpad_uids")
@@ -1546,41 +1595,6 @@ class WebPushPushNotification(_message.Message):
     payload: bytes
     def __init__(self, headers: _Optional[_Mapping[str, str]] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
-class SendPushNotificationRequest(_message.Message):
-    __slots__ = ("recipient", "notification", "uid", "send_at", "optimize_for_reliability", "limit_strategy", "analytics_uid", "localizations", "use_templating", "use_meta", "integration", "online_first")
-    class LocalizationsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: PushLocalization
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[PushLocalization, _Mapping]] = ...) -> None: ...
-    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
-    NOTIFICATION_FIELD_NUMBER: _ClassVar[int]
-    UID_FIELD_NUMBER: _ClassVar[int]
-    SEND_AT_FIELD_NUMBER: _ClassVar[int]
-    OPTIMIZE_FOR_RELIABILITY_FIELD_NUMBER: _ClassVar[int]
-    LIMIT_STRATEGY_FIELD_NUMBER: _ClassVar[int]
-    ANALYTICS_UID_FIELD_NUMBER: _ClassVar[int]
-    LOCALIZATIONS_FIELD_NUMBER: _ClassVar[int]
-    USE_TEMPLATING_FIELD_NUMBER: _ClassVar[int]
-    USE_META_FIELD_NUMBER: _ClassVar[int]
-    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
-    ONLINE_FIRST_FIELD_NUMBER: _ClassVar[int]
-    recipient: PushRecipient
-    notification: PushNotification
-    uid: str
-    send_at: int
-    optimize_for_reliability: bool
-    limit_strategy: PushLimitStrategy
-    analytics_uid: str
-    localizations: _containers.MessageMap[str, PushLocalization]
-    use_templating: bool
-    use_meta: bool
-    integration: str
-    online_first: OnlineFirst
-    def __init__(self, recipient: _Optional[_Union[PushRecipient, _Mapping]] = ..., notification: _Optional[_Union[PushNotification, _Mapping]] = ..., uid: _Optional[str] = ..., send_at: _Optional[int] = ..., optimize_for_reliability: _Optional[bool] = ..., limit_strategy: _Optional[_Union[PushLimitStrategy, _Mapping]] = ..., analytics_uid: _Optional[str] = ..., localizations: _Optional[_Mapping[str, PushLocalization]] = ..., use_templating: _Optional[bool] = ..., use_meta: _Optional[bool] = ..., integration: _Optional[str] = ..., online_first: _Optional[_Union[OnlineFirst, _Mapping]] = ...) -> None: ...
-
 class PushLocalization(_message.Message):
     __slots__ = ("translations",)
     class TranslationsEntry(_message.Message):
@@ -1629,20 +1643,6 @@ class RateLimitPolicy(_message.Message):
     rate: int
     interval_ms: int
     def __init__(self, rate: _Optional[int] = ..., interval_ms: _Optional[int] = ...) -> None: ...
-
-class SendPushNotificationResponse(_message.Message):
-    __slots__ = ("error", "result")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    error: Error
-    result: SendPushNotificationResult
-    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[SendPushNotificationResult, _Mapping]] = ...) -> None: ...
-
-class SendPushNotificationResult(_message.Message):
-    __slots__ = ("uid",)
-    UID_FIELD_NUMBER: _ClassVar[int]
-    uid: str
-    def __init__(self, uid: _Optional[str] = ...) -> None: ...
 
 class UpdatePushStatusRequest(_message.Message):
     __slots__ = ("analytics_uid", "status", "device_id", "msg_id", "uid")

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class CentrifugoApiStub:
-    """Missing associated documentation comment in .proto file."""
+    """The server API. Where a key is configured (`grpc_api.key`), each call carries
+    the metadata `authorization: apikey KEY`, or fails with UNAUTHENTICATED.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -237,244 +239,324 @@ class CentrifugoApiStub:
 
 
 class CentrifugoApiServicer:
-    """Missing associated documentation comment in .proto file."""
+    """The server API. Where a key is configured (`grpc_api.key`), each call carries
+    the metadata `authorization: apikey KEY`, or fails with UNAUTHENTICATED.
+    """
 
     def Batch(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Runs several commands in one call. The call itself never fails: each reply
+        stands at the place of its command, with a result or an error of its own.
+        Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Publish(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Publishes data into one channel. 102: the channel's namespace is not
+        configured; 107: no channel, undecodable base64, or data that the namespace
+        does not take. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Broadcast(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Publishes the same data into many channels, in no particular order between
+        them. 107 without channels; other errors stand in the response of their
+        channel and touch no other. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Subscribe(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Subscribes a user's present connections to a channel from the server side.
+        Succeeds also when there is no such connection. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unsubscribe(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Takes a user's connections out of a channel; they do not resubscribe by
+        themselves. Succeeds also when there is none. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Disconnect(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Closes a user's connections. Succeeds also when there is none. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Presence(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists who is in a channel. 108 where presence is off for it. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PresenceStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Counts who is in a channel: much cheaper than Presence for large ones.
+        108 where presence is off for it. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def History(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads stored publications of a channel, or, without a limit, the position of
+        its stream only. 108 where history is off for it; 112 where `since.epoch`
+        belongs to a stream that is gone. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HistoryRemove(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes the stored publications of a channel. The position of the stream
+        stays, so that connected clients do not notice. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Info(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Describes the running nodes. Figures of other nodes may be some seconds old.
+        Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RPC(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Calls a method that an extension of the server registered; 104 where there
+        is none of that name. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Refresh(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Moves the expiry of a user's connections, or expires them now. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Channels(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists channels that have a subscriber. Asks every node and is not paged: made
+        for debugging, not for use at scale. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Connections(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists connections of a user, or those that match an expression. Asks every
+        node. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUserStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Notes that users were active just now, and their state. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUserStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads the status of users, in the order of the request. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUserStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Forgets the status of users. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BlockUser(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Closes a user's connections and keeps the user out. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnblockUser(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lets a blocked user in again. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeToken(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes one token worthless before it expires. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InvalidateUserTokens(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes all tokens of a user worthless that were issued before a moment.
+        Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceRegister(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Stores a device, or brings a stored one up to date. The request is the whole
+        state: what it leaves out becomes empty. A (provider, token) pair exists
+        once: without an id the stored device of that pair is updated and its id is
+        returned. 107: a field is wrong, and the message names it; 108: no database.
+        Call it at each start of the app and whenever the token changes.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceUpdate(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the given parts of the selected devices, in one step. Ids that do not
+        exist are passed over. 107 without a selector; 108: no database.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceRemove(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes the selected devices with their topics. Ids that do not exist are
+        passed over. 107 without a selector (never "all"); 108: no database.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceList(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists devices in the order of their ids, which is that of their creation.
+        An empty filter lists all. 108: no database.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceTopicList(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists which device holds which topic, one item for each pair. An empty filter
+        lists all. 108: no database.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceTopicUpdate(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the topics of one device. The next DeviceRegister of the device
+        replaces them. 104: no such device; 113: the device has another owner than
+        `user` says; 108: no database. On any error nothing is changed.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UserTopicList(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists which user is bound to which topic, one item for each pair. An empty
+        filter lists all. 108: no database.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UserTopicUpdate(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the topics a user is bound to. All devices of the user follow in the
+        same step, and devices that come later get them when they register. Doing it
+        twice changes nothing. 108: no database.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendPushNotification(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Accepts a push for sending and answers at once; success means queued, not
+        sent. The same `uid` with the same content again queues nothing and gets the
+        first answer; with other content it gets 113. 107: a field is wrong, and the
+        message names it; 108: an option that is not built yet, a provider that is
+        not enabled, a filter without a database, or `queue is full`.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePushStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Records that a push arrived or was opened, as told by the app's backend.
+        Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelPush(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Takes back a push that waits for its `send_at`. Succeeds also when there is
+        none, or when it went out already. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MapPublish(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sets one key of a map channel. 107 where the channel's namespace is of
+        another kind. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MapRemove(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes one key of a map channel. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MapReadState(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads the present entries of a map channel, page by page. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MapReadStream(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads the changes of a map channel since a position. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MapStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Counts the keys of a map channel. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MapClear(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes all keys of a map channel. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SharedPollPublish(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Hands subscribers a new value of one polled key before the next poll would.
+        108 where the namespace does not take it. Not built yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -691,7 +773,9 @@ def add_CentrifugoApiServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CentrifugoApi:
-    """Missing associated documentation comment in .proto file."""
+    """The server API. Where a key is configured (`grpc_api.key`), each call carries
+    the metadata `authorization: apikey KEY`, or fails with UNAUTHENTICATED.
+    """
 
     @staticmethod
     def Batch(request,

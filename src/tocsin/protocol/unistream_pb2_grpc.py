@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class CentrifugoUniStreamStub:
-    """Missing associated documentation comment in .proto file."""
+    """Serves clients that receive only.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -42,10 +43,14 @@ class CentrifugoUniStreamStub:
 
 
 class CentrifugoUniStreamServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Serves clients that receive only.
+    """
 
     def Consume(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Opens a connection and streams what it receives. The first push is `connect`.
+        A refusal, and any later end, comes as a `disconnect` push, then the stream
+        ends with status OK.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -67,7 +72,8 @@ def add_CentrifugoUniStreamServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CentrifugoUniStream:
-    """Missing associated documentation comment in .proto file."""
+    """Serves clients that receive only.
+    """
 
     @staticmethod
     def Consume(request,
