@@ -30,7 +30,8 @@ class Outcome:
     `code` is a stable lower-case word for metrics (`unregistered`,
     `quota_exceeded`, `timeout`), `detail` the provider's own words for a log.
     `retry_after_s` is the provider's wish in seconds. `slow_down` marks an
-    answer that concerns the whole credential, not this one device.
+    answer that concerns the whole credential, not this one device or platform:
+    sending through it pauses.
     `maybe_sent` marks a fault after the request had left: a retry may be a
     duplicate. `gone_at_ms` is the provider's time of death (APNs 410).
     """

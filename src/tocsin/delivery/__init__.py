@@ -1,0 +1,1 @@
+"""The worker's mind: expands, sends and settles jobs; reaches no technology."""

@@ -1,0 +1,225 @@
+"""Stage two: hands one batch to its provider and settles it.
+
+It decides nothing about results; that is `settlement.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import structlog
+
+from tocsin.core.errors import ApiError
+from tocsin.core.ports import Batch, Clock, Delivery, JobQueue, PushProvider
+from tocsin.core.push import Job, Payload, Send
+from tocsin.delivery.credentials import CredentialState
+from tocsin.delivery.journal import Journal
+from tocsin.delivery.run import Run
+from tocsin.delivery.settlement import DeadEnd, FollowUp, Settlement
+from tocsin.telemetry.metrics import Metrics
+
+KEPT_PAYLOADS = 64
+SETTLE_RETRY_S = 0.5
+
+_log = structlog.get_logger("tocsin.delivery")
+
+
+class RunPace:
+    """Lets a run start requests while results are recorded in step.
+
+    `wait` answers `False` for good once the worker stops, the delivery was
+    lost to another worker, the request expired, or the credential is paused.
+    """
+
+    def __init__(
+        self, run: Run, journal: Journal, credential: CredentialState, clock: Clock
+    ) -> None:
+        self._run = run
+        self._journal = journal
+        self._credential = credential
+        self._clock = clock
+        self._expire_at_ms = run.job.expire_at_ms
+
+    def ready(self) -> bool:
+        """Cheap on purpose: it runs once per recipient."""
+        return self._journal.has_room() and not self._must_stop()
+
+    async def wait(self) -> bool:
+        """Wait for room in the journal, or for a reason to stop."""
+        while not self._must_stop():
+            if self._journal.has_room():
+                return True
+            await self._journal.wait_room()
+        return False
+
+    def _must_stop(self) -> bool:
+        run = self._run
+        if run.stopped or run.lost:
+            return True
+        if not (self._expire_at_ms or self._credential.paused_until_ms):
+            return False
+        now_ms = self._clock.now_ms()
+        return self._credential.is_paused(now_ms) or 0 < self._expire_at_ms <= now_ms
+
+
+class Dispatcher:
+    """Works on `Send` deliveries of all providers of this worker."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        providers: Mapping[str, PushProvider],
+        journal: Journal,
+        settlement: Settlement,
+        clock: Clock,
+        metrics: Metrics,
+        validate_only: bool = False,
+    ) -> None:
+        self._queue = queue
+        self._providers = providers
+        self._journal = journal
+        self._settlement = settlement
+        self._clock = clock
+        self._metrics = metrics
+        self._validate_only = validate_only
+        self._payloads: OrderedDict[str, Payload] = OrderedDict()
+        self._runs: dict[str, Run] = {}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Start no further request; runs end with what is in flight."""
+        self._stopping = True
+        for run in self._runs.values():
+            run.stopped = True
+        self._journal.wake_waiters()
+
+    def lose(self, receipt: str) -> None:
+        """Another worker took this delivery over; leave the rest to it."""
+        if run := self._runs.get(receipt):
+            run.lost = True
+            self._journal.wake_waiters()
+
+    async def work_on(self, delivery: Delivery) -> None:
+        """Send one batch and settle it; on return nothing of it is held."""
+        job = delivery.job
+        payload = await self._fetch_payload(job.push_id)
+        if payload is None:
+            await self._end(delivery, [], [(job, "the payload is not stored any more")])
+            return
+        run = Run(delivery, payload, self._clock.now_ms())
+        credential = self._settlement.credential(job)
+        if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
+            self._settlement.expire(job, len(run.pending))
+            await self._end(delivery, [], [])
+            return
+        if credential.is_paused(self._clock.now_ms()):
+            await self._postpone(run, credential)
+            return
+        await self._send(run, credential)
+
+    async def _send(self, run: Run, credential: CredentialState) -> None:
+        job = run.job
+        provider = self._providers[job.provider]
+        batch = Batch(
+            body=run.payload.bodies[job.provider],
+            kind=run.work.kind,
+            targets=run.work.targets,
+            pending=run.pending,
+            deadline_ms=job.expire_at_ms,
+            validate_only=self._validate_only,
+        )
+        run.stopped = self._stopping
+        self._runs[run.delivery.receipt] = run
+        try:
+            await provider.send(
+                batch,
+                self._journal.reporter(run),
+                RunPace(run, self._journal, credential, self._clock),
+            )
+            run.complete = True
+            await self._settlement.take_in([run])
+            await self._conclude(run)
+        finally:
+            run.complete = True
+            self._journal.release(run)
+            self._runs.pop(run.delivery.receipt, None)
+
+    async def _conclude(self, run: Run) -> None:
+        if run.lost:
+            _log.warning(
+                "batch was taken over by another worker while this one sent it",
+                job_id=run.job.id,
+                push_id=run.job.push_id,
+            )
+            return
+        job = run.job
+        if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
+            unsent = run.unsent()
+            self._settlement.expire(job, len(unsent))
+            run.pending = [index for index in run.pending if index not in set(unsent)]
+        follow, dead = self._settlement.plan(run)
+        await self._end(run.delivery, follow, dead)
+        self._log_settled(run, follow, dead)
+
+    async def _postpone(self, run: Run, credential: CredentialState) -> None:
+        """Put the batch back until the credential's pause ends; no attempt burnt."""
+        follow, dead = self._settlement.postpone(run, credential)
+        await self._end(run.delivery, follow, dead)
+
+    async def _end(
+        self, delivery: Delivery, follow: list[FollowUp], dead: list[DeadEnd]
+    ) -> None:
+        while True:
+            try:
+                await self._queue.settle(delivery, follow=follow, dead=dead)
+            except ApiError as error:
+                run = self._runs.get(delivery.receipt)
+                if run is not None and run.lost:
+                    return
+                _log.warning(
+                    "batch is sent but not settled, trying again",
+                    job_id=delivery.job.id,
+                    error=error.message,
+                )
+                await asyncio.sleep(SETTLE_RETRY_S)
+            else:
+                break
+        for job, reason in dead:
+            self._bury(job, reason)
+
+    def _bury(self, job: Job, reason: str) -> None:
+        size = len(job.work.targets) if isinstance(job.work, Send) else 1
+        self._metrics.push_dead_letters.add(size, job.provider, reason.split(":")[0])
+        _log.error(
+            "recipients ended in the dead letters; see `tocsin queue dead`",
+            job_id=job.id,
+            push_id=job.push_id,
+            recipients=size,
+            reason=reason,
+        )
+
+    async def _fetch_payload(self, push_id: str) -> Payload | None:
+        payload = self._payloads.get(push_id)
+        if payload is None:
+            payload = await self._queue.fetch_payload(push_id)
+            if payload is not None:
+                self._payloads[push_id] = payload
+                if len(self._payloads) > KEPT_PAYLOADS:
+                    self._payloads.popitem(last=False)
+        return payload
+
+    def _log_settled(
+        self, run: Run, follow: list[FollowUp], dead: list[DeadEnd]
+    ) -> None:
+        _log.debug(
+            "batch settled",
+            job_id=run.job.id,
+            push_id=run.job.push_id,
+            request_id=run.job.correlation_id,
+            answered=len(run.results),
+            following=len(follow),
+            dead=len(dead),
+        )

@@ -1,0 +1,116 @@
+"""Records results in the queue while a batch is under way.
+
+At most `MAX_UNRECORDED` results may exist that a crash would forget: the pace
+of sending waits for the journal, never the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from tocsin.core.errors import ApiError
+from tocsin.core.outcome import Outcome
+from tocsin.core.ports import Clock, JobQueue
+from tocsin.delivery.run import Run
+from tocsin.delivery.settlement import Settlement
+
+MAX_UNRECORDED = 100
+
+_log = structlog.get_logger("tocsin.delivery")
+
+
+class Journal:
+    """Counts unrecorded results over all batches of a worker and writes them."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        settlement: Settlement,
+        clock: Clock,
+        *,
+        max_unrecorded: int = MAX_UNRECORDED,
+    ) -> None:
+        self._queue = queue
+        self._settlement = settlement
+        self._clock = clock
+        self._max = max_unrecorded
+        self.unrecorded = 0
+        self._dirty: dict[int, Run] = {}
+        self._wake = asyncio.Event()
+        self._room: list[asyncio.Future[None]] = []
+
+    def reporter(self, run: Run) -> Callable[[int, Outcome], None]:
+        """The provider's `Report` for this run; called once per recipient."""
+        results, note, now_ms = run.results, self._note, self._clock.now_ms
+
+        def report(index: int, outcome: Outcome) -> None:
+            results.append((index, outcome, now_ms()))
+            note(run)
+
+        return report
+
+    def has_room(self) -> bool:
+        """Whether one more request may start."""
+        return self.unrecorded < self._max
+
+    async def wait_room(self) -> None:
+        """Wait until `has_room`."""
+        while not self.has_room():
+            waiter = asyncio.get_running_loop().create_future()
+            self._room.append(waiter)
+            await waiter
+
+    def wake_waiters(self) -> None:
+        """Let everybody who waits look again (room came, or the worker stops)."""
+        waiters, self._room = self._room, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def release(self, run: Run) -> None:
+        """The run is settled or given up: nothing of it is at risk any more."""
+        self._dirty.pop(id(run), None)
+        self._forget(run, len(run.results) - run.recorded)
+
+    async def write_for_ever(self) -> None:
+        """Write whatever came in, as long as the task lives."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            dirty, self._dirty = self._dirty, {}
+            await self._write([run for run in dirty.values() if not run.complete])
+
+    def _note(self, run: Run) -> None:
+        self.unrecorded += 1
+        self._dirty[id(run)] = run
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def _write(self, runs: list[Run]) -> None:
+        await self._settlement.take_in(runs)
+        taken = {id(run): run.taken for run in runs}
+        while progress := {
+            run.delivery.receipt: bytes(run.bitmap)
+            for run in runs
+            if not (run.complete or run.lost)
+        }:
+            try:
+                await self._queue.record_progress(progress)
+                break
+            except ApiError as error:
+                # Sending waits meanwhile: the gate is shut until this works.
+                _log.warning("progress not recorded, trying again", error=error.message)
+                await asyncio.sleep(0.5)
+        for run in runs:
+            if not run.complete:
+                self._forget(run, taken[id(run)] - run.recorded)
+
+    def _forget(self, run: Run, count: int) -> None:
+        if count > 0:
+            run.recorded += count
+            self.unrecorded -= count
+            if self._room and self.has_room():
+                self.wake_waiters()

@@ -1,0 +1,75 @@
+"""One batch in the hands of this worker: its results so far. Pure state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Delivery
+from tocsin.core.push import Job, Payload, Send
+
+Result = tuple[int, Outcome, int]
+"""Index of the target, its outcome, Unix milliseconds of the answer."""
+
+FINAL = frozenset({Verdict.DELIVERED, Verdict.UNREGISTERED, Verdict.SUSPECT})
+"""Verdicts that end a recipient for good, so that progress may skip it.
+
+The others live on in a follow-up job or a dead letter, and those exist only
+once the batch is settled: until then a take-over must try them again.
+"""
+
+
+class Run:
+    """A `Send` delivery while it is worked on."""
+
+    def __init__(self, delivery: Delivery, payload: Payload, started_ms: int) -> None:
+        assert isinstance(delivery.job.work, Send)  # noqa: S101 - narrows for mypy; the queue name decides
+        self.delivery = delivery
+        self.payload = payload
+        self.started_ms = started_ms
+        self.work: Send = delivery.job.work
+        size = len(self.work.targets)
+        self.bitmap = bytearray(delivery.done.ljust((size + 7) // 8, b"\0"))
+        self.pending = [
+            i for i in range(size) if not self.bitmap[i >> 3] >> (i & 7) & 1
+        ]
+        self.results: list[Result] = []
+        self.taken = 0
+        self.recorded = 0
+        self.complete = False
+        self.lost = False
+        self.stopped = False
+
+    @property
+    def job(self) -> Job:
+        """The job as it was queued."""
+        return self.delivery.job
+
+    def take(self) -> list[Result]:
+        """Results that nobody took before; marks the final ones as done."""
+        fresh = self.results[self.taken :]
+        self.taken += len(fresh)
+        bitmap = self.bitmap
+        for index, outcome, _ in fresh:
+            if outcome.verdict in FINAL:
+                bitmap[index >> 3] |= 1 << (index & 7)
+        return fresh
+
+    def unsent(self) -> list[int]:
+        """Pending indexes that no result came for."""
+        answered = {index for index, _, _ in self.results}
+        return [index for index in self.pending if index not in answered]
+
+    def subset(self, indexes: Iterable[int]) -> Send:
+        """The batch of only these recipients."""
+        work, chosen = self.work, list(indexes)
+        return Send(
+            kind=work.kind,
+            targets=tuple(work.targets[i] for i in chosen),
+            device_ids=tuple(work.device_ids[i] for i in chosen)
+            if work.device_ids
+            else (),
+            platforms=tuple(work.platforms[i] for i in chosen)
+            if work.platforms
+            else (),
+        )

@@ -1,0 +1,268 @@
+"""Decides what follows from every result; the only place that does.
+
+It turns outcomes into dead tokens, retries, dead letters and counts. It sends
+nothing, and it does not know how a queue or a registry works.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from tocsin.core.device import DeadToken
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Clock, DeviceStore, ResultSink
+from tocsin.core.push import Job
+from tocsin.delivery.credentials import CredentialState
+from tocsin.delivery.retries import RetryPolicy
+from tocsin.delivery.run import Result, Run
+from tocsin.telemetry.metrics import Metrics
+
+FollowUp = tuple[Job, int]
+"""A job and when it is due, in Unix milliseconds (0: now)."""
+DeadEnd = tuple[Job, str]
+"""A job and why it ended."""
+
+DUE_STEP_MS = 500
+"""Retries due within this span travel in one job, not one each."""
+
+_log = structlog.get_logger("tocsin.delivery")
+
+
+class Settlement:
+    """Applies results; keeps the state of every credential of this worker."""
+
+    def __init__(
+        self,
+        *,
+        devices: DeviceStore | None,
+        retry: RetryPolicy,
+        clock: Clock,
+        metrics: Metrics,
+        sinks: Sequence[ResultSink] = (),
+    ) -> None:
+        self._devices = devices
+        self._retry = retry
+        self._clock = clock
+        self._metrics = metrics
+        self._sinks = sinks
+        self._credentials: dict[tuple[str, str], CredentialState] = {}
+
+    def credential(self, job: Job) -> CredentialState:
+        """The state of the credential that this job is sent through."""
+        key = (job.provider, job.integration or job.provider)
+        state = self._credentials.get(key)
+        if state is None:
+            state = self._credentials[key] = CredentialState(*key)
+        return state
+
+    async def take_in(self, runs: Sequence[Run]) -> None:
+        """Count new results, tell the sinks, and remove dead tokens.
+
+        Runs before progress is recorded: a crash in between finds the dead
+        token again instead of forgetting it.
+        """
+        dead: list[DeadToken] = []
+        for run in runs:
+            results = run.take()
+            if not results:
+                continue
+            credential = self.credential(run.job)
+            self._note(credential, results)
+            dead.extend(self._find_dead(run, results, credential))
+            self._count(run, results)
+            for sink in self._sinks:
+                sink.record(run.job, run.payload, results)
+            if credential.is_suspicious():
+                self._report_suspicious(credential)
+        if dead:
+            await self._remove(dead)
+
+    def expire(self, job: Job, count: int) -> None:
+        """Count recipients whose time ran out before they could be sent."""
+        self._metrics.push_notifications.add(
+            count, job.provider, job.recipient_type.value, "", "false", "expired"
+        )
+
+    def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
+        """What follows once no further request of this run will start."""
+        now_ms = self._clock.now_ms()
+        first_try_ms = run.job.first_try_at_ms or now_ms
+        follow: list[FollowUp] = []
+        dead: list[DeadEnd] = []
+        if unsent := run.unsent():
+            follow.append(self._requeue_unsent(run, unsent, now_ms))
+        rejected: dict[str, list[int]] = {}
+        retries: dict[tuple[int, int], list[int]] = {}
+        for index, outcome, _ in run.results:
+            if outcome.verdict is Verdict.REJECTED:
+                rejected.setdefault(_reason(outcome), []).append(index)
+            elif outcome.verdict in {Verdict.RETRY, Verdict.MISCONFIGURED}:
+                attempt, due_ms = self._next_try(run, outcome, now_ms)
+                if due_ms > self._retry.gives_up_at_ms(first_try_ms):
+                    reason = f"retries exhausted: {_reason(outcome)}"
+                    rejected.setdefault(reason, []).append(index)
+                else:
+                    retries.setdefault((attempt, due_ms), []).append(index)
+        for key, indexes in sorted(retries.items()):
+            self._retry_later(run, key, indexes, first_try_ms, follow)
+        for reason, indexes in rejected.items():
+            dead.append((self._part(run, indexes), reason))
+        return follow, dead
+
+    def postpone(
+        self, run: Run, credential: CredentialState
+    ) -> tuple[list[FollowUp], list[DeadEnd]]:
+        """What becomes of a batch whose credential is paused: nothing is tried."""
+        now_ms = self._clock.now_ms()
+        first_try_ms = run.job.first_try_at_ms or now_ms
+        part = self._part(run, run.pending)
+        if now_ms > self._retry.gives_up_at_ms(first_try_ms):
+            return [], [(part, f"retries exhausted: {credential.pause_reason}")]
+        part = replace(part, first_try_at_ms=first_try_ms)
+        return [(part, credential.paused_until_ms)], []
+
+    def _requeue_unsent(self, run: Run, unsent: list[int], now_ms: int) -> FollowUp:
+        paused_until_ms = self.credential(run.job).paused_until_ms
+        due_ms = paused_until_ms if paused_until_ms > now_ms else 0
+        part = self._part(run, unsent)
+        if due_ms and not part.first_try_at_ms:
+            part = replace(part, first_try_at_ms=now_ms)
+        return part, due_ms
+
+    def _next_try(self, run: Run, outcome: Outcome, now_ms: int) -> tuple[int, int]:
+        """The attempt number of the next try, and when it is due."""
+        if outcome.verdict is Verdict.MISCONFIGURED and outcome.slow_down:
+            # The credential is broken, not the recipient: no attempt is burnt.
+            return run.job.attempt, max(
+                self.credential(run.job).paused_until_ms, now_ms + 1000
+            )
+        delay_s = self._retry.delay_s(run.job.provider, run.job.attempt, outcome)
+        due_ms = now_ms + int(delay_s * 1000)
+        return run.job.attempt + 1, -(-due_ms // DUE_STEP_MS) * DUE_STEP_MS
+
+    def _retry_later(
+        self,
+        run: Run,
+        key: tuple[int, int],
+        indexes: list[int],
+        first_try_ms: int,
+        follow: list[FollowUp],
+    ) -> None:
+        attempt, due_ms = key
+        job = run.job
+        if job.expire_at_ms and due_ms >= job.expire_at_ms:
+            self.expire(job, len(indexes))
+            return
+        part = self._part(run, indexes)
+        follow.append(
+            (replace(part, attempt=attempt, first_try_at_ms=first_try_ms), due_ms)
+        )
+
+    def _part(self, run: Run, indexes: Sequence[int]) -> Job:
+        stem = run.job.id.partition("~")[0]
+        return run.job.with_work(
+            run.subset(indexes), id=f"{stem}~{secrets.token_hex(4)}"
+        )
+
+    def _find_dead(
+        self, run: Run, results: Sequence[Result], credential: CredentialState
+    ) -> list[DeadToken]:
+        work, dead = run.work, []
+        if not work.device_ids:
+            return []
+        for index, outcome, _ in results:
+            if outcome.verdict is Verdict.SUSPECT:
+                if not credential.may_remove_suspects():
+                    continue
+            elif outcome.verdict is not Verdict.UNREGISTERED:
+                continue
+            dead.append(
+                DeadToken(
+                    device_id=work.device_ids[index],
+                    token=work.targets[index],
+                    # Not registered again since the send began: the request
+                    # was accepted before any worker could read this token.
+                    before_ms=outcome.gone_at_ms or run.started_ms,
+                    reason=f"{run.job.provider}: {outcome.code}",
+                )
+            )
+        return dead
+
+    async def _remove(self, dead: list[DeadToken]) -> None:
+        if self._devices is None:
+            return
+        try:
+            removed = await self._devices.remove_dead(dead)
+        except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
+            _log.warning(
+                "dead tokens not removed; the next send will find them again",
+                count=len(dead),
+                error=str(error),
+            )
+            return
+        reasons = {token.device_id: token.reason for token in dead}
+        for device_id in removed:
+            provider, _, code = reasons[device_id].partition(": ")
+            self._metrics.push_devices_removed.add(1, provider, code)
+            _log.debug("device removed", device_id=device_id, reason=reasons[device_id])
+
+    def _count(self, run: Run, results: Sequence[Result]) -> None:
+        job, platforms = run.job, run.work.platforms
+        counts: Counter[tuple[str, bool, str]] = Counter(
+            (
+                platforms[index] if platforms else "",
+                outcome.verdict is Verdict.DELIVERED,
+                outcome.code,
+            )
+            for index, outcome, _ in results
+        )
+        for (platform, success, code), count in counts.items():
+            self._metrics.push_notifications.add(
+                count,
+                job.provider,
+                job.recipient_type.value,
+                platform,
+                "true" if success else "false",
+                code,
+            )
+
+    def _note(self, credential: CredentialState, results: Sequence[Result]) -> None:
+        before = credential.paused_until_ms
+        for _, outcome, at_ms in results:
+            credential.note(outcome, at_ms)
+            if credential.paused_until_ms > before:
+                before = credential.paused_until_ms
+                self._report_pause(credential, outcome, at_ms)
+
+    def _report_pause(
+        self, credential: CredentialState, outcome: Outcome, at_ms: int
+    ) -> None:
+        log = _log.error if outcome.verdict is Verdict.MISCONFIGURED else _log.warning
+        log(
+            "provider credential paused; its pushes wait in the queue",
+            provider=credential.provider,
+            integration=credential.integration,
+            code=outcome.code,
+            detail=outcome.detail,
+            pause_s=round((credential.paused_until_ms - at_ms) / 1000, 1),
+        )
+
+    def _report_suspicious(self, credential: CredentialState) -> None:
+        if not credential.reported:
+            credential.reported = True
+            _log.error(
+                "so many tokens look wrong that the credential is suspected; no such"
+                " device is removed until this ends. Check the project, the key and"
+                " the environment of this integration",
+                provider=credential.provider,
+                integration=credential.integration,
+            )
+
+
+def _reason(outcome: Outcome) -> str:
+    return f"{outcome.code}: {outcome.detail}" if outcome.detail else outcome.code

@@ -1,0 +1,255 @@
+"""Takes jobs from the queue and keeps its hold on them until they end.
+
+One lane per provider, so that a slow provider never holds up another; plus one
+for expanding. It knows no provider and no queue technology.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import structlog
+
+from tocsin.core.errors import ApiError
+from tocsin.core.ports import Delivery, JobQueue, PushProvider
+from tocsin.core.push import Send, queue_name
+from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.journal import Journal
+from tocsin.delivery.recipients import Expander
+from tocsin.telemetry.metrics import Metrics
+
+WAIT_S = 1.0
+MAX_DELIVERIES = 10
+"""Times a job is handed out before it counts as poison: each of them ended
+with a worker that died or failed on it."""
+RECIPIENTS_AHEAD = 2000
+"""Recipients a lane takes into its hands; more would only wait here, where no
+other worker can have them."""
+LAG_INTERVAL_S = 5.0
+
+_log = structlog.get_logger("tocsin.delivery")
+
+
+class Lane:
+    """Receives from some queues and works on what comes, up to a limit."""
+
+    def __init__(
+        self,
+        *,
+        queues: Sequence[str],
+        queue: JobQueue,
+        work_on: Callable[[Delivery], Awaitable[None]],
+        concurrency: int,
+        metrics: Metrics,
+    ) -> None:
+        self._queues = queues
+        self._queue = queue
+        self._work_on = work_on
+        self._concurrency = concurrency
+        self._metrics = metrics
+        self.held: dict[str, Delivery] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recipients = 0
+        self._usual_size = 1.0
+        self._free = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Receive until stopped; a queue that is away is asked again."""
+        while not self._stopping:
+            limit = self._limit()
+            if limit < 1:
+                self._free.clear()
+                await self._free.wait()
+                continue
+            try:
+                deliveries = await self._queue.receive(
+                    self._queues, limit=limit, wait_s=WAIT_S
+                )
+            except ApiError as error:
+                _log.warning(
+                    "queue cannot be read, trying again",
+                    queues=list(self._queues),
+                    error=error.message,
+                )
+                await asyncio.sleep(WAIT_S)
+                continue
+            for delivery in deliveries:
+                self._start(delivery)
+
+    async def stop(self, deadline_s: float) -> None:
+        """Receive no more; wait for what is held, then leave it for take-over."""
+        self._stopping = True
+        self._free.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=deadline_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1)
+
+    def forget(self, receipt: str) -> None:
+        """Stop renewing the hold on a delivery that another worker has now."""
+        self.held.pop(receipt, None)
+
+    def _limit(self) -> int:
+        free = self._concurrency - len(self._tasks)
+        room = (RECIPIENTS_AHEAD - self._recipients) / self._usual_size
+        if self._tasks and room < 1:
+            return 0
+        return min(free, max(1, int(room)))
+
+    def _start(self, delivery: Delivery) -> None:
+        size = _size(delivery)
+        self._usual_size += 0.1 * (size - self._usual_size)
+        self._recipients += size
+        self.held[delivery.receipt] = delivery
+        task = asyncio.create_task(self._work(delivery, size))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, delivery: Delivery, size: int) -> None:
+        job = delivery.job
+        labels = (job.provider, job.queue)
+        self._metrics.push_consuming_inflight_jobs.add(1, *labels)
+        started = time.perf_counter()
+        try:
+            with structlog.contextvars.bound_contextvars(
+                push_id=job.push_id, job_id=job.id, request_id=job.correlation_id
+            ):
+                await self._work_on_or_bury(delivery)
+        except Exception:  # noqa: BLE001 - the border of a job
+            # The border of a job: it stays in the queue and is handed out again.
+            _log.exception(
+                "job failed; it is handed out again after the take-over time",
+                job_id=job.id,
+                push_id=job.push_id,
+                queue=job.queue,
+                handed_out=delivery.count,
+            )
+        finally:
+            self._metrics.push_consuming_inflight_jobs.add(-1, *labels)
+            self._metrics.observe_job(
+                time.perf_counter() - started, job.provider, job.recipient_type.value
+            )
+            self.held.pop(delivery.receipt, None)
+            self._recipients -= size
+            self._free.set()
+
+    async def _work_on_or_bury(self, delivery: Delivery) -> None:
+        if delivery.count <= MAX_DELIVERIES:
+            await self._work_on(delivery)
+            return
+        reason = f"handed out {delivery.count - 1} times without an end"
+        _log.error("poison job goes to the dead letters", reason=reason)
+        await self._queue.settle(delivery, dead=[(delivery.job, reason)])
+        self._metrics.push_dead_letters.add(
+            _size(delivery), delivery.job.provider, "poison"
+        )
+
+
+class Worker:
+    """All lanes of one process, and what keeps them honest."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        providers: Mapping[str, PushProvider],
+        dispatcher: Dispatcher,
+        expander: Expander,
+        journal: Journal,
+        metrics: Metrics,
+        concurrency: int = 64,
+        takeover_s: float = 15.0,
+    ) -> None:
+        self._queue = queue
+        self._dispatcher = dispatcher
+        self._journal = journal
+        self._metrics = metrics
+        self._takeover_s = takeover_s
+        self._providers = tuple(providers)
+        expand_queues = [queue_name("expand", name) for name in providers]
+        self._lanes = [
+            Lane(
+                queues=[queue_name("send", name)],
+                queue=queue,
+                work_on=dispatcher.work_on,
+                concurrency=concurrency,
+                metrics=metrics,
+            )
+            for name in providers
+        ]
+        self._lanes.append(
+            Lane(
+                queues=expand_queues,
+                queue=queue,
+                work_on=expander.work_on,
+                concurrency=max(1, len(providers)),
+                metrics=metrics,
+            )
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start the lanes and the tasks beside them."""
+        beside = [self._journal.write_for_ever(), self._keep_alive(), self._watch_lag()]
+        for coroutine in [*(lane.run() for lane in self._lanes), *beside]:
+            task = asyncio.create_task(coroutine)
+            task.add_done_callback(_report_death)
+            self._tasks.append(task)
+
+    async def stop(self, deadline_s: float) -> None:
+        """Drain: start nothing, end what is in flight, requeue the rest."""
+        self._dispatcher.stop()
+        await asyncio.gather(*(lane.stop(deadline_s) for lane in self._lanes))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(self._takeover_s / 5)
+            for lane in self._lanes:
+                if lane.held:
+                    await self._renew(lane)
+
+    async def _renew(self, lane: Lane) -> None:
+        try:
+            lost = await self._queue.keep_alive(list(lane.held.values()))
+        except ApiError as error:
+            _log.warning("hold on jobs not renewed, trying again", error=error.message)
+            return
+        for receipt in lost:
+            if receipt in lane.held:
+                lane.forget(receipt)
+                self._dispatcher.lose(receipt)
+
+    async def _watch_lag(self) -> None:
+        names = {
+            queue_name(stage, provider): provider
+            for provider in self._providers
+            for stage in ("expand", "send")
+        }
+        while True:
+            try:
+                waiting = await self._queue.waiting(list(names))
+            except ApiError:
+                waiting = {}  # the lanes report a queue that is away
+            for name, count in waiting.items():
+                self._metrics.push_queue_consuming_lag.set(count, names[name], name)
+            await asyncio.sleep(LAG_INTERVAL_S)
+
+
+def _size(delivery: Delivery) -> int:
+    work = delivery.job.work
+    return len(work.targets) if isinstance(work, Send) else 1
+
+
+def _report_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical(
+            "a worker task died; restart the process", exc_info=error, fatal=True
+        )
