@@ -1,0 +1,311 @@
+"""Push room: the rules for values that callers hand in, one function per rule.
+
+Pure but for the time zone database; a rule raises `BadRequest` with the field's
+path and never repeats the value, because it may be a token. It stores nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import zoneinfo
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tocsin.core.device import (
+    PLATFORMS,
+    PROVIDERS,
+    DeviceFilter,
+    PageRequest,
+    ProviderTokens,
+    TopicOp,
+    TopicsChange,
+)
+from tocsin.core.errors import BadRequest
+from tocsin.core.ids import is_id
+
+NAME_LENGTH = 255
+"""Cap of users, uids, integrations and map keys, in bytes of UTF-8."""
+META_VALUE_LENGTH = 4096
+TAG_VALUE_LENGTH = 255
+MAP_ENTRIES = 100
+"""Cap of entries in one device's meta or tags."""
+DEFAULT_PAGE = 100
+
+_LOCALE = re.compile(r"(?:[A-Za-z]{2,8}|[XxIi])(?:[-_][A-Za-z0-9]{1,8})*", re.ASCII)
+_LOCALE_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLimits:
+    """Caps from the configuration; lengths are bytes of UTF-8."""
+
+    token_length: int = 4096
+    webpush_token_length: int = 8192
+    topic_length: int = 255
+    topics_per_device: int = 1000
+    page_size: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Where a listing starts, as callers say it; `since` is `cursor`'s old name."""
+
+    cursor: str = ""
+    since: str = ""
+    limit: int = 0
+    include_total: bool = False
+
+
+def check_text(
+    field: str, value: str, limit: int, *, required: bool = True, what: str = ""
+) -> None:
+    """Text that every store and queue can hold: UTF-8 without NUL, not too long.
+
+    `what` names the part of the field that is meant, such as `key `.
+    """
+    if not value:
+        if required:
+            raise BadRequest(field, f"{what}must not be empty")
+        return
+    if value.isascii():
+        size = len(value)
+    else:
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise BadRequest(field, f"{what}must be valid Unicode text") from None
+    if size > limit:
+        raise BadRequest(field, f"{what}must be at most {limit} bytes long, has {size}")
+    if "\0" in value:
+        raise BadRequest(field, f"{what}must not contain NUL characters")
+
+
+def check_texts(
+    field: str, values: Sequence[str], limit: int, *, required: bool = True
+) -> tuple[str, ...]:
+    """`check_text` for each; the index is named. Doubled values are merged."""
+    for index, value in enumerate(values):
+        if not value or len(value) > limit or "\0" in value or not value.isascii():
+            check_text(f"{field}[{index}]", value, limit, required=required)
+    return tuple(dict.fromkeys(values))
+
+
+def check_choice(field: str, value: str, choices: Collection[str]) -> None:
+    """One of a closed set of words."""
+    if value not in choices:
+        reason = f"must be one of {', '.join(choices)}"
+        raise BadRequest(field, reason if value else f"must not be empty, {reason}")
+
+
+def check_choices(
+    field: str, values: Sequence[str], choices: Collection[str]
+) -> tuple[str, ...]:
+    """`check_choice` for each; the index is named. Doubled values are merged."""
+    for index, value in enumerate(values):
+        check_choice(f"{field}[{index}]", value, choices)
+    return tuple(dict.fromkeys(values))
+
+
+def check_id(field: str, value: str) -> None:
+    """An id that a server made."""
+    if not is_id(value):
+        raise BadRequest(field, "is not an id made by this server")
+
+
+def check_provider(field: str, value: str) -> None:
+    """A known provider, enabled or not."""
+    check_choice(field, value, PROVIDERS)
+
+
+def check_platform(field: str, value: str) -> None:
+    """A known platform."""
+    check_choice(field, value, PLATFORMS)
+
+
+def check_topics(
+    field: str, topics: Sequence[str], limits: DeviceLimits
+) -> tuple[str, ...]:
+    """The topics of one device or user, doubled ones merged."""
+    merged = check_texts(field, topics, limits.topic_length)
+    if len(merged) > limits.topics_per_device:
+        raise BadRequest(
+            field, f"must be at most {limits.topics_per_device}, are {len(merged)}"
+        )
+    return merged
+
+
+def check_topics_change(
+    field: str, change: TopicsChange, limits: DeviceLimits
+) -> TopicsChange:
+    """One operation on topics; `field` is the path of the list."""
+    return TopicsChange(change.op, check_topics(field, change.topics, limits))
+
+
+def parse_op(field: str, value: str, default: TopicOp | None = None) -> TopicOp:
+    """`add`, `remove` or `set`; empty means `default` where there is one."""
+    if not value and default is not None:
+        return default
+    check_choice(field, value, tuple(TopicOp))
+    return TopicOp(value)
+
+
+def _check_map(field: str, entries: Mapping[str, str], value_limit: int) -> None:
+    if len(entries) > MAP_ENTRIES:
+        raise BadRequest(
+            field, f"must have at most {MAP_ENTRIES} entries, has {len(entries)}"
+        )
+    for key, value in entries.items():
+        check_text(field, key, NAME_LENGTH, what="key ")
+        check_text(entry(field, key), value, value_limit, required=False)
+
+
+def entry(field: str, key: str) -> str:
+    """The path of a map's entry; the key must have been checked."""
+    return f"{field}[{json.dumps(key)}]"
+
+
+def check_meta(field: str, meta: Mapping[str, str]) -> None:
+    """Free metadata of a device."""
+    _check_map(field, meta, META_VALUE_LENGTH)
+
+
+def check_tags(field: str, tags: Mapping[str, str]) -> None:
+    """Indexed key and value pairs of a device."""
+    _check_map(field, tags, TAG_VALUE_LENGTH)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_timezone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return False
+    return True
+
+
+def check_integration(field: str, name: str, known: Collection[str]) -> None:
+    """Empty, or the identifier of a configured integration."""
+    check_text(field, name, NAME_LENGTH, required=False)
+    if name and name not in known:
+        raise BadRequest(field, "no integration of that name is configured")
+
+
+def check_timezone(field: str, name: str) -> None:
+    """Empty, or a name of the IANA time zone database."""
+    if not name:
+        return
+    check_text(field, name, NAME_LENGTH)
+    if not _is_timezone(name):
+        raise BadRequest(field, "is not a time zone name such as Europe/Nicosia")
+
+
+def check_locale(field: str, tag: str) -> None:
+    """Empty, or shaped like a BCP 47 tag; `_` is taken for `-`, as Java writes it."""
+    if not tag:
+        return
+    check_text(field, tag, _LOCALE_LENGTH)
+    if not _LOCALE.fullmatch(tag):
+        raise BadRequest(field, "is not a language tag such as pt-BR")
+
+
+def check_page(paging: Paging, limits: DeviceLimits) -> PageRequest:
+    """The page to read: `limit` 0 is the default, above the cap is clamped."""
+    cursor = paging.cursor or paging.since
+    if paging.cursor and paging.since and paging.cursor != paging.since:
+        raise BadRequest("since", "must equal cursor when both are given")
+    if cursor and not is_id(cursor):
+        field = "cursor" if paging.cursor else "since"
+        raise BadRequest(field, "is not the id of a row of the page before")
+    if paging.limit < 0:
+        raise BadRequest("limit", "must not be negative")
+    limit = min(paging.limit or DEFAULT_PAGE, limits.page_size)
+    return PageRequest(cursor=cursor, limit=limit, include_total=paging.include_total)
+
+
+def merge(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
+    """The union of two lists in order of appearance."""
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def join_prefix(first: str, second: str) -> str:
+    """A prefix given in both spellings must be the same one."""
+    if first and second and first != second:
+        raise BadRequest(
+            "topic_prefix", "must equal filter.topic_prefix when both are given"
+        )
+    return first or second
+
+
+def token_limit(provider: str, limits: DeviceLimits) -> int:
+    """Cap of one provider's token in bytes."""
+    if provider == "webpush":
+        return limits.webpush_token_length
+    return limits.token_length
+
+
+def check_device_filter(
+    filter: DeviceFilter,
+    limits: DeviceLimits,
+    *,
+    prefix: str,
+    spelled: Mapping[str, str] | None = None,
+    users_required: bool = False,
+) -> DeviceFilter:
+    """A filter with doubled values merged.
+
+    `prefix` comes before each field's name in errors; `spelled` renames fields
+    that the caller wrote in another form. With `users_required` an empty user
+    is refused: in a send or a removal it is a lost value, not a wish.
+    """
+    names = spelled or {}
+
+    def path(field: str) -> str:
+        return names.get(field, prefix + field)
+
+    check_tags(path("tags"), filter.tags)
+    return DeviceFilter(
+        ids=check_texts(path("ids"), filter.ids, NAME_LENGTH),
+        users=check_texts(
+            path("users"), filter.users, NAME_LENGTH, required=users_required
+        ),
+        topics=check_texts(path("topics"), filter.topics, limits.topic_length),
+        providers=check_choices(path("providers"), filter.providers, PROVIDERS),
+        platforms=check_choices(path("platforms"), filter.platforms, PLATFORMS),
+        provider_tokens=check_provider_tokens(
+            path("provider_tokens"), filter.provider_tokens, limits
+        ),
+        tags=filter.tags,
+        integrations=check_texts(
+            path("integrations"), filter.integrations, NAME_LENGTH
+        ),
+    )
+
+
+def check_provider_tokens(
+    field: str, groups: Sequence[ProviderTokens], limits: DeviceLimits
+) -> tuple[ProviderTokens, ...]:
+    """Tokens as selectors; a Web Push subscription selects by its endpoint."""
+    checked = []
+    for index, group in enumerate(groups):
+        check_provider(f"{field}[{index}].provider", group.provider)
+        path = f"{field}[{index}].tokens"
+        if not group.tokens:
+            raise BadRequest(path, "must not be empty")
+        tokens = check_texts(path, group.tokens, token_limit(group.provider, limits))
+        if group.provider == "webpush":
+            tokens = tuple(map(_endpoint_of, tokens))
+        checked.append(ProviderTokens(group.provider, tokens))
+    return tuple(checked)
+
+
+def _endpoint_of(token: str) -> str:
+    """A selector may be the stored endpoint or the subscription it came from."""
+    if not token.startswith("{"):
+        return token
+    try:
+        endpoint = json.loads(token).get("endpoint")
+    except (ValueError, RecursionError):
+        return token
+    return endpoint if isinstance(endpoint, str) else token
