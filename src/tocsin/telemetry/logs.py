@@ -1,0 +1,179 @@
+"""Sets up structlog for a process: JSON, or colours on a terminal. Part of `telemetry`.
+
+It must let no token, key or payload through, and must not decide what is worth a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "***"
+_SECRET_WORDS = frozenset(
+    {
+        *("token", "tokens", "key", "keys", "apikey", "secret", "secrets", "pem"),
+        *("authorization", "password", "passwd", "credential", "credentials"),
+        *("payload", "payloads", "body", "bodies", "dsn"),
+    }
+)
+_FIRST = ("timestamp", "level", "logger", "event")
+_WORDS = re.compile(r"[a-z0-9]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# Texts of foreign errors may quote what they failed on.
+_URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s:@]*):[^/?#\s]*@")
+_CREDENTIAL = re.compile(
+    r"\b(apikey|bearer|basic|vapid|password\s*=)\s*[^\s,;'\"]+", re.IGNORECASE
+)
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "none": logging.CRITICAL + 10,
+}
+
+
+def configure_logging(
+    level: str = "info",
+    *,
+    stream: TextIO | None = None,
+    colours: bool | None = None,
+) -> None:
+    """Make structlog and the standard logging write to `stream` (standard output).
+
+    `level` is a value of `log.level`. `colours` chooses the form for people
+    instead of JSON; unset, a terminal decides. Libraries are heard from warning
+    up, whatever the level: their debug lines quote headers and parameters.
+    """
+    stream = stream if stream is not None else sys.stdout
+    if colours is None:
+        colours = stream.isatty()
+    threshold = _LEVELS[level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if not colours:
+        shared.append(structlog.processors.format_exc_info)
+    shared.append(redact)
+    renderer = _console() if colours else _json()
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=_LineLoggerFactory(stream),
+        # Uncached, so that a later call of this function reaches every module.
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter):
+            root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(threshold, logging.WARNING))
+
+
+def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Replace values under secret names, and passwords quoted in texts.
+
+    Numbers and booleans stay: `tokens=500` is a count.
+    """
+    for name, value in event.items():
+        event[name] = _redacted(name, value)
+    return event
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _is_secret(name):
+        return MASK if value else value
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, Mapping):
+        return {str(k): _redacted(str(k), v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(name, item) for item in value]
+    if isinstance(value, BaseException):
+        return scrub(f"{type(value).__name__}: {value}")
+    return value
+
+
+def _is_secret(name: str) -> bool:
+    words = _WORDS.findall(_CAMEL.sub("_", name).lower())
+    return not _SECRET_WORDS.isdisjoint(words)
+
+
+def scrub(text: str) -> str:
+    """A text without the passwords and authorization values that it quotes."""
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    return _CREDENTIAL.sub(rf"\1 {MASK}", text)
+
+
+class _LineLogger:
+    """Writes one line per call; `name` is what the module gave."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.name = name
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+        except UnicodeEncodeError:
+            self._stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+        self._stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _LineLoggerFactory:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, *args: Any) -> _LineLogger:
+        return _LineLogger(str(args[0]) if args else "tocsin", self._stream)
+
+
+def _json() -> Processor:
+    return structlog.processors.JSONRenderer(serializer=_dumps)
+
+
+def _dumps(event: MutableMapping[str, Any], **_: Any) -> str:
+    ordered = {name: event[name] for name in _FIRST if name in event}
+    ordered.update(event)
+    try:
+        # What is no JSON becomes its text: a log line must never raise.
+        return orjson.dumps(ordered, default=str).decode()
+    except TypeError:  # half of a surrogate pair, a key that is no text
+        return json.dumps(ordered, default=str, skipkeys=True)
+
+
+def _console() -> Processor:
+    # The default formatter prints local variables where `rich` is installed, and
+    # those hold tokens.
+    return structlog.dev.ConsoleRenderer(
+        exception_formatter=structlog.dev.plain_traceback
+    )

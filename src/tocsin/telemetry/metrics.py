@@ -1,0 +1,181 @@
+"""Every metric under its documented name. Part of `telemetry`.
+
+It must not be told what a number means: callers count, this room writes it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tocsin import __version__
+from tocsin.telemetry.process import process_series
+from tocsin.telemetry.series import (
+    Counter,
+    Gauge,
+    Histogram,
+    Series,
+    Summary,
+    render,
+)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+JOB_BOUNDS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+COMMAND_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a database pool tells about itself; times in seconds since start."""
+
+    max_conns: int = 0
+    total_conns: int = 0
+    idle_conns: int = 0
+    acquired_conns: int = 0
+    acquires_total: int = 0
+    empty_acquires_total: int = 0
+    canceled_acquires_total: int = 0
+    acquire_wait_seconds_total: float = 0
+
+
+_POOL_GAUGES = {
+    "max_conns": "Connections at most.",
+    "total_conns": "Connections open.",
+    "idle_conns": "Connections open and free.",
+    "acquired_conns": "Connections in use.",
+}
+_POOL_COUNTERS = {
+    "acquires_total": "Connections handed out.",
+    "empty_acquires_total": "Hand-outs that had to wait for a connection.",
+    "canceled_acquires_total": "Waits for a connection that were given up.",
+    "acquire_wait_seconds_total": "Seconds spent waiting for a connection.",
+}
+
+
+class Metrics:
+    """One process's metrics. Label values are given in the order of the labels.
+
+    `namespace` is `prometheus.namespace`; empty means no prefix.
+    """
+
+    content_type = CONTENT_TYPE
+
+    def __init__(self, namespace: str = "centrifugo") -> None:
+        self._prefix = f"{namespace}_" if namespace else ""
+        self._series: list[Series] = []
+        self._pools: dict[str, Callable[[], PoolStats]] = {}
+        self._define_push()
+        self._define_api()
+        build = self._gauge("node_build", "The release at work.", "version")
+        build.set(1, __version__)
+
+    def _define_push(self) -> None:
+        self.push_notifications = self._counter(
+            "push_notification_count",
+            "Notifications by what the provider said; err_code is empty on success.",
+            *("provider", "recipient_type", "platform", "success", "err_code"),
+        )
+        self.push_queue_consuming_lag = self._gauge(
+            "push_queue_consuming_lag",
+            "Jobs that wait in a queue, delayed ones included.",
+            *("provider", "queue"),
+        )
+        self.push_consuming_inflight_jobs = self._gauge(
+            "push_consuming_inflight_jobs",
+            "Jobs that this process works on.",
+            *("provider", "queue"),
+        )
+        self.push_job_duration, self.push_job_duration_histogram = self._timing(
+            "push_job_duration_seconds",
+            "From taking a job to settling it, in seconds.",
+            JOB_BOUNDS_S,
+            *("provider", "recipient_type"),
+        )
+        self.push_requests = self._counter(
+            "push_request_count",
+            "Calls of send_push_notification by result: accepted, repeated, expired "
+            "or refused.",
+            *("recipient_type", "result"),
+        )
+        self.push_retries = self._counter(
+            "push_retry_count",
+            "Recipients put back for a later try.",
+            *("provider", "err_code"),
+        )
+        self.push_dead_letters = self._counter(
+            "push_dead_letter_count",
+            "Recipients that ended in the dead letters.",
+            *("provider", "reason"),
+        )
+        self.push_devices_removed = self._counter(
+            "push_device_removed_count",
+            "Devices removed because the provider called their token dead.",
+            *("provider", "reason"),
+        )
+
+    def _define_api(self) -> None:
+        self.api_command_duration, self.api_command_duration_histogram = self._timing(
+            "api_command_duration_seconds",
+            "Time of a server API call, in seconds.",
+            COMMAND_BOUNDS_S,
+            *("protocol", "method"),
+        )
+        self.api_command_errors = self._counter(
+            "api_command_errors_total",
+            "Failed server API calls; error is the code of the table, or a word.",
+            *("protocol", "method", "error"),
+        )
+
+    def observe_job(self, seconds: float, provider: str, recipient_type: str) -> None:
+        """One job of a worker ended, well or not."""
+        self.push_job_duration.observe(seconds, provider, recipient_type)
+        self.push_job_duration_histogram.observe(seconds, provider, recipient_type)
+
+    def observe_command(self, seconds: float, protocol: str, method: str) -> None:
+        """One API call ended; `protocol` is `grpc` or `http`."""
+        self.api_command_duration.observe(seconds, protocol, method)
+        self.api_command_duration_histogram.observe(seconds, protocol, method)
+
+    def watch_pool(self, pool: str, read: Callable[[], PoolStats]) -> None:
+        """Expose a database pool; `read` is called at each scrape."""
+        self._pools[pool] = read
+
+    def render(self) -> bytes:
+        """The text of `/metrics`; its type is `content_type`."""
+        lines: list[str] = []
+        for series in (*self._series, *self._pool_series()):
+            lines.extend(render(series, self._prefix))
+        for series in process_series():
+            lines.extend(render(series, ""))
+        return "".join(lines).encode()
+
+    def _pool_series(self) -> list[Series]:
+        stats = {pool: read() for pool, read in self._pools.items()}
+        out: list[Series] = []
+        for kind, texts in ((Gauge, _POOL_GAUGES), (Counter, _POOL_COUNTERS)):
+            for name, text in texts.items():
+                series = kind(f"database_pool_{name}", text, ["pool"])
+                for pool, values in stats.items():
+                    series.add(getattr(values, name), pool)
+                out.append(series)
+        return out
+
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        counter = Counter(name, help, labels)
+        self._series.append(counter)
+        return counter
+
+    def _gauge(self, name: str, help: str, *labels: str) -> Gauge:
+        gauge = Gauge(name, help, labels)
+        self._series.append(gauge)
+        return gauge
+
+    def _timing(
+        self, name: str, help: str, bounds: tuple[float, ...], *labels: str
+    ) -> tuple[Summary, Histogram]:
+        """A duration under both documented names: the old summary, the histogram."""
+        summary = Summary(name, help, labels)
+        histogram = Histogram(f"{name}_histogram", help, labels, bounds=bounds)
+        self._series += (summary, histogram)
+        return summary, histogram
