@@ -1,0 +1,76 @@
+"""Push room: what a provider's message must look like before it is accepted.
+
+Only its shape and size: the content is the provider's business and is passed on
+byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import orjson
+
+from tocsin.core.errors import BadRequest
+from tocsin.core.push import Body
+from tocsin.push import checks
+
+_BODY_FIELDS: Mapping[str, tuple[str, str]] = {
+    "fcm": ("fcm", "message"),
+    "hms": ("hms", "message"),
+    "apns": ("apns", "payload"),
+    "webpush": ("webpush", "payload"),
+    "expo": ("expo", "message"),
+    "one-signal": ("one_signal", "message"),
+    "push-webhook": ("push_webhook", "message"),
+    "pusher-beams": ("pusher_beams", "message"),
+    "pushpad": ("pushpad", "message"),
+}
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+
+
+def body_field(provider: str) -> tuple[str, str]:
+    """The paths of a provider's body and of the JSON inside it."""
+    name, content = _BODY_FIELDS[provider]
+    return f"notification.{name}", f"notification.{name}.{content}"
+
+
+def check_body(provider: str, body: Body, size_limit: int) -> None:
+    """A JSON object within the limit (bytes), with headers that HTTP can carry."""
+    outer, field = body_field(provider)
+    size = len(body.message)
+    if not size:
+        raise BadRequest(field, "must not be empty")
+    if size > size_limit:
+        raise BadRequest(field, f"must be at most {size_limit} bytes long, has {size}")
+    try:
+        canonical_body(body.message)
+    except ValueError:
+        raise BadRequest(
+            field, "must be a JSON object in UTF-8, nested at most 250 levels deep"
+        ) from None
+    for name, value in body.headers.items():
+        checks.check_text(
+            f"{outer}.headers", name, checks.NAME_LENGTH, what="header name "
+        )
+        if not _HEADER_NAME.fullmatch(name):
+            raise BadRequest(
+                f"{outer}.headers", "header name has a forbidden character"
+            )
+        path = checks.entry(f"{outer}.headers", name)
+        checks.check_text(path, value, checks.META_VALUE_LENGTH, required=False)
+        # Line breaks would end the header and begin another.
+        if not value.isascii() or (value and not value.isprintable()):
+            raise BadRequest(path, "must be printable ASCII text")
+
+
+def canonical_body(message: bytes) -> bytes:
+    """The same JSON object with keys in order and no spaces, or `ValueError`."""
+    parsed = orjson.loads(message)
+    if not isinstance(parsed, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one error for one rule
+    try:
+        return orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:  # orjson's word for "nested too deeply"
+        raise ValueError("nested too deeply") from error

@@ -1,0 +1,357 @@
+"""Push room: accepts a send, exactly once per uid, and queues its first jobs.
+
+It contacts no provider and walks no devices: success means queued, not sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+from tocsin.core.device import DeviceFilter
+from tocsin.core.errors import BadRequest, NotAvailable
+from tocsin.core.ports import Clock, JobQueue, UidStore
+from tocsin.core.push import (
+    Expand,
+    Job,
+    Payload,
+    RawRecipient,
+    RecipientType,
+    Send,
+    SendRequest,
+    TargetKind,
+)
+from tocsin.push import checks
+from tocsin.push.bodies import body_field, canonical_body, check_body
+from tocsin.push.checks import DeviceLimits
+from tocsin.push.devices import NO_DATABASE
+
+RAW_FIELDS: Mapping[str, tuple[str, TargetKind]] = {
+    "fcm_tokens": ("fcm", TargetKind.TOKEN),
+    "fcm_topic": ("fcm", TargetKind.TOPIC),
+    "fcm_condition": ("fcm", TargetKind.CONDITION),
+    "hms_tokens": ("hms", TargetKind.TOKEN),
+    "hms_topic": ("hms", TargetKind.TOPIC),
+    "hms_condition": ("hms", TargetKind.CONDITION),
+    "apns_tokens": ("apns", TargetKind.TOKEN),
+    "webpush_tokens": ("webpush", TargetKind.TOKEN),
+    "expo_tokens": ("expo", TargetKind.TOKEN),
+    "one_signal_ids": ("one-signal", TargetKind.TOKEN),
+    "push_webhook_targets": ("push-webhook", TargetKind.TOKEN),
+    "pusher_beams_users": ("pusher-beams", TargetKind.TOKEN),
+    "pushpad_uids": ("pushpad", TargetKind.TOKEN),
+}
+"""The raw recipients of the schema: field of `recipient`, provider, kind."""
+
+_FIELD_OF = {target: field for field, target in RAW_FIELDS.items()}
+_TOPIC_LENGTH = 1024
+_CONDITION_LENGTH = 4096
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999: above it a time is not in Unix seconds."""
+_DEFAULT_BATCH = 500
+_RECIPIENT_TYPES = {
+    TargetKind.TOKEN: RecipientType.TOKENS,
+    TargetKind.TOPIC: RecipientType.TOPIC,
+    TargetKind.CONDITION: RecipientType.CONDITION,
+}
+
+OnExpired = Callable[[str, RecipientType, int], None]
+"""Hears (provider, recipient type, how many) of what expired before queueing.
+
+The recipients of a filter are not known then; it counts as one.
+"""
+
+
+def _ignore_expired(provider: str, recipient_type: RecipientType, count: int) -> None:
+    """The hook of callers that do not count."""
+
+
+class SendService:
+    """Accepts send requests.
+
+    `queue` is `None` where pushes are off, `uids` where nothing can remember a
+    uid. `batch_sizes` are recipients per job by provider, `payload_size` is
+    bytes of one body, `uid_ttl_s` how long a uid is remembered.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue | None,
+        uids: UidStore | None,
+        *,
+        clock: Clock,
+        enabled_providers: Collection[str],
+        has_database: bool,
+        batch_sizes: Mapping[str, int] | None = None,
+        payload_size: int = 65536,
+        uid_ttl_s: float = 86400,
+        limits: DeviceLimits | None = None,
+        on_expired: OnExpired = _ignore_expired,
+    ) -> None:
+        self._queue = queue
+        self._uids = uids
+        self._clock = clock
+        self._enabled = frozenset(enabled_providers)
+        self._has_database = has_database
+        self._batch_sizes = dict(batch_sizes or {})
+        self._payload_size = payload_size
+        self._uid_ttl_s = uid_ttl_s
+        self._limits = limits or DeviceLimits()
+        self._on_expired = on_expired
+
+    async def send(
+        self, request: SendRequest, *, spelled: Mapping[str, str] | None = None
+    ) -> str:
+        """Queue the request; returns its uid, the caller's or a fresh UUID.
+
+        The same uid with the same content is answered again and queued once.
+        `spelled` maps a filter's field to the path under which the caller wrote
+        it, for error texts. Raises `BadRequest` naming the field,
+        `NotAvailable` for what is not enabled, `Conflict` for a uid that was
+        used with other content, `QueueFull`.
+        """
+        request = self._check(request, spelled)
+        queue = self._queue
+        if queue is None:
+            raise NotAvailable("push_notifications.enabled_providers is empty")
+        if not request.uid:
+            uid = str(uuid.uuid4())
+            await self._enqueue(queue, request, uid, push_id=uid, once_ttl_s=0)
+            return uid
+        await self._send_once(queue, request)
+        return request.uid
+
+    async def _send_once(self, queue: JobQueue, request: SendRequest) -> None:
+        """Queue a request that carries a uid, unless that was done before."""
+        print_of = fingerprint(request)
+        if self._uids is None:
+            # Content and uid make the push id, so that the queue itself still
+            # recognises a repeat; only other content goes unnoticed.
+            name = hashlib.sha256(request.uid.encode() + b"\0" + print_of)
+            push_id, accepted = name.hexdigest()[:32], False
+        else:
+            claim = await self._uids.claim(
+                request.uid,
+                fingerprint=print_of,
+                push_id=uuid.uuid4().hex,
+                ttl_s=self._uid_ttl_s,
+            )
+            push_id, accepted = claim.push_id, claim.accepted
+        if accepted:
+            return
+        # A crash before `confirm` leaves a claim whose repeat comes here again:
+        # the queue takes one push id only once.
+        await self._enqueue(
+            queue, request, request.uid, push_id=push_id, once_ttl_s=self._uid_ttl_s
+        )
+        if self._uids is not None:
+            await self._uids.confirm(request.uid)
+
+    async def _enqueue(
+        self,
+        queue: JobQueue,
+        request: SendRequest,
+        uid: str,
+        *,
+        push_id: str,
+        once_ttl_s: float,
+    ) -> None:
+        now_ms = self._clock.now_ms()
+        providers = self._providers(request)
+        if request.expire_at_ms and request.expire_at_ms <= now_ms:
+            self._count_expired(request, providers)
+            return
+        payload = Payload(
+            push_id=push_id,
+            uid=uid,
+            analytics_uid=request.analytics_uid or uid,
+            bodies={provider: request.bodies[provider] for provider in providers},
+        )
+        jobs = self._jobs(request, providers, push_id, now_ms)
+        await queue.enqueue(payload, jobs, once_ttl_s=once_ttl_s)
+
+    def _jobs(
+        self, request: SendRequest, providers: list[str], push_id: str, now_ms: int
+    ) -> list[Job]:
+        recipient = request.recipient
+        works: list[tuple[str, Expand | Send]]
+        if isinstance(recipient, DeviceFilter):
+            works = [(provider, Expand(recipient)) for provider in providers]
+        else:
+            works = [
+                (recipient.provider, Send(recipient.kind, targets))
+                for targets in self._batches(recipient)
+            ]
+        return [
+            Job(
+                id=uuid.uuid4().hex,
+                push_id=push_id,
+                provider=provider,
+                work=work,
+                recipient_type=_recipient_type(request),
+                accepted_at_ms=now_ms,
+                integration=request.integration,
+                expire_at_ms=request.expire_at_ms,
+                correlation_id=request.correlation_id,
+            )
+            for provider, work in works
+        ]
+
+    def _batches(self, recipient: RawRecipient) -> list[tuple[str, ...]]:
+        size = max(1, self._batch_sizes.get(recipient.provider, _DEFAULT_BATCH))
+        targets = recipient.targets
+        return [targets[at : at + size] for at in range(0, len(targets), size)]
+
+    def _providers(self, request: SendRequest) -> list[str]:
+        """Providers that get jobs, in a stable order."""
+        recipient = request.recipient
+        if isinstance(recipient, RawRecipient):
+            return [recipient.provider]
+        return [
+            provider
+            for provider in request.bodies
+            if (not recipient.providers or provider in recipient.providers)
+            and (not request.integration or provider == request.integration)
+        ]
+
+    def _count_expired(self, request: SendRequest, providers: list[str]) -> None:
+        recipient = request.recipient
+        count = len(recipient.targets) if isinstance(recipient, RawRecipient) else 1
+        for provider in providers:
+            self._on_expired(provider, _recipient_type(request), count)
+
+    def _check(
+        self, request: SendRequest, spelled: Mapping[str, str] | None
+    ) -> SendRequest:
+        """The request with doubled values merged; nothing was changed so far."""
+        length = checks.NAME_LENGTH
+        checks.check_text("uid", request.uid, length, required=False)
+        checks.check_text(
+            "analytics_uid", request.analytics_uid, length, required=False
+        )
+        check_seconds("notification.expire_at", request.expire_at_ms // 1000)
+        recipient: DeviceFilter | RawRecipient
+        if isinstance(request.recipient, DeviceFilter):
+            recipient = self._check_filter(request.recipient, spelled)
+        else:
+            recipient = self._check_raw(request.recipient)
+        for provider, body in request.bodies.items():
+            if provider not in self._enabled:
+                raise _not_enabled(body_field(provider)[0], provider)
+            check_body(provider, body, self._payload_size)
+        checks.check_integration("integration", request.integration, self._enabled)
+        request = replace(request, recipient=recipient)
+        self._check_bodies_fit(request)
+        return request
+
+    def _check_bodies_fit(self, request: SendRequest) -> None:
+        recipient = request.recipient
+        if isinstance(recipient, RawRecipient):
+            if request.integration not in ("", recipient.provider):
+                raise BadRequest(
+                    "integration", f"is none of provider {recipient.provider}"
+                )
+            if recipient.provider not in request.bodies:
+                raise BadRequest(
+                    body_field(recipient.provider)[0],
+                    f"is needed for recipient.{_field_of(recipient)}",
+                )
+        elif not request.bodies:
+            raise BadRequest("notification", "needs the body of at least one provider")
+        elif not self._providers(request):
+            raise BadRequest(
+                "notification",
+                "has no body for the providers that the recipient is limited to",
+            )
+
+    def _check_filter(
+        self, filter: DeviceFilter, spelled: Mapping[str, str] | None
+    ) -> DeviceFilter:
+        if not self._has_database:
+            raise NotAvailable(NO_DATABASE)
+        if filter.is_empty():
+            raise BadRequest("recipient.filter", "must select something")
+        return checks.check_device_filter(
+            filter,
+            self._limits,
+            prefix="recipient.filter.",
+            spelled=spelled,
+            users_required=True,
+        )
+
+    def _check_raw(self, recipient: RawRecipient) -> RawRecipient:
+        field = f"recipient.{_field_of(recipient)}"
+        if recipient.provider not in self._enabled:
+            raise _not_enabled(field, recipient.provider)
+        if not recipient.targets:
+            raise BadRequest(field, "must not be empty")
+        if recipient.kind is TargetKind.TOKEN:
+            limit = checks.token_limit(recipient.provider, self._limits)
+            targets = checks.check_texts(field, recipient.targets, limit)
+            return replace(recipient, targets=targets)
+        limit = _CONDITION_LENGTH
+        if recipient.kind is TargetKind.TOPIC:
+            limit = _TOPIC_LENGTH
+        checks.check_text(field, recipient.targets[0], limit)
+        return recipient
+
+
+def check_seconds(field: str, value: int) -> None:
+    """Unix seconds; what looks like milliseconds is refused."""
+    if value < 0:
+        raise BadRequest(field, "must not be negative")
+    if value > _LAST_SECOND:
+        raise BadRequest(field, "must be Unix seconds; this looks like milliseconds")
+
+
+def fingerprint(request: SendRequest) -> bytes:
+    """SHA-256 over what the request asks for, without its uid.
+
+    The order of lists, maps and JSON keys does not count, nor does the spelling
+    of the API that it came in.
+    """
+    digest = hashlib.sha256()
+
+    def add(*parts: str | bytes) -> None:
+        for part in parts:
+            data = part if isinstance(part, bytes) else part.encode()
+            digest.update(b"%d:" % len(data))
+            digest.update(data)
+        digest.update(b";")
+
+    recipient = request.recipient
+    if isinstance(recipient, RawRecipient):
+        add("raw", recipient.provider, recipient.kind, *sorted(recipient.targets))
+    else:
+        add("filter")
+        for name in ("ids", "users", "topics", "providers", "platforms"):
+            add(name, *sorted(getattr(recipient, name)))
+        add("integrations", *sorted(recipient.integrations))
+        for key in sorted(recipient.tags):
+            add("tag", key, recipient.tags[key])
+        pairs = {(g.provider, t) for g in recipient.provider_tokens for t in g.tokens}
+        for pair in sorted(pairs):
+            add("token", *pair)
+    for provider in sorted(request.bodies):
+        body = request.bodies[provider]
+        add("body", provider, canonical_body(body.message))
+        for key in sorted(body.headers):
+            add("header", key, body.headers[key])
+    add("rest", str(request.expire_at_ms), request.analytics_uid, request.integration)
+    return digest.digest()
+
+
+def _recipient_type(request: SendRequest) -> RecipientType:
+    if isinstance(request.recipient, RawRecipient):
+        return _RECIPIENT_TYPES[request.recipient.kind]
+    return RecipientType.FILTER
+
+
+def _field_of(recipient: RawRecipient) -> str:
+    return _FIELD_OF[recipient.provider, recipient.kind]
+
+
+def _not_enabled(field: str, provider: str) -> NotAvailable:
+    return NotAvailable(f"{field}: provider {provider} is not enabled")
