@@ -1,0 +1,69 @@
+"""`tocsin simulate`: push services on this machine, for trying out and for tests.
+
+It must not be pointed at from production: whatever it accepts reaches nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "run local stand-ins for push services, with faults on request"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument(
+        "--dir",
+        default="simulator",
+        metavar="DIR",
+        help="folder for its CA and service account file (default: ./simulator)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument(
+        "--port", type=int, default=9443, help="port to listen on; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="for benchmarks: accept every send unread, only count",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; 1 where the port or the folder cannot be used."""
+    import asyncio
+
+    try:
+        return asyncio.run(_serve(args))
+    except OSError as error:
+        place = f"{args.host}:{args.port}, folder {args.dir}"
+        print(f"tocsin simulate: cannot serve on {place}: {error}")
+        return 1
+
+
+async def _serve(args: argparse.Namespace) -> int:
+    import asyncio
+    import signal
+
+    from tocsin.simulator.server import Simulator
+
+    simulator = Simulator(args.dir, host=args.host, port=args.port, fast=args.fast)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    await simulator.start()
+    try:
+        curl = f"curl --cacert {simulator.ca_file} {simulator.origin}/control"
+        print(f"origin           {simulator.origin}")
+        print(f"ca file          {simulator.ca_file}")
+        print(f"service account  {simulator.service_account_file}")
+        print(f"what happened    {curl}/stats")
+        print(f"make it fail     {curl}/faults -d '{_EXAMPLE}'", flush=True)
+        await stopping.wait()
+    finally:
+        await simulator.stop()
+    return 0
+
+
+_EXAMPLE = '{"send":{"fault":"unavailable","times":10}}'

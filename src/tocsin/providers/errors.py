@@ -1,0 +1,14 @@
+"""What can be wrong with a provider before it has sent anything.
+
+Faults met while sending are outcomes and must never be raised.
+"""
+
+from __future__ import annotations
+
+
+class ProviderSetupError(ValueError):
+    """A configured provider cannot be built; the text names the key and the cure."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(f"{key}: {reason}")

@@ -1,0 +1,104 @@
+"""Firebase Cloud Messaging through firebase-admin, for `transport: sdk`.
+
+The SDK refreshes credentials inside its event loop, so it gets a thread and a loop
+of its own. It must answer exactly as the native provider does, only slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Batch, Pace, Report
+from tocsin.providers.fcm_message import TARGET_KEYS, InvalidMessage, parse_message
+from tocsin.providers.fcm_setup import (
+    CREDENTIALS_KEY,
+    check_ca_file,
+    check_endpoint,
+)
+from tocsin.providers.google_token import (
+    TokenFailure,
+    load_service_account,
+    share_access_tokens,
+)
+from tocsin.providers.outcomes import report_all
+
+_STREAMS_PER_CONNECTION = 100
+
+
+class FcmSdkProvider:
+    """The same account, the same port, firebase-admin's client.
+
+    `max_connections` bounds requests in flight at 100 each; how many connections
+    there are is the SDK's choice.
+    """
+
+    name = "fcm"
+
+    def __init__(
+        self,
+        *,
+        credentials_file: str,
+        endpoint: str = "https://fcm.googleapis.com",
+        ca_file: str = "",
+        batch_size: int = 500,
+        max_connections: int = 2,
+        integration: str = "fcm",
+        request_timeout_s: float = 15,
+    ) -> None:
+        """Reads the account file; raises `ProviderSetupError`. Connects on demand."""
+        # Late, for it loads firebase-admin with httpx and all that.
+        from tocsin.providers.fcm_sdk_client import SdkClient
+
+        self.integration = integration
+        self.batch_size = batch_size
+        account = load_service_account(credentials_file, CREDENTIALS_KEY)
+        self._tokens = share_access_tokens(account, ca_file)
+        self._client = SdkClient(
+            account,
+            self._tokens,
+            endpoint=check_endpoint(endpoint),
+            ca_file=check_ca_file(ca_file),
+            timeout_s=request_timeout_s,
+        )
+        self._slots = asyncio.Semaphore(max_connections * _STREAMS_PER_CONNECTION)
+
+    async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
+        """As the port says."""
+        try:
+            fields = parse_message(batch.body.message)
+        except InvalidMessage as wrong:
+            outcome = Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
+            report_all(batch.pending, outcome, report)
+            return
+        for key in TARGET_KEYS:
+            fields.pop(key, None)
+        try:
+            await self._tokens.fetch()
+        except TokenFailure as failure:
+            report_all(batch.pending, failure.outcome, report)
+            return
+        async with asyncio.TaskGroup() as group:
+            for index in batch.pending:
+                await self._slots.acquire()
+                if not pace.ready() and not await pace.wait():
+                    self._slots.release()
+                    break
+                target = batch.targets[index]
+                message = {**fields, batch.kind.value: target}
+                sending = self._client.start(message, target, batch.validate_only)
+                group.create_task(self._settle(sending, index, report))
+
+    async def close(self) -> None:
+        """As the port says."""
+        await asyncio.get_running_loop().run_in_executor(None, self._client.close)
+
+    async def _settle(
+        self, sending: Future[Outcome], index: int, report: Report
+    ) -> None:
+        try:
+            outcome = await asyncio.wrap_future(sending)
+        finally:
+            self._slots.release()
+        report(index, outcome)

@@ -1,0 +1,168 @@
+"""firebase-admin's messaging client, fitted to our endpoint, trust and credentials.
+
+Imported late, for it loads the SDK. The SDK offers no endpoint and takes typed
+messages only, hence the subclasses; nothing of it is patched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import MutableMapping
+from concurrent.futures import Future
+from typing import Any
+
+import firebase_admin
+import httpx
+from firebase_admin import _http_client, _retry, credentials, exceptions, messaging
+from google.auth.credentials import Credentials
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.http2 import build_ssl_context
+from tocsin.providers.fcm_answers import NO_NAME, classify
+from tocsin.providers.google_token import AccessTokens, ServiceAccount, TokenFailure
+
+_names = itertools.count(1)
+_JOIN_TIMEOUT_S = 5.0
+
+
+class SdkClient:
+    """firebase-admin in a thread with a loop of its own."""
+
+    def __init__(
+        self,
+        account: ServiceAccount,
+        tokens: AccessTokens,
+        *,
+        endpoint: str,
+        ca_file: str,
+        timeout_s: float,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="firebase-admin", daemon=True
+        )
+        self._app = firebase_admin.initialize_app(
+            _Credential(_SharedToken(tokens)),
+            {"projectId": account.project_id, "httpTimeout": timeout_s},
+            name=f"tocsin-{next(_names)}",
+        )
+        url = f"{endpoint}/v1/projects/{account.project_id}/messages:send"
+        self._service = _Service(self._app, url, ca_file, timeout_s)
+        self._thread.start()
+
+    def start(
+        self, message: dict[str, Any], target: str, validate_only: bool
+    ) -> Future[Outcome]:
+        """Begin to send one message; the future always gets an outcome."""
+        sending = self._send(message, target, validate_only)
+        return asyncio.run_coroutine_threadsafe(sending, self._loop)
+
+    def close(self) -> None:
+        """Close connections and end the thread. Blocks."""
+        closing = asyncio.run_coroutine_threadsafe(self._service.aclose(), self._loop)
+        closing.result(_JOIN_TIMEOUT_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_JOIN_TIMEOUT_S)
+        self._loop.close()
+        firebase_admin.delete_app(self._app)
+
+    async def _send(
+        self, message: dict[str, Any], target: str, validate_only: bool
+    ) -> Outcome:
+        try:
+            batch = await self._service.send_each_async([message], validate_only)
+        except exceptions.FirebaseError as error:
+            return _outcome_of(error, target)
+        answer = batch.responses[0]
+        if answer.exception is not None:
+            return _outcome_of(answer.exception, target)
+        if not answer.message_id:
+            return NO_NAME
+        message_id = answer.message_id.rpartition("/")[2]
+        return Outcome(Verdict.DELIVERED, message_id=message_id)
+
+
+def _outcome_of(error: exceptions.FirebaseError, target: str) -> Outcome:
+    """The same table as for the native transport, or what the network did."""
+    response, cause = error.http_response, error.cause
+    if response is not None:
+        wait = response.headers.get("retry-after")
+        return classify(response.status_code, response.content, wait, target)
+    if isinstance(cause, TokenFailure):
+        return cause.outcome
+    detail = type(cause).__name__
+    if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return Outcome(Verdict.RETRY, "connect_failed", detail)
+    if isinstance(cause, httpx.TimeoutException):
+        return Outcome(Verdict.RETRY, "timeout", detail, maybe_sent=True)
+    if isinstance(cause, httpx.TransportError):
+        return Outcome(Verdict.RETRY, "connection_closed", detail, maybe_sent=True)
+    return NO_NAME  # a 200 that the SDK could not read
+
+
+class _SharedToken(Credentials):
+    """google-auth's interface over the process's own access tokens."""
+
+    def __init__(self, tokens: AccessTokens) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # google-auth is half typed
+        self._tokens = tokens
+        self._applied = ""
+
+    def before_request(
+        self, _request: Any, _method: str, _url: str, headers: MutableMapping[str, str]
+    ) -> None:
+        self._applied = self._tokens.current
+        headers["authorization"] = f"Bearer {self._applied}"
+
+    def refresh(self, _request: Any) -> None:
+        self._tokens.renew_blocking(self._applied)
+
+
+class _Credential(credentials.Base):  # type: ignore[misc] # ships no types
+    """What firebase-admin wants around a credential of google-auth."""
+
+    def __init__(self, credential: Credentials) -> None:
+        self._credential = credential
+
+    def get_credential(self) -> Credentials:
+        return self._credential
+
+
+class _Service(messaging._MessagingService):  # type: ignore[misc] # ships no types
+    """The SDK's service with another address, which takes messages as they are."""
+
+    def __init__(
+        self, app: firebase_admin.App, url: str, ca_file: str, timeout_s: float
+    ) -> None:
+        super().__init__(app)
+        self._fcm_url = url
+        self._async_client = _HttpClient(self._credential, ca_file, timeout_s)
+
+    def _message_data(self, message: dict[str, Any], dry_run: bool) -> dict[str, Any]:
+        data: dict[str, Any] = {"message": message}
+        if dry_run:
+            data["validate_only"] = True
+        return data
+
+    async def aclose(self) -> None:
+        await self._async_client.aclose()
+        self._client.close()
+
+
+class _HttpClient(_http_client.HttpxAsyncClient):  # type: ignore[misc] # ships no types
+    """The SDK's client with our trust, and without its own retries and back-off."""
+
+    def __init__(self, credential: Credentials, ca_file: str, timeout_s: float) -> None:
+        transport = _retry.HttpxRetryTransport(
+            retry=_retry.HttpxRetry(max_retries=0), verify=build_ssl_context(ca_file)
+        )
+        self._base_url = ""
+        self._timeout = timeout_s
+        self._async_client = httpx.AsyncClient(
+            transport=transport,
+            timeout=timeout_s,
+            headers=_http_client.METRICS_HEADERS,
+            auth=_http_client.GoogleAuthCredentialFlow(credential),
+        )

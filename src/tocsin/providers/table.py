@@ -1,0 +1,90 @@
+"""Which provider name stands for which adapter; the only file that knows all.
+
+It must read no configuration itself: settings come in as they were validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+from tocsin.core.ports import PushProvider
+from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.fcm import FcmProvider
+from tocsin.providers.fcm_sdk import FcmSdkProvider
+
+
+class FcmSettings(Protocol):
+    """What `push_notifications.fcm` has to offer."""
+
+    @property
+    def credentials_file(self) -> str:
+        """Path of the service account file."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """An origin."""
+        ...
+
+    @property
+    def ca_file(self) -> str:
+        """Path of a PEM file beside the system's roots, or empty."""
+        ...
+
+    @property
+    def transport(self) -> str:
+        """`native` or `sdk`."""
+        ...
+
+    @property
+    def tokens_batch_size(self) -> int:
+        """Recipients per batch."""
+        ...
+
+    @property
+    def max_connections(self) -> int:
+        """HTTP/2 connections per worker."""
+        ...
+
+
+def build_provider(
+    name: str, settings: object, *, integration: str = ""
+) -> PushProvider:
+    """The provider of this name; `integration` is its identifier, else the name.
+
+    Call it in the event loop that will send. Raises `ProviderSetupError` naming the
+    configuration key at fault.
+    """
+    builder = BUILDERS.get(name)
+    if builder is None:
+        raise ProviderSetupError(
+            "push_notifications.enabled_providers",
+            f"{name} is not built into this release ({', '.join(BUILDERS)})",
+        )
+    return builder(settings, integration or name)
+
+
+def _build_fcm(settings: object, integration: str) -> PushProvider:
+    fcm = cast("FcmSettings", settings)
+    builders: Mapping[str, Callable[..., PushProvider]] = {
+        "native": FcmProvider,
+        "sdk": FcmSdkProvider,
+    }
+    if fcm.transport not in builders:
+        raise ProviderSetupError(
+            "push_notifications.fcm.transport",
+            f"{fcm.transport!r} is neither native nor sdk",
+        )
+    return builders[fcm.transport](
+        credentials_file=fcm.credentials_file,
+        endpoint=fcm.endpoint,
+        ca_file=fcm.ca_file,
+        batch_size=fcm.tokens_batch_size,
+        max_connections=fcm.max_connections,
+        integration=integration,
+    )
+
+
+BUILDERS: Mapping[str, Callable[[object, str], PushProvider]] = {"fcm": _build_fcm}
+"""One line per provider."""
