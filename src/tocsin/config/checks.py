@@ -1,0 +1,125 @@
+"""Keys that contradict or miss each other, which no single key shows. Part of `config`.
+
+It must not touch files or the network; a configuration may be meant for elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tocsin.config.durations import format_duration
+from tocsin.config.root import Config
+
+_QUEUE = "push_notifications.queue"
+_DSN = "database.postgresql.dsn"
+_SQLITE = "database.sqlite.path"
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A fault between keys; `about` are all keys that its message depends on."""
+
+    path: str
+    message: str
+    about: tuple[str, ...]
+
+
+def find_contradictions(config: Config) -> Iterator[Contradiction]:
+    """Every fault that concerns more than one key."""
+    yield from _check_database(config)
+    yield from _check_ports(config)
+    yield from _check_tls(config)
+    if config.push_notifications.enabled:
+        yield from _check_queue(config)
+        yield from _check_providers(config)
+    yield from _check_retry(config)
+
+
+def _check_database(config: Config) -> Iterator[Contradiction]:
+    if config.database.postgresql.dsn and config.database.sqlite_given:
+        yield Contradiction(
+            "database", f"{_DSN} and {_SQLITE} are both set; keep one", (_DSN, _SQLITE)
+        )
+
+
+def _check_ports(config: Config) -> Iterator[Contradiction]:
+    http, grpc = config.http_server, config.grpc_api
+    shared = http.address == grpc.address or not (http.address and grpc.address)
+    if grpc.enabled and http.port == grpc.port != 0 and shared:
+        yield Contradiction(
+            "grpc_api.port",
+            f"is {grpc.port}, as http_server.port is; they need one each",
+            ("grpc_api", "http_server"),
+        )
+
+
+def _check_tls(config: Config) -> Iterator[Contradiction]:
+    tls = config.grpc_api.tls
+    about = ("grpc_api.tls",)
+    if tls.enabled:
+        for name, given in (
+            ("cert_pem", bool(tls.cert_pem)),
+            ("key_pem", bool(tls.key_pem.get_secret_value())),
+        ):
+            if not given:
+                yield Contradiction(
+                    f"grpc_api.tls.{name}", "must be set, since TLS is enabled", about
+                )
+    elif tls.client_ca_pem:
+        yield Contradiction(
+            "grpc_api.tls.client_ca_pem",
+            "is set but grpc_api.tls.enabled is not: no client certificate would be "
+            "asked for",
+            about,
+        )
+
+
+def _check_queue(config: Config) -> Iterator[Contradiction]:
+    push = config.push_notifications
+    about = ("database", _QUEUE, "push_notifications.enabled")
+    own = push.queue.postgresql
+    chosen = push.queue.resolved_type
+    if own.dsn and own.reuse_from_database:
+        yield Contradiction(
+            f"{_QUEUE}.postgresql",
+            "dsn and reuse_from_database are both set; keep one",
+            about,
+        )
+    if push.queue.kind(config.database.kind) is not None:
+        return
+    if chosen == "redis":
+        path, message = (
+            f"{_QUEUE}.redis.address",
+            f"must be set: {_QUEUE}.type is redis",
+        )
+    elif chosen == "postgresql":
+        path = f"{_QUEUE}.postgresql.dsn"
+        message = f"must be set, or reuse_from_database together with {_DSN}"
+    else:
+        path = _QUEUE
+        message = (
+            f"push notifications need a queue: set {_QUEUE}.redis.address, {_DSN} "
+            f"or {_SQLITE}"
+        )
+    yield Contradiction(path, message, about)
+
+
+def _check_providers(config: Config) -> Iterator[Contradiction]:
+    push = config.push_notifications
+    if "fcm" in push.enabled_providers and not push.fcm.credentials_file:
+        yield Contradiction(
+            "push_notifications.fcm.credentials_file",
+            "must name the service account file, since fcm is enabled",
+            ("push_notifications.fcm.credentials_file",),
+        )
+
+
+def _check_retry(config: Config) -> Iterator[Contradiction]:
+    retry = config.push_notifications.retry
+    if retry.first_delay is not None and retry.first_delay > retry.max_delay:
+        yield Contradiction(
+            "push_notifications.retry.first_delay",
+            f"is more than max_delay, {format_duration(retry.max_delay)}",
+            ("push_notifications.retry",),
+        )

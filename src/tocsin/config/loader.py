@@ -1,0 +1,229 @@
+"""Joins file, environment and flags into one `Config`. Part of `config`.
+
+It must not act on the result, and reports every fault at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from tocsin.config import names
+from tocsin.config.checks import find_contradictions
+from tocsin.config.faults import ConfigError, Fault
+from tocsin.config.fields import parse_bool
+from tocsin.config.files import read_file
+from tocsin.config.resolving import Level, Setting
+from tocsin.config.root import Config, built
+
+OWN_PREFIX = "TOCSIN_"
+PUBLISHED_PREFIX = "CENTRIFUGO_"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration and how it came about.
+
+    `warnings` are for the log at start. `source` is the file, or `None`.
+    `is_default` says that neither a file nor the environment gave anything.
+    `origins` tells for each key that was set where it was.
+    """
+
+    config: Config
+    warnings: list[str]
+    source: str | None
+    is_default: bool
+    origins: dict[str, str]
+
+
+def load_config(
+    path: str | None,
+    *,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+) -> LoadedConfig:
+    """Flags (`overrides`, by dotted key) over environment over file over defaults.
+
+    A value of `None` in `overrides` is no value. Raises `ConfigError` with every
+    fault. With neither a file nor a variable the database is `tocsin.db`.
+    """
+    levels = [_read_file(path), *_read_environment(environ), _read_flags(overrides)]
+    faults = [fault for level in levels for fault in level.faults]
+    settings: dict[str, Setting] = {}
+    unbuilt: dict[str, Setting] = {}
+    for level in levels:
+        settings |= level.settings
+        unbuilt |= level.unbuilt
+    is_default = path is None and not any(
+        level.settings or level.unbuilt or level.faults for level in levels[1:3]
+    )
+    if is_default and "database.enabled" not in settings:
+        key = "database.enabled"
+        settings[key] = Setting(key, True, "no configuration given", key)
+    config = _build(settings, faults)
+    faults += _find_ignored_guards(unbuilt)
+    if faults:
+        raise ConfigError(_ordered(faults))
+    warnings = [text for level in levels for text in level.warnings]
+    return LoadedConfig(
+        config=config,
+        warnings=[*warnings, *_describe_unbuilt(unbuilt)],
+        source=path,
+        is_default=is_default,
+        origins={key: setting.source for key, setting in settings.items()},
+    )
+
+
+def _read_file(path: str | None) -> Level:
+    level = Level()
+    if path is not None:
+        try:
+            level.take_tree(read_file(path), path)
+        except ConfigError as error:
+            level.faults.extend(error.faults)
+        except RecursionError:  # YAML anchors can build an object inside itself
+            level.faults.append(Fault(path, "is nested too deeply"))
+    return level
+
+
+def _read_environment(environ: Mapping[str, str]) -> tuple[Level, Level]:
+    published, ours = Level(), Level()
+    published.take_environment(environ, PUBLISHED_PREFIX, ours=False)
+    ours.take_environment(environ, OWN_PREFIX, ours=True)
+    return published, ours
+
+
+def _read_flags(overrides: Mapping[str, object] | None) -> Level:
+    level = Level()
+    for key, value in (overrides or {}).items():
+        level.take(key, value, f"--{key}", written=f"--{key}")
+    return level
+
+
+def _build(settings: dict[str, Setting], faults: list[Fault]) -> Config:
+    """The configuration from what is sound; what is not goes to `faults`.
+
+    A wrong value is left out and the rest looked at again, so that one run shows
+    everything. Contradictions that such a value takes part in are not shown.
+    """
+    sound = dict(settings)
+    config: Config | None = None
+    while config is None:
+        try:
+            config = Config.model_validate(_nest(sound))
+        except ValidationError as error:
+            for key, message in list(_explain(error, sound)):
+                faults.append(Fault(key, message, sound.pop(key).source))
+    bad = {fault.path for fault in faults}
+    for found in find_contradictions(config):
+        if not any(_overlap(key, other) for key in bad for other in found.about):
+            source = settings[found.path].source if found.path in settings else ""
+            faults.append(Fault(found.path, found.message, source))
+    return config
+
+
+def _nest(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for key, setting in settings.items():
+        *parents, last = key.split(".")
+        node = root
+        for name in parents:
+            node = node.setdefault(name, {})
+        value = setting.value
+        if built()[key].kind == "duration" and isinstance(value, float):
+            value = repr(value)  # a bare number in a file has no unit
+        node[last] = value
+    return root
+
+
+def _explain(
+    error: ValidationError, settings: Mapping[str, Setting]
+) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for item in error.errors(include_url=False):
+        key = _key_of(item["loc"])
+        if key not in seen:
+            seen.add(key)
+            yield key, _words(item, key, settings[key].value)
+
+
+def _key_of(loc: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in loc]
+    for length in range(len(parts), 0, -1):
+        if (key := ".".join(parts[:length])) in built():
+            return key
+    raise LookupError(f"no key at {loc}")
+
+
+def _words(item: Any, key: str, value: object) -> str:
+    context = item.get("ctx", {})
+    match item["type"]:
+        case "value_error":
+            text = str(context["error"])
+        case "greater_than_equal":
+            text = f"must be at least {context['ge']:g}"
+        case "less_than_equal":
+            text = f"must be at most {context['le']}"
+        case "greater_than":
+            text = f"must be more than {context['gt']:g}"
+        case "literal_error":
+            text = f"must be {context['expected']}"
+        case "string_too_short":
+            text = "must not be empty"
+        case "string_too_long":
+            text = f"must have at most {context['max_length']} characters"
+        case "string_pattern_mismatch":
+            text = f"must match {context['pattern']}"
+        case "string_type" | "string_sub_type":
+            text = "must be text"
+        case _:
+            text = str(item["msg"])
+    leaf = built()[key]
+    return text if leaf.secret or leaf.holds_secret else text + _quote(value)
+
+
+def _quote(value: object) -> str:
+    if not isinstance(value, str | int | float) or len(str(value)[:61]) > 60:
+        return ""
+    return f", not {json.dumps(value)}"
+
+
+def _find_ignored_guards(unbuilt: Mapping[str, Setting]) -> Iterator[Fault]:
+    for key, setting in unbuilt.items():
+        if key in names.GUARDED and not _is_off(setting.value):
+            why = names.GUARDED[key]
+            yield Fault(key, f"is not available in this release: {why}", setting.source)
+
+
+def _is_off(value: object) -> bool:
+    if isinstance(value, str) and value:
+        try:
+            return not parse_bool(value)
+        except ValueError:
+            return False
+    return not value
+
+
+def _describe_unbuilt(unbuilt: Mapping[str, Setting]) -> Iterator[str]:
+    by_section: dict[tuple[str, str], list[str]] = {}
+    for key in sorted(unbuilt):
+        setting = unbuilt[key]
+        name = key if setting.written == key else f"{setting.written} ({key})"
+        by_section.setdefault((key.split(".")[0], setting.source), []).append(name)
+    for (_, source), found in by_section.items():
+        yield (
+            f"{', '.join(found)}: known, but not built in this release; no effect "
+            f"[{source}]"
+        )
+
+
+def _overlap(key: str, other: str) -> bool:
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _ordered(faults: list[Fault]) -> list[Fault]:
+    return list(dict.fromkeys(faults))

@@ -1,0 +1,123 @@
+"""The tables of names: published, planned, renamed, guarded. Part of `config`.
+
+It must not know types or values; the data lies in `names/` beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Collection, Iterable
+from functools import cache
+from importlib.resources import files
+
+COLLECTIONS = (
+    "channel.namespaces",
+    "rpc.namespaces",
+    "namespaces",
+    "rpc_namespaces",
+    "proxies",
+    "consumers",
+)
+"""Names that the published server extends in the environment by an item's name."""
+
+_IN_ADDRESS = (
+    "put it into push_notifications.queue.redis.address, as in "
+    "rediss://user:password@host:6379/0"
+)
+_IN_DSN = "put it into the dsn, as sslmode and sslrootcert"
+
+GUARDED = {
+    "http_server.tls.enabled": "HTTP would be served without TLS",
+    "http_server.tls_autocert.enabled": "HTTP would be served without TLS",
+    "http_server.internal_tls.enabled": "HTTP would be served without TLS",
+    "http_server.internal_port": "metrics would stay on the public port",
+    "http_server.internal_address": "metrics would stay on the public address",
+    "http_api.jwks.enabled": "tokens would not be checked",
+    "http_api.jwks.endpoint": "tokens would not be checked",
+    "grpc_api.jwks.enabled": "tokens would not be checked",
+    "grpc_api.jwks.endpoint": "tokens would not be checked",
+    "push_notifications.dry_run": "messages would really be sent",
+    "database.postgresql.tls.enabled": _IN_DSN,
+    "push_notifications.queue.postgresql.tls.enabled": _IN_DSN,
+    "push_notifications.queue.redis.tls.enabled": _IN_ADDRESS,
+    "push_notifications.queue.redis.user": _IN_ADDRESS,
+    "push_notifications.queue.redis.password": _IN_ADDRESS,
+    "push_notifications.queue.redis.db": _IN_ADDRESS,
+    "push_notifications.queue.redis.cluster_address": _IN_ADDRESS,
+    "push_notifications.queue.redis.sentinel_address": _IN_ADDRESS,
+    "push_notifications.queue.redis.sentinel_user": _IN_ADDRESS,
+    "push_notifications.queue.redis.sentinel_password": _IN_ADDRESS,
+    "push_notifications.queue.redis.sentinel_master_name": _IN_ADDRESS,
+    "push_notifications.queue.redis.sentinel_tls.enabled": _IN_ADDRESS,
+}
+"""Names that must not be ignored, and what would follow or what to do.
+
+The rule: a name not built yet is a warning, unless a door that this release does
+open (gRPC, the HTTP port, its database, its queue, its providers) would then admit
+more, encrypt less or do more than its owner wrote. Guards of doors that are not
+there at all (client tokens, allowed origins, the admin password) are warnings.
+"""
+
+
+def _lines(name: str) -> list[str]:
+    text = (files("tocsin.config") / "names" / name).read_text(encoding="utf-8")
+    return text.splitlines()
+
+
+@cache
+def published() -> frozenset[str]:
+    """Every name that the published server has, built here or not."""
+    return frozenset(_lines("published.txt"))
+
+
+@cache
+def planned() -> frozenset[str]:
+    """Our own names of releases to come."""
+    return frozenset(_lines("planned.txt"))
+
+
+@cache
+def renamed() -> dict[str, str]:
+    """Old name → today's."""
+    return {row["old"]: row["new"] for row in csv.DictReader(_lines("renamed.csv"))}
+
+
+@cache
+def known() -> frozenset[str]:
+    """Names that are no error although nothing may be built for them."""
+    return published() | planned()
+
+
+@cache
+def known_sections() -> frozenset[str]:
+    """What stands before a dot in any known or old name."""
+    return frozenset(sections_of([*known(), *renamed()]))
+
+
+def sections_of(paths: Iterable[str]) -> set[str]:
+    """Every proper prefix of the paths."""
+    out: set[str] = set()
+    for path in paths:
+        parts = path.split(".")
+        out.update(".".join(parts[:depth]) for depth in range(1, len(parts)))
+    return out
+
+
+def env_name(path: str) -> str:
+    """The part of an environment variable after its prefix."""
+    return path.upper().replace(".", "_").replace("-", "_")
+
+
+def nearest(name: str, *tables: Collection[str]) -> str | None:
+    """The closest name, from the first table that has one close enough."""
+    name = name[:120]
+    last = name.rpartition(".")[2]
+    for table in tables:
+        if found := difflib.get_close_matches(name, table, 1, 0.78):
+            return found[0]
+        # A right word at a wrong place: `credentials_file` at the root.
+        same = [path for path in table if path.rpartition(".")[2] == last]
+        if len(same) == 1:
+            return same[0]
+    return None

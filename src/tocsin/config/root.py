@@ -1,0 +1,113 @@
+"""The whole configuration and what follows from several keys. Part of `config`.
+
+It must not read files or the environment: `loader.py` does.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from pydantic import SecretStr
+
+from tocsin.config.database import Database
+from tocsin.config.durations import format_duration
+from tocsin.config.fields import Leaf, Section, leaves
+from tocsin.config.push import PushNotifications, QueueKind
+from tocsin.config.server import (
+    GrpcApi,
+    Health,
+    HttpApi,
+    HttpServer,
+    Log,
+    Prometheus,
+    Shutdown,
+    Worker,
+)
+
+_MASK = "***"
+_URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s]*):[^/?#\s]*@")
+_WORD_PASSWORD = re.compile(
+    r"((?:^|[\s?&;,])[a-z_]*(?:password|passfile|passwd|secret)\s*=\s*)"
+    r"(?:'(?:[^'\\]|\\.)*'|[^\s&]*)",
+    re.IGNORECASE,
+)
+
+
+class Config(Section):
+    """Everything that can be set; attributes are the paths of the keys."""
+
+    http_server: HttpServer = HttpServer()
+    http_api: HttpApi = HttpApi()
+    grpc_api: GrpcApi = GrpcApi()
+    health: Health = Health()
+    prometheus: Prometheus = Prometheus()
+    database: Database = Database()
+    worker: Worker = Worker()
+    shutdown: Shutdown = Shutdown()
+    log: Log = Log()
+    push_notifications: PushNotifications = PushNotifications()
+
+    @property
+    def queue_kind(self) -> QueueKind | None:
+        """What the push queue lives in; `None` when push is off."""
+        push = self.push_notifications
+        return push.queue.kind(self.database.kind) if push.enabled else None
+
+    @property
+    def queue_dsn(self) -> str:
+        """The dsn of a queue in PostgreSQL, its own or the database's; else empty."""
+        if self.queue_kind != "postgresql":
+            return ""
+        queue = self.push_notifications.queue
+        own = queue.resolved_type == "postgresql" and not (
+            queue.postgresql.reuse_from_database
+        )
+        return queue.postgresql.dsn if own else self.database.postgresql.dsn
+
+    @property
+    def worker_embedded(self) -> bool:
+        """Whether `serve` runs a worker inside."""
+        if self.queue_kind is None:
+            return False
+        if self.worker.embedded is not None:
+            return self.worker.embedded
+        return self.queue_kind == "sqlite"
+
+    def redacted(self) -> dict[str, Any]:
+        """Nested plain values for a log: secrets are `***`, durations text."""
+        out: dict[str, Any] = {}
+        for path, leaf in built().items():
+            value: Any = self
+            node = out
+            *parents, last = path.split(".")
+            for name in parents:
+                value = getattr(value, name)
+                node = node.setdefault(name, {})
+            node[last] = _redact(getattr(value, last), leaf)
+        return out
+
+
+@cache
+def built() -> dict[str, Leaf]:
+    """Every key that this release has, by path."""
+    return {leaf.path: leaf for leaf in leaves(Config)}
+
+
+def mask_passwords(text: str) -> str:
+    """A dsn or URL without its passwords."""
+    masked = _URL_PASSWORD.sub(rf"\1:{_MASK}@", text)
+    return _WORD_PASSWORD.sub(rf"\1{_MASK}", masked)
+
+
+def _redact(value: Any, leaf: Leaf) -> Any:
+    if isinstance(value, SecretStr):
+        return _MASK if value.get_secret_value() else ""
+    if isinstance(value, tuple):
+        return [_redact(item, leaf) for item in value]
+    if isinstance(value, float) and leaf.kind == "duration":
+        return format_duration(value)
+    if isinstance(value, str) and leaf.holds_secret:
+        return mask_passwords(value)
+    return value

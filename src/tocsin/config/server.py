@@ -1,0 +1,154 @@
+"""Sections of the doors: HTTP, gRPC, TLS, health, metrics, logs. Part of `config`.
+
+It must not open anything; it only says what was asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from tocsin.config.fields import (
+    Bool,
+    Duration,
+    Int,
+    Kind,
+    Secret,
+    Section,
+    Shown,
+    Text,
+)
+
+DEFAULT_MESSAGE_SIZE = 4 * 1024 * 1024
+
+Port = Annotated[Int, Field(ge=0, le=65535)]
+ErrorMode = Annotated[Literal["", "transport"], Kind("string")]
+
+
+def _parse_message_size(value: object) -> object:
+    return DEFAULT_MESSAGE_SIZE if value in (0, "0") else value
+
+
+def _parse_level(value: object) -> object:
+    text = value.strip().lower() if isinstance(value, str) else value
+    names = {"trace": "debug", "warn": "warning", "fatal": "error", "critical": "error"}
+    return names.get(text, text) if isinstance(text, str) else text
+
+
+class Tls(Section):
+    """TLS of a door. A `*_pem` value is PEM text, base64 of it, or a path."""
+
+    enabled: Bool = False
+    """serve TLS"""
+    cert_pem: Text = ""
+    """certificate chain: PEM text, base64 of it, or a path"""
+    key_pem: Secret = SecretStr("")
+    """private key: PEM text, base64 of it, or a path"""
+    server_ca_pem: Text = ""
+    """accepted for the published name; a server does not use it"""
+    client_ca_pem: Text = ""
+    """given: a client certificate of this CA is required and verified"""
+    insecure_skip_verify: Bool = False
+    """accepted for the published name; a server does not use it"""
+    server_name: Text = ""
+    """accepted for the published name; a server does not use it"""
+
+
+class HttpServer(Section):
+    """The HTTP port."""
+
+    address: Text = ""
+    """listen address; empty = all"""
+    port: Port = 8000
+    """health and metrics over HTTP; 0 = any free port"""
+
+
+class HttpApi(Section):
+    """Access to the HTTP API."""
+
+    key: Secret = SecretStr("")
+    """key of the HTTP API; it does not open gRPC"""
+    insecure: Bool = False
+    """no key needed on HTTP"""
+    error_mode: ErrorMode = ""
+    """empty: errors in the body; `transport`: as HTTP status"""
+    handler_prefix: Text = "/api"
+    """path prefix of the HTTP API"""
+
+
+class GrpcApi(Section):
+    """The gRPC API."""
+
+    enabled: Bool = True
+    """serve the gRPC API (the published default is false)"""
+    address: Text = ""
+    """listen address; empty = all"""
+    port: Port = 10000
+    """port of the gRPC API; 0 = any free port"""
+    key: Secret = SecretStr("")
+    """key of the gRPC API; none and not insecure = every call is refused"""
+    insecure: Bool = False
+    """no key needed on gRPC"""
+    reflection: Bool = True
+    """server reflection, behind the key (the published default is false)"""
+    max_receive_message_size: Annotated[
+        Int,
+        BeforeValidator(_parse_message_size),
+        Field(ge=1024, le=2**31 - 1),
+    ] = DEFAULT_MESSAGE_SIZE
+    """bytes; 0 = the default"""
+    error_mode: ErrorMode = ""
+    """empty: errors in the reply; `transport`: as gRPC status"""
+    tls: Tls = Tls()
+    reuse_port: Bool = False
+    """several processes on one port; off: a busy port is an error"""
+
+
+class Health(Section):
+    """Liveness and readiness."""
+
+    enabled: Bool = True
+    """serve /health and /ready (the published default is false)"""
+
+
+class Prometheus(Section):
+    """Metrics."""
+
+    enabled: Bool = True
+    """serve /metrics (the published default is false)"""
+    namespace: Annotated[Text, Field(pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")] = (
+        "centrifugo"
+    )
+    """prefix of metric names; empty = none"""
+
+
+class Worker(Section):
+    """The worker, as a process of its own or inside `serve`."""
+
+    embedded: Annotated[
+        Bool | None, Shown("true when the queue lives in SQLite, else false")
+    ] = None
+    """`serve` runs a worker inside"""
+    port: Port = 0
+    """the worker's /health, /ready and /metrics; 0 = none"""
+    concurrency: Annotated[Int, Field(ge=1, le=10_000)] = 64
+    """batches at once per worker"""
+
+
+class Shutdown(Section):
+    """Leaving."""
+
+    timeout: Duration = 30.0
+    """how long work in flight may take to end after SIGTERM"""
+
+
+class Log(Section):
+    """What is logged."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error", "none"],
+        BeforeValidator(_parse_level),
+        Kind("string"),
+    ] = "info"
+    """debug, info, warning (warn), error or none"""
