@@ -1,0 +1,56 @@
+"""API room: what accompanies a request on its way through a method.
+
+Plain values; nothing here knows a transport.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tocsin.push.devices import DeviceService
+from tocsin.push.sending import SendService
+from tocsin.push.topics import TopicService
+
+_ID_LENGTH = 128
+_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.:/+=@")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services that the methods call."""
+
+    devices: DeviceService
+    topics: TopicService
+    sends: SendService
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. `correlation_id` ties its log lines and jobs together."""
+
+    correlation_id: str
+
+
+Method = Callable[[Services, Any, Any, Call], Awaitable[None]]
+"""Takes services, request message, the result message to fill, and the call."""
+
+
+class CommandObserver(Protocol):
+    """Hears of every call that passed the key; must not block."""
+
+    def observe_command(
+        self, method: str, protocol: str, seconds: float, error_code: int
+    ) -> None:
+        """`method` in snake case, `protocol` grpc or http, code 0 for success."""
+        ...
+
+
+def correlation_id_from(value: str) -> str:
+    """The caller's request id where it is fit for a log line, else a fresh one."""
+    if 0 < len(value) <= _ID_LENGTH and _ID_CHARACTERS.issuperset(value):
+        return value
+    return secrets.token_hex(8)

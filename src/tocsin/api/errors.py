@@ -1,0 +1,67 @@
+"""API room: the one place where core errors become replies, gRPC or HTTP statuses.
+
+It never shows a caller anything but the published table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import status_pb2  # type: ignore[import-untyped] # ships no py.typed
+
+from tocsin.core.errors import ApiError, QueueFull
+from tocsin.protocol import api_pb2
+
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+_GRPC: Mapping[int, grpc.StatusCode] = {
+    100: grpc.StatusCode.INTERNAL,
+    102: grpc.StatusCode.NOT_FOUND,
+    104: grpc.StatusCode.NOT_FOUND,
+    107: grpc.StatusCode.INVALID_ARGUMENT,
+    108: grpc.StatusCode.INVALID_ARGUMENT,
+    112: grpc.StatusCode.OUT_OF_RANGE,
+    113: grpc.StatusCode.ALREADY_EXISTS,
+}
+_HTTP: Mapping[int, HTTPStatus] = {
+    100: HTTPStatus.INTERNAL_SERVER_ERROR,
+    102: HTTPStatus.NOT_FOUND,
+    104: HTTPStatus.NOT_FOUND,
+    107: HTTPStatus.BAD_REQUEST,
+    108: HTTPStatus.BAD_REQUEST,
+    112: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    113: HTTPStatus.CONFLICT,
+}
+
+
+def fill_error(reply: api_pb2.Error, error: ApiError) -> None:
+    """Write an error into the `error` field of a reply."""
+    reply.code = error.code
+    reply.message = error.message
+
+
+def grpc_status(error: ApiError) -> grpc.StatusCode:
+    """The gRPC status of transport error mode."""
+    if isinstance(error, QueueFull):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+    return _GRPC.get(error.code, grpc.StatusCode.INTERNAL)
+
+
+def http_status(error: ApiError) -> HTTPStatus:
+    """The HTTP status of transport error mode."""
+    if isinstance(error, QueueFull):
+        return HTTPStatus.TOO_MANY_REQUESTS
+    return _HTTP.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def grpc_trailers(error: ApiError) -> tuple[tuple[str, bytes], ...]:
+    """Trailers of transport error mode: a `google.rpc.Status` with our `Error`."""
+    packed = any_pb2.Any()
+    packed.Pack(api_pb2.Error(code=error.code, message=error.message))
+    status = status_pb2.Status(
+        code=grpc_status(error).value[0], message=error.message, details=[packed]
+    )
+    return ((STATUS_DETAILS_KEY, status.SerializeToString()),)

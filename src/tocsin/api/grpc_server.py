@@ -1,0 +1,200 @@
+"""API room: the gRPC server with its port, TLS, reflection, health and drain.
+
+It knows no service: what a call does is in `api/grpc_calls.py` and the methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # not in the stubs
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
+from grpc_reflection.v1alpha.reflection import aio as reflection_aio  # type: ignore[attr-defined] # not in the stubs
+
+from tocsin.api.auth import KeyGuard
+from tocsin.api.call import CommandObserver, Services
+from tocsin.api.grpc_calls import (
+    HEALTH_PREFIX,
+    SERVICE,
+    ApiCalls,
+    InFlight,
+    Switchboard,
+)
+from tocsin.api.listening import ListenError, join_address
+
+DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
+_HEALTH = "grpc.health.v1.Health"
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """PEM of the server; with `client_ca_pem` clients must show a certificate."""
+
+    cert_pem: bytes
+    key_pem: bytes
+    client_ca_pem: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """`grpc_api` of the configuration. `host` empty is every address.
+
+    `max_receive_bytes` 0 is gRPC's default of 4 MiB. `port` 0 is any free one.
+    """
+
+    host: str = ""
+    port: int = 10000
+    key: str = ""
+    insecure: bool = False
+    reflection: bool = True
+    max_receive_bytes: int = DEFAULT_MAX_RECEIVE
+    transport_errors: bool = False
+    tls: ServerTls | None = None
+    reuse_port: bool = False
+
+
+class GrpcServer:
+    """Serves the API; `port` is known after `start`."""
+
+    def __init__(
+        self,
+        services: Services,
+        settings: GrpcSettings,
+        *,
+        observer: CommandObserver | None = None,
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._observer = observer
+        self._server: Any = None
+        self._in_flight: InFlight | None = None
+        self._health: Any = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Open the port and serve; raises `ListenError` naming a busy port."""
+        settings = self._settings
+        guard = KeyGuard(settings.key, insecure=settings.insecure)
+        self._in_flight = InFlight()
+        self._health = health_aio.HealthServicer()
+        await self._health.set(
+            SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING
+        )
+        calls = ApiCalls(
+            self._services,
+            self._in_flight,
+            transport_errors=settings.transport_errors,
+            observer=self._observer,
+        )
+        handlers = calls.handlers() | _health_handlers(self._health)
+        if settings.reflection:
+            handlers |= _reflection_handlers()
+        server = grpc.aio.server(
+            handlers=(Switchboard(guard, handlers),), options=_options(settings)
+        )
+        self.port = _open_port(server, settings)
+        await server.start()
+        self._server = server
+        _log_access(guard, self.port)
+
+    async def stop(self, grace_s: float) -> None:
+        """Turn new calls away, let running ones end within `grace_s`, then close.
+
+        Open health and reflection streams do not hold it up.
+        """
+        server, in_flight = self._server, self._in_flight
+        if server is None or in_flight is None:
+            return
+        self._server = None
+        await self._health.enter_graceful_shutdown()
+        closing = asyncio.ensure_future(server.stop(grace_s))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(in_flight.wait_idle(), grace_s)
+        # Replies of the last calls are written in this turn of the loop or the
+        # next ones; a moment lets them out before everything left is cut.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(closing), min(grace_s, 0.1))
+        await server.stop(None)
+        await closing
+
+
+def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", int(settings.reuse_port)),
+        (
+            "grpc.max_receive_message_length",
+            settings.max_receive_bytes or DEFAULT_MAX_RECEIVE,
+        ),
+    ]
+
+
+def _open_port(server: Any, settings: GrpcSettings) -> int:
+    address = join_address(settings.host or "[::]", settings.port)
+    try:
+        if settings.tls is None:
+            port: int = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, _credentials(settings.tls))
+    except RuntimeError:
+        # gRPC says only that it failed and logs the cause itself.
+        raise ListenError(
+            address, "grpc_api.port", "the port is in use or the address is not ours"
+        ) from None
+    return port
+
+
+def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(tls.key_pem, tls.cert_pem)],
+        root_certificates=tls.client_ca_pem,
+        require_client_auth=tls.client_ca_pem is not None,
+    )
+
+
+def _health_handlers(servicer: Any) -> dict[str, Any]:
+    request = health_pb2.HealthCheckRequest.FromString
+    response = health_pb2.HealthCheckResponse.SerializeToString
+    return {
+        f"{HEALTH_PREFIX}Check": grpc.unary_unary_rpc_method_handler(
+            servicer.Check, request_deserializer=request, response_serializer=response
+        ),
+        f"{HEALTH_PREFIX}Watch": grpc.unary_stream_rpc_method_handler(
+            servicer.Watch, request_deserializer=request, response_serializer=response
+        ),
+    }
+
+
+def _reflection_handlers() -> dict[str, Any]:
+    names = (SERVICE.full_name, _HEALTH, REFLECTION)
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection_aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    # v1 has the messages of v1alpha under another name; newer tools ask it first.
+    return {
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": handler
+        for version in ("v1", "v1alpha")
+    }
+
+
+def _log_access(guard: KeyGuard, port: int) -> None:
+    if guard.is_closed:
+        _log.warning(
+            "gRPC API answers nobody but health checks: no key is configured; set"
+            " grpc_api.key (TOCSIN_GRPC_API_KEY), or grpc_api.insecure to do without",
+            port=port,
+        )
+    elif guard.is_open:
+        _log.warning("gRPC API needs no key: grpc_api.insecure is set", port=port)
+    else:
+        _log.info("gRPC API listens", port=port)

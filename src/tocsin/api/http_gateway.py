@@ -1,0 +1,133 @@
+"""API room: the HTTP port with liveness, readiness and metrics.
+
+Servers and workers open one each. It knows no dependency: what is ready and what is
+measured is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import structlog
+from aiohttp import web
+
+from tocsin.api.listening import ListenError, join_address
+
+Check = Callable[[], Awaitable[object]]
+"""Raises when its dependency cannot be used now."""
+
+RenderMetrics = Callable[[], tuple[bytes, str]]
+"""Returns the exposition and its content type."""
+
+_log = structlog.get_logger(__name__)
+
+
+class HttpGateway:
+    """Serves `/health`, `/ready` and `/metrics`; `port` is known after `start`.
+
+    `host` empty is every address, `port` 0 is any free one. `checks` are asked
+    by `/ready`, each within `check_timeout_s`. `setting` is the configuration
+    key of the port, for the error of a busy one. `routes` are served beside.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        checks: Mapping[str, Check] | None = None,
+        render_metrics: RenderMetrics | None = None,
+        health: bool = True,
+        routes: Iterable[web.AbstractRouteDef] = (),
+        check_timeout_s: float = 2.0,
+        setting: str = "http_server.port",
+    ) -> None:
+        self.port = port
+        self._host = host
+        self._checks = dict(checks or {})
+        self._render_metrics = render_metrics
+        self._check_timeout_s = check_timeout_s
+        self._setting = setting
+        self._draining = False
+        self._runner: web.AppRunner | None = None
+        self._routes = list(routes)
+        if health:
+            self._routes += [
+                web.get("/health", self._health),
+                web.get("/ready", self._ready),
+            ]
+        if render_metrics is not None:
+            self._routes.append(web.get("/metrics", self._metrics))
+
+    async def start(self) -> None:
+        """Open the port and serve; raises `ListenError` naming a busy port."""
+        app = web.Application()
+        app.add_routes(self._routes)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await runner.setup()
+        site = web.TCPSite(
+            runner, self._host or None, self.port, reuse_port=False, shutdown_timeout=0
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise self._listen_error(error) from error
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+
+    def begin_drain(self) -> None:
+        """From now on `/ready` answers 503, so that balancers look elsewhere."""
+        self._draining = True
+
+    async def stop(self) -> None:
+        """Close the port."""
+        self._draining = True
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def _listen_error(self, error: OSError) -> ListenError:
+        reason = error.strerror or type(error).__name__
+        if error.errno == errno.EADDRINUSE:
+            reason = "the port is in use"
+        return ListenError(
+            join_address(self._host or "*", self.port), self._setting, reason
+        )
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        results = await asyncio.gather(*map(self._run_check, self._checks))
+        states = dict(zip(self._checks, results, strict=True))
+        if self._draining:
+            states["server"] = "shutting down"
+        ready = all(state == "ok" for state in states.values())
+        return web.json_response(
+            {"ready": ready, "checks": states},
+            status=200 if ready else 503,
+            dumps=lambda data: json.dumps(data, sort_keys=True),
+        )
+
+    async def _run_check(self, name: str) -> str:
+        """`ok` or why not; an error's own text may hold a dsn and stays inside."""
+        try:
+            async with asyncio.timeout(self._check_timeout_s):
+                await self._checks[name]()
+        except TimeoutError:
+            state = f"no answer within {self._check_timeout_s:g} s"
+        except Exception as error:  # noqa: BLE001 - whatever fails is not ready
+            state = f"failed: {type(error).__name__}"
+        else:
+            return "ok"
+        _log.warning("not ready", dependency=name, reason=state)
+        return state
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        assert self._render_metrics is not None  # noqa: S101 - else there is no route
+        body, content_type = self._render_metrics()
+        return web.Response(body=body, headers={"Content-Type": content_type})
