@@ -46,7 +46,6 @@ class MemoryJobQueue:
     lost: set[str] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
     serial: int = 0
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def enqueue(
         self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
@@ -58,7 +57,6 @@ class MemoryJobQueue:
 
     def put(self, job: Job, due_ms: int = 0) -> None:
         self.ready.setdefault(job.queue, []).append((job, due_ms))
-        self.arrived.set()
 
     async def receive(
         self, queues: Sequence[str], *, limit: int, wait_s: float
@@ -76,8 +74,7 @@ class MemoryJobQueue:
                     later.append((job, due_ms))
             self.ready[name] = later
         if not found:
-            self.arrived.clear()
-            await asyncio.wait([asyncio.ensure_future(self.arrived.wait())], timeout=0.01)
+            await asyncio.sleep(0.002)
         return found
 
     async def fetch_payload(self, push_id: str) -> Payload | None:

@@ -67,17 +67,16 @@ class CredentialState:
             self.reported = False
 
     def _open(self, outcome: Outcome, now_ms: int) -> None:
-        # Answers to requests that were already under way arrive together: they
-        # are one fault, and must not double the pause each.
-        if self.is_paused(now_ms):
-            return
-        delay_s = min(
-            MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._faults_in_a_row, 10)
-        )
-        self._faults_in_a_row += 1
-        self._pause(now_ms + int(delay_s * 1000), outcome.code)
-
-    def _pause(self, until_ms: int, reason: str) -> None:
+        delay_s = outcome.retry_after_s
+        if delay_s is None:
+            # Answers to requests that were already under way arrive together:
+            # they are one fault, and must not double the pause each.
+            if self.is_paused(now_ms):
+                return
+            doubled = FIRST_PAUSE_S * 2.0 ** min(self._faults_in_a_row, 10)
+            delay_s = min(MAX_PAUSE_S, doubled)
+            self._faults_in_a_row += 1
+        until_ms = now_ms + int(delay_s * 1000)
         if until_ms > self.paused_until_ms:
             self.paused_until_ms = until_ms
-            self.pause_reason = reason
+            self.pause_reason = outcome.code

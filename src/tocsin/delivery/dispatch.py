@@ -96,6 +96,11 @@ class Dispatcher:
             run.stopped = True
         self._journal.wake_waiters()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no batch is under way."""
+        return not self._runs
+
     def lose(self, receipt: str) -> None:
         """Another worker took this delivery over; leave the rest to it."""
         if run := self._runs.get(receipt):

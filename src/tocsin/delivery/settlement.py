@@ -108,6 +108,7 @@ class Settlement:
                     rejected.setdefault(reason, []).append(index)
                 else:
                     retries.setdefault((attempt, due_ms), []).append(index)
+                    self._metrics.push_retries.add(1, run.job.provider, outcome.code)
         for key, indexes in sorted(retries.items()):
             self._retry_later(run, key, indexes, first_try_ms, follow)
         for reason, indexes in rejected.items():

@@ -108,7 +108,12 @@ class Lane:
         self.held[delivery.receipt] = delivery
         task = asyncio.create_task(self._work(delivery, size))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        # Only now is the place free: waking earlier would find it still taken.
+        self._tasks.discard(task)
+        self._free.set()
 
     async def _work(self, delivery: Delivery, size: int) -> None:
         job = delivery.job
@@ -119,7 +124,7 @@ class Lane:
             with structlog.contextvars.bound_contextvars(
                 push_id=job.push_id, job_id=job.id, request_id=job.correlation_id
             ):
-                await self._work_on_or_bury(delivery)
+                await self.handle(delivery)
         except Exception:  # noqa: BLE001 - the border of a job
             # The border of a job: it stays in the queue and is handed out again.
             _log.exception(
@@ -136,9 +141,9 @@ class Lane:
             )
             self.held.pop(delivery.receipt, None)
             self._recipients -= size
-            self._free.set()
 
-    async def _work_on_or_bury(self, delivery: Delivery) -> None:
+    async def handle(self, delivery: Delivery) -> None:
+        """Work on it, or bury it where it was handed out too often."""
         if delivery.count <= MAX_DELIVERIES:
             await self._work_on(delivery)
             return
@@ -172,7 +177,7 @@ class Worker:
         self._takeover_s = takeover_s
         self._providers = tuple(providers)
         expand_queues = [queue_name("expand", name) for name in providers]
-        self._lanes = [
+        self.lanes = [
             Lane(
                 queues=[queue_name("send", name)],
                 queue=queue,
@@ -182,7 +187,7 @@ class Worker:
             )
             for name in providers
         ]
-        self._lanes.append(
+        self.lanes.append(
             Lane(
                 queues=expand_queues,
                 queue=queue,
@@ -196,7 +201,7 @@ class Worker:
     def start(self) -> None:
         """Start the lanes and the tasks beside them."""
         beside = [self._journal.write_for_ever(), self._keep_alive(), self._watch_lag()]
-        for coroutine in [*(lane.run() for lane in self._lanes), *beside]:
+        for coroutine in [*(lane.run() for lane in self.lanes), *beside]:
             task = asyncio.create_task(coroutine)
             task.add_done_callback(_report_death)
             self._tasks.append(task)
@@ -204,7 +209,7 @@ class Worker:
     async def stop(self, deadline_s: float) -> None:
         """Drain: start nothing, end what is in flight, requeue the rest."""
         self._dispatcher.stop()
-        await asyncio.gather(*(lane.stop(deadline_s) for lane in self._lanes))
+        await asyncio.gather(*(lane.stop(deadline_s) for lane in self.lanes))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -212,7 +217,7 @@ class Worker:
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(self._takeover_s / 5)
-            for lane in self._lanes:
+            for lane in self.lanes:
                 if lane.held:
                     await self._renew(lane)
 

@@ -1,0 +1,37 @@
+"""When a failed send is tried again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.delivery.retries import RetryPolicy
+
+FAULT = Outcome(Verdict.RETRY, "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("provider", "attempt", "base"),
+    [("fcm", 0, 10), ("fcm", 1, 20), ("apns", 0, 1), ("apns", 3, 8), ("fcm", 9, 300)],
+)
+def test_delays_double_up_to_the_cap(provider: str, attempt: int, base: float) -> None:
+    """The first delay is the provider's; jitter stays between 1 and 1.5 times."""
+    policy = RetryPolicy(first_delay_by_provider={"fcm": 10.0})
+    delays = [policy.delay_s(provider, attempt, FAULT) for _ in range(200)]
+    assert base <= min(delays)
+    assert max(delays) <= base * 1.5
+    assert max(delays) - min(delays) > base * 0.1
+
+
+def test_retry_after_wins() -> None:
+    """The provider's own wish is taken as it is, however long or short."""
+    policy = RetryPolicy()
+    wish = Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=700.0)
+    assert policy.delay_s("fcm", 5, wish) == 700.0
+    now = Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=0.0)
+    assert policy.delay_s("fcm", 5, now) == 0.0
+
+
+def test_a_huge_attempt_does_not_overflow() -> None:
+    """The cap holds for any attempt number."""
+    assert RetryPolicy().delay_s("fcm", 100_000, FAULT) <= 450.0

@@ -1,0 +1,286 @@
+"""The worker against a queue in memory: pace, progress, drain, poison."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.support.jobs import (
+    ManualClock,
+    MemoryJobQueue,
+    ScriptedProvider,
+    make_payload,
+    make_send_job,
+)
+
+from tocsin.core.device import DeviceFilter, TargetPage
+from tocsin.core.errors import InternalError
+from tocsin.core.outcome import DELIVERED, Outcome, Verdict
+from tocsin.core.ports import Delivery
+from tocsin.core.push import Expand, Send
+from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.journal import Journal
+from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, Expander
+from tocsin.delivery.retries import RetryPolicy
+from tocsin.delivery.settlement import Settlement
+from tocsin.delivery.worker import MAX_DELIVERIES, Worker
+from tocsin.telemetry.metrics import Metrics
+
+
+class Pages:
+    """A device store that has only the hot walk."""
+
+    def __init__(self, count: int) -> None:
+        self.ids = [f"{number:024d}" for number in range(count)]
+
+    async def fetch_targets(
+        self, filter: DeviceFilter, *, provider: str, cursor: str, limit: int
+    ) -> TargetPage:
+        rest = [id for id in self.ids if id > cursor]
+        page = rest[:limit]
+        more = page[-1] if len(rest) > limit else ""
+        return TargetPage(page, [f"t{id}" for id in page], ["ios"] * len(page), more)
+
+
+class Bench:
+    """A worker and everything around it."""
+
+    def __init__(
+        self, provider: ScriptedProvider, devices: Pages | None = None
+    ) -> None:
+        self.clock = ManualClock()
+        self.queue = MemoryJobQueue(self.clock)
+        self.metrics = Metrics()
+        self.provider = provider
+        self.settlement = Settlement(
+            devices=None, retry=RetryPolicy(), clock=self.clock, metrics=self.metrics
+        )
+        self.journal = Journal(
+            self.queue, self.settlement, self.clock, max_unrecorded=10
+        )
+        self.dispatcher = Dispatcher(
+            queue=self.queue,
+            providers={"fcm": provider},
+            journal=self.journal,
+            settlement=self.settlement,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.expander = Expander(
+            queue=self.queue,
+            devices=devices,  # type: ignore[arg-type] # only fetch_targets is asked
+            batch_sizes={"fcm": 500},
+            settlement=self.settlement,
+            clock=self.clock,
+        )
+        self.worker = Worker(
+            queue=self.queue,
+            providers={"fcm": provider},
+            dispatcher=self.dispatcher,
+            expander=self.expander,
+            journal=self.journal,
+            metrics=self.metrics,
+            takeover_s=0.05,
+        )
+        self.queue.payloads["p1"] = make_payload()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.worker.start()
+        try:
+            yield
+        finally:
+            await self.worker.stop(1)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - any state may be waited for
+                await asyncio.sleep(0.001)
+
+
+async def test_a_batch_is_sent_and_settled() -> None:
+    """Every recipient is sent once, and the entry leaves the queue."""
+    bench = Bench(ScriptedProvider())
+    bench.queue.put(make_send_job(25))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert sorted(bench.provider.sent) == sorted(f"token-{i}" for i in range(25))
+    assert bench.queue.held == {}
+    assert bench.journal.unrecorded == 0
+
+
+async def test_sending_never_runs_ahead_of_the_journal() -> None:
+    """While progress cannot be recorded, at most the limit is at risk."""
+    bench = Bench(ScriptedProvider())
+    bench.queue.failures = [InternalError("queue is away")] * 3
+    at_risk: list[int] = []
+    bench.provider.before = lambda _: at_risk.append(bench.journal.unrecorded)
+    bench.queue.put(make_send_job(60))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert max(at_risk) < 10
+    assert len(bench.provider.sent) == 60
+
+
+async def test_recorded_recipients_are_not_sent_again() -> None:
+    """A batch taken over from a dead worker starts where that one was recorded."""
+    bench = Bench(ScriptedProvider())
+    delivery = Delivery(make_send_job(10), "send:fcm|9", 2, bytes([0b1010_0101, 0b10]))
+    bench.queue.held[delivery.receipt] = delivery
+    await bench.dispatcher.work_on(delivery)
+    assert bench.provider.sent == [f"token-{i}" for i in (1, 3, 4, 6, 8)]
+
+
+async def test_drain_puts_back_what_was_not_started() -> None:
+    """On stop, requests in flight end and the rest returns to the queue."""
+    bench = Bench(ScriptedProvider())
+    stopped = asyncio.Event()
+
+    def stop_at_five(target: str) -> None:
+        if target == "token-4":
+            bench.dispatcher.stop()
+            stopped.set()
+
+    bench.provider.before = stop_at_five
+    bench.queue.put(make_send_job(20))
+    async with bench.running():
+        await stopped.wait()
+    [(job, _)] = bench.queue.waiting_jobs("send:fcm")
+    assert isinstance(job.work, Send)
+    assert set(job.work.targets) | set(bench.provider.sent) == {
+        f"token-{i}" for i in range(20)
+    }
+    assert not set(job.work.targets) & set(bench.provider.sent)
+
+
+async def test_an_expired_batch_is_counted_and_not_sent() -> None:
+    """After expire_at nothing reaches the provider."""
+    bench = Bench(ScriptedProvider())
+    bench.queue.put(make_send_job(3, expire_at_ms=bench.clock.now_ms()))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert bench.provider.sent == []
+    labels = ("fcm", "filter", "", "false", "expired")
+    assert bench.metrics.push_notifications.get(*labels) == 3
+
+
+async def test_expiry_in_the_middle_of_a_batch_stops_it() -> None:
+    """Recipients whose turn comes after expire_at count as expired."""
+    bench = Bench(ScriptedProvider())
+
+    def pass_time(target: str) -> None:
+        if target == "token-2":
+            bench.clock.advance(60)
+
+    bench.provider.before = pass_time
+    bench.queue.put(make_send_job(10, expire_at_ms=bench.clock.now_ms() + 30_000))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert bench.provider.sent == ["token-0", "token-1", "token-2"]
+    labels = ("fcm", "filter", "", "false", "expired")
+    assert bench.metrics.push_notifications.get(*labels) == 7
+    assert bench.queue.waiting_jobs("send:fcm") == []
+
+
+async def test_a_paused_credential_sends_its_batches_back() -> None:
+    """A broken credential stops the batch; all the rest waits for the pause."""
+    fault = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
+    bench = Bench(ScriptedProvider(answer=lambda _: fault))
+    bench.queue.put(make_send_job(50))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert 0 < len(bench.provider.sent) < 50
+    waiting = bench.queue.waiting_jobs("send:fcm")
+    count = sum(len(j.work.targets) for j, _ in waiting if isinstance(j.work, Send))
+    assert count == 50
+    assert all(due > bench.clock.now_ms() for _, due in waiting)
+
+
+async def test_a_lost_batch_is_left_to_its_new_owner() -> None:
+    """When another worker took it over, no further request starts."""
+    bench = Bench(ScriptedProvider())
+    bench.provider.before = lambda _: bench.queue.lost.add("send:fcm|1")
+    gate = asyncio.Event()
+    original = bench.provider.answer
+
+    def answer(target: str) -> Outcome:
+        gate.set()
+        return original(target)
+
+    bench.provider.answer = answer
+    bench.queue.put(make_send_job(5000))
+    async with bench.running():
+        await gate.wait()
+        await bench.until(lambda: bench.dispatcher.idle)
+    assert len(bench.provider.sent) < 5000
+    assert bench.queue.settled == []
+
+
+async def test_a_failing_job_stays_in_the_queue() -> None:
+    """A bug in one job neither settles it nor stops the worker."""
+    bench = Bench(ScriptedProvider())
+
+    def explode(target: str) -> None:
+        if target == "token-1":
+            raise RuntimeError("boom")
+
+    bench.provider.before = explode
+    bench.queue.put(make_send_job(3))
+    bench.queue.put(make_send_job(1, id="p1:fcm:0:1"))
+    async with bench.running():
+        await bench.until(lambda: len(bench.queue.settled) == 1)
+        await bench.until(lambda: bench.dispatcher.idle)
+    assert list(bench.queue.held) == ["send:fcm|1"]
+    assert bench.journal.unrecorded == 0
+
+
+async def test_a_poison_job_goes_to_the_dead_letters() -> None:
+    """A job that was handed out too often ends with its reason kept."""
+    bench = Bench(ScriptedProvider())
+    lane = bench.worker.lanes[0]
+    delivery = Delivery(make_send_job(3), "send:fcm|7", MAX_DELIVERIES + 1, b"")
+    bench.queue.held[delivery.receipt] = delivery
+    await lane.handle(delivery)
+    [(job, reason)] = bench.queue.dead
+    assert job.id == "p1:fcm:0:0"
+    assert "without an end" in reason
+    assert bench.provider.sent == []
+
+
+async def test_a_missing_payload_is_no_silent_loss() -> None:
+    """A job whose payload is gone ends in the dead letters."""
+    bench = Bench(ScriptedProvider())
+    bench.queue.payloads.clear()
+    bench.queue.put(make_send_job(3))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.dead))
+    assert "payload" in bench.queue.dead[0][1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, PAGE_SIZE, PAGE_SIZE + 1, 12_345])
+async def test_a_filter_becomes_batches_of_every_device_once(count: int) -> None:
+    """Pages and batches cover each device exactly once."""
+    bench = Bench(ScriptedProvider(answer=lambda _: DELIVERED), Pages(count))
+    job = make_send_job(1).with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+    bench.queue.put(job)
+    async with bench.running():
+        await bench.until(lambda: len(bench.provider.sent) == count)
+        await bench.until(lambda: not bench.queue.held)
+        await bench.until(lambda: not any(bench.queue.ready.values()))
+    assert len(set(bench.provider.sent)) == count
+
+
+async def test_expanding_waits_when_batches_pile_up() -> None:
+    """Far ahead of the sending, the walk is put off instead of filling the queue."""
+    bench = Bench(ScriptedProvider(), Pages(10))
+    for number in range(AHEAD_BATCHES):
+        bench.queue.put(make_send_job(1, id=f"p1:fcm:0:{number}"))
+    job = make_send_job(1).with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+    delivery = Delivery(job, "expand:fcm|1", 1, b"")
+    bench.queue.held[delivery.receipt] = delivery
+    await bench.expander.work_on(delivery)
+    [(again, due_ms)] = bench.queue.waiting_jobs("expand:fcm")
+    assert again.work == job.work
+    assert due_ms > bench.clock.now_ms()
