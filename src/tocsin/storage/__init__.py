@@ -1,0 +1,1 @@
+"""The cellar: devices, topics and uids in SQL; imports no corridor and no queue."""

@@ -1,0 +1,75 @@
+"""Soft removal of devices whose token a provider called dead, and the purge.
+
+Part of the storage room; whether a verdict is to be believed is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, Text, column, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.core.device import DeadToken
+from tocsin.storage.rows import is_postgres, unnest_columns
+from tocsin.storage.tables import devices
+
+
+async def mark_dead(
+    connection: AsyncConnection, dead: Sequence[DeadToken], now_ms: int
+) -> list[str]:
+    """Compare and mark in one statement, so that no registration slips between.
+
+    SQLite has one writer, so there a statement for each token is the same.
+    """
+    table = devices.c
+    mark = (
+        update(devices)
+        .where(table.removed_at_ms.is_(None))
+        .values(removed_at_ms=now_ms)
+        .returning(table.id)
+    )
+    if is_postgres(connection):
+        said = unnest_columns(
+            "said",
+            (column("device_id", Text()), [each.device_id for each in dead]),
+            (column("token", Text()), [each.token for each in dead]),
+            (column("before_ms", BigInteger()), [each.before_ms for each in dead]),
+            (column("reason", Text()), [each.reason for each in dead]),
+        )
+        result = await connection.execute(
+            mark.where(
+                table.id == said.c.device_id,
+                table.token == said.c.token,
+                table.registered_at_ms < said.c.before_ms,
+            ).values(removed_reason=said.c.reason)
+        )
+        return list(result.scalars())
+    gone: list[str] = []
+    for each in dead:
+        result = await connection.execute(
+            mark.where(
+                table.id == each.device_id,
+                table.token == each.token,
+                table.registered_at_ms < each.before_ms,
+            ).values(removed_reason=each.reason)
+        )
+        gone.extend(result.scalars())
+    return gone
+
+
+async def purge(connection: AsyncConnection, older_than_ms: int, limit: int) -> int:
+    """Delete up to `limit` rows that were soft-removed before that time."""
+    table = devices.c
+    oldest = (
+        select(table.id)
+        .where(table.removed_at_ms < older_than_ms)
+        .order_by(table.removed_at_ms)
+        .limit(limit)
+        # One that registers again right now is skipped, and alive afterwards.
+        .with_for_update(skip_locked=True)
+    )
+    result = await connection.execute(
+        delete(devices).where(table.id.in_(oldest)).returning(table.id)
+    )
+    return len(result.all())

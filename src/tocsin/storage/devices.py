@@ -1,0 +1,171 @@
+"""`DeviceStore` on SQL: what each call does, in one transaction each.
+
+Part of the storage room; it must not decide who may call, nor log tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tocsin.core.device import (
+    DeadToken,
+    Device,
+    DeviceChange,
+    DeviceFilter,
+    DeviceSelector,
+    DeviceTopic,
+    DeviceTopicFilter,
+    Page,
+    PageRequest,
+    Registration,
+    TargetPage,
+    TopicsChange,
+)
+from tocsin.core.errors import BadRequest
+from tocsin.core.ids import is_id
+from tocsin.core.ports import Clock
+from tocsin.storage.dead_tokens import mark_dead, purge
+from tocsin.storage.device_changes import (
+    change_devices,
+    change_own_topics,
+    delete_devices,
+)
+from tocsin.storage.device_lists import list_device_topics, list_devices
+from tocsin.storage.engine import Database
+from tocsin.storage.errors import DatabaseUnavailable
+from tocsin.storage.group_commit import GroupCommit
+from tocsin.storage.registration import Entry, register_all
+from tocsin.storage.tables import token_key
+from tocsin.storage.targets import fetch_target_page
+from tocsin.storage.topic_sets import check_count
+
+
+class SqlDeviceStore:
+    """The device registry in PostgreSQL or SQLite.
+
+    Registrations that arrive together are written together, at most
+    `group_limit` in a transaction. A device may hold `topics_per_device` topics
+    of its own; those bound to its user or to everybody do not count.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        topics_per_device: int = 1000,
+        group_limit: int = 200,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._topics_per_device = topics_per_device
+        self._registrations: GroupCommit[Entry, str] = GroupCommit(
+            self._register_group,
+            spawn=database.spawn,
+            hits_all=lambda error: isinstance(error, DatabaseUnavailable),
+            limit=group_limit,
+        )
+
+    async def register(self, registration: Registration) -> str:
+        """See `DeviceStore.register`."""
+        if registration.id and not is_id(registration.id):
+            raise BadRequest("id", "was not made by this server; leave it out")
+        check_count(registration.topics, self._topics_per_device)
+        key = token_key(registration.provider, registration.token)
+        return await self._registrations.submit(Entry(registration, key))
+
+    async def _register_group(self, entries: Sequence[Entry]) -> Sequence[str | None]:
+        return await self._database.write(
+            lambda connection: register_all(connection, entries, self._clock.now_ms())
+        )
+
+    async def update(
+        self,
+        selector: DeviceSelector,
+        change: DeviceChange,
+        *,
+        switch_user_topics: bool,
+    ) -> int:
+        """See `DeviceStore.update`."""
+        return await self._database.write(
+            lambda connection: change_devices(
+                connection,
+                selector,
+                change,
+                switch_user_topics=switch_user_topics,
+                topics_per_device=self._topics_per_device,
+                now_ms=self._clock.now_ms(),
+            )
+        )
+
+    async def remove(self, selector: DeviceSelector) -> int:
+        """See `DeviceStore.remove`; soft-removed ones go too, uncounted."""
+        return await self._database.write(
+            lambda connection: delete_devices(connection, selector)
+        )
+
+    async def fetch_page(
+        self,
+        filter: DeviceFilter,
+        page: PageRequest,
+        *,
+        include_topics: bool = False,
+    ) -> Page[Device]:
+        """See `DeviceStore.fetch_page`; a cursor that is no id is refused."""
+        return await self._database.read(
+            lambda connection: list_devices(
+                connection, filter, page, include_topics=include_topics
+            )
+        )
+
+    async def update_topics(
+        self, device_id: str, change: TopicsChange, *, owner: str = ""
+    ) -> None:
+        """See `DeviceStore.update_topics`."""
+        await self._database.write(
+            lambda connection: change_own_topics(
+                connection,
+                device_id,
+                change,
+                owner=owner,
+                topics_per_device=self._topics_per_device,
+            )
+        )
+
+    async def fetch_topic_page(
+        self,
+        filter: DeviceTopicFilter,
+        page: PageRequest,
+        *,
+        include_device: bool = False,
+    ) -> Page[DeviceTopic]:
+        """See `DeviceStore.fetch_topic_page`; the device comes without topics."""
+        return await self._database.read(
+            lambda connection: list_device_topics(
+                connection, filter, page, include_device=include_device
+            )
+        )
+
+    async def fetch_targets(
+        self, filter: DeviceFilter, *, provider: str, cursor: str, limit: int
+    ) -> TargetPage:
+        """See `DeviceStore.fetch_targets`."""
+        return await self._database.read(
+            lambda connection: fetch_target_page(
+                connection, filter, provider=provider, cursor=cursor, limit=limit
+            )
+        )
+
+    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+        """See `DeviceStore.remove_dead`."""
+        if not dead:
+            return []
+        return await self._database.write(
+            lambda connection: mark_dead(connection, dead, self._clock.now_ms())
+        )
+
+    async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:
+        """See `DeviceStore.purge_removed`."""
+        return await self._database.write(
+            lambda connection: purge(connection, older_than_ms, limit)
+        )

@@ -1,0 +1,209 @@
+"""Opens the database and runs transactions on it, with retries and own errors.
+
+Part of the storage room; it must not know any table, nor load Alembic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import orjson
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
+
+from tocsin.storage.errors import FOREIGN, own_error, worth_retrying
+
+T = TypeVar("T")
+
+Dialect = Literal["postgresql", "sqlite"]
+
+_BUSY_TIMEOUT_S = 5.0
+_WAL_ATTEMPTS = 200
+_RETRIES = 8
+_RETRY_BUDGET_S = 15.0
+_SQLITE_READERS = 5
+_WRITE = "tocsin_write"
+
+
+class Database:
+    """One open database; repositories share it, and its opener closes it.
+
+    `read` and `write` take a function of a connection and run it in one
+    transaction. It may be called again after a deadlock, a lost race or a lost
+    connection, so it must keep no state outside the transaction.
+    """
+
+    def __init__(self, engine: AsyncEngine, dialect: Dialect) -> None:
+        self.engine = engine
+        self.dialect: Dialect = dialect
+        # SQLite has one writer; queueing for it here costs no busy waiting.
+        self._writer = asyncio.Lock() if dialect == "sqlite" else None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `work` in a transaction that changes nothing."""
+        return await self._run(self._reading, work)
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `work` in a transaction and commit it."""
+        return await self._run(self._writing, work)
+
+    async def check(self) -> None:
+        """Raise an `ApiError` that says what is wrong if it cannot be reached."""
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except FOREIGN as error:
+            raise own_error(error) from error
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside its caller; `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Let running work end and close all connections."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engine.dispose()
+
+    async def _run(
+        self,
+        transaction: Callable[[], Any],
+        work: Callable[[AsyncConnection], Awaitable[T]],
+    ) -> T:
+        started = time.monotonic()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with transaction() as connection:
+                    result = await work(connection)
+            except FOREIGN as error:
+                late = time.monotonic() - started > _RETRY_BUDGET_S
+                if late or attempt >= _RETRIES or not worth_retrying(error):
+                    raise own_error(error) from error
+            else:
+                return result
+            # Two that collided must not meet again at the same moment.
+            await asyncio.sleep(random.uniform(0.0, 0.01 * attempt))  # noqa: S311 - spread, not a secret
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        async with self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        if self._writer is None:
+            async with self.engine.begin() as connection:
+                yield connection
+            return
+        async with self._writer, self.engine.connect() as connection:
+            writing = await connection.execution_options(**{_WRITE: True})
+            async with writing.begin():
+                yield writing
+
+
+def open_postgres(dsn: str, *, pool_max_size: int = 16) -> Database:
+    """Open a PostgreSQL from a libpq dsn: a URL or `key=value` pairs.
+
+    No connection is made yet. Raises `ValueError` for a dsn that libpq cannot
+    read, without quoting it: it may hold a password.
+    """
+    engine = create_async_engine(
+        "postgresql+psycopg://",
+        connect_args=parse_dsn(dsn),
+        # Own statements rely on seeing what was committed before each of them.
+        isolation_level="READ COMMITTED",
+        pool_size=pool_max_size,
+        max_overflow=0,
+        **_engine_options(),
+    )
+    return Database(engine, "postgresql")
+
+
+def open_sqlite(path: str | Path) -> Database:
+    """Open a SQLite file, which is created with the first use."""
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "isolation_level": None},
+        pool_size=_SQLITE_READERS,
+        max_overflow=0,
+        **_engine_options(),
+    )
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return Database(engine, "sqlite")
+
+
+def parse_dsn(dsn: str) -> dict[str, Any]:
+    """The connection arguments in a libpq dsn; see `open_postgres`."""
+    # Loaded here: a process on SQLite never needs the driver.
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    scheme, separator, rest = dsn.partition("://")
+    if separator and scheme.split("+")[0] in ("postgresql", "postgres"):
+        dsn = f"postgresql://{rest}"
+    try:
+        return conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise ValueError(
+            "not a PostgreSQL dsn: write postgresql://user:password@host:port/name"
+            " or host=… port=… user=… password=… dbname=…"
+        ) from None
+
+
+def _engine_options() -> dict[str, Any]:
+    return {
+        "pool_timeout": 30,
+        # Statements carry tokens, which must not reach a log line.
+        "hide_parameters": True,
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": orjson.loads,
+    }
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    try:
+        _switch_to_wal(cursor)
+        # WAL with FULL loses nothing that was committed, also on power loss.
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+    finally:
+        cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    # The switch answers "locked" at once, without waiting for the busy timeout,
+    # while another process does the same on a new file.
+    for attempt in range(_WAL_ATTEMPTS):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.fetchall()
+        except sqlite3.OperationalError as error:
+            busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
+            if not busy or attempt == _WAL_ATTEMPTS - 1:
+                raise
+        else:
+            return
+        await_only(asyncio.sleep(0.01))
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that starts to write later can fail on a newer
+    # snapshot; one that is known to write takes the lock first.
+    writing = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

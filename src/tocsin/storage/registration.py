@@ -1,0 +1,143 @@
+"""Registers many devices in one transaction: who keeps which id, and the rows.
+
+Part of the storage room; it must not open transactions nor wait for callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.core.device import GLOBAL_USER, Origin, Registration
+from tocsin.core.ids import new_id
+from tocsin.storage.rows import among, delete_rows, lock_users, upsert_rows
+from tocsin.storage.tables import devices
+from tocsin.storage.topic_rows import fetch_bound, fetch_rows, write_topics
+from tocsin.storage.topic_sets import topics_of
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registration and the key of its (provider, token) pair."""
+
+    registration: Registration
+    token_key: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What becomes of a group: an id for each entry, `None` for one put off."""
+
+    ids: list[str | None]
+    known: set[str]
+    merged: list[str]
+
+
+def plan_ids(
+    entries: Sequence[Entry], by_id: Collection[str], by_key: Mapping[str, str]
+) -> Plan:
+    """Decide every entry's device id. `by_key` is token key → device id.
+
+    An entry that touches a device or token which an earlier one touches is put
+    off: it must see what that one wrote. The first is never put off.
+    """
+    plan = Plan([], set(), [])
+    touched: set[str] = set()
+    for entry in entries:
+        given = entry.registration.id
+        holder = by_key.get(entry.token_key)
+        target = given if given in by_id else holder
+        concerned = {entry.token_key, given, holder, target} - {None, ""}
+        if not touched.isdisjoint(concerned):
+            plan.ids.append(None)
+            continue
+        touched |= {each for each in concerned if each is not None}
+        if target is None:
+            plan.ids.append(new_id(entry.registration.provider))
+            continue
+        plan.ids.append(target)
+        plan.known.add(target)
+        if holder is not None and holder != target:
+            plan.merged.append(holder)
+    return plan
+
+
+async def register_all(
+    connection: AsyncConnection, entries: Sequence[Entry], now_ms: int
+) -> list[str | None]:
+    """Write a group of registrations; returns their ids as `Plan` has them."""
+    users = {e.registration.user for e in entries} - {GLOBAL_USER}
+    await lock_users(connection, users, alone=False)
+    by_id, by_key = await _lock_known(connection, entries)
+    plan = plan_ids(entries, by_id, by_key)
+    taken = {
+        device_id: entry
+        for device_id, entry in zip(plan.ids, entries, strict=True)
+        if device_id is not None
+    }
+    await delete_rows(connection, devices, plan.merged)
+    rows = [_row(device_id, entry, now_ms) for device_id, entry in taken.items()]
+    # Every process inserts in this order, so that two never wait for each other.
+    rows.sort(key=lambda row: row["token_key"])
+    await upsert_rows(connection, devices, rows, keep=("created_at_ms",))
+    bound = await fetch_bound(connection, users)
+    stored = await fetch_rows(connection, plan.known)
+    await write_topics(connection, stored, _wanted(taken, bound))
+    return plan.ids
+
+
+async def _lock_known(
+    connection: AsyncConnection, entries: Sequence[Entry]
+) -> tuple[set[str], dict[str, str]]:
+    table, dialect = devices.c, connection.dialect.name
+    keys = [entry.token_key for entry in entries]
+    same = among(table.token_key, keys, dialect)
+    given = {e.registration.id for e in entries if e.registration.id}
+    if given:
+        same = or_(same, among(table.id, given, dialect))
+    result = await connection.execute(
+        select(table.id, table.token_key)
+        .where(same)
+        .order_by(table.id)
+        .with_for_update(key_share=True)
+    )
+    by_key = {token_key: device_id for device_id, token_key in result}
+    return set(by_key.values()), by_key
+
+
+def _wanted(
+    taken: Mapping[str, Entry], bound: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Origin]]:
+    wanted: dict[str, dict[str, Origin]] = {}
+    for device_id, entry in taken.items():
+        own, user = entry.registration.topics, entry.registration.user
+        of_user = bound[user] if user != GLOBAL_USER else ()
+        wanted[device_id] = topics_of(own, of_user, bound[GLOBAL_USER])
+    return wanted
+
+
+def _row(device_id: str, entry: Entry, now_ms: int) -> dict[str, Any]:
+    registration = entry.registration
+    return {
+        "id": device_id,
+        "provider": registration.provider,
+        "token": registration.token,
+        "token_key": entry.token_key,
+        "platform": registration.platform,
+        "user_id": registration.user,
+        "timezone": registration.timezone,
+        "locale": registration.locale,
+        "meta": dict(registration.meta),
+        "tags": dict(registration.tags),
+        "integration": registration.integration,
+        "webpush_keys": registration.webpush_keys,
+        "created_at_ms": now_ms,
+        "updated_at_ms": now_ms,
+        "registered_at_ms": now_ms,
+        "removed_at_ms": None,
+        "removed_reason": "",
+    }

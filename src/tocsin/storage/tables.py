@@ -1,0 +1,112 @@
+"""The tables of the device registry as SQLAlchemy Core sees them.
+
+Part of the storage room; migrations create the tables, this file must not.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
+
+# Byte order everywhere: ids are cursors, and prefixes are ranges. SQLite compares
+# bytes of itself.
+TEXT = Text().with_variant(PG_TEXT(collation="C"), "postgresql")
+JSON_MAP = JSON().with_variant(JSONB(), "postgresql")
+
+metadata = MetaData()
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("provider", TEXT, nullable=False),
+    Column("token", TEXT, nullable=False),
+    # A Web Push endpoint can be longer than an index entry may be.
+    Column("token_key", TEXT, nullable=False),
+    Column("platform", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("timezone", TEXT, nullable=False),
+    Column("locale", TEXT, nullable=False),
+    Column("meta", JSON_MAP, nullable=False),
+    Column("tags", JSON_MAP, nullable=False),
+    Column("integration", TEXT, nullable=False),
+    Column("webpush_keys", TEXT, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    Column("registered_at_ms", BigInteger, nullable=False),
+    Column("removed_at_ms", BigInteger),
+    Column("removed_reason", TEXT, nullable=False),
+    UniqueConstraint("token_key", name="devices_token_key_unique"),
+    Index("devices_user_id_idx", "user_id", "id"),
+    Index("devices_updated_at_idx", "updated_at_ms"),
+    Index(
+        "devices_integration_idx",
+        "integration",
+        "id",
+        postgresql_where=text("integration <> ''"),
+        sqlite_where=text("integration <> ''"),
+    ),
+    Index(
+        "devices_removed_at_idx",
+        "removed_at_ms",
+        postgresql_where=text("removed_at_ms IS NOT NULL"),
+        sqlite_where=text("removed_at_ms IS NOT NULL"),
+    ),
+    # On PostgreSQL there is one more, devices_tags_idx: see the first migration.
+)
+
+device_topics = Table(
+    "device_topics",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column(
+        "device_id", TEXT, ForeignKey("devices.id", ondelete="CASCADE"), nullable=False
+    ),
+    Column("topic", TEXT, nullable=False),
+    Column("origins", SmallInteger, nullable=False),
+    UniqueConstraint("device_id", "topic", name="device_topics_device_topic_unique"),
+    Index("device_topics_topic_device_idx", "topic", "device_id"),
+)
+
+user_topics = Table(
+    "user_topics",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("user_id", TEXT, nullable=False),
+    Column("topic", TEXT, nullable=False),
+    UniqueConstraint("user_id", "topic", name="user_topics_user_topic_unique"),
+    Index("user_topics_topic_idx", "topic"),
+)
+
+push_uids = Table(
+    "push_uids",
+    metadata,
+    Column("uid", TEXT, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("push_id", TEXT, nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Index("push_uids_expires_at_idx", "expires_at_ms"),
+)
+
+
+def token_key(provider: str, token: str) -> str:
+    """What stands for the unique pair: SHA-256 of both, in hex."""
+    return sha256(f"{provider}\0{token}".encode()).hexdigest()

@@ -1,0 +1,79 @@
+"""The hot walk: whom to send to, page by page, with as little per row as possible.
+
+Part of the storage room; it must stay free of ORM entities and of row objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.core.device import DeviceFilter, TargetPage
+from tocsin.storage.device_filters import filter_conditions, walk
+from tocsin.storage.rows import is_postgres
+from tocsin.storage.tables import devices
+
+_COLUMNS = (devices.c.id, devices.c.token, devices.c.platform)
+
+
+async def fetch_target_page(
+    connection: AsyncConnection,
+    filter: DeviceFilter,
+    *,
+    provider: str,
+    cursor: str,
+    limit: int,
+) -> TargetPage:
+    """See `DeviceStore.fetch_targets`."""
+    if filter.providers and provider not in filter.providers:
+        return TargetPage([], [], [], "")
+    dialect = connection.dialect.name
+    statement = walk(
+        _COLUMNS,
+        [devices.c.provider == provider, *filter_conditions(filter, dialect)],
+        filter.topics,
+        after=cursor,
+        limit=limit + 1,  # one more says whether there is a next page
+        dialect=dialect,
+    )
+    if is_postgres(connection):
+        rows = await _fetch_binary(connection, statement)
+    else:
+        rows = (await connection.execute(statement)).all()
+    more = len(rows) > limit
+    if not rows:
+        return TargetPage([], [], [], "")
+    ids, tokens, platforms = map(list, zip(*rows[:limit], strict=True))
+    return TargetPage(ids, tokens, platforms, ids[-1] if more else "")
+
+
+async def _fetch_binary(
+    connection: AsyncConnection, statement: Select[Any]
+) -> Sequence[Sequence[Any]]:
+    """Run a statement on psycopg's own binary cursor, the fastest way measured."""
+    import psycopg  # here, since a process on SQLite never needs the driver
+
+    compiled = statement.compile(dialect=connection.dialect)
+    raw = await connection.get_raw_connection()
+    driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment] # the dialect decides its class
+    try:
+        async with driver.cursor(binary=True) as cursor:
+            # Planned anew for each page: a plan for any topic and any bound may
+            # be a bad one for this topic, and planning is small beside a page.
+            await cursor.execute(compiled.string, compiled.params, prepare=False)
+            return await cursor.fetchall()
+    except psycopg.Error as error:
+        if driver.broken or driver.closed:
+            await connection.invalidate()
+        # SQLAlchemy wraps what passes through it; this did not.
+        raise DBAPIError(
+            None,
+            None,
+            error,
+            hide_parameters=True,
+            connection_invalidated=driver.broken or driver.closed,
+        ) from error
