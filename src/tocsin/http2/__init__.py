@@ -1,0 +1,31 @@
+"""The fan-out engine: an HTTP/2 client made for many small requests to few hosts.
+
+This room moves bytes. It knows nothing of pushes, providers or what a failure means.
+"""
+
+from tocsin.http2.answer import (
+    Failure,
+    FailureKind,
+    Http2ConnectError,
+    Http2Error,
+    Http2RequestError,
+    Response,
+)
+from tocsin.http2.head import Headers, Origin, RequestHead
+from tocsin.http2.pool import Http2Pool
+from tocsin.http2.tls import ClientCert, build_ssl_context
+
+__all__ = [
+    "ClientCert",
+    "Failure",
+    "FailureKind",
+    "Headers",
+    "Http2ConnectError",
+    "Http2Error",
+    "Http2Pool",
+    "Http2RequestError",
+    "Origin",
+    "RequestHead",
+    "Response",
+    "build_ssl_context",
+]

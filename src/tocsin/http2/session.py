@@ -1,0 +1,517 @@
+"""The client's side of one HTTP/2 connection without a socket, for the HTTP/2 room.
+
+Bytes go in by `receive`, bytes come out of `outbound`, answers go to the callbacks of
+their exchanges. It reads no clock and opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tocsin.http2 import codec
+from tocsin.http2.answer import Failure, FailureKind, Response
+from tocsin.http2.codec import ConnectionFault, ErrorCode
+from tocsin.http2.exchange import Exchange, Partial
+from tocsin.http2.hpack import (
+    CompressionError,
+    Decoder,
+    FieldBlock,
+    HeaderListTooLargeError,
+)
+from tocsin.http2.outbound import Outbound
+
+# What we let the peer send unacknowledged. Half of it is given back as it is used,
+# so no number of replies can use it up.
+CONNECTION_WINDOW = 1 << 24
+STREAM_WINDOW = 1 << 20
+# A larger answer is no answer of a push provider.
+MAX_RESPONSE_BYTES = 1 << 22
+MAX_HEADER_BYTES = 1 << 16
+_MAX_FRAME = codec.DEFAULT_MAX_FRAME
+_unpack_head = codec.FRAME_HEAD.unpack_from
+
+OPENING = (
+    codec.PREFACE
+    + codec.encode_settings(
+        {
+            codec.SETTING_HEADER_TABLE_SIZE: 0,
+            codec.SETTING_ENABLE_PUSH: 0,
+            codec.SETTING_INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            codec.SETTING_MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+        }
+    )
+    + codec.encode_window_update(0, CONNECTION_WINDOW - codec.DEFAULT_WINDOW)
+)
+
+Report = Callable[[Exception], None]
+# An unfinished header block: (stream, flags, bytes so far).
+_Pending = tuple[int, int, bytearray]
+
+
+class ClientSession:
+    """The state of one connection.
+
+    `limit` is how many streams may be open now, `streams` those that are. Exchanges
+    that the server surely did not process gather in `returned`; whoever drives the
+    session takes them from there. After `closed` nothing more is accepted.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_first_streams",
+        "_held",
+        "_max_streams",
+        "_next_id",
+        "_pending",
+        "_report",
+        "_rest",
+        "_unacknowledged",
+        "_written_id",
+        "answered",
+        "closed",
+        "draining",
+        "fault",
+        "goaway_code",
+        "goaway_debug",
+        "limit",
+        "outbound",
+        "proven",
+        "ready",
+        "returned",
+        "streams",
+        "timeouts_in_row",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_streams: int,
+        initial_streams: int | None,
+        report: Report,
+        first_id: int = 1,
+    ) -> None:
+        """`report` gets what a callback raises.
+
+        `initial_streams` bounds the streams until the first answer of success.
+        """
+        self.streams: dict[int, Exchange] = {}
+        self.returned: list[Exchange] = []
+        self.outbound = Outbound()
+        self.limit = 0
+        self.ready = False
+        self.draining = False
+        self.closed = False
+        self.proven = initial_streams is None
+        self.answered = False
+        self.timeouts_in_row = 0
+        self.fault = ""
+        self.goaway_code: int | None = None
+        self.goaway_debug = b""
+        self._max_streams = max_streams
+        self._first_streams = (
+            max_streams if initial_streams is None else initial_streams
+        )
+        self._held = False
+        self._report = report
+        self._next_id = first_id
+        self._written_id = 0
+        self._rest = b""
+        self._pending: _Pending | None = None
+        self._unacknowledged = 0
+        self._decoder = Decoder(list_limit=MAX_HEADER_BYTES)
+        self.outbound.parts.append(OPENING)
+
+    # ------------------------------------------------------------ towards the peer
+
+    def open(self, exchange: Exchange) -> None:
+        """Send a request on a new stream; needs `limit` > number of streams."""
+        stream = self._next_id
+        self._next_id = stream + 2
+        self.streams[stream] = exchange
+        self.outbound.request(stream, exchange)
+        if stream + 2 > codec.MAX_STREAM_ID:
+            self.drain()
+
+    def take_output(self) -> bytes:
+        """What to write now. Streams opened so far count as written from here on."""
+        self._written_id = self._next_id - 2
+        return self.outbound.take()
+
+    @property
+    def last_id(self) -> int:
+        """The id of the newest stream; it changes when the connection is used."""
+        return self._next_id - 2
+
+    def drain(self) -> None:
+        """Open no further streams; those that are open may end."""
+        self.draining = True
+        self._set_limit()
+
+    def hold(self, held: bool) -> None:
+        """While held, no stream may be opened (the connection is in doubt)."""
+        self._held = held
+        self._set_limit()
+
+    def ping(self, payload: bytes) -> None:
+        """Ask for a sign of life."""
+        self.outbound.parts.append(codec.encode_ping(payload))
+
+    def say_goodbye(self) -> None:
+        """Queue a GOAWAY without an error."""
+        self.outbound.parts.append(codec.encode_goaway(0, ErrorCode.NO_ERROR))
+
+    def expire(self, now: float) -> int:
+        """Give up what is past its deadline; returns how many."""
+        late = [s for s, exchange in self.streams.items() if exchange.deadline <= now]
+        for stream in late:
+            exchange = self.streams.pop(stream)
+            self._cancel(stream, ErrorCode.CANCEL)
+            self.timeouts_in_row += 1
+            self._fail(exchange, FailureKind.TIMEOUT, "no answer within the deadline")
+        return len(late)
+
+    def end(self, kind: FailureKind, detail: str) -> None:
+        """The connection is gone or useless: every exchange gets its end.
+
+        What was never handed to the socket goes to `returned`, the rest fails.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self.fault = detail
+        self.drain()
+        exchanges = list(self.streams.items())
+        self.streams.clear()
+        for stream, exchange in exchanges:
+            self.outbound.forget(stream)
+            if stream > self._written_id:
+                self.returned.append(exchange)
+            else:
+                self._fail(exchange, kind, detail)
+
+    # ------------------------------------------------------------ from the peer
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes as they come, in any pieces. Never raises for their content."""
+        if self.closed:
+            return
+        if self._rest:
+            data = self._rest + data
+        try:
+            if not self.ready:
+                self._check_opening(data)
+            used = self._parse(data)
+        except ConnectionFault as fault:
+            self._break(fault)
+            return
+        self._rest = data[used:]
+        if self._unacknowledged > CONNECTION_WINDOW // 2:
+            update = codec.encode_window_update(0, self._unacknowledged)
+            self._unacknowledged = 0
+            self.outbound.parts.append(update)
+
+    def _parse(self, data: bytes) -> int:
+        """Handle all complete frames; returns how many bytes they were.
+
+        The two frames that an ordinary answer is made of are handled in place;
+        everything else goes to a method of its own.
+        """
+        streams = self.streams
+        memo = self._decoder.memo
+        total = len(data)
+        at = 0
+        while total - at >= 9:
+            size_and_kind, flags, stream = _unpack_head(data, at)
+            start = at + 9
+            end = start + (size_and_kind >> 8)
+            if end - start > _MAX_FRAME:
+                raise ConnectionFault(
+                    ErrorCode.FRAME_SIZE_ERROR, f"a frame of {end - start} bytes"
+                )
+            if end > total:
+                break
+            at = end
+            kind = size_and_kind & 0xFF
+            pending = self._pending
+            if pending is not None:
+                self._continue(pending, kind, flags, stream, data[start:end])
+            elif kind == codec.HEADERS:
+                payload = data[start:end]
+                fields = memo.get(payload) if flags & 0x2C == 4 else None
+                exchange = streams.get(stream)
+                if (
+                    fields is None
+                    or exchange is None
+                    or exchange.fields is not None
+                    or fields.status < 200
+                    or fields.fault
+                ):
+                    self._on_headers(flags, stream, payload)
+                elif flags & 1:
+                    self._finish(stream, exchange, fields, b"")
+                else:
+                    exchange.fields = fields
+            elif kind == codec.DATA:
+                self._unacknowledged += end - start
+                exchange = streams.get(stream)
+                if (
+                    flags == 1
+                    and exchange is not None
+                    and exchange.fields is not None
+                    and exchange.partial is None
+                ):
+                    self._finish(stream, exchange, exchange.fields, data[start:end])
+                else:
+                    self._on_data(flags, stream, data[start:end])
+            else:
+                self._on_control(kind, flags, stream, data[start:end])
+        return at
+
+    def _check_opening(self, data: bytes) -> None:
+        """The first frame of a server is SETTINGS; other servers say other things."""
+        if data.startswith(b"HTTP/"):
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, "the server answers in HTTP/1, not HTTP/2"
+            )
+        if len(data) > 4 and (data[3] != codec.SETTINGS or data[4] & codec.ACK):
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, "the server does not open with SETTINGS"
+            )
+
+    def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
+        self._check_not_idle(stream, "HEADERS")
+        fragment = codec.strip_headers(flags, payload)
+        if flags & codec.END_HEADERS:
+            self._on_block(flags, stream, fragment)
+        else:
+            self._pending = (stream, flags, bytearray(fragment))
+
+    def _continue(
+        self, pending: _Pending, kind: int, flags: int, stream: int, payload: bytes
+    ) -> None:
+        first, first_flags, block = pending
+        if kind != codec.CONTINUATION or stream != first:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, "a header block interrupted by another frame"
+            )
+        if not payload and not flags & codec.END_HEADERS:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, "an empty CONTINUATION in mid-block"
+            )
+        block += payload
+        if len(block) > MAX_HEADER_BYTES:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, "a header block without an end"
+            )
+        if flags & codec.END_HEADERS:
+            self._pending = None
+            self._on_block(first_flags, stream, bytes(block))
+
+    def _on_block(self, flags: int, stream: int, block: bytes) -> None:
+        """A complete header block: an interim or final head, or trailers."""
+        try:
+            fields = self._decoder.decode(block)
+        except HeaderListTooLargeError as error:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
+        except CompressionError as error:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)) from None
+        exchange = self.streams.get(stream)
+        if exchange is None:
+            return  # given up before; the block had to be decoded all the same
+        ends = flags & codec.END_STREAM
+        if fields.fault:
+            self._refuse_answer(stream, exchange, fields.fault)
+        elif exchange.fields is not None:
+            if fields.status or not ends:
+                self._refuse_answer(stream, exchange, "trailers that do not end it")
+            else:
+                partial = exchange.partial
+                body = bytes(partial.data) if partial else b""
+                self._finish(stream, exchange, exchange.fields, body)
+        elif fields.status < 200:
+            if ends or fields.status in (0, 101):
+                self._refuse_answer(stream, exchange, "no final :status")
+        elif ends:
+            self._finish(stream, exchange, fields, b"")
+        else:
+            exchange.fields = fields
+
+    def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
+        """A piece of a body, or one that is not as simple as most."""
+        self._check_not_idle(stream, "DATA")
+        data = codec.strip_padding(flags, payload)
+        exchange = self.streams.get(stream)
+        if exchange is None:
+            return  # of a request that was given up
+        if exchange.fields is None:
+            self._refuse_answer(stream, exchange, "a body before its head")
+            return
+        partial = exchange.partial
+        if partial is None:
+            partial = exchange.partial = Partial()
+        partial.data += data
+        partial.unacknowledged += len(payload)
+        if len(partial.data) > MAX_RESPONSE_BYTES:
+            self._refuse_answer(
+                stream, exchange, f"a body of more than {MAX_RESPONSE_BYTES} bytes"
+            )
+        elif flags & codec.END_STREAM:
+            self._finish(stream, exchange, exchange.fields, bytes(partial.data))
+        elif partial.unacknowledged > STREAM_WINDOW // 2:
+            update = codec.encode_window_update(stream, partial.unacknowledged)
+            partial.unacknowledged = 0
+            self.outbound.parts.append(update)
+
+    def _on_control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == codec.WINDOW_UPDATE:
+            self._on_window_update(stream, codec.parse_window_update(payload))
+        elif kind == codec.RST_STREAM:
+            self._on_reset(stream, codec.parse_reset(payload))
+        elif kind in (codec.SETTINGS, codec.PING, codec.GOAWAY):
+            if stream:
+                raise ConnectionFault(
+                    ErrorCode.PROTOCOL_ERROR, "a frame of the connection on a stream"
+                )
+            if kind == codec.SETTINGS:
+                self._on_settings(flags, payload)
+            elif kind == codec.GOAWAY:
+                self._on_goaway(*codec.parse_goaway(payload))
+            elif not flags & codec.ACK:
+                answer = codec.encode_ping(codec.parse_ping(payload), ack=True)
+                self.outbound.reply(answer)
+            else:
+                codec.parse_ping(payload)  # that it came is all we wanted to know
+        elif kind in (codec.PUSH_PROMISE, codec.CONTINUATION):
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, "a frame that must not come here"
+            )
+        # PRIORITY and kinds that we do not know are passed over (RFC 9113 §5.5).
+
+    def _on_settings(self, flags: int, payload: bytes) -> None:
+        if flags & codec.ACK:
+            if payload:
+                raise ConnectionFault(
+                    ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with settings"
+                )
+            return
+        self.outbound.apply(codec.parse_settings(payload))
+        self.outbound.reply(codec.SETTINGS_ACK)
+        self.ready = True
+        self._set_limit()
+
+    def _on_goaway(self, last: int, code: int, debug: bytes) -> None:
+        """Streams up to `last` may still be answered; later ones were not seen."""
+        self.goaway_code = code
+        self.goaway_debug = debug
+        self.drain()
+        for stream in [s for s in self.streams if s > last]:
+            self.returned.append(self.streams.pop(stream))
+            self.outbound.forget(stream)
+
+    def _on_reset(self, stream: int, code: int) -> None:
+        self._check_not_idle(stream, "RST_STREAM")
+        exchange = self.streams.pop(stream, None)
+        if exchange is None:
+            return  # nginx resets with NO_ERROR after answers that it gave early
+        self.outbound.forget(stream)
+        if code == ErrorCode.REFUSED_STREAM and exchange.fields is None:
+            self.returned.append(exchange)
+            return
+        detail = f"the server reset the request: {codec.error_name(code)}"
+        self._fail(exchange, FailureKind.RESET, detail, code)
+
+    def _on_window_update(self, stream: int, increment: int) -> None:
+        if stream:
+            self._check_not_idle(stream, "WINDOW_UPDATE")
+        code = self.outbound.widen(stream, increment)
+        if code:
+            exchange = self.streams.get(stream)
+            if exchange is not None:
+                self._refuse_answer(stream, exchange, "a wrong window update", code)
+
+    # ------------------------------------------------------------ ends
+
+    def _finish(
+        self, stream: int, exchange: Exchange, fields: FieldBlock, body: bytes
+    ) -> None:
+        """The answer is complete, whether or not the request was fully sent."""
+        length = fields.content_length
+        if (
+            length is not None
+            and length != len(body)
+            and not _bodiless(exchange, fields)
+        ):
+            self._refuse_answer(stream, exchange, "a body of another content-length")
+            return
+        del self.streams[stream]
+        if self.outbound.forget(stream):
+            self.outbound.parts.append(codec.encode_reset(stream, ErrorCode.CANCEL))
+        self.timeouts_in_row = 0
+        self.answered = True
+        if not self.proven and 200 <= fields.status < 300:
+            self.proven = True
+            self._set_limit()
+        try:
+            exchange.on_done(Response(fields, body))
+        except Exception as error:  # noqa: BLE001 - one caller's bug must not end all
+            self._report(error)
+
+    def _refuse_answer(
+        self,
+        stream: int,
+        exchange: Exchange,
+        detail: str,
+        code: int = ErrorCode.PROTOCOL_ERROR,
+    ) -> None:
+        """The answer breaks the rules: this stream ends, the connection goes on."""
+        del self.streams[stream]
+        self._cancel(stream, code)
+        self._fail(exchange, FailureKind.PROTOCOL, f"the answer is malformed: {detail}")
+
+    def _cancel(self, stream: int, code: int) -> None:
+        self.outbound.forget(stream)
+        self.outbound.parts.append(codec.encode_reset(stream, code))
+
+    def _fail(
+        self,
+        exchange: Exchange,
+        kind: FailureKind,
+        detail: str,
+        code: int | None = None,
+    ) -> None:
+        """Tell the caller that a request which may have arrived has no answer."""
+        if code is None:
+            code = self.goaway_code
+        failure = Failure(kind, True, detail, code, self.goaway_debug)
+        self.tell(exchange, failure)
+
+    def tell(self, exchange: Exchange, failure: Failure) -> None:
+        """Hand a failure to its caller, whatever the caller does with it."""
+        try:
+            exchange.on_done(failure)
+        except Exception as error:  # noqa: BLE001 - one caller's bug must not end all
+            self._report(error)
+
+    def _break(self, fault: ConnectionFault) -> None:
+        self.outbound.parts.append(
+            codec.encode_goaway(0, fault.code, fault.detail.encode())
+        )
+        self.end(FailureKind.PROTOCOL, f"{fault.code.name}: {fault.detail}")
+
+    def _check_not_idle(self, stream: int, name: str) -> None:
+        if not stream & 1 or stream >= self._next_id:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, f"{name} on stream {stream}, never opened"
+            )
+
+    def _set_limit(self) -> None:
+        if self.draining or self._held or not self.ready:
+            self.limit = 0
+            return
+        own = self._max_streams if self.proven else self._first_streams
+        self.limit = min(own, self.outbound.peer_streams)
+
+
+def _bodiless(exchange: Exchange, fields: FieldBlock) -> bool:
+    """Whether a content-length may stand without its content (RFC 9110 §8.6)."""
+    return exchange.head.method == "HEAD" or fields.status == 304

@@ -1,0 +1,42 @@
+"""TLS settings for the HTTP/2 room: whom we trust and what we offer.
+
+It opens no connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCert:
+    """What we show to a server that asks who we are (APNs certificates): PEM files."""
+
+    cert_file: str
+    key_file: str = ""
+    password: str = field(default="", repr=False)
+
+
+def build_ssl_context(
+    ca_file: str = "", client_cert: ClientCert | tuple[str, str] | None = None
+) -> ssl.SSLContext:
+    """The system's trusted roots plus `ca_file`, TLS 1.2 or later, ALPN h2.
+
+    `client_cert` is a `ClientCert` or (certificate file, key file). Raises OSError
+    (ssl.SSLError) when a file cannot be read.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if ca_file:
+        context.load_verify_locations(cafile=ca_file)
+    if isinstance(client_cert, tuple):
+        client_cert = ClientCert(*client_cert)
+    if client_cert is not None:
+        context.load_cert_chain(
+            client_cert.cert_file,
+            client_cert.key_file or None,
+            client_cert.password or None,
+        )
+    return context
