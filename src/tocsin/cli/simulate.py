@@ -6,8 +6,7 @@ It must not be pointed at from production: whatever it accepts reaches nobody.
 from __future__ import annotations
 
 import argparse
-
-SUMMARY = "run local stand-ins for push services, with faults on request"
+import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(_serve(args))
     except OSError as error:
         place = f"{args.host}:{args.port}, folder {args.dir}"
-        print(f"tocsin simulate: cannot serve on {place}: {error}")
+        print(f"tocsin simulate: cannot serve on {place}: {error}", file=sys.stderr)
         return 1
 
 
