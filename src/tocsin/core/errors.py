@@ -31,6 +31,18 @@ class InternalError(ApiError):
     """Something failed on our side; its cause is in the log."""
 
 
+class QueueUnavailable(InternalError):
+    """The queue cannot be reached now; what was under way may have happened.
+
+    A caller repeats with the same `push_id`, a worker at its next turn. `reason`
+    is for the log and holds no address, token or payload.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__("queue is unavailable")
+
+
 class UnknownChannel(ApiError):
     """The channel names a namespace that is not configured."""
 
@@ -95,6 +107,7 @@ class Conflict(ApiError):
 
 ERRORS: tuple[type[ApiError], ...] = (
     InternalError,
+    QueueUnavailable,
     UnknownChannel,
     NotFound,
     BadRequest,

@@ -1,0 +1,7 @@
+-- Marks a claim as accepted; one that expired meanwhile stays gone, since a field
+-- alone would be a claim of nobody without an end.
+-- KEYS: uid.
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'accepted', '1')
+end
+return 1

@@ -1,0 +1,52 @@
+-- Moves due delayed jobs into their streams, then reads new entries fairly: in
+-- rounds of equal shares, so that a flooded queue cannot starve the others. A
+-- move is one step here, so no crash loses a job and no rival doubles it.
+-- KEYS: per queue: stream, delayed set, delayed jobs.
+-- ARGV: group, consumer, now (ms), limit, most jobs to move per queue.
+-- Returns {next due ms or -1, {{queue number, entry id, fields}, …}}.
+local group, consumer, now = ARGV[1], ARGV[2], ARGV[3]
+local left, most = tonumber(ARGV[4]), ARGV[5]
+
+local function move(stream, delayed, jobs)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, most)) do
+    local job = redis.call('HGET', jobs, member)
+    if job then
+      redis.call('XADD', stream, '*', 'push', string.match(member, '^%d+:(.*)$'), 'job', job)
+    end
+    redis.call('ZREM', delayed, member)
+    redis.call('HDEL', jobs, member)
+  end
+  local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  return head[2] and tonumber(head[2])
+end
+
+local next_due, open = -1, {}
+for k = 1, #KEYS, 3 do
+  local due = move(KEYS[k], KEYS[k + 1], KEYS[k + 2])
+  if due and (next_due < 0 or due < next_due) then
+    next_due = due
+  end
+  open[#open + 1] = k
+end
+
+local entries = {}
+while left > 0 and #open > 0 do
+  local share, still_open = math.max(1, math.floor(left / #open)), {}
+  for _, k in ipairs(open) do
+    local want = math.min(share, left)
+    if want > 0 then
+      local reply = redis.call('XREADGROUP', 'GROUP', group, consumer,
+        'COUNT', want, 'STREAMS', KEYS[k], '>')
+      local read = reply and reply[1][2] or {}
+      for _, entry in ipairs(read) do
+        entries[#entries + 1] = {(k - 1) / 3, entry[1], entry[2]}
+      end
+      left = left - #read
+      if #read == want then
+        still_open[#still_open + 1] = k
+      end
+    end
+  end
+  open = still_open
+end
+return {next_due, entries}

@@ -1,0 +1,16 @@
+-- Renews the hold on entries that this consumer still has; a worker that stalled
+-- must not take back what was handed to another meanwhile.
+-- KEYS: streams. ARGV: group, consumer, then pairs: number of stream from 1, id.
+-- Returns the positions (from 0) of the pairs that were lost.
+local group, consumer, lost = ARGV[1], ARGV[2], {}
+for at = 3, #ARGV, 2 do
+  local stream, id = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
+  -- A missing group has no holders either.
+  local held = redis.pcall('XPENDING', stream, group, id, id, 1)
+  if not held.err and held[1] and held[1][2] == consumer then
+    redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
+  else
+    lost[#lost + 1] = (at - 3) / 2
+  end
+end
+return lost

@@ -1,0 +1,251 @@
+"""Reads stream entries: fairly, with due delayed ones and those of silent workers.
+
+Part of the queue room; it must not decode jobs nor decide what follows from one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from tocsin.core.ports import Clock
+from tocsin.queue.redis_connection import Script, run
+from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt
+from tocsin.queue.timing import Timing
+
+T = TypeVar("T")
+
+_MOVES_PER_READ = 64
+"""Delayed jobs moved per queue and read: bounds how long a script runs."""
+_SILENT_CONSUMER_MS = 600_000
+"""A consumer that holds nothing and was silent that long is forgotten."""
+_FEW_SLOTS_WAIT_S = 0.1
+_SWEEP_BATCH = 500
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stream entry in this consumer's hands; `job` is what was stored."""
+
+    queue: str
+    id: str
+    push_id: str
+    job: bytes | None
+    count: int = 1
+    done: bytes = b""
+
+
+class StreamReader:
+    """The reading half of the Redis queue, for one consumer."""
+
+    def __init__(
+        self, client: Redis, keys: Keys, *, consumer: str, timing: Timing, clock: Clock
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._consumer = consumer
+        self._timing = timing
+        self._clock = clock
+        self._fetch_script = Script("fetch")
+        self._take_over_script = Script("take_over")
+        self._forget_script = Script("forget_consumers")
+        self._sweep_script = Script("sweep_progress")
+        self._turn = 0
+        self._next_look: dict[str, float] = {}
+        self._next_housekeeping = time.monotonic() + timing.housekeeping_s
+
+    async def read(
+        self, queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Entry]:
+        """Up to `limit` entries, waiting at most `wait_s` for the first."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            await self._keep_house(queues)
+            queues = self._rotated(queues)
+            entries = await self._take_over(queues, limit)
+            next_due_ms = -1
+            if len(entries) < limit:
+                next_due_ms, fresh = await self._fetch(queues, limit - len(entries))
+                entries += fresh
+            left_s = deadline - time.monotonic()
+            if entries or left_s <= 0:
+                return entries
+            wait = min(left_s, self._timing.beat_s)
+            if next_due_ms >= 0:
+                due_in_s = (next_due_ms - self._clock.now_ms()) / 1000
+                wait = min(wait, max(0.001, due_in_s))
+            entries = await self._wait_for_new(queues, limit, wait)
+            if entries:
+                return entries
+
+    async def forget(self, consumer: str, queues: Sequence[str]) -> None:
+        """Forget a consumer that leaves, where it holds nothing."""
+        streams = [self._keys.stream(queue) for queue in queues]
+        await self._forget_script(self._client, streams, [GROUP, consumer, ""])
+
+    def known_queues(self) -> list[str]:
+        """The queues that were read so far."""
+        return list(self._next_look)
+
+    def _rotated(self, queues: Sequence[str]) -> list[str]:
+        # Whoever comes first gets the remainder of the division: take turns.
+        self._turn += 1
+        start = self._turn % len(queues)
+        return [*queues[start:], *queues[:start]]
+
+    async def _fetch(
+        self, queues: Sequence[str], limit: int
+    ) -> tuple[int, list[Entry]]:
+        keys = [key for queue in queues for key in self._keys.all_of(queue)]
+        now_ms = self._clock.now_ms()
+        args = [GROUP, self._consumer, now_ms, limit, _MOVES_PER_READ]
+
+        next_due_ms, raw = await self._with_groups(
+            queues, lambda: self._fetch_script(self._client, keys, args)
+        )
+        return next_due_ms, [
+            _entry(queues[number], id, _pairs(fields)) for number, id, fields in raw
+        ]
+
+    async def _take_over(self, queues: Sequence[str], limit: int) -> list[Entry]:
+        now = time.monotonic()
+        due = [queue for queue in queues if self._next_look.get(queue, 0.0) <= now]
+        if not due:
+            return []
+        for queue in due:
+            self._next_look[queue] = now + self._timing.beat_s
+        keys = [self._keys.progress, *(self._keys.stream(queue) for queue in due)]
+        args = [GROUP, self._consumer, self._timing.silent_ms, limit, *due]
+        raw = await self._take_over_script(self._client, keys, args)
+        if len(raw) >= limit:
+            # There may be more: look again at once, not after a beat.
+            self._next_look.update(dict.fromkeys(due, 0.0))
+        entries = []
+        for number, id, fields, count, done in raw:
+            if not fields:
+                _log.error(
+                    "queue entry was deleted by a foreign hand, its recipients are"
+                    " lost: remove whatever trims or deletes from the stream",
+                    stream=self._keys.stream(due[number]),
+                    entry=id.decode(),
+                )
+                continue
+            entries.append(_entry(due[number], id, _pairs(fields), count, done or b""))
+        return entries
+
+    async def _wait_for_new(
+        self, queues: Sequence[str], limit: int, wait_s: float
+    ) -> list[Entry]:
+        if limit < len(queues):
+            # Each waited-for stream may answer with one entry, so only as many
+            # can be waited for as may be taken; the next turn waits for others.
+            queues = queues[:limit]
+            wait_s = min(wait_s, _FEW_SLOTS_WAIT_S)
+        share = max(1, limit // len(queues))
+        names = {self._keys.stream(queue): queue for queue in queues}
+        command = (
+            ["XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", share]
+            # 0 would mean for ever.
+            + ["BLOCK", max(1, int(wait_s * 1000)), "STREAMS", *names]
+            + [">"] * len(names)
+        )
+        try:
+            reply = await self._with_groups(queues, lambda: run(self._client, *command))
+        except ResponseError as error:
+            if str(error).startswith("UNBLOCKED"):
+                return []  # the stream was deleted while we waited
+            raise
+        streams = reply.items() if isinstance(reply, Mapping) else reply or ()
+        return [
+            _entry(names[stream.decode()], id, fields or {})
+            for stream, raw in streams
+            for id, fields in _entries_of(raw)
+        ]
+
+    async def _with_groups(
+        self, queues: Sequence[str], call: Callable[[], Awaitable[T]]
+    ) -> T:
+        try:
+            return await call()
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+        # At 0, so that entries written before the first worker came are read.
+        for queue in queues:
+            try:
+                await self._client.xgroup_create(
+                    self._keys.stream(queue), GROUP, id="0", mkstream=True
+                )
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+        return await call()
+
+    async def _keep_house(self, queues: Sequence[str]) -> None:
+        now = time.monotonic()
+        if now < self._next_housekeeping:
+            return
+        self._next_housekeeping = now + self._timing.housekeeping_s
+        streams = [self._keys.stream(queue) for queue in queues]
+        await self._forget_script(
+            self._client, streams, [GROUP, "", _SILENT_CONSUMER_MS]
+        )
+        await self.sweep_progress()
+
+    async def sweep_progress(self) -> int:
+        """Drop progress whose entry is gone; returns how many records."""
+        dropped, cursor = 0, 0
+        while True:
+            reply: Any = await self._client.hscan(
+                self._keys.progress, cursor, count=_SWEEP_BATCH
+            )
+            cursor, found = reply
+            if found:
+                dropped += await self._sweep([field.decode() for field in found])
+            if not cursor:
+                return dropped
+            await asyncio.sleep(0)
+
+    async def _sweep(self, receipts: Sequence[str]) -> int:
+        numbers: dict[str, int] = {}
+        args: list[Any] = [GROUP]
+        for receipt in receipts:
+            queue, id = parse_receipt(receipt)
+            args += [numbers.setdefault(queue, len(numbers) + 1), id, receipt]
+        streams = [self._keys.stream(queue) for queue in numbers]
+        return int(
+            await self._sweep_script(
+                self._client, [self._keys.progress, *streams], args
+            )
+        )
+
+
+def _entries_of(raw: Any) -> Sequence[tuple[bytes, dict[bytes, bytes]]]:
+    # The client's shapes: a list of entries, or under RESP3 one list around it.
+    if raw and isinstance(raw[0], list):
+        return [entry for part in raw for entry in part]
+    return raw or ()
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _entry(
+    queue: str,
+    id: bytes,
+    fields: Mapping[bytes, bytes],
+    count: int = 1,
+    done: bytes = b"",
+) -> Entry:
+    push_id = fields.get(b"push", b"").decode(errors="replace")
+    return Entry(queue, id.decode(), push_id, fields.get(b"job"), count, done)

@@ -1,0 +1,260 @@
+"""The queue on Redis Streams: one stream per queue, one consumer group.
+
+Part of the queue room; it must not know what a job means or when one is due.
+
+An entry lives in its stream until it is settled (XACK and XDEL in one script), so
+XLEN counts unfinished work and nothing is ever trimmed: at the backlog limit new
+work is refused. What depends on each other changes in one Lua script, so that no
+crash leaves half of it. Progress lies in one hash for all entries: a worker
+writes that of many batches in one command, and only a take-over reads it.
+Delayed jobs wait in a sorted set beside their stream. Whether a job is due is
+judged by the worker's clock, which also computed the due time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from tocsin.core.errors import QueueFull
+from tocsin.core.ports import Clock, Delivery
+from tocsin.core.push import DeadLetter, Job, Payload
+from tocsin.queue.codec import (
+    Undecodable,
+    encode_job,
+    encode_letter,
+    encode_payload,
+    parse_job,
+    parse_payload,
+)
+from tocsin.queue.redis_connection import Script, own_errors, run
+from tocsin.queue.redis_dead import DeadStream
+from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt, receipt_of
+from tocsin.queue.redis_reader import Entry, StreamReader
+from tocsin.queue.timing import Timing, WallClock
+
+_log = structlog.get_logger(__name__)
+
+
+class RedisStreamJobQueue:
+    """`JobQueue` on Redis; see the port for what each method promises.
+
+    The client belongs to whoever opened it and is not closed here. `consumer`
+    must be a name of this process alone (`new_holder_name`). Every method raises
+    `QueueUnavailable` while Redis is away and works again when it is back; an
+    `enqueue` that raised may have happened: repeat it with the same `push_id`
+    and `once_ttl_s`.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        consumer: str,
+        prefix: str = "tocsin",
+        max_stream_length: int = 100_000,
+        takeover_s: float = 15,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = client
+        self._consumer = consumer
+        self._limit = max_stream_length
+        self._clock = clock or WallClock()
+        self._keys = Keys(prefix)
+        self._reader = StreamReader(
+            client,
+            self._keys,
+            consumer=consumer,
+            timing=Timing(takeover_s),
+            clock=self._clock,
+        )
+        self._dead = DeadStream(client, self._keys)
+        self._enqueue = Script("enqueue")
+        self._settle = Script("settle")
+        self._keep_alive = Script("keep_alive")
+        self._waiting = Script("waiting")
+
+    async def start(self) -> None:
+        """Check the server; groups are made by the first read that misses one."""
+        with own_errors():
+            memory = await self._client.info("memory")
+        if memory.get("maxmemory", 0) and memory["maxmemory_policy"] != "noeviction":
+            _log.error(
+                "Redis may evict accepted work when its memory is full:"
+                " set maxmemory-policy to noeviction",
+                policy=memory["maxmemory_policy"],
+            )
+
+    async def enqueue(
+        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+    ) -> bool:
+        """Store the payload and all jobs in one atomic step; see the port."""
+        by_queue: dict[str, list[bytes]] = {}
+        for job in jobs:
+            by_queue.setdefault(job.queue, []).append(encode_job(job))
+        push_id = payload.push_id
+        keys = [self._keys.once(push_id), self._keys.payload(push_id)]
+        args: list[Any] = [
+            max(1, int(once_ttl_s * 1000)) if once_ttl_s > 0 else 0,
+            push_id,
+            encode_payload(payload),
+            self._limit,
+        ]
+        for queue, encoded in by_queue.items():
+            keys += [self._keys.stream(queue), self._keys.delayed(queue)]
+            args += [len(encoded), *encoded]
+        with own_errors():
+            answer = await self._enqueue(self._client, keys, args)
+        if answer < 0:
+            raise QueueFull
+        return bool(answer)
+
+    async def receive(
+        self, queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Delivery]:
+        """Up to `limit` due entries; see the port."""
+        if not queues or limit < 1:
+            return []
+        with own_errors():
+            entries = await self._reader.read(queues, limit=limit, wait_s=wait_s)
+        deliveries = []
+        for entry in entries:
+            try:
+                job = parse_job(entry.job if entry.job is not None else b"")
+            except Undecodable as error:
+                await self._bury(entry, f"undecodable: {error}")
+                continue
+            receipt = receipt_of(entry.queue, entry.id)
+            deliveries.append(Delivery(job, receipt, entry.count, entry.done))
+        return deliveries
+
+    async def fetch_payload(self, push_id: str) -> Payload | None:
+        """The stored payload; see the port."""
+        with own_errors():
+            body = await run(self._client, "HGET", self._keys.payload(push_id), "body")
+        return None if body is None else parse_payload(body)
+
+    async def record_progress(self, progress: Mapping[str, bytes]) -> None:
+        """Store the bitmaps in one command.
+
+        Ownership is not checked: a late record of a worker that lost its entry
+        names only recipients that were really sent, and what is recorded after
+        the settlement is swept.
+        """
+        if not progress:
+            return
+        flat: list[str | bytes] = []
+        for receipt, done in progress.items():
+            flat += (receipt, done)
+        with own_errors():
+            await run(self._client, "HSET", self._keys.progress, *flat)
+
+    async def settle(
+        self,
+        delivery: Delivery,
+        *,
+        follow: Sequence[tuple[Job, int]] = (),
+        dead: Sequence[tuple[Job, str]] = (),
+    ) -> bool:
+        """End a delivery and add what follows; the first who settles wins."""
+        now_ms = self._clock.now_ms()
+        letters = [
+            (job.queue, encode_letter(job, reason, now_ms), b"") for job, reason in dead
+        ]
+        push_id = delivery.job.push_id
+        return await self._end(delivery.receipt, push_id, follow, letters)
+
+    async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Renew the hold on these; returns the receipts that were lost."""
+        if not deliveries:
+            return []
+        numbers: dict[str, int] = {}
+        args: list[Any] = [GROUP, self._consumer]
+        for delivery in deliveries:
+            queue, id = parse_receipt(delivery.receipt)
+            args += (numbers.setdefault(queue, len(numbers) + 1), id)
+        streams = [self._keys.stream(queue) for queue in numbers]
+        with own_errors():
+            lost = await self._keep_alive(self._client, streams, args)
+        return [deliveries[position].receipt for position in lost]
+
+    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """Entries per queue that nobody holds, delayed ones included."""
+        if not queues:
+            return {}
+        keys = [key for queue in queues for key in self._keys.all_of(queue)[:2]]
+        with own_errors():
+            counts = await self._waiting(self._client, keys, [GROUP])
+        return dict(zip(queues, counts, strict=True))
+
+    async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
+        """Dead letters, oldest first, after the given id."""
+        with own_errors():
+            return await self._dead.fetch_page(limit=limit, after=after)
+
+    async def replay_dead(self, ids: Sequence[str]) -> int:
+        """Put these back to work with fresh attempts; returns how many."""
+        with own_errors():
+            return await self._dead.replay(ids)
+
+    async def purge_dead(self, ids: Sequence[str]) -> int:
+        """Forget these for good; returns how many."""
+        with own_errors():
+            return await self._dead.purge(ids)
+
+    async def check(self) -> None:
+        """Raise `QueueUnavailable` if Redis does not answer now."""
+        with own_errors():
+            await run(self._client, "PING")
+
+    async def close(self) -> None:
+        """Leave the groups where nothing is held; the rest is for take-over."""
+        queues = self._reader.known_queues()
+        if queues:
+            with own_errors():
+                await self._reader.forget(self._consumer, queues)
+
+    async def _bury(self, entry: Entry, reason: str) -> None:
+        letter = encode_letter(None, reason, self._clock.now_ms())
+        receipt = receipt_of(entry.queue, entry.id)
+        _log.error(
+            "queue entry cannot be read and went to the dead letters: replay it"
+            " with the release that wrote it, or purge it",
+            receipt=receipt,
+            push_id=entry.push_id,
+            reason=reason,
+        )
+        raw = entry.job or b""
+        await self._end(receipt, entry.push_id, (), [(entry.queue, letter, raw)])
+
+    async def _end(
+        self,
+        receipt: str,
+        push_id: str,
+        follow: Sequence[tuple[Job, int]],
+        letters: Sequence[tuple[str, bytes, bytes]],
+    ) -> bool:
+        queue, id = parse_receipt(receipt)
+        numbers: dict[str, int] = {}
+        args: list[Any] = [GROUP, id, receipt, push_id, len(follow)]
+        for job, due_ms in follow:
+            if job.push_id != push_id:
+                raise ValueError(f"job {job.id} follows from another request's job")
+            number = numbers.setdefault(job.queue, len(numbers))
+            args += (number, due_ms, encode_job(job))
+        for letter in letters:
+            args += letter
+        keys = [
+            self._keys.stream(queue),
+            self._keys.progress,
+            self._keys.payload(push_id),
+            self._keys.dead,
+            self._keys.sequence,
+        ]
+        for target in numbers:
+            keys += self._keys.all_of(target)
+        with own_errors():
+            return bool(await self._settle(self._client, keys, args))

@@ -1,0 +1,43 @@
+"""When silence becomes death: the times that both engines derive alike.
+
+Part of the queue room; it must not read any clock but the one of the system.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+
+class WallClock:
+    """The system's wall clock."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The promise "taken over within `takeover_s`", cut into its parts.
+
+    A hold that was not renewed for four fifths of it is silent. The last fifth
+    is for noticing: one look per `beat_s`, one wait of at most `beat_s`.
+    """
+
+    takeover_s: float
+
+    @property
+    def silent_ms(self) -> int:
+        """Milliseconds after which an unrenewed hold may be taken over."""
+        return max(1, int(self.takeover_s * 800))
+
+    @property
+    def beat_s(self) -> float:
+        """Seconds between two looks for silent holders; also the longest wait."""
+        return min(1.0, self.takeover_s / 15)
+
+    @property
+    def housekeeping_s(self) -> float:
+        """Seconds between two rounds of cleaning up."""
+        return self.beat_s * 60

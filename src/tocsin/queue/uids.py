@@ -1,0 +1,52 @@
+"""Remembers uids of accepted sends in Redis, for set-ups without a database.
+
+Part of the queue room; it must not know what a send is.
+"""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from tocsin.core.errors import Conflict
+from tocsin.core.ports import UidClaim
+from tocsin.queue.redis_connection import Script, own_errors
+
+
+class RedisUidStore:
+    """`UidStore` on Redis; entries end by themselves.
+
+    The client belongs to whoever opened it. Every key stands alone, so that a
+    cluster could spread them.
+    """
+
+    def __init__(self, client: Redis, *, prefix: str = "tocsin") -> None:
+        self._client = client
+        self._prefix = prefix
+        self._claim = Script("claim_uid")
+        self._confirm = Script("confirm_uid")
+
+    async def claim(
+        self, uid: str, *, fingerprint: bytes, push_id: str, ttl_s: float
+    ) -> UidClaim:
+        """Take the uid, or return the claim that stands; see the port."""
+        with own_errors():
+            stored, owner, accepted = await self._claim(
+                self._client,
+                [self._key(uid)],
+                [fingerprint, push_id, max(1, int(ttl_s * 1000))],
+            )
+        if stored != fingerprint:
+            raise Conflict("uid: already used for another content")
+        return UidClaim(push_id=owner.decode(), accepted=accepted == b"1")
+
+    async def confirm(self, uid: str) -> None:
+        """Mark the claim as accepted; see the port."""
+        with own_errors():
+            await self._confirm(self._client, [self._key(uid)], [])
+
+    async def purge_expired(self, *, limit: int) -> int:  # noqa: ARG002 - Redis does it
+        """Nothing to do: Redis forgets by ttl."""
+        return 0
+
+    def _key(self, uid: str) -> str:
+        return f"{self._prefix}:uid:{uid}"

