@@ -175,8 +175,9 @@ def _health_handlers(servicer: Any) -> dict[str, Any]:
 
 def _reflection_handlers() -> dict[str, Any]:
     names = (SERVICE.full_name, _HEALTH, REFLECTION)
+    servicer: Any = reflection_aio.ReflectionServicer(names)  # type: ignore[attr-defined] # not in the stubs
     handler = grpc.stream_stream_rpc_method_handler(
-        reflection_aio.ReflectionServicer(names).ServerReflectionInfo,
+        servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

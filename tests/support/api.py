@@ -1,0 +1,102 @@
+"""The API over stores in memory, as a real gRPC server on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from tests.support.memory import (
+    MemoryDevices,
+    MemoryQueue,
+    MemoryUids,
+    MemoryUserTopics,
+    SystemClock,
+)
+
+from tocsin.api.call import Services
+from tocsin.api.grpc_server import GrpcServer, GrpcSettings
+from tocsin.core.push import RecipientType
+from tocsin.protocol import api_pb2_grpc
+from tocsin.push.checks import DeviceLimits
+from tocsin.push.devices import DeviceService
+from tocsin.push.sending import SendService
+from tocsin.push.topics import TopicService
+
+KEY = "secret-key"
+WITH_KEY = (("authorization", f"apikey {KEY}"),)
+
+
+@dataclass
+class Observed:
+    """A `CommandObserver` that keeps what it hears."""
+
+    commands: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def observe_command(
+        self, method: str, protocol: str, seconds: float, error_code: int
+    ) -> None:
+        assert seconds >= 0
+        self.commands.append((method, protocol, error_code))
+
+
+class World:
+    """The services over memory, and the memory to look into."""
+
+    def __init__(
+        self,
+        *,
+        database: bool = True,
+        enabled: tuple[str, ...] = ("fcm",),
+        limits: DeviceLimits | None = None,
+    ) -> None:
+        limits = limits or DeviceLimits()
+        self.user_topics = MemoryUserTopics()
+        self.devices = MemoryDevices(self.user_topics)
+        self.queue = MemoryQueue()
+        self.uids = MemoryUids()
+        self.expired: list[tuple[str, RecipientType, int]] = []
+        self.observed = Observed()
+        devices = self.devices if database else None
+        user_topics = self.user_topics if database else None
+        self.services = Services(
+            devices=DeviceService(devices, limits, enabled_providers=enabled),
+            topics=TopicService(devices, user_topics, limits),
+            sends=SendService(
+                self.queue,
+                self.uids,
+                clock=SystemClock(),
+                enabled_providers=enabled,
+                has_database=database,
+                batch_sizes={"fcm": 2},
+                payload_size=2048,
+                limits=limits,
+                on_expired=lambda *args: self.expired.append(args),
+            ),
+        )
+
+    @property
+    def changes(self) -> int:
+        """How often anything was written anywhere."""
+        return self.devices.writes + self.user_topics.writes + len(self.queue.accepted)
+
+
+@asynccontextmanager
+async def serving(world: World, **settings: Any) -> AsyncIterator[GrpcServer]:
+    """A started server on a free loopback port with the key `KEY`."""
+    chosen = {"host": "127.0.0.1", "port": 0, "key": KEY, **settings}
+    server = GrpcServer(world.services, GrpcSettings(**chosen), observer=world.observed)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def calling(server: GrpcServer) -> AsyncIterator[Any]:
+    """A stub on a channel of its own."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield api_pb2_grpc.CentrifugoApiStub(channel)
