@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support.memory import MemoryDevices
+
+from tocsin.core.device import (
+    Device,
+    DeviceChange,
+    DeviceFilter,
+    DeviceSelector,
+    ProviderTokens,
+    Registration,
+    TagsChange,
+    TopicOp,
+    TopicsChange,
+)
+from tocsin.core.errors import BadRequest, NotAvailable
+from tocsin.core.ids import new_id
+from tocsin.push.checks import DeviceLimits, Paging
+from tocsin.push.devices import DeviceService
+
+GOOD = Registration(provider="fcm", token="t", platform="ios")
+LIMITS = DeviceLimits(token_length=10, topic_length=5, topics_per_device=3)
+
+
+def _service(
+    devices: MemoryDevices | None, limits: DeviceLimits = LIMITS
+) -> DeviceService:
+    return DeviceService(devices, limits, enabled_providers=("fcm",))
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("provider", {"provider": ""}),
+        ("provider", {"provider": "gcm"}),
+        ("platform", {"platform": ""}),
+        ("platform", {"platform": "toaster"}),
+        ("token", {"token": ""}),
+        ("token", {"token": "x" * 11}),
+        ("token", {"token": "x\0"}),
+        ("token", {"provider": "webpush", "token": "not json"}),
+        ("id", {"id": "my-own"}),
+        ("user", {"user": "u" * 256}),
+        ("user", {"user": "\0"}),
+        ("topics[1]", {"topics": ("a", "")}),
+        ("topics[0]", {"topics": ("toolong",)}),
+        ("topics", {"topics": ("a", "b", "c", "d")}),
+        ("meta", {"meta": {"": ""}}),
+        ('meta["k"]', {"meta": {"k": "\0"}}),
+        ('tags["k"]', {"tags": {"k": "x" * 256}}),
+        ("timezone", {"timezone": "Nowhere"}),
+        ("locale", {"locale": "e"}),
+        ("integration", {"integration": "second"}),
+    ],
+)
+async def test_bad_registration(field: str, changes: dict[str, Any]) -> None:
+    """A bad registration names its field and nothing is stored."""
+    devices = MemoryDevices()
+    with pytest.raises(BadRequest) as caught:
+        await _service(devices).register(replace(GOOD, **changes))
+    assert caught.value.field == field
+    assert devices.writes == 0
+
+
+async def test_registration_merges_topics_and_keeps_the_rest() -> None:
+    """A good registration reaches the store with doubled topics merged."""
+    devices = MemoryDevices()
+    registration = replace(
+        GOOD, user="u", topics=("b", "a", "b"), meta={"m": ""}, integration="fcm"
+    )
+    id = await _service(devices).register(registration)
+    stored = devices.rows[id]
+    assert stored.topics == ("b", "a")
+    assert (stored.user, stored.meta, stored.integration) == ("u", {"m": ""}, "fcm")
+
+
+async def test_provider_that_is_not_enabled(capsys: pytest.CaptureFixture[str]) -> None:
+    """A known provider without credentials registers, and a log line says so."""
+    devices = MemoryDevices()
+    id = await _service(devices).register(replace(GOOD, provider="apns"))
+    assert devices.rows[id].provider == "apns"
+    assert "not enabled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("field", "selector"),
+    [
+        ("ids", DeviceSelector()),
+        ("ids[0]", DeviceSelector(ids=("",))),
+        ("users[0]", DeviceSelector(users=("",))),
+        (
+            "provider_tokens[0].tokens",
+            DeviceSelector(provider_tokens=(ProviderTokens("fcm", ()),)),
+        ),
+        (
+            "provider_tokens[0].provider",
+            DeviceSelector(provider_tokens=(ProviderTokens("", ("t",)),)),
+        ),
+    ],
+)
+async def test_bad_selector(field: str, selector: DeviceSelector) -> None:
+    """No selector, or an empty user, never means "all devices"."""
+    devices = MemoryDevices()
+    service = _service(devices)
+    with pytest.raises(BadRequest) as removing:
+        await service.remove(selector)
+    with pytest.raises(BadRequest) as updating:
+        await service.update(selector, DeviceChange(user="x"))
+    assert removing.value.field == updating.value.field == field
+    assert devices.writes == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("user_update.user", DeviceChange(user="\0")),
+        ('meta_update.meta["k"]', DeviceChange(meta={"k": "\0"})),
+        (
+            "tags_update.tags",
+            DeviceChange(tags=TagsChange(TopicOp.REMOVE, {"": ""})),
+        ),
+        (
+            "topics_update.topics[0]",
+            DeviceChange(topics=TopicsChange(TopicOp.ADD, ("",))),
+        ),
+        ("timezone_update.timezone", DeviceChange(timezone="x")),
+        ("locale_update.locale", DeviceChange(locale="x y")),
+    ],
+)
+async def test_bad_change(field: str, change: DeviceChange) -> None:
+    """A bad part of an update is named by its path and nothing is changed."""
+    devices = MemoryDevices()
+    with pytest.raises(BadRequest) as caught:
+        await _service(devices).update(DeviceSelector(users=("u",)), change)
+    assert caught.value.field == field
+    assert devices.writes == 0
+
+
+async def test_update_and_remove_unknown_devices() -> None:
+    """Unknown ids are no error, also ids that no server could have made."""
+    service = _service(MemoryDevices())
+    selector = DeviceSelector(ids=("nope", new_id("fcm")))
+    assert await service.update(selector, DeviceChange(user="x")) == 0
+    assert await service.remove(selector) == 0
+
+
+async def test_update_that_sets_nothing() -> None:
+    """An update without any part leaves devices and `updated_at` alone."""
+    devices = MemoryDevices()
+    service = _service(devices)
+    id = await service.register(GOOD)
+    assert await service.update(DeviceSelector(ids=(id,)), DeviceChange()) == 0
+    assert devices.writes == 1
+
+
+@pytest.mark.parametrize("switch", [True, False])
+async def test_owner_change_follows_the_configuration(switch: bool) -> None:
+    """The configuration decides whether an owner change switches user topics."""
+    devices = MemoryDevices()
+    await devices.user_topics.update("new", TopicsChange(TopicOp.SET, ("theirs",)))
+    service = DeviceService(devices, LIMITS, switch_user_topics=switch)
+    id = await service.register(GOOD)
+    await service.update(DeviceSelector(ids=(id,)), DeviceChange(user="new"))
+    assert devices.rows[id].topics == (("theirs",) if switch else ())
+
+
+async def test_list_joins_both_spellings() -> None:
+    """Lists beside the filter are joined with those inside it."""
+    devices = MemoryDevices()
+    service = _service(devices)
+    ids = [await service.register(replace(GOOD, token=t)) for t in "abc"]
+    page = await service.fetch_page(
+        DeviceFilter(ids=(ids[0],)), Paging(), flat=DeviceFilter(ids=(ids[2],))
+    )
+    assert [device.id for device in page.items] == [ids[0], ids[2]]
+    everything = await service.fetch_page(DeviceFilter(), Paging(include_total=True))
+    assert everything.total == 3
+
+
+async def test_list_names_the_spelling() -> None:
+    """An error in a list names the spelling in which it came."""
+    service = _service(MemoryDevices())
+    bad = DeviceFilter(platforms=("x",))
+    with pytest.raises(BadRequest, match=r"bad request: platforms\[0\]"):
+        await service.fetch_page(DeviceFilter(), Paging(), flat=bad)
+    with pytest.raises(BadRequest, match=r"bad request: filter\.platforms\[0\]"):
+        await service.fetch_page(bad, Paging())
+
+
+async def test_without_a_database() -> None:
+    """Every method answers not available, and says what to set."""
+    service = _service(None)
+    calls = [
+        service.register(GOOD),
+        service.update(DeviceSelector(ids=("x",)), DeviceChange()),
+        service.remove(DeviceSelector(ids=("x",))),
+        service.fetch_page(DeviceFilter(), Paging()),
+    ]
+    for call in calls:
+        with pytest.raises(NotAvailable, match=r"database\.sqlite\.path"):
+            await call
+
+
+async def test_devices_keep_what_was_not_asked_to_change() -> None:
+    """`None` parts of a change leave their fields as they are."""
+    devices = MemoryDevices()
+    service = _service(devices)
+    id = await service.register(replace(GOOD, user="u", meta={"a": "b"}))
+    change = DeviceChange(topics=TopicsChange(TopicOp.ADD, ("t", "t")))
+    assert await service.update(DeviceSelector(users=("u",)), change) == 1
+    stored: Device = devices.rows[id]
+    assert (stored.user, stored.meta, stored.topics) == ("u", {"a": "b"}, ("t",))

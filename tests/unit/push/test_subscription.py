@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tocsin.core.errors import BadRequest
+from tocsin.push.subscription import parse_subscription
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _point() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
+
+
+POINT = _base64url(_point())
+AUTH = _base64url(bytes(range(16)))
+
+
+def _text(
+    endpoint: Any = "https://push.example/abc", p256dh: Any = POINT, auth: Any = AUTH
+) -> str:
+    return json.dumps(
+        {
+            "endpoint": endpoint,
+            "expirationTime": None,
+            "keys": {"p256dh": p256dh, "auth": auth},
+        }
+    )
+
+
+def test_subscription_of_a_browser() -> None:
+    """The endpoint becomes the token; the keys are kept as JSON text."""
+    parsed = parse_subscription("token", _text())
+    assert parsed.endpoint == "https://push.example/abc"
+    assert json.loads(parsed.keys) == {"p256dh": POINT, "auth": AUTH}
+
+
+def test_points_of_the_curve_pass() -> None:
+    """Our own curve equation agrees with the library's on random keys."""
+    for _ in range(20):
+        parse_subscription("token", _text(p256dh=_base64url(_point())))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "PushSubscription"),
+        ("plain-token", "PushSubscription"),
+        ("[]", "PushSubscription"),
+        ("[" * 100_000, "PushSubscription"),
+        ("{}", "endpoint"),
+        ('{"endpoint":"https://a.example/"}', "keys"),
+        ('{"endpoint":"https://a.example/","keys":[]}', "keys"),
+        (_text(endpoint=5), "endpoint"),
+        (_text(endpoint="http://push.example/abc"), "endpoint"),
+        (_text(endpoint="https://127.0.0.1/abc"), "endpoint"),
+        (_text(endpoint="https://127.1/abc"), "endpoint"),
+        (_text(endpoint="https://0x7f000001/abc"), "endpoint"),
+        (_text(endpoint="https://2130706433/abc"), "endpoint"),
+        (_text(endpoint="https://[::1]/abc"), "endpoint"),
+        (_text(endpoint="https://[::1/abc"), "endpoint"),
+        (_text(endpoint="https://user:pw@push.example/"), "endpoint"),
+        (_text(endpoint="https:///abc"), "endpoint"),
+        (_text(endpoint="https://push.example:99999/"), "endpoint"),
+        (_text(endpoint="https://push.example/a b"), "endpoint"),
+        (_text(endpoint="https://push.example/\n"), "endpoint"),
+        (_text(endpoint="https://push.exämple/"), "endpoint"),
+        (_text(p256dh=None), "p256dh"),
+        (_text(p256dh="!!!"), "p256dh"),
+        (_text(p256dh="é"), "p256dh"),
+        (_text(p256dh=AUTH), "p256dh"),
+        (_text(p256dh=_base64url(b"\x04" + b"\x01" * 64)), "p256dh"),
+        (_text(p256dh=_base64url(b"\x04" + b"\xff" * 64)), "p256dh"),
+        (_text(p256dh=_base64url(b"\x03" + _point()[1:])), "p256dh"),
+        (_text(auth=""), "auth"),
+        (_text(auth=_base64url(b"short")), "auth"),
+    ],
+)
+def test_bad_subscription(text: str, part: str) -> None:
+    """What is wrong with a subscription is named, under the token's field."""
+    with pytest.raises(BadRequest) as caught:
+        parse_subscription("token", text)
+    assert caught.value.field == "token"
+    assert part in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://fcm.googleapis.com/fcm/send/a:b",
+        "https://updates.push.services.mozilla.com/wpush/v2/x",
+        "https://wns2-par02p.notify.windows.com/w/?token=x%3d",
+        "https://push.example:8443/x",
+    ],
+)
+def test_endpoints_in_use(endpoint: str) -> None:
+    """Endpoints as the browsers' push services make them pass."""
+    assert parse_subscription("token", _text(endpoint)).endpoint == endpoint
