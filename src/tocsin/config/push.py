@@ -148,7 +148,10 @@ class Queue(Section):
     type: Annotated[
         Literal["redis", "postgresql", "database"] | None,
         Kind("string"),
-        Shown("redis when a Redis address is set, else database"),
+        Shown(
+            "redis when a Redis address is set, postgresql when queue.postgresql "
+            "names one, else database"
+        ),
     ] = None
     """redis, postgresql (one of the queue's own) or database (the configured one)"""
     redis: RedisQueue = RedisQueue()

@@ -1,0 +1,142 @@
+"""`tocsin check-config`: what a configuration means, or all that is wrong with it.
+
+It must not connect to anything: the configuration may be meant for elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tocsin.cli.configuration import add_config_arguments, read_config
+
+if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
+    from pydantic import SecretStr
+
+    from tocsin.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options by which every verb gets its configuration."""
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print `ok` and what follows from the keys, or every fault; 0 or 2."""
+    loaded = read_config(args)
+    if loaded is None:
+        return 2
+    config = loaded.config
+    faults = list(_find_bad_pem(config))
+    if faults:
+        print("\n".join(faults), file=sys.stderr)
+        return 2
+    print("ok")
+    print(f"source:    {loaded.source or 'no file'}")
+    for name, text in _describe(config):
+        print(f"{name + ':':<10} {text}")
+    for warning in (*loaded.warnings, *_find_missing_files(config)):
+        print(f"warning:   {warning}")
+    return 0
+
+
+def _describe(config: Config) -> Iterator[tuple[str, str]]:
+    redacted = config.redacted()
+    push = config.push_notifications
+    match config.database.kind:
+        case "postgresql":
+            yield "database", f"PostgreSQL {redacted['database']['postgresql']['dsn']}"
+        case "sqlite":
+            yield "database", f"SQLite {config.database.sqlite.path}"
+        case None:
+            yield "database", "none: only raw and native sends work"
+    queue = redacted["push_notifications"]["queue"]
+    match config.queue_kind:
+        case "redis":
+            yield "queue", f"Redis {' '.join(queue['redis']['address'])}"
+        case "postgresql":
+            own = config.queue_dsn != config.database.postgresql.dsn
+            where = queue["postgresql"]["dsn"] if own else "the database"
+            yield "queue", f"PostgreSQL, {where}"
+        case "sqlite":
+            yield "queue", "SQLite, the database"
+        case None:
+            yield "queue", "none: push notifications are off"
+    yield "worker", _describe_worker(config)
+    yield "providers", ", ".join(push.enabled_providers) or "none"
+    yield "gRPC", _describe_grpc(config)
+    yield "HTTP", _describe_http(config)
+
+
+def _describe_worker(config: Config) -> str:
+    if config.queue_kind is None:
+        return "none needed"
+    where = "inside serve" if config.worker_embedded else "run `tocsin worker` beside"
+    return f"{where}, {config.worker.concurrency} batches at once"
+
+
+def _describe_grpc(config: Config) -> str:
+    grpc = config.grpc_api
+    if not grpc.enabled:
+        return "off"
+    tls = ", TLS" if grpc.tls.enabled else ""
+    if grpc.tls.enabled and grpc.tls.client_ca_pem:
+        tls = ", TLS with client certificates"
+    return f"{grpc.address or '*'}:{grpc.port}, {_access(grpc.key, grpc.insecure)}{tls}"
+
+
+def _describe_http(config: Config) -> str:
+    http, api = config.http_server, config.http_api
+    served = [
+        path
+        for paths, on in (
+            (("/health", "/ready"), config.health.enabled),
+            (("/metrics",), config.prometheus.enabled),
+        )
+        if on
+        for path in paths
+    ]
+    where = f"{http.address or '*'}:{http.port}"
+    return f"{where}, {_access(api.key, api.insecure)}, {' '.join(served)}".rstrip(", ")
+
+
+def _access(key: SecretStr, insecure: bool) -> str:
+    if insecure:
+        return "insecure: no key needed"
+    if key.get_secret_value():
+        return "key set"
+    return "no key set: every call is refused"
+
+
+def _find_bad_pem(config: Config) -> Iterator[str]:
+    from tocsin.config import PemError, load_pem
+
+    tls = config.grpc_api.tls
+    if not tls.enabled:
+        return
+    for name in ("cert_pem", "key_pem", "client_ca_pem"):
+        value = getattr(tls, name)
+        if name == "client_ca_pem" and not value:
+            continue
+        try:
+            load_pem(value)
+        except PemError as error:
+            yield f"grpc_api.tls.{name}: {error}"
+
+
+def _find_missing_files(config: Config) -> Iterator[str]:
+    fcm = config.push_notifications.fcm
+    if "fcm" not in config.push_notifications.enabled_providers:
+        return
+    for key, name in (
+        ("credentials_file", fcm.credentials_file),
+        ("ca_file", fcm.ca_file),
+    ):
+        if name and not Path(name).is_file():
+            yield (
+                f"push_notifications.fcm.{key}: {name} is not there, seen from "
+                f"{Path.cwd()}; the worker needs it"
+            )
