@@ -28,6 +28,8 @@ from tocsin.providers.errors import ProviderSetupError
 
 RENEW_EARLY_S = 300.0
 """A token is renewed in the background this long before it ends."""
+_SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+"""All that sending needs; firebase-admin would ask for six wider ones."""
 _LAST_MOMENT_S = 30.0
 _HOLD_FAILURE_S = 2.0
 _DETAIL_LIMIT = 300
@@ -94,7 +96,7 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
         project_id=info["project_id"],
         token_uri=info["token_uri"],
         fingerprint=hashlib.sha256(content).hexdigest(),
-        credential=certificate.get_credential(),
+        credential=certificate.get_credential().with_scopes([_SCOPE]),
     )
 
 

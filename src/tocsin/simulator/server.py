@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
+from typing import cast
 
 from tocsin.simulator.certificates import Certificates, prepare_certificates
 from tocsin.simulator.control import Control
@@ -155,16 +156,16 @@ class _Connection(asyncio.Protocol):
         self._first = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
-        self._transport = transport
+        # Not isinstance: uvloop's transports have no common base with asyncio's.
+        self._transport = stream = cast("asyncio.Transport", transport)
         self._register.add(self)
         self._site.ledger.connections += 1
-        tls = transport.get_extra_info("ssl_object")
-        chosen = tls.selected_alpn_protocol() if isinstance(tls, ssl.SSLObject) else ""
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        chosen = tls.selected_alpn_protocol() if tls is not None else None
         if chosen == "h2":
-            self._speaker = Http2Connection(transport, self._site)
+            self._speaker = Http2Connection(stream, self._site)
         elif chosen == "http/1.1":
-            self._speaker = Http1Connection(transport, self._site)
+            self._speaker = Http1Connection(stream, self._site)
 
     def data_received(self, data: bytes) -> None:
         if self._speaker is None:
@@ -175,8 +176,9 @@ class _Connection(asyncio.Protocol):
                 speaks: type[Http1Connection | Http2Connection] = Http2Connection
             else:
                 speaks = Http1Connection
-            assert self._transport is not None  # noqa: S101 - set before any data
-            self._speaker = speaks(self._transport, self._site)
+            self._speaker = speaks(
+                cast("asyncio.Transport", self._transport), self._site
+            )
             data, self._first = self._first, b""
         self._speaker.receive(data)
 

@@ -21,6 +21,14 @@ from tocsin.simulator.certificates import write_private
 
 PROJECT_ID = "tocsin-simulated"
 _EMAIL = f"simulator@{PROJECT_ID}.iam.gserviceaccount.com"
+_GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"
+"""google-auth signs for this audience whatever the file's token_uri is."""
+_SCOPES = frozenset(
+    {
+        "https://www.googleapis.com/auth/firebase.messaging",
+        "https://www.googleapis.com/auth/cloud-platform",
+    }
+)
 _CLOCK_SKEW_S = 300
 _LONGEST_LIFE_S = 3600
 
@@ -51,9 +59,9 @@ class ServiceAccount:
             raise InvalidAssertion("Invalid JWT Signature.") from None
         if claims.get("iss") != self.email:
             raise InvalidAssertion("Invalid issuer: Not a service account.")
-        if claims.get("aud") != self.token_uri:
+        if claims.get("aud") not in (self.token_uri, _GOOGLE_TOKEN_URI):
             raise InvalidAssertion(f"Invalid JWT audience, expected {self.token_uri}")
-        if "firebase.messaging" not in str(claims.get("scope")):
+        if _SCOPES.isdisjoint(str(claims.get("scope")).split()):
             raise InvalidAssertion("Invalid scope: firebase.messaging is missing")
         issued, expires = claims.get("iat"), claims.get("exp")
         if not (isinstance(issued, int) and isinstance(expires, int)):
