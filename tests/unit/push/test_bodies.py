@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+
+from tocsin.core.device import PROVIDERS
+from tocsin.core.errors import BadRequest
+from tocsin.core.push import Body
+from tocsin.push.bodies import body_field, canonical_body, check_body
+
+
+def _nested(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b" ",
+        b"text",
+        b"null",
+        b'"text"',
+        b"[{}]",
+        b"{}{}",
+        b'{"a":1',
+        b'{"a":NaN}',
+        b'{"a":"\\ud800"}',
+        b'{"a":"\xff"}',
+        b"\xef\xbb\xbf{}",
+        b"{'a':1}",
+        _nested(255),
+        _nested(2000),
+    ],
+)
+def test_not_a_json_object(message: bytes) -> None:
+    """Only one JSON object in UTF-8 is a body."""
+    with pytest.raises(BadRequest) as caught:
+        check_body("fcm", Body(message), 100_000)
+    assert caught.value.field == "notification.fcm.message"
+
+
+@pytest.mark.parametrize("message", [b"{}", b' {"a": [1, {"b": null}]} ', _nested(250)])
+def test_json_objects(message: bytes) -> None:
+    """Any object passes, whatever is inside."""
+    check_body("fcm", Body(message), 100_000)
+
+
+def test_size() -> None:
+    """The limit is in bytes and includes it."""
+    check_body("apns", Body(b'{"a":1}'), 7)
+    with pytest.raises(BadRequest, match=r"apns\.payload: .* 6 bytes long, has 7"):
+        check_body("apns", Body(b'{"a":1}'), 6)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"": "v"},
+        {"two words": "v"},
+        {"colon:": "v"},
+        {"n\n": "v"},
+        {"ü": "v"},
+        {"n": "line\nbreak"},
+        {"n": "ü"},
+        {"n": "x" * 5000},
+        {"n" * 256: "v"},
+        {"n": "\0"},
+    ],
+)
+def test_headers_that_http_cannot_carry(headers: dict[str, str]) -> None:
+    """A header that could end early or be misread is refused by name."""
+    with pytest.raises(BadRequest) as caught:
+        check_body("apns", Body(b"{}", headers), 100)
+    assert caught.value.field.startswith("notification.apns.headers")
+
+
+def test_headers() -> None:
+    """Usual headers pass, empty values too."""
+    check_body("webpush", Body(b"{}", {"TTL": "60", "Urgency": "high", "T": ""}), 100)
+
+
+def test_every_provider_has_a_body_field() -> None:
+    """Each known provider's body is named as the schema spells it."""
+    assert body_field("one-signal") == (
+        "notification.one_signal",
+        "notification.one_signal.message",
+    )
+    assert len({body_field(provider) for provider in PROVIDERS}) == len(PROVIDERS)
+
+
+def test_canonical_form() -> None:
+    """Spaces and key order go; values stay."""
+    assert canonical_body(b'{ "b": [2, 1], "a": "x" }') == b'{"a":"x","b":[2,1]}'

@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support.memory import MemoryQueue, MemoryUids
+
+from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.errors import BadRequest, Conflict, NotAvailable, QueueFull
+from tocsin.core.push import (
+    Body,
+    Expand,
+    Job,
+    Payload,
+    RawRecipient,
+    RecipientType,
+    Send,
+    SendRequest,
+    TargetKind,
+)
+from tocsin.push.checks import DeviceLimits
+from tocsin.push.sending import RAW_FIELDS, SendService, fingerprint
+
+NOW_MS = 1_800_000_000_000
+MESSAGE = Body(b'{"notification": {"title": "Hi"}}')
+TOPIC = DeviceFilter(topics=("news",))
+REQUEST = SendRequest(recipient=TOPIC, bodies={"fcm": MESSAGE})
+
+
+class FixedClock:
+    """Always the same moment."""
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+
+class Room:
+    """The service with queue and uid memory."""
+
+    def __init__(self, **options: Any) -> None:
+        self.queue = options.pop("queue", MemoryQueue())
+        self.uids = options.pop("uids", MemoryUids())
+        self.expired: list[tuple[str, RecipientType, int]] = []
+        chosen: dict[str, Any] = {
+            "enabled_providers": ("fcm", "apns"),
+            "has_database": True,
+            "batch_sizes": {"fcm": 3},
+            "payload_size": 64,
+            "uid_ttl_s": 60,
+            "limits": DeviceLimits(token_length=10, topic_length=5),
+            **options,
+        }
+        self.service = SendService(
+            self.queue,
+            self.uids,
+            clock=FixedClock(),
+            on_expired=lambda *args: self.expired.append(args),
+            **chosen,
+        )
+
+    async def send(self, request: SendRequest = REQUEST, **changes: Any) -> str:
+        return await self.service.send(replace(request, **changes))
+
+
+def _raw(
+    *targets: str, kind: TargetKind = TargetKind.TOKEN, provider: str = "fcm"
+) -> RawRecipient:
+    return RawRecipient(provider, kind, targets)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("uid", {"uid": "u" * 256}),
+        ("uid", {"uid": "\0"}),
+        ("analytics_uid", {"analytics_uid": "u" * 256}),
+        ("integration", {"integration": "second"}),
+        ("notification.expire_at", {"expire_at_ms": -1000}),
+        ("notification.expire_at", {"expire_at_ms": 1_800_000_000_000_000}),
+        ("recipient.filter", {"recipient": DeviceFilter()}),
+        ("recipient.filter.topics[0]", {"recipient": DeviceFilter(topics=("",))}),
+        ("recipient.filter.topics[0]", {"recipient": DeviceFilter(topics=("x" * 6,))}),
+        ("recipient.filter.users[0]", {"recipient": DeviceFilter(users=("",))}),
+        ("recipient.filter.ids[1]", {"recipient": DeviceFilter(ids=("a", ""))}),
+        (
+            "recipient.filter.providers[0]",
+            {"recipient": DeviceFilter(providers=("x",))},
+        ),
+        ("recipient.filter.tags", {"recipient": DeviceFilter(tags={"": ""})}),
+        (
+            "recipient.filter.provider_tokens[0].tokens",
+            {"recipient": DeviceFilter(provider_tokens=(ProviderTokens("fcm", ()),))},
+        ),
+        ("recipient.fcm_tokens", {"recipient": _raw()}),
+        ("recipient.fcm_tokens[2]", {"recipient": _raw("a", "b", "")}),
+        ("recipient.fcm_tokens[0]", {"recipient": _raw("x" * 11)}),
+        ("recipient.fcm_topic", {"recipient": _raw("", kind=TargetKind.TOPIC)}),
+        ("recipient.fcm_topic", {"recipient": _raw("\0", kind=TargetKind.TOPIC)}),
+        (
+            "recipient.fcm_condition",
+            {"recipient": _raw("x" * 5000, kind=TargetKind.CONDITION)},
+        ),
+        ("notification", {"bodies": {}}),
+        (
+            "notification",
+            {"recipient": DeviceFilter(topics=("a",), providers=("apns",))},
+        ),
+        ("notification", {"integration": "apns"}),
+        ("notification.apns", {"recipient": _raw("t", provider="apns")}),
+        ("notification.fcm", {"recipient": _raw("t"), "bodies": {}}),
+        ("integration", {"recipient": _raw("t"), "integration": "apns"}),
+        ("notification.fcm.message", {"bodies": {"fcm": Body(b"")}}),
+        ("notification.fcm.message", {"bodies": {"fcm": Body(b"[]")}}),
+        ("notification.fcm.message", {"bodies": {"fcm": Body(b"{")}}),
+        ("notification.fcm.message", {"bodies": {"fcm": Body(b'{"a":"' + b"x" * 64)}}),
+        ("notification.apns.payload", {"bodies": {"apns": Body(b"null")}}),
+        (
+            "notification.apns.headers",
+            {"bodies": {"apns": Body(b"{}", {"a b": "c"})}},
+        ),
+        (
+            'notification.apns.headers["a"]',
+            {"bodies": {"apns": Body(b"{}", {"a": "b\r\nc: d"})}},
+        ),
+    ],
+)
+async def test_bad_request(field: str, changes: dict[str, Any]) -> None:
+    """Bad input is named by its path; neither queue nor uid memory hears of it."""
+    room = Room()
+    with pytest.raises(BadRequest) as caught:
+        await room.send(**{"uid": "u", **changes})
+    assert caught.value.field == field
+    assert room.queue.accepted == []
+    assert room.uids.claims == {}
+
+
+@pytest.mark.parametrize(
+    ("detail", "changes"),
+    [
+        (
+            "notification.hms: provider hms is not enabled",
+            {"bodies": {"fcm": MESSAGE, "hms": MESSAGE}},
+        ),
+        (
+            "recipient.webpush_tokens: provider webpush is not enabled",
+            {"recipient": _raw("t", provider="webpush")},
+        ),
+        (
+            "notification.one_signal: provider one-signal is not enabled",
+            {"bodies": {"one-signal": MESSAGE}},
+        ),
+    ],
+)
+async def test_provider_not_enabled(detail: str, changes: dict[str, Any]) -> None:
+    """A body or a raw recipient of a provider that is off is 108 by its name."""
+    room = Room()
+    with pytest.raises(NotAvailable) as caught:
+        await room.send(**changes)
+    assert caught.value.message == f"not available: {detail}"
+    assert room.queue.accepted == []
+
+
+async def test_without_a_database_only_raw_sends() -> None:
+    """Filters need a database; raw tokens do not."""
+    room = Room(has_database=False)
+    with pytest.raises(NotAvailable, match=r"database\.sqlite\.path"):
+        await room.send()
+    await room.send(recipient=_raw("t"))
+    assert len(room.queue.jobs) == 1
+
+
+async def test_without_a_queue() -> None:
+    """Where pushes are off no body can be for an enabled provider: 108."""
+    room = Room(queue=None, enabled_providers=())
+    with pytest.raises(NotAvailable):
+        await room.send()
+
+
+async def test_filter_makes_one_job_per_provider() -> None:
+    """Each provider with a body that the filter allows gets an expand job."""
+    room = Room()
+    both = {"fcm": MESSAGE, "apns": Body(b"{}", {"apns-priority": "5"})}
+    await room.send(
+        bodies=both, expire_at_ms=NOW_MS + 1, correlation_id="c", analytics_uid="camp"
+    )
+    (payload, jobs), *_ = room.queue.accepted
+    assert [(job.provider, job.work) for job in jobs] == [
+        ("fcm", Expand(TOPIC)),
+        ("apns", Expand(TOPIC)),
+    ]
+    assert payload.bodies == both
+    assert payload.analytics_uid == "camp"
+    job = jobs[0]
+    assert job.push_id == payload.push_id
+    assert job.recipient_type is RecipientType.FILTER
+    assert (job.accepted_at_ms, job.expire_at_ms) == (NOW_MS, NOW_MS + 1)
+    assert (job.correlation_id, job.attempt) == ("c", 0)
+    assert jobs[0].id != jobs[1].id
+
+
+async def test_filter_limited_to_one_provider() -> None:
+    """A provider that the filter or the integration excludes gets no job or body."""
+    room = Room()
+    both = {"fcm": MESSAGE, "apns": Body(b"{}")}
+    await room.send(
+        bodies=both, recipient=DeviceFilter(topics=("a",), providers=("apns",))
+    )
+    await room.send(bodies=both, integration="fcm")
+    assert [job.provider for job in room.queue.jobs] == ["apns", "fcm"]
+    assert [list(payload.bodies) for payload, _ in room.queue.accepted] == [
+        ["apns"],
+        ["fcm"],
+    ]
+    assert room.queue.jobs[1].integration == "fcm"
+
+
+async def test_raw_tokens_become_batches() -> None:
+    """Raw tokens are split by the provider's batch size, doubled ones sent once."""
+    room = Room()
+    await room.send(recipient=_raw("a", "b", "a", "c", "d"))
+    assert [job.work for job in room.queue.jobs] == [
+        Send(TargetKind.TOKEN, ("a", "b", "c")),
+        Send(TargetKind.TOKEN, ("d",)),
+    ]
+    assert {job.recipient_type for job in room.queue.jobs} == {RecipientType.TOKENS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"),
+    [
+        (TargetKind.TOPIC, RecipientType.TOPIC),
+        (TargetKind.CONDITION, RecipientType.CONDITION),
+    ],
+)
+async def test_native_targets(kind: TargetKind, type_: RecipientType) -> None:
+    """A provider's own topic or condition is one job with one target."""
+    room = Room()
+    await room.send(recipient=_raw("'a' in topics", kind=kind))
+    (job,) = room.queue.jobs
+    assert job.work == Send(kind, ("'a' in topics",))
+    assert job.recipient_type is type_
+
+
+async def test_uid_is_made_when_missing() -> None:
+    """Without a uid every send is its own, under a fresh UUID version 4."""
+    room = Room()
+    first, second = await room.send(), await room.send()
+    assert first != second
+    assert uuid.UUID(first).version == 4
+    assert [payload.uid for payload, _ in room.queue.accepted] == [first, second]
+    assert room.queue.accepted[0][0].analytics_uid == first
+    assert room.uids.claims == {}
+
+
+async def test_same_uid_and_content() -> None:
+    """A repeat is answered the same and queued once."""
+    room = Room()
+    assert await room.send(uid="u") == "u"
+    assert await room.send(uid="u", correlation_id="another call") == "u"
+    assert len(room.queue.accepted) == 1
+    assert room.uids.ttl_s == 60
+    assert room.uids.confirmed == {"u"}
+
+
+async def test_same_uid_and_other_content() -> None:
+    """Other content under a known uid is a conflict that names the uid."""
+    room = Room()
+    await room.send(uid="u")
+    with pytest.raises(Conflict, match="conflict: uid: "):
+        await room.send(uid="u", bodies={"fcm": Body(b"{}")})
+    assert len(room.queue.accepted) == 1
+
+
+async def test_concurrent_repeats_queue_once() -> None:
+    """Of many calls with one uid at once, one is queued and all get its answer."""
+    room = Room()
+    answers = await asyncio.gather(*(room.send(uid="u") for _ in range(20)))
+    assert set(answers) == {"u"}
+    assert len(room.queue.accepted) == 1
+
+
+async def test_without_uid_memory_repeats_still_queue_once() -> None:
+    """With nothing to remember uids, the queue itself recognises a repeat."""
+    room = Room(uids=None)
+    await room.send(uid="u")
+    await room.send(uid="u")
+    await room.send(uid="v")
+    assert len(room.queue.accepted) == 2
+
+
+class CrashingQueue(MemoryQueue):
+    """Dies once, before or after the work was stored."""
+
+    def __init__(self, *, after: bool) -> None:
+        super().__init__()
+        self.after = after
+        self.crashed = False
+
+    async def enqueue(
+        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+    ) -> bool:
+        if not self.crashed and not self.after:
+            self.crashed = True
+            raise ConnectionError
+        stored = await super().enqueue(payload, jobs, once_ttl_s=once_ttl_s)
+        if not self.crashed:
+            self.crashed = True
+            raise ConnectionError
+        return stored
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_crash_around_the_queue(after: bool) -> None:
+    """A crash before or after queueing neither loses nor doubles on the repeat."""
+    room = Room(queue=CrashingQueue(after=after))
+    with pytest.raises(ConnectionError):
+        await room.send(uid="u")
+    assert room.uids.confirmed == set()
+    assert await room.send(uid="u") == "u"
+    assert len(room.queue.accepted) == 1
+    assert room.uids.confirmed == {"u"}
+
+
+async def test_full_queue_accepts_the_repeat_later() -> None:
+    """A refused send keeps its uid open for the same content."""
+    room = Room(queue=MemoryQueue(full=True))
+    with pytest.raises(QueueFull):
+        await room.send(uid="u")
+    room.queue.full = False
+    await room.send(uid="u")
+    assert len(room.queue.accepted) == 1
+
+
+@pytest.mark.parametrize(
+    ("recipient", "counted"),
+    [
+        (TOPIC, ("fcm", RecipientType.FILTER, 1)),
+        (_raw("a", "b"), ("fcm", RecipientType.TOKENS, 2)),
+    ],
+)
+async def test_expired_at_call(
+    recipient: DeviceFilter | RawRecipient,
+    counted: tuple[str, RecipientType, int],
+) -> None:
+    """What expired before the call is accepted, not queued, and counted."""
+    room = Room()
+    for _ in range(2):
+        assert await room.send(recipient=recipient, expire_at_ms=NOW_MS, uid="u") == "u"
+    assert room.queue.accepted == []
+    assert room.expired == [counted]
+    with pytest.raises(Conflict):
+        await room.send(recipient=recipient, uid="u")
+
+
+def _print(**changes: Any) -> bytes:
+    return fingerprint(replace(REQUEST, **changes))
+
+
+def test_fingerprint_ignores_order_and_call() -> None:
+    """Order of lists and JSON keys, uid and request id do not count."""
+    assert _print(uid="a", correlation_id="b") == _print()
+    assert _print(recipient=DeviceFilter(topics=("a", "b"))) == _print(
+        recipient=DeviceFilter(topics=("b", "a"))
+    )
+    assert _print(bodies={"fcm": Body(b'{"a":1,"b":2}')}) == _print(
+        bodies={"fcm": Body(b'{ "b": 2, "a": 1 }')}
+    )
+    assert _print(recipient=_raw("a", "b")) == _print(recipient=_raw("b", "a"))
+
+
+def test_fingerprint_tells_contents_apart() -> None:
+    """Every part of the content changes it, also across a shifted border."""
+    variants = [
+        _print(),
+        _print(recipient=DeviceFilter(topics=("new", "s"))),
+        _print(recipient=DeviceFilter(users=("news",))),
+        _print(recipient=DeviceFilter(topics=("news",), platforms=("ios",))),
+        _print(recipient=DeviceFilter(topics=("news",), tags={"a": "b"})),
+        _print(recipient=DeviceFilter(topics=("news",), tags={"ab": ""})),
+        _print(recipient=DeviceFilter(topics=("news",), integrations=("fcm",))),
+        _print(
+            recipient=DeviceFilter(
+                topics=("news",), provider_tokens=(ProviderTokens("fcm", ("t",)),)
+            )
+        ),
+        _print(recipient=_raw("news")),
+        _print(recipient=_raw("news", kind=TargetKind.TOPIC)),
+        _print(recipient=_raw("news", provider="hms")),
+        _print(bodies={"fcm": Body(b"{}")}),
+        _print(bodies={"apns": MESSAGE}),
+        _print(bodies={"fcm": Body(MESSAGE.message, {"a": "b"})}),
+        _print(expire_at_ms=1000),
+        _print(analytics_uid="x"),
+        _print(integration="x"),
+    ]
+    assert len(set(variants)) == len(variants)
+
+
+def test_raw_fields_name_every_raw_recipient_once() -> None:
+    """Each raw recipient of the schema has one provider and kind, spelled like it."""
+    assert len(set(RAW_FIELDS.values())) == len(RAW_FIELDS)
+    for field, (provider, _) in RAW_FIELDS.items():
+        assert re.match(provider.replace("-", "_"), field)
