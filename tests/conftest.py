@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.support.postgres import PostgresServer, start_postgres
 from tests.support.redis_server import RedisServer, start_redis
+
+from tocsin.storage.engine import Database, open_postgres, open_sqlite
+from tocsin.storage.migrations import migrate
 
 _database_numbers = itertools.count(1)
 
@@ -29,6 +35,60 @@ def postgres_dsn(postgres_server: PostgresServer) -> Iterator[str]:
     name = f"test_{next(_database_numbers)}"
     yield postgres_server.create_database(name)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    """The name of a database with this release's schema, to be copied."""
+    _migrate(open_postgres(postgres_server.create_database("template")))
+    return "template"
+
+
+@pytest.fixture
+def migrated_postgres_dsn(
+    postgres_server: PostgresServer, postgres_template: str
+) -> Iterator[str]:
+    """The dsn of a fresh database with this release's schema."""
+    name = f"test_{next(_database_numbers)}"
+    yield postgres_server.create_database(name, template=postgres_template)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with this release's schema, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    _migrate(open_sqlite(path))
+    return path
+
+
+@pytest.fixture
+def migrated_sqlite_path(sqlite_template: Path, tmp_path: Path) -> Path:
+    """A fresh SQLite file with this release's schema."""
+    return Path(shutil.copy(sqlite_template, tmp_path / "tocsin.db"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def migrated_database(
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Database]:
+    """An open database with this release's schema, of each kind in turn."""
+    if request.param == "sqlite":
+        database = open_sqlite(request.getfixturevalue("migrated_sqlite_path"))
+    else:
+        database = open_postgres(request.getfixturevalue("migrated_postgres_dsn"))
+    yield database
+    await database.close()
+
+
+def _migrate(database: Database) -> None:
+    async def run() -> None:
+        await migrate(database)
+        await database.close()
+
+    # In a thread of its own: the fixture may be asked for inside a running loop.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(run())).result()
 
 
 @pytest.fixture(scope="session")

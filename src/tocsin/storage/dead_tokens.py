@@ -6,13 +6,22 @@ Part of the storage room; whether a verdict is to be believed is decided elsewhe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import BigInteger, Text, column, delete, select, update
+from sqlalchemy import BigInteger, Text, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 
 from tocsin.core.device import DeadToken
 from tocsin.storage.rows import is_postgres, unnest_columns
 from tocsin.storage.tables import devices
+
+_SAID: dict[str, TypeEngine[Any]] = {
+    "device_id": Text(),
+    "token": Text(),
+    "before_ms": BigInteger(),
+    "reason": Text(),
+}
 
 
 async def mark_dead(
@@ -30,19 +39,14 @@ async def mark_dead(
         .returning(table.id)
     )
     if is_postgres(connection):
-        said = unnest_columns(
-            "said",
-            (column("device_id", Text()), [each.device_id for each in dead]),
-            (column("token", Text()), [each.token for each in dead]),
-            (column("before_ms", BigInteger()), [each.before_ms for each in dead]),
-            (column("reason", Text()), [each.reason for each in dead]),
-        )
+        said = unnest_columns("said", _SAID)
         result = await connection.execute(
             mark.where(
                 table.id == said.c.device_id,
                 table.token == said.c.token,
                 table.registered_at_ms < said.c.before_ms,
-            ).values(removed_reason=said.c.reason)
+            ).values(removed_reason=said.c.reason),
+            {f"all_{name}": [getattr(each, name) for each in dead] for name in _SAID},
         )
         return list(result.scalars())
     gone: list[str] = []

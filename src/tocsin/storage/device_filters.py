@@ -75,11 +75,14 @@ def topic_filter_conditions(filter: DeviceTopicFilter, dialect: str) -> Conditio
     ]
 
 
-def holds_any_topic(topics: Sequence[str], dialect: str) -> ColumnElement[bool]:
-    """That a device holds one of these topics."""
+def holds_any_topic(
+    topics: Sequence[str], dialect: str, *, after: str = ""
+) -> ColumnElement[bool]:
+    """That a device, with an id after that one, holds one of these topics."""
     return devices.c.id.in_(
         select(device_topics.c.device_id).where(
-            among(device_topics.c.topic, topics, dialect)
+            among(device_topics.c.topic, topics, dialect),
+            device_topics.c.device_id > after,
         )
     )
 
@@ -114,7 +117,8 @@ def walk(
         nearest = union(*branches).subquery("nearest")
         source = select(*columns).join(nearest, devices.c.id == nearest.c.id)
     else:
-        source = select(*columns).where(*conditions, holds_any_topic(wanted, dialect))
+        held = holds_any_topic(wanted, dialect, after=after)
+        source = select(*columns).where(*conditions, held)
     if after:
         source = source.where(devices.c.id > after)
     return source.order_by(devices.c.id).limit(limit)

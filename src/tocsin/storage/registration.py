@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import GLOBAL_USER, Origin, Registration
 from tocsin.core.ids import new_id
-from tocsin.storage.rows import among, delete_rows, lock_users, upsert_rows
+from tocsin.storage.rows import (
+    among_given,
+    as_list,
+    delete_rows,
+    lock_users,
+    upsert_rows,
+)
 from tocsin.storage.tables import devices
 from tocsin.storage.topic_rows import fetch_bound, fetch_rows, write_topics
 from tocsin.storage.topic_sets import topics_of
@@ -93,20 +100,31 @@ async def register_all(
 async def _lock_known(
     connection: AsyncConnection, entries: Sequence[Entry]
 ) -> tuple[set[str], dict[str, str]]:
-    table, dialect = devices.c, connection.dialect.name
-    keys = [entry.token_key for entry in entries]
-    same = among(table.token_key, keys, dialect)
+    dialect = connection.dialect.name
     given = {e.registration.id for e in entries if e.registration.id}
-    if given:
-        same = or_(same, among(table.id, given, dialect))
     result = await connection.execute(
+        _lock_statement(dialect, with_ids=bool(given)),
+        {
+            "keys": as_list([entry.token_key for entry in entries], dialect),
+            "ids": as_list(given, dialect),
+        },
+    )
+    by_key = {token_key: device_id for device_id, token_key in result}
+    return set(by_key.values()), by_key
+
+
+@cache
+def _lock_statement(dialect: str, *, with_ids: bool) -> Select[Any]:
+    table = devices.c
+    same = among_given(table.token_key, "keys", dialect)
+    if with_ids:
+        same = or_(same, among_given(table.id, "ids", dialect))
+    return (
         select(table.id, table.token_key)
         .where(same)
         .order_by(table.id)
         .with_for_update(key_share=True)
     )
-    by_key = {token_key: device_id for device_id, token_key in result}
-    return set(by_key.values()), by_key
 
 
 def _wanted(

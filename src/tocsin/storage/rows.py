@@ -7,6 +7,7 @@ may differ between PostgreSQL and SQLite. It must not know any table.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -15,7 +16,6 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     BindParameter,
-    ColumnClause,
     ColumnElement,
     FromClause,
     Select,
@@ -49,10 +49,37 @@ def among(
     expression: ColumnElement[Any], values: Collection[str], dialect: str
 ) -> ColumnElement[bool]:
     """`expression IN values`, as one parameter however many there are."""
+    # Named by itself: several may stand in one statement.
+    given = bindparam(None, as_list(values, dialect), _list_type(dialect), unique=True)
+    return _is_among(expression, given, dialect)
+
+
+def among_given(
+    expression: ColumnElement[Any], name: str, dialect: str
+) -> ColumnElement[bool]:
+    """The same for a statement that is built once: `name` takes `as_list`."""
+    given = bindparam(name, type_=_list_type(dialect))
+    return _is_among(expression, given, dialect)
+
+
+def as_list(values: Collection[str], dialect: str) -> Any:
+    """The parameter for `among_given`."""
     if dialect == "postgresql":
-        return expression == any_(_array(sorted(values), Text()))
-    each = func.json_each(literal(orjson.dumps(list(values)).decode()))
-    return expression.in_(select(each.table_valued("value").c.value))
+        return list(values)
+    return orjson.dumps(list(values)).decode()
+
+
+def _list_type(dialect: str) -> TypeEngine[Any]:
+    return postgresql.ARRAY(Text()) if dialect == "postgresql" else Text()
+
+
+def _is_among(
+    expression: ColumnElement[Any], given: BindParameter[Any], dialect: str
+) -> ColumnElement[bool]:
+    if dialect == "postgresql":
+        return expression == any_(given)
+    each = func.json_each(given).table_valued("value")
+    return expression.in_(select(each.c.value))
 
 
 def has_prefix(
@@ -113,9 +140,10 @@ async def insert_rows(
     if not rows:
         return
     if is_postgres(connection):
-        names = list(rows[0])
-        source = _unnest(table, names, rows)
-        await connection.execute(insert(table).from_select(names, source))
+        names = tuple(rows[0])
+        await connection.execute(
+            _postgres_insert(table, names), _arrays(table, names, rows)
+        )
     else:
         await connection.execute(insert(table), rows)
 
@@ -126,26 +154,66 @@ async def upsert_rows(
     """Insert all rows by `id`; one that stands is overwritten but for `keep`."""
     if not rows:
         return
-    names = list(rows[0])
-    changed = [name for name in names if name not in ("id", *keep)]
+    names = tuple(rows[0])
+    changed = tuple(name for name in names if name not in ("id", *keep))
     if is_postgres(connection):
-        source = _unnest(table, names, rows)
-        upsert = postgresql.insert(table).from_select(names, source)
         await connection.execute(
-            upsert.on_conflict_do_update(
-                index_elements=["id"],
-                set_={name: upsert.excluded[name] for name in changed},
-            )
+            _postgres_upsert(table, names, changed), _arrays(table, names, rows)
         )
     else:
-        single = sqlite.insert(table)
-        await connection.execute(
-            single.on_conflict_do_update(
-                index_elements=["id"],
-                set_={name: single.excluded[name] for name in changed},
-            ),
-            rows,
-        )
+        await connection.execute(_sqlite_upsert(table, changed), rows)
+
+
+# Building a statement costs more than running it, so each is built once.
+
+
+@cache
+def _postgres_insert(table: Table, names: tuple[str, ...]) -> postgresql.Insert:
+    kinds = {name: table.c[name].type for name in names}
+    source = unnest_columns(
+        "given", {name: _sent_as(kind) for name, kind in kinds.items()}
+    )
+    values = [
+        cast(source.c[name], postgresql.JSONB())
+        if isinstance(kind, JSON)
+        else source.c[name]
+        for name, kind in kinds.items()
+    ]
+    return postgresql.insert(table).from_select(names, select(*values))
+
+
+@cache
+def _postgres_upsert(
+    table: Table, names: tuple[str, ...], changed: tuple[str, ...]
+) -> postgresql.Insert:
+    upsert = _postgres_insert(table, names)
+    return upsert.on_conflict_do_update(
+        index_elements=["id"],
+        set_={name: upsert.excluded[name] for name in changed},
+    )
+
+
+@cache
+def _sqlite_upsert(table: Table, changed: tuple[str, ...]) -> sqlite.Insert:
+    single = sqlite.insert(table)
+    return single.on_conflict_do_update(
+        index_elements=["id"],
+        set_={name: single.excluded[name] for name in changed},
+    )
+
+
+def _arrays(table: Table, names: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    for name in names:
+        values = [row[name] for row in rows]
+        if isinstance(table.c[name].type, JSON):
+            values = [orjson.dumps(value).decode() for value in values]
+        arrays[f"all_{name}"] = values
+    return arrays
+
+
+def _sent_as(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    return Text() if isinstance(kind, (JSON, Text)) else kind
 
 
 async def delete_rows(
@@ -168,10 +236,16 @@ async def lock_users(
     """
     if not users or not is_postgres(connection):
         return  # SQLite has one writer at a time
-    lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
-    keys = _array(sorted(map(_lock_key, users)), BigInteger())
-    each = func.unnest(keys).table_valued("key").render_derived(name="users")
-    await connection.execute(select(lock(each.c.key)))
+    keys = sorted(map(_lock_key, users))
+    await connection.execute(_user_lock(alone), {"all_key": keys})
+
+
+@cache
+def _user_lock(alone: bool) -> Select[Any]:
+    source = unnest_columns("users", {"key": BigInteger()})
+    if alone:
+        return select(func.pg_advisory_xact_lock(source.c.key))
+    return select(func.pg_advisory_xact_lock_shared(source.c.key))
 
 
 def _lock_key(user: str) -> int:
@@ -179,33 +253,13 @@ def _lock_key(user: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def unnest_columns(
-    name: str, *columns: tuple[ColumnClause[Any], Sequence[Any]]
-) -> FromClause:
-    """A table made of parallel lists, on PostgreSQL: one parameter a column."""
-    arrays = [_array(values, each.type) for each, values in columns]
-    table = func.unnest(*arrays).table_valued(*[each for each, _ in columns])
-    return table.render_derived(name=name)
-
-
-def _array(values: Sequence[Any], item: TypeEngine[Any]) -> BindParameter[Any]:
-    return bindparam(None, list(values), type_=postgresql.ARRAY(item), unique=True)
-
-
-def _unnest(table: Table, names: Sequence[str], rows: Sequence[Row]) -> Select[Any]:
-    columns: list[tuple[ColumnClause[Any], Sequence[Any]]] = []
-    for name in names:
-        kind, values = table.c[name].type, [row[name] for row in rows]
-        if isinstance(kind, JSON):
-            values = [orjson.dumps(value).decode() for value in values]
-        plain = Text() if isinstance(kind, (JSON, Text)) else kind
-        columns.append((column(name, plain), values))
-    source = unnest_columns("rows", *columns)
-    return select(
-        *(
-            cast(source.c[name], postgresql.JSONB())
-            if isinstance(table.c[name].type, JSON)
-            else source.c[name]
-            for name in names
-        )
+def unnest_columns(name: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
+    """A table made of parallel lists, on PostgreSQL; `all_<column>` takes one."""
+    arrays = [
+        bindparam(f"all_{each}", type_=postgresql.ARRAY(kind))
+        for each, kind in columns.items()
+    ]
+    table = func.unnest(*arrays).table_valued(
+        *(column(each, kind) for each, kind in columns.items())
     )
+    return table.render_derived(name=name)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import GLOBAL_USER, Origin
 from tocsin.core.ids import new_id
-from tocsin.storage.rows import among, delete_rows, insert_rows
+from tocsin.storage.rows import among, among_given, as_list, delete_rows, insert_rows
 from tocsin.storage.tables import device_topics, user_topics
 from tocsin.storage.topic_sets import Origins, find_row_changes
 
@@ -28,10 +30,9 @@ async def fetch_rows(
     found: dict[str, Rows] = {}
     if not device_ids:
         return found
-    table = device_topics.c
-    chosen = among(table.device_id, device_ids, connection.dialect.name)
+    dialect = connection.dialect.name
     result = await connection.execute(
-        select(table.device_id, table.topic, table.id, table.origins).where(chosen)
+        _rows_statement(dialect), {"ids": as_list(device_ids, dialect)}
     )
     for device_id, topic, row_id, origins in result:
         found.setdefault(device_id, {})[topic] = (row_id, Origin(origins))
@@ -43,16 +44,32 @@ async def fetch_bound(
 ) -> dict[str, list[str]]:
     """The topics bound to these users, and those bound to everybody."""
     wanted = {*users, GLOBAL_USER}
-    table = user_topics.c
+    dialect = connection.dialect.name
     result = await connection.execute(
-        select(table.user_id, table.topic)
-        .where(among(table.user_id, wanted, connection.dialect.name))
-        .order_by(table.id)
+        _bound_statement(dialect), {"users": as_list(wanted, dialect)}
     )
     bound: dict[str, list[str]] = {user: [] for user in wanted}
     for user, topic in result:
         bound[user].append(topic)
     return bound
+
+
+@cache
+def _rows_statement(dialect: str) -> Select[Any]:
+    table = device_topics.c
+    return select(table.device_id, table.topic, table.id, table.origins).where(
+        among_given(table.device_id, "ids", dialect)
+    )
+
+
+@cache
+def _bound_statement(dialect: str) -> Select[Any]:
+    table = user_topics.c
+    return (
+        select(table.user_id, table.topic)
+        .where(among_given(table.user_id, "users", dialect))
+        .order_by(table.id)
+    )
 
 
 def held_topics(rows: Rows) -> dict[str, Origin]:

@@ -1,0 +1,120 @@
+"""The contract of `UidStore`, held by every implementation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from redis.asyncio import Redis
+from tests.support.clock import MovedClock
+
+from tocsin.core.errors import Conflict
+from tocsin.core.ports import UidClaim, UidStore
+from tocsin.queue.uids import RedisUidStore
+from tocsin.storage.engine import Database, open_postgres, open_sqlite
+from tocsin.storage.uids import SqlUidStore
+
+
+@dataclass(slots=True)
+class Rig:
+    """A store and the way to let `short_ttl_s` pass for it."""
+
+    store: UidStore
+    short_ttl_s: float
+    let_pass: Callable[[], Awaitable[None]]
+    purges_itself: bool
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    if request.param == "redis":
+        client = Redis.from_url(f"redis://{request.getfixturevalue('redis_address')}")
+        yield Rig(RedisUidStore(client), 0.05, lambda: asyncio.sleep(0.1), True)
+        await client.aclose()
+        return
+    database: Database
+    if request.param == "sqlite":
+        database = open_sqlite(request.getfixturevalue("migrated_sqlite_path"))
+    else:
+        database = open_postgres(request.getfixturevalue("migrated_postgres_dsn"))
+    clock = MovedClock()
+
+    async def let_pass() -> None:
+        clock.move_ms(61_000)
+
+    yield Rig(SqlUidStore(database, clock=clock), 60, let_pass, False)
+    await database.close()
+
+
+async def test_first_claim_owns_the_uid(rig: Rig) -> None:
+    """Who comes first gets its own push id, not yet accepted."""
+    claim = await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)
+    assert claim == UidClaim("p1", accepted=False)
+
+
+async def test_repeat_gets_the_standing_claim(rig: Rig) -> None:
+    """A second claim of the same content is told the first one's push id."""
+    await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)
+    again = await rig.store.claim("u", fingerprint=b"f", push_id="p2", ttl_s=60)
+    assert again == UidClaim("p1", accepted=False)
+
+
+async def test_confirmed_claim_reads_as_accepted(rig: Rig) -> None:
+    """After `confirm` a repeat knows that the work is queued."""
+    await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)
+    await rig.store.confirm("u")
+    again = await rig.store.claim("u", fingerprint=b"f", push_id="p2", ttl_s=60)
+    assert again == UidClaim("p1", accepted=True)
+
+
+async def test_other_content_is_a_conflict(rig: Rig) -> None:
+    """The same uid with another fingerprint is refused and changes nothing."""
+    await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)
+    with pytest.raises(Conflict, match="uid: "):
+        await rig.store.claim("u", fingerprint=b"other", push_id="p2", ttl_s=60)
+    again = await rig.store.claim("u", fingerprint=b"f", push_id="p3", ttl_s=60)
+    assert again.push_id == "p1"
+
+
+async def test_uids_do_not_mix(rig: Rig) -> None:
+    """Two uids have nothing to do with each other."""
+    await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)
+    other = await rig.store.claim("v", fingerprint=b"g", push_id="p2", ttl_s=60)
+    assert other.push_id == "p2"
+
+
+async def test_of_many_first_claims_exactly_one_wins(rig: Rig) -> None:
+    """Claims of one uid at the same moment all learn the one winner."""
+    claims = await asyncio.gather(
+        *(
+            rig.store.claim("u", fingerprint=b"f", push_id=f"p{n}", ttl_s=60)
+            for n in range(12)
+        )
+    )
+    assert len({claim.push_id for claim in claims}) == 1
+
+
+async def test_expired_claim_may_be_taken_again(rig: Rig) -> None:
+    """Over its ttl a uid is free, also for other content."""
+    store = rig.store
+    await store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=rig.short_ttl_s)
+    await store.confirm("u")
+    await rig.let_pass()
+    claim = await store.claim("u", fingerprint=b"g", push_id="p2", ttl_s=60)
+    assert claim == UidClaim("p2", accepted=False)
+
+
+async def test_purge_forgets_expired_claims_only(rig: Rig) -> None:
+    """The purge takes at most `limit` claims, and none that still stands."""
+    for name in ("a", "b", "c"):
+        await rig.store.claim(
+            name, fingerprint=b"f", push_id=name, ttl_s=rig.short_ttl_s
+        )
+    await rig.store.claim("d", fingerprint=b"f", push_id="d", ttl_s=1000)
+    await rig.let_pass()
+    counts = [await rig.store.purge_expired(limit=2) for _ in range(3)]
+    assert counts == ([0, 0, 0] if rig.purges_itself else [2, 1, 0])
+    standing = await rig.store.claim("d", fingerprint=b"f", push_id="x", ttl_s=60)
+    assert standing.push_id == "d"
