@@ -169,7 +169,9 @@ class Worker:
         metrics: Metrics,
         concurrency: int = 64,
         takeover_s: float = 15.0,
+        on_death: Callable[[str], None] | None = None,
     ) -> None:
+        self._on_death = on_death
         self._queue = queue
         self._dispatcher = dispatcher
         self._journal = journal
@@ -203,7 +205,7 @@ class Worker:
         beside = [self._journal.write_for_ever(), self._keep_alive(), self._watch_lag()]
         for coroutine in [*(lane.run() for lane in self.lanes), *beside]:
             task = asyncio.create_task(coroutine)
-            task.add_done_callback(_report_death)
+            task.add_done_callback(self._watch)
             self._tasks.append(task)
 
     async def stop(self, deadline_s: float) -> None:
@@ -213,6 +215,13 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        """A worker without one of its tasks would stand still unnoticed."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("a task of the worker died", exc_info=error)
+            if self._on_death is not None:
+                self._on_death("a task of the worker died")
 
     async def _keep_alive(self) -> None:
         while True:
@@ -251,10 +260,3 @@ class Worker:
 def _size(delivery: Delivery) -> int:
     work = delivery.job.work
     return len(work.targets) if isinstance(work, Send) else 1
-
-
-def _report_death(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical(
-            "a worker task died; restart the process", exc_info=error, fatal=True
-        )

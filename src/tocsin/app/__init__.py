@@ -1,0 +1,1 @@
+"""Composition: the only room that joins services with what they stand on."""

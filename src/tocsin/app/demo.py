@@ -1,0 +1,254 @@
+"""The whole service in one process, shown at work against a local provider.
+
+Composition only: server, worker, queue and registry are the ones of `serve`; the
+simulator stands where Google stands. It tells `Show` what happens and prints
+nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import grpc.aio
+
+from tocsin.api.json_form import parse_request
+from tocsin.app.lifecycle import Stopper
+from tocsin.app.server import Listening, start_server
+from tocsin.config import load_config
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.push import Job, Payload, queue_name
+from tocsin.protocol import api_pb2, api_pb2_grpc
+from tocsin.simulator.server import Simulator
+
+CONCURRENCY = 64
+STEP_S = 0.1
+FIRST_RETRY = "1s"
+"""A retry within the demo's patience; the default for FCM is ten seconds."""
+
+
+class DemoError(Exception):
+    """The demo cannot go on; its text says what to change."""
+
+
+class Show(Protocol):
+    """Where progress goes."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`total` is 0 where it is not known."""
+        ...
+
+
+@dataclass
+class Summary:
+    """Every result of the demo's sends; the worker's `ResultSink`."""
+
+    recipients: int = 0
+    delivered: int = 0
+    retried: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    latencies_ms: list[int] = field(default_factory=list)
+    registered: int = 0
+    register_s: float = 0.0
+    send_s: float = 0.0
+    removed: int = 0
+    dead_letters: int = 0
+
+    def record(
+        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
+    ) -> None:
+        """See `ResultSink.record`."""
+        assert payload.push_id == job.push_id  # noqa: S101 - one demo, one request
+        for _, outcome, at_ms in results:
+            if outcome.verdict is Verdict.DELIVERED:
+                self.delivered += 1
+                self.latencies_ms.append(at_ms - job.accepted_at_ms)
+            elif outcome.verdict in {Verdict.RETRY, Verdict.MISCONFIGURED}:
+                self.retried += 1
+            else:
+                self.failed[outcome.code] += 1
+
+    @property
+    def answered(self) -> int:
+        """Recipients that reached an end."""
+        return self.delivered + sum(self.failed.values())
+
+    def latency_ms(self, share: float) -> int:
+        """The latency below which this share of the delivered stayed."""
+        ordered = sorted(self.latencies_ms)
+        if not ordered:
+            return 0
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The running demo: how to reach it."""
+
+    listening: Listening
+    simulator: Simulator
+    key: str
+    stopper: Stopper
+    summary: Summary
+
+
+@asynccontextmanager
+async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
+    """Start simulator and server on free ports, everything inside `directory`."""
+    async with AsyncExitStack() as stack:
+        simulator = Simulator(directory / "provider")
+        await simulator.start()
+        stack.push_async_callback(simulator.stop)
+        key = secrets.token_urlsafe(12)
+        path = directory / "tocsin.json"
+        path.write_text(json.dumps(_settings(directory, simulator, key), indent=2))
+        config = load_config(str(path), environ={}).config
+        summary = Summary()
+        listening = await start_server(config, stack, stopper, sinks=[summary])
+        yield Stage(listening, simulator, key, stopper, summary)
+
+
+def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, object]:
+    return {
+        "http_server": {"address": "127.0.0.1", "port": 0},
+        "grpc_api": {"address": "127.0.0.1", "port": 0, "key": key},
+        "database": {"sqlite": {"path": str(directory / "tocsin.db")}},
+        "shutdown": {"timeout": "5s"},
+        "log": {"level": "error"},
+        "push_notifications": {
+            "enabled_providers": ["fcm"],
+            "retry": {"first_delay": FIRST_RETRY},
+            "fcm": {
+                "credentials_file": str(simulator.service_account_file),
+                "endpoint": simulator.origin,
+                "ca_file": str(simulator.ca_file),
+            },
+        },
+    }
+
+
+def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
+    """One DeviceRegister request as JSON a line; raises `DemoError` with the line."""
+    requests = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            requests.append(parse_request(line, api_pb2.DeviceRegisterRequest))
+        except ValueError as error:
+            raise DemoError(f"{path}:{number}: {error}") from None
+    if not requests:
+        raise DemoError(f"{path}: holds no device")
+    return requests
+
+
+def read_message(path: Path) -> api_pb2.SendPushNotificationRequest:
+    """One SendPushNotification request as JSON; raises `DemoError`."""
+    try:
+        return parse_request(
+            "\n".join(_lines(path)), api_pb2.SendPushNotificationRequest
+        )
+    except ValueError as error:
+        raise DemoError(f"{path}: {error}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DemoError(f"{path}: cannot be read: {error}") from None
+
+
+async def play(
+    on: Stage,
+    devices: list[api_pb2.DeviceRegisterRequest],
+    message: api_pb2.SendPushNotificationRequest,
+    show: Show,
+) -> Summary:
+    """Register all devices over gRPC, send once, and wait for every result."""
+    loop = asyncio.get_running_loop()
+    metadata = (("authorization", f"apikey {on.key}"),)
+    address = f"127.0.0.1:{on.listening.grpc_port}"
+    async with grpc.aio.insecure_channel(address) as channel:
+        api = api_pb2_grpc.CentrifugoApiStub(channel)  # type: ignore[no-untyped-call] # generated
+        started = loop.time()
+        await _register(api, metadata, devices, on.summary, show)
+        on.summary.register_s = loop.time() - started
+        started = loop.time()
+        answer = await api.SendPushNotification(message, metadata=metadata)
+        if answer.error.code:
+            raise DemoError(f"the send was refused: {answer.error.message}")
+        await _wait_settled(on, show)
+        on.summary.send_s = loop.time() - started
+    await _count_ends(on)
+    return on.summary
+
+
+async def _register(
+    api: api_pb2_grpc.CentrifugoApiStub,
+    metadata: tuple[tuple[str, str], ...],
+    devices: list[api_pb2.DeviceRegisterRequest],
+    summary: Summary,
+    show: Show,
+) -> None:
+    rest = iter(enumerate(devices, 1))
+
+    async def register_some(
+        requests: Iterable[tuple[int, api_pb2.DeviceRegisterRequest]],
+    ) -> None:
+        for number, request in requests:
+            answer = await api.DeviceRegister(request, metadata=metadata)
+            if answer.error.code:
+                raise DemoError(f"device {number}: {answer.error.message}")
+            summary.registered += 1
+
+    tasks = [asyncio.create_task(register_some(rest)) for _ in range(CONCURRENCY)]
+    all_done = asyncio.gather(*tasks)
+    try:
+        while not all_done.done():
+            await asyncio.wait([all_done], timeout=STEP_S)
+            show.progress("registered", summary.registered, len(devices))
+        await all_done
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wait_settled(on: Stage, show: Show) -> None:
+    """Until nothing waits and nothing is under way, seen twice in a row."""
+    resources = on.listening.resources
+    queue, metrics = resources.queue, resources.metrics
+    assert queue is not None  # noqa: S101 - the demo enables a provider
+    names = [queue_name(stage, "fcm") for stage in ("expand", "send")]
+    quiet = 0
+    while quiet < 2 and not on.stopper.failed:
+        await asyncio.sleep(STEP_S)
+        waiting = sum((await queue.waiting(names)).values())
+        working = sum(
+            metrics.push_consuming_inflight_jobs.get("fcm", name) for name in names
+        )
+        quiet = 0 if waiting or working else quiet + 1
+        show.progress("answered", on.summary.answered, 0)
+    if on.stopper.failed:
+        raise DemoError("the worker died; its log line says why")
+
+
+async def _count_ends(on: Stage) -> None:
+    resources, summary = on.listening.resources, on.summary
+    assert resources.queue is not None  # noqa: S101 - the demo enables a provider
+    summary.recipients = summary.answered
+    summary.dead_letters = len(await resources.queue.list_dead(limit=1000))
+    summary.removed = int(
+        sum(
+            resources.metrics.push_devices_removed.get("fcm", code)
+            for code in summary.failed
+        )
+    )

@@ -1,0 +1,156 @@
+"""Opens what servers and workers share: the database, the queue, the uids.
+
+Everything that is opened here is closed by the exit stack of the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+
+from tocsin.app.clock import SystemClock
+from tocsin.config import Config
+from tocsin.core.ports import DeviceStore, JobQueue, UidStore, UserTopicStore
+from tocsin.storage.engine import Database
+from tocsin.telemetry.metrics import Metrics, PoolStats
+
+_log = structlog.get_logger("tocsin.app")
+
+
+@dataclass
+class Resources:
+    """What is open; a part is `None` where the configuration has none."""
+
+    config: Config
+    metrics: Metrics
+    clock: SystemClock
+    queue: JobQueue | None = None
+    devices: DeviceStore | None = None
+    user_topics: UserTopicStore | None = None
+    uids: UidStore | None = None
+    checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
+
+
+async def open_resources(config: Config, stack: AsyncExitStack) -> Resources:
+    """Open and migrate whatever the configuration names."""
+    resources = Resources(config, Metrics(config.prometheus.namespace), SystemClock())
+    database = await open_database(config, stack)
+    if database is not None:
+        _add_stores(resources, database)
+    if config.push_notifications.enabled:
+        await _open_queue(resources, database, stack)
+    return resources
+
+
+async def open_database(config: Config, stack: AsyncExitStack) -> Database | None:
+    """Open the registry's database and bring its schema up to date."""
+    from tocsin.storage.engine import open_postgres, open_sqlite
+    from tocsin.storage.migrations import migrate
+
+    if config.database.kind is None:
+        return None
+    if config.database.kind == "postgresql":
+        settings = config.database.postgresql
+        database = open_postgres(settings.dsn, pool_max_size=settings.pool_max_size)
+    else:
+        database = open_sqlite(config.database.sqlite.path)
+    stack.push_async_callback(database.close)
+    applied = await migrate(database)
+    if applied:
+        _log.info("database schema is up to date", applied=applied)
+    return database
+
+
+def _add_stores(resources: Resources, database: Database) -> None:
+    from tocsin.storage.devices import SqlDeviceStore
+    from tocsin.storage.uids import SqlUidStore
+    from tocsin.storage.user_topics import SqlUserTopicStore
+
+    limit = resources.config.push_notifications.limits.topics_per_device
+    resources.devices = SqlDeviceStore(
+        database, clock=resources.clock, topics_per_device=limit
+    )
+    resources.user_topics = SqlUserTopicStore(database, topics_per_user=limit)
+    resources.uids = SqlUidStore(database, clock=resources.clock)
+    resources.checks["database"] = database.check
+    resources.metrics.watch_pool("database", lambda: _pool_stats(database))
+
+
+async def _open_queue(
+    resources: Resources, database: Database | None, stack: AsyncExitStack
+) -> None:
+    kind = resources.config.queue_kind
+    if kind == "redis":
+        await _open_redis_queue(resources, stack)
+    else:
+        await _open_sql_queue(resources, database, stack)
+    assert resources.queue is not None  # noqa: S101 - one of both has set it
+    resources.checks["queue"] = resources.queue.check
+
+
+async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None:
+    from tocsin.queue.redis_connection import connect
+    from tocsin.queue.redis_stream import RedisStreamJobQueue
+    from tocsin.queue.uids import RedisUidStore
+
+    push = resources.config.push_notifications
+    settings = push.queue.redis
+    client = connect(settings.address)
+    stack.push_async_callback(client.aclose)
+    queue = RedisStreamJobQueue(
+        client,
+        consumer=_consumer_name(),
+        prefix=settings.prefix,
+        max_stream_length=settings.max_stream_length,
+        takeover_s=push.retry.takeover,
+    )
+    stack.push_async_callback(queue.close)
+    await queue.start()
+    resources.queue = queue
+    if resources.uids is None:
+        resources.uids = RedisUidStore(client, prefix=settings.prefix)
+
+
+async def _open_sql_queue(
+    resources: Resources, database: Database | None, stack: AsyncExitStack
+) -> None:
+    from tocsin.queue.sql import SqlJobQueue
+    from tocsin.storage.engine import open_postgres
+
+    config = resources.config
+    push = config.push_notifications
+    own = config.queue_dsn if config.queue_kind == "postgresql" else ""
+    if database is None or (own and own != config.database.postgresql.dsn):
+        database = open_postgres(own)
+        stack.push_async_callback(database.close)
+    queue = SqlJobQueue(
+        database.engine,
+        owner=_consumer_name(),
+        prefix=push.queue.postgresql.prefix,
+        max_pending=push.queue.max_pending,
+        takeover_s=push.retry.takeover,
+    )
+    stack.push_async_callback(queue.close)
+    await queue.start()
+    resources.queue = queue
+
+
+def _consumer_name() -> str:
+    """Unique per process, and readable in a list of consumers."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _pool_stats(database: Database) -> PoolStats:
+    pool = database.engine.pool
+    size = getattr(pool, "size", lambda: 0)()
+    out = getattr(pool, "checkedout", lambda: 0)()
+    idle = getattr(pool, "checkedin", lambda: 0)()
+    return PoolStats(
+        max_conns=size, total_conns=out + idle, idle_conns=idle, acquired_conns=out
+    )

@@ -1,0 +1,177 @@
+"""Builds and runs the API server, with a worker inside where one belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from tocsin.api.call import Services
+from tocsin.api.grpc_server import GrpcServer, GrpcSettings, ServerTls
+from tocsin.api.http_gateway import HttpGateway
+from tocsin.app.lifecycle import Stopper
+from tocsin.app.resources import Resources, open_resources
+from tocsin.app.worker import start_worker
+from tocsin.config import Config, load_pem
+from tocsin.core.ports import ResultSink
+from tocsin.core.push import RecipientType
+from tocsin.push.checks import DeviceLimits
+from tocsin.push.devices import DeviceService
+from tocsin.push.sending import SendService
+from tocsin.push.topics import TopicService
+from tocsin.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("tocsin.app")
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a started server answers; a port of 0 means that it does not."""
+
+    grpc_port: int
+    http_port: int
+    resources: Resources
+
+
+async def start_server(
+    config: Config,
+    stack: AsyncExitStack,
+    stopper: Stopper,
+    *,
+    sinks: Sequence[ResultSink] = (),
+) -> Listening:
+    """Open everything and serve; leaving `stack` drains and closes it."""
+    resources = await open_resources(config, stack)
+    if config.worker_embedded:
+        await start_worker(resources, stack, stopper, sinks=sinks)
+    gateway = await _start_http(resources, stack)
+    grpc_port = 0
+    if config.grpc_api.enabled:
+        server = GrpcServer(
+            build_services(resources),
+            _grpc_settings(config),
+            observer=CommandCounter(resources.metrics),
+        )
+        await server.start()
+        stack.push_async_callback(server.stop, config.shutdown.timeout)
+        grpc_port = server.port
+    if gateway is not None:
+        # Last in, first out: balancers are told before any door shuts.
+        stack.callback(gateway.begin_drain)
+    return Listening(grpc_port, gateway.port if gateway else 0, resources)
+
+
+async def run_server(config: Config, stopper: Stopper) -> int:
+    """The life of `tocsin serve`."""
+    async with AsyncExitStack() as stack:
+        await start_server(config, stack, stopper)
+        await stopper.wait()
+    _log.info("server stopped")
+    return 0
+
+
+def build_services(resources: Resources) -> Services:
+    """The services behind the API."""
+    push = resources.config.push_notifications
+    limits = DeviceLimits(
+        token_length=push.limits.token_length,
+        webpush_token_length=2 * push.limits.token_length,
+        topic_length=push.limits.topic_length,
+        topics_per_device=push.limits.topics_per_device,
+        page_size=push.limits.page_size,
+    )
+    metrics = resources.metrics
+
+    def count_expired(provider: str, kind: RecipientType, count: int) -> None:
+        labels = (provider, kind.value, "", "false", "expired")
+        metrics.push_notifications.add(count, *labels)
+
+    return Services(
+        devices=DeviceService(
+            resources.devices,
+            limits,
+            enabled_providers=push.enabled_providers,
+            switch_user_topics=push.switch_user_topics_on_update,
+        ),
+        topics=TopicService(resources.devices, resources.user_topics, limits),
+        sends=SendService(
+            resources.queue,
+            resources.uids,
+            clock=resources.clock,
+            enabled_providers=push.enabled_providers,
+            has_database=resources.devices is not None,
+            batch_sizes={
+                name: getattr(push, name.replace("-", "_")).tokens_batch_size
+                for name in push.enabled_providers
+            },
+            payload_size=push.limits.payload_size,
+            uid_ttl_s=push.uid_ttl,
+            limits=limits,
+            on_expired=count_expired,
+        ),
+    )
+
+
+class CommandCounter:
+    """Turns what the API reports of each call into metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def observe_command(
+        self, method: str, protocol: str, seconds: float, error_code: int
+    ) -> None:
+        """One call ended; code 0 is success."""
+        self._metrics.observe_command(seconds, protocol, method)
+        if error_code:
+            self._metrics.api_command_errors.add(1, protocol, method, str(error_code))
+
+
+async def _start_http(
+    resources: Resources, stack: AsyncExitStack
+) -> HttpGateway | None:
+    config, metrics = resources.config, resources.metrics
+    if not (config.health.enabled or config.prometheus.enabled):
+        return None
+    gateway = HttpGateway(
+        config.http_server.address,
+        config.http_server.port,
+        checks=resources.checks,
+        health=config.health.enabled,
+        render_metrics=(lambda: (metrics.render(), metrics.content_type))
+        if config.prometheus.enabled
+        else None,
+    )
+    await gateway.start()
+    stack.push_async_callback(gateway.stop)
+    _log.info("health and metrics listen", port=gateway.port)
+    return gateway
+
+
+def _grpc_settings(config: Config) -> GrpcSettings:
+    grpc = config.grpc_api
+    return GrpcSettings(
+        host=grpc.address,
+        port=grpc.port,
+        key=grpc.key.get_secret_value(),
+        insecure=grpc.insecure,
+        reflection=grpc.reflection,
+        max_receive_bytes=grpc.max_receive_message_size,
+        transport_errors=grpc.error_mode == "transport",
+        tls=_server_tls(config),
+        reuse_port=grpc.reuse_port,
+    )
+
+
+def _server_tls(config: Config) -> ServerTls | None:
+    tls = config.grpc_api.tls
+    if not tls.enabled:
+        return None
+    client_ca = tls.client_ca_pem
+    return ServerTls(
+        cert_pem=load_pem(tls.cert_pem),
+        key_pem=load_pem(tls.key_pem),
+        client_ca_pem=load_pem(client_ca) if client_ca else None,
+    )

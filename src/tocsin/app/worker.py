@@ -1,0 +1,156 @@
+"""Builds and runs a worker: the mind, its providers, its own HTTP port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+
+from tocsin.api.http_gateway import HttpGateway
+from tocsin.app.lifecycle import Stopper
+from tocsin.app.resources import Resources, open_resources
+from tocsin.config import Config
+from tocsin.core.errors import ApiError
+from tocsin.core.ports import PushProvider, ResultSink
+from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.journal import Journal
+from tocsin.delivery.recipients import Expander
+from tocsin.delivery.retries import RetryPolicy
+from tocsin.delivery.settlement import Settlement
+from tocsin.delivery.worker import Worker
+
+REMOVED_KEPT_S = 30 * 86400
+"""How long a soft-removed device can be brought back."""
+CLEAN_INTERVAL_S = 300.0
+CLEAN_LIMIT = 1000
+
+_log = structlog.get_logger("tocsin.app")
+
+
+async def start_worker(
+    resources: Resources,
+    stack: AsyncExitStack,
+    stopper: Stopper,
+    *,
+    sinks: Sequence[ResultSink] = (),
+) -> Worker:
+    """Build a worker on open resources and start it; `stack` drains it."""
+    config, queue = resources.config, resources.queue
+    if queue is None:
+        raise ValueError("a worker needs push_notifications.enabled_providers")
+    providers = await _build_providers(config, stack)
+    settlement = Settlement(
+        devices=resources.devices,
+        retry=_retry_policy(config),
+        clock=resources.clock,
+        metrics=resources.metrics,
+        sinks=sinks,
+    )
+    journal = Journal(queue, settlement, resources.clock)
+    worker = Worker(
+        queue=queue,
+        providers=providers,
+        dispatcher=Dispatcher(
+            queue=queue,
+            providers=providers,
+            journal=journal,
+            settlement=settlement,
+            clock=resources.clock,
+            metrics=resources.metrics,
+        ),
+        expander=Expander(
+            queue=queue,
+            devices=resources.devices,
+            batch_sizes={name: p.batch_size for name, p in providers.items()},
+            settlement=settlement,
+            clock=resources.clock,
+        ),
+        journal=journal,
+        metrics=resources.metrics,
+        concurrency=config.worker.concurrency,
+        takeover_s=config.push_notifications.retry.takeover,
+        on_death=stopper.fail,
+    )
+    worker.start()
+    stack.push_async_callback(worker.stop, config.shutdown.timeout)
+    cleaner = asyncio.create_task(_clean_for_ever(resources))
+    stack.callback(cleaner.cancel)
+    _log.info("worker started", providers=sorted(providers))
+    return worker
+
+
+async def run_worker(config: Config, stopper: Stopper) -> int:
+    """The life of `tocsin worker`."""
+    async with AsyncExitStack() as stack:
+        resources = await open_resources(config, stack)
+        if config.worker.port:
+            gateway = HttpGateway(
+                config.http_server.address,
+                config.worker.port,
+                checks=resources.checks,
+                render_metrics=lambda: (
+                    resources.metrics.render(),
+                    resources.metrics.content_type,
+                ),
+                setting="worker.port",
+            )
+            await gateway.start()
+            stack.push_async_callback(gateway.stop)
+            stack.callback(gateway.begin_drain)
+        await start_worker(resources, stack, stopper)
+        await stopper.wait()
+    _log.info("worker stopped")
+    return 0
+
+
+async def _build_providers(
+    config: Config, stack: AsyncExitStack
+) -> dict[str, PushProvider]:
+    from tocsin.providers.table import build_provider
+
+    push = config.push_notifications
+    providers: dict[str, PushProvider] = {}
+    for name in push.enabled_providers:
+        section = getattr(push, name.replace("-", "_"))
+        provider = build_provider(name, section)
+        stack.push_async_callback(provider.close)
+        providers[name] = provider
+    return providers
+
+
+def _retry_policy(config: Config) -> RetryPolicy:
+    push = config.push_notifications
+    return RetryPolicy(
+        first_delay_by_provider={
+            name: push.first_delay_for(name) for name in push.enabled_providers
+        },
+        max_delay_s=push.retry.max_delay,
+        max_age_s=push.retry.max_age,
+    )
+
+
+async def _clean_for_ever(resources: Resources) -> None:
+    """Delete for good what nobody can need any more, in small steps."""
+    while True:
+        try:
+            await _clean(resources)
+        except ApiError as error:
+            _log.warning("clean-up put off", error=error.message)
+        await asyncio.sleep(CLEAN_INTERVAL_S)
+
+
+async def _clean(resources: Resources) -> None:
+    if resources.uids is not None:
+        while await resources.uids.purge_expired(limit=CLEAN_LIMIT) == CLEAN_LIMIT:
+            pass
+    if resources.devices is not None:
+        before_ms = resources.clock.now_ms() - REMOVED_KEPT_S * 1000
+        while (
+            await resources.devices.purge_removed(
+                older_than_ms=before_ms, limit=CLEAN_LIMIT
+            )
+            == CLEAN_LIMIT
+        ):
+            pass

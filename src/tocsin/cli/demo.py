@@ -1,0 +1,166 @@
+"""`tocsin demo`: shows the main job on a terminal. It prints, and decides nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # asyncio and gRPC cost more than all of `--help` may
+    from tocsin.app.demo import Stage, Summary
+    from tocsin.app.lifecycle import Stopper
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+API = "centrifugal.centrifugo.api.CentrifugoApi"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument(
+        "--devices",
+        type=Path,
+        metavar="FILE",
+        help="DeviceRegister requests as JSON, one a line",
+    )
+    parser.add_argument(
+        "--message",
+        type=Path,
+        metavar="FILE",
+        help="one SendPushNotification request as JSON",
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave it running, with lines to try"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play the demo; exit code 1 when it could not be played to its end."""
+    from tocsin.app.demo import DemoError
+    from tocsin.app.lifecycle import run as run_loop
+    from tocsin.telemetry.logs import configure_logging
+
+    configure_logging("error", stream=sys.stderr)
+    try:
+        return run_loop(lambda stopper: _play(args, stopper))
+    except DemoError as error:
+        print(f"tocsin demo: {error}", file=sys.stderr)
+        return 1
+
+
+async def _play(args: argparse.Namespace, stopper: Stopper) -> int:
+    import asyncio
+
+    from tocsin.app.demo import play, read_devices, read_message, stage
+
+    devices = read_devices(args.devices or _example("devices.jsonl"))
+    message = read_message(args.message or _example("message.json"))
+    with tempfile.TemporaryDirectory(prefix="tocsin-demo-") as folder:
+        async with stage(Path(folder), stopper) as on:
+            print(
+                "Tocsin in one process: gRPC server, SQLite, queue, worker,"
+                f" and a local FCM at {on.simulator.origin}"
+            )
+            playing = asyncio.create_task(play(on, devices, message, Ticker()))
+            stopped = asyncio.create_task(stopper.wait())
+            await asyncio.wait([playing, stopped], return_when="FIRST_COMPLETED")
+            if not playing.done():
+                playing.cancel()
+                await asyncio.wait([playing])
+                print("stopped before the end")
+                return 1
+            print_summary(await playing)
+            if args.keep:
+                print_lines_to_try(on)
+                await stopped
+            stopped.cancel()
+    return 0
+
+
+def _example(name: str) -> Path:
+    path = EXAMPLES / name
+    if not path.exists():
+        # An installed package carries no examples: a checkout or own files do.
+        from tocsin.app.demo import DemoError
+
+        option = "--devices" if name.startswith("devices") else "--message"
+        raise DemoError(f"pass {option} FILE: the examples are part of a checkout")
+    return path
+
+
+class Ticker:
+    """Progress as one line that moves on a terminal, else a line a second."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._began = 0.0
+        self._shown = 0.0
+        self._live = sys.stdout.isatty()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """See `Show.progress`."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began, self._shown = what, now - 0.1, 0.0
+        complete = bool(total) and done >= total
+        if not (self._live or complete or now - self._shown >= 1):
+            return
+        self._shown = now
+        rate = done / (now - self._began)
+        of = f" of {total:,}" if total else ""
+        line = f"  {what:<11} {done:>7,}{of}   {rate:>8,.0f}/s"
+        if self._live:
+            print(f"\r{line}   ", end="\n" if complete else "", flush=True)
+        else:
+            print(line, flush=True)
+
+
+def print_summary(summary: Summary) -> None:
+    """The end of the demo: every recipient accounted for."""
+    send_s = max(summary.send_s, 0.001)
+    failed = sum(summary.failed.values())
+    print(
+        f"\n\nregistered   {summary.registered:>7,} devices over gRPC"
+        f" in {summary.register_s:.1f} s"
+        f"\naccepted     {summary.recipients:>7,} recipients in one send"
+        f"\ndelivered    {summary.delivered:>7,} over HTTP/2 in {summary.send_s:.1f} s"
+        f" ({summary.delivered / send_s:,.0f}/s)"
+        f"\nretried      {summary.retried:>7,} answers that asked to try again"
+        f"\nfailed       {failed:>7,}"
+    )
+    for code, count in summary.failed.most_common():
+        print(f"  {code:<21} {count:>7,}")
+    print(
+        f"removed      {summary.removed:>7,} devices whose token is dead"
+        f"\ndead letters {summary.dead_letters:>7,}"
+        "\nfrom accept to the provider's answer:"
+        f" p50 {summary.latency_ms(0.5):,} ms, p99 {summary.latency_ms(0.99):,} ms"
+    )
+
+
+def print_lines_to_try(on: Stage) -> None:
+    """Commands that work against the running demo."""
+    grpc = f"127.0.0.1:{on.listening.grpc_port}"
+    http = f"http://127.0.0.1:{on.listening.http_port}"
+    call = f"grpcurl -plaintext -H 'authorization: apikey {on.key}'"
+    few = '{"limit": 3, "include_topics": true}'
+    count = (
+        '{"filter": {"topics": ["santos"]}, "limit": 1, "include_total_count": true}'
+    )
+    print(
+        f"""
+It keeps running until Ctrl-C. Try:
+
+{call} {grpc} list
+{call} -d '{few}' {grpc} {API}/DeviceList
+{call} -d '{count}' {grpc} {API}/DeviceList
+
+curl {http}/health
+curl {http}/ready
+curl -s {http}/metrics | grep push_notification_count
+curl -s --cacert {on.simulator.ca_file} {on.simulator.origin}/control/stats
+""",
+        flush=True,
+    )

@@ -1,0 +1,70 @@
+"""What `serve` and `worker` share: configuration, logs, and ends that explain.
+
+It must stay cheap to import; machinery is loaded when a process starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from tocsin.cli.configuration import read_config
+
+if TYPE_CHECKING:  # pydantic and asyncio cost more than all of `--help` may
+    from tocsin.app.lifecycle import Stopper
+    from tocsin.config import Config
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+
+def run_process(
+    args: argparse.Namespace,
+    life: Callable[[Config, Stopper], Awaitable[int]],
+    *,
+    fault: Callable[[Config], str] | None = None,
+) -> int:
+    """Load the configuration, set up logs, and live until stopped.
+
+    `fault` says what the configuration lacks for this verb, or nothing.
+    """
+    loaded = read_config(args)
+    if loaded is None:
+        return WRONG_USAGE
+    import structlog
+
+    from tocsin.app.lifecycle import run
+    from tocsin.telemetry.logs import configure_logging
+
+    configure_logging(loaded.config.log.level)
+    log = structlog.get_logger("tocsin.cli")
+    for warning in loaded.warnings:
+        log.warning(warning)
+    if loaded.is_default:
+        log.warning(
+            "no configuration: only health is answered. Write a file with a key and a"
+            " provider and pass it as --config FILE; `tocsin demo` shows it all",
+            database=loaded.config.database.sqlite.path,
+        )
+    if fault is not None and (missing := fault(loaded.config)):
+        log.error(missing)
+        return WRONG_USAGE
+    return _run_explained(lambda: run(lambda stopper: life(loaded.config, stopper)))
+
+
+def _run_explained(start: Callable[[], int]) -> int:
+    """Start, and turn what a person can mend into one line without a traceback."""
+    import structlog
+
+    from tocsin.app.faults import explain
+
+    log = structlog.get_logger("tocsin.cli")
+    try:
+        return start()
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            log.exception("stopped by a fault that should not happen")
+            return FAILED
+        log.exception(explained.message)
+        return WRONG_USAGE if explained.is_configuration else FAILED

@@ -1,0 +1,108 @@
+"""`tocsin queue`: how much waits, and the dead letters. For a person at night.
+
+It reads and moves entries through the queue port, and knows no queue technology.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from tocsin.cli.configuration import add_config_arguments
+from tocsin.cli.process import run_process
+
+if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
+    from tocsin.app.lifecycle import Stopper
+    from tocsin.config import Config
+    from tocsin.core.ports import JobQueue
+    from tocsin.core.push import DeadLetter
+
+PAGE = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument(
+        "action",
+        choices=("status", "dead", "replay", "purge"),
+        help="status: what waits; dead: list dead letters; replay: send them again;"
+        " purge: forget them for good",
+    )
+    parser.add_argument("ids", nargs="*", help="dead letters to replay or purge")
+    parser.add_argument(
+        "--all", action="store_true", help="replay or purge every dead letter"
+    )
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; exit code 1 when an id was unknown, 2 when none was given."""
+
+    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+        from contextlib import AsyncExitStack
+
+        from tocsin.app.resources import open_resources
+
+        async with AsyncExitStack() as stack:
+            resources = await open_resources(config, stack)
+            if resources.queue is None:
+                print("no queue is configured: push_notifications is off")
+                return 2
+            providers = config.push_notifications.enabled_providers
+            return await _act(resources.queue, args, list(providers))
+
+    return run_process(args, life)
+
+
+async def _act(queue: JobQueue, args: argparse.Namespace, providers: list[str]) -> int:
+    if args.action == "status":
+        return await _print_status(queue, providers)
+    if args.action == "dead":
+        return await _print_dead(queue)
+    if not (args.ids or args.all):
+        print(f"name the dead letters to {args.action}, or pass --all")
+        return 2
+    change = queue.replay_dead if args.action == "replay" else queue.purge_dead
+    done = 0
+    if args.all:
+        while letters := await queue.list_dead(limit=PAGE):
+            done += await change([letter.id for letter in letters])
+    else:
+        done = await change(args.ids)
+    print(f"{args.action}: {done} dead letters")
+    return 0 if args.all or done == len(set(args.ids)) else 1
+
+
+async def _print_status(queue: JobQueue, providers: list[str]) -> int:
+    from tocsin.core.push import queue_name
+
+    names = [queue_name(stage, p) for p in providers for stage in ("expand", "send")]
+    for name, count in (await queue.waiting(names)).items():
+        print(f"{name:24} {count:>8} jobs waiting")
+    return 0
+
+
+async def _print_dead(queue: JobQueue) -> int:
+    after = ""
+    count = 0
+    while letters := await queue.list_dead(limit=PAGE, after=after):
+        for letter in letters:
+            print(_describe(letter))
+        count += len(letters)
+        after = letters[-1].id
+    print(f"{count} dead letters")
+    return 0
+
+
+def _describe(letter: DeadLetter) -> str:
+    from datetime import UTC, datetime
+
+    from tocsin.core.push import Send
+
+    job = letter.job
+    at = datetime.fromtimestamp(letter.at_ms / 1000, UTC).isoformat(timespec="seconds")
+    size = len(job.work.targets) if isinstance(job.work, Send) else 0
+    return (
+        f"{letter.id}  {at}  push {job.push_id}  {job.queue}  {size} recipients  "
+        f"{letter.reason}"
+    )
