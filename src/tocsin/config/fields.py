@@ -70,7 +70,7 @@ def parse_int(value: object) -> int:
 def parse_texts(value: object) -> tuple[str, ...]:
     """A list of texts: a list, a JSON list in text, or text split at `,` and blanks."""
     if isinstance(value, str):
-        if value.lstrip().startswith("["):
+        if value.lstrip().startswith("[") and value.rstrip().endswith("]"):
             try:
                 value = json.loads(value)
             except (ValueError, RecursionError):

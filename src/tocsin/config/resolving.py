@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
@@ -74,6 +74,9 @@ class Level:
         path = names.renamed()[old]
         if path in built() and written == old:
             self.warnings.append(f"{old} is the old name of {path} [{source}]")
+        if isinstance(value, Mapping):
+            # A switch of old that became an object: `tls: {"enabled": true}`.
+            path = path.removesuffix(".enabled")
         self.take(path, value, source, written=written)
 
     def _keep(self, setting: Setting) -> None:
@@ -90,9 +93,10 @@ class Level:
         self.settings[setting.path] = setting
 
     def _unknown(self, path: str, source: str) -> None:
-        near = names.nearest(
-            path, [*built(), *_sections()], names.renamed(), names.known()
-        )
+        others: tuple[Collection[str], ...] = (names.renamed(), names.known())
+        if "." in path:
+            others = others[::-1]
+        near = names.nearest(path, [*built(), *_sections()], *others)
         hint = f"did you mean {near}?" if near else _SEE
         self.faults.append(Fault(printable(path), f"is not known; {hint}", source))
 

@@ -45,7 +45,7 @@ def test_lists_may_be_text(value: object, texts: tuple[str, ...]) -> None:
     assert parse_texts(value) == texts
 
 
-@pytest.mark.parametrize("bad", [5, ["a", 1], "[1]", "[", {"a": 1}])
+@pytest.mark.parametrize("bad", [5, ["a", 1], "[1]", "[x]", {"a": 1}])
 def test_what_is_no_list_of_texts_is_refused(bad: object) -> None:
     """Numbers in a list of names are an error."""
     with pytest.raises(ValueError, match="must be a"):
