@@ -1,0 +1,267 @@
+"""The queue in SQL: PostgreSQL, or the SQLite file of the embedded default.
+
+Part of the queue room; it must not know what a job means or when one is due.
+
+A job is a narrow row with its body beside it; who works on it is a lease in that
+row. One code serves both databases: SKIP LOCKED keeps rivals on PostgreSQL from
+waiting for each other, and SQLite has one writer at a time anyway. Writers of
+the same process wake a waiting reader at once; other processes are noticed by
+looking a few times a second, which costs less than a connection kept for LISTEN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tocsin.core.errors import QueueFull
+from tocsin.core.ports import Clock, Delivery
+from tocsin.core.push import DeadLetter, Job, Payload
+from tocsin.queue.codec import (
+    Undecodable,
+    encode_job,
+    encode_letter,
+    encode_payload,
+    parse_job,
+    parse_payload,
+)
+from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
+from tocsin.queue.sql_connection import QueueDatabase
+from tocsin.queue.sql_dead import DeadTable
+from tocsin.queue.sql_jobs import JobRows
+from tocsin.queue.sql_tables import build_tables, migrate
+from tocsin.queue.timing import Timing
+
+_LOOK_S = {"sqlite": 0.25, "postgresql": 0.1}
+"""Seconds between two looks of a waiting reader."""
+
+_log = structlog.get_logger(__name__)
+
+
+class SqlJobQueue:
+    """`JobQueue` in a database; see the port for what each method promises.
+
+    The engine belongs to whoever opened it and is not closed here. `owner` must
+    be a name of this process alone (`new_holder_name`). `max_pending` is per
+    queue; requests accepted at the same moment may pass it by their own jobs.
+    Every method raises `QueueUnavailable` while the database is away.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        owner: str,
+        prefix: str = "",
+        max_pending: int = 100_000,
+        takeover_s: float = 15,
+        clock: Clock | None = None,
+    ) -> None:
+        self._database = QueueDatabase(engine, clock)
+        self._prefix = prefix
+        self._tables = build_tables(prefix)
+        self._limit = max_pending
+        self._timing = Timing(takeover_s)
+        self._claims = Claims(
+            self._database, self._tables, owner=owner, timing=self._timing
+        )
+        self._rows = JobRows(self._database, self._tables)
+        self._dead = DeadTable(self._tables, self._rows)
+        self._look_s = min(_LOOK_S[engine.dialect.name], self._timing.beat_s)
+        self._wake = asyncio.Event()
+        self._next_housekeeping = time.monotonic() + self._timing.housekeeping_s
+
+    async def start(self) -> None:
+        """Make or update the tables; safe while others do the same."""
+        await self._database.prepare()
+        async with self._database.writing() as connection:
+            steps = await migrate(connection, self._prefix)
+        if steps:
+            _log.info("queue tables updated", steps=steps)
+
+    async def enqueue(
+        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+    ) -> bool:
+        """Store the payload and all jobs in one transaction; see the port."""
+        encoded = [(job, encode_job(job), 0) for job in jobs]
+        body = encode_payload(payload)
+        async with self._database.writing() as connection:
+            if once_ttl_s > 0 and not await self._rows.mark_once(
+                connection, payload.push_id, once_ttl_s
+            ):
+                return False
+            for queue in sorted({job.queue for job in jobs}):
+                new = sum(job.queue == queue for job in jobs)
+                unfinished = await self._rows.count(connection, queue, self._limit)
+                if unfinished + new > self._limit:
+                    raise QueueFull
+            if encoded:
+                await self._rows.add_payload(
+                    connection, payload.push_id, body, len(encoded)
+                )
+                await self._rows.add(connection, encoded)
+        self._wake_readers()
+        return True
+
+    async def receive(
+        self, queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Delivery]:
+        """Up to `limit` due entries; see the port."""
+        if not queues or limit < 1:
+            return []
+        deadline = time.monotonic() + wait_s
+        while True:
+            await self._keep_house()
+            # Taken before the look: a job added after it wakes this reader.
+            wake = self._wake
+            deliveries = await self._claim(queues, limit)
+            left_s = deadline - time.monotonic()
+            if deliveries or left_s <= 0:
+                return deliveries
+            try:
+                async with asyncio.timeout(min(left_s, self._look_s)):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    async def fetch_payload(self, push_id: str) -> Payload | None:
+        """The stored payload; see the port."""
+        payloads = self._tables.payloads
+        statement = select(payloads.c.body).where(payloads.c.push_id == push_id)
+        async with self._database.reading() as connection:
+            body = (await connection.execute(statement)).scalar()
+        return None if body is None else parse_payload(body)
+
+    async def record_progress(self, progress: Mapping[str, bytes]) -> None:
+        """Store the bitmaps of jobs that this owner still holds."""
+        if progress:
+            await self._claims.record(
+                {int(receipt): done for receipt, done in progress.items()}
+            )
+
+    async def settle(
+        self,
+        delivery: Delivery,
+        *,
+        follow: Sequence[tuple[Job, int]] = (),
+        dead: Sequence[tuple[Job, str]] = (),
+    ) -> bool:
+        """End a delivery and add what follows; the first who settles wins."""
+        now_ms = self._database.clock.now_ms()
+        letters = [
+            (job.queue, encode_letter(job, reason, now_ms), b"") for job, reason in dead
+        ]
+        push_id = delivery.job.push_id
+        return await self._end(int(delivery.receipt), push_id, follow, letters)
+
+    async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Renew the hold on these; returns the receipts that were lost."""
+        if not deliveries:
+            return []
+        receipts = [delivery.receipt for delivery in deliveries]
+        held = await self._claims.renew([int(receipt) for receipt in receipts])
+        return [receipt for receipt in receipts if int(receipt) not in held]
+
+    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """Entries per queue that nobody holds, delayed ones included."""
+        jobs = self._tables.jobs
+        statement = (
+            select(jobs.c.queue, func.count().label("number"))
+            .where(jobs.c.queue.in_(queues), jobs.c.lease_owner == NOBODY)
+            .group_by(jobs.c.queue)
+        )
+        async with self._database.reading() as connection:
+            rows = await connection.execute(statement)
+            found = {row.queue: row.number for row in rows}
+        return {queue: found.get(queue, 0) for queue in queues}
+
+    async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
+        """Dead letters, oldest first, after the given id."""
+        async with self._database.reading() as connection:
+            return await self._dead.fetch_page(connection, limit=limit, after=after)
+
+    async def replay_dead(self, ids: Sequence[str]) -> int:
+        """Put these back to work with fresh attempts; returns how many."""
+        async with self._database.writing() as connection:
+            replayed = await self._dead.replay(connection, ids)
+        self._wake_readers()
+        return replayed
+
+    async def purge_dead(self, ids: Sequence[str]) -> int:
+        """Forget these for good; returns how many."""
+        async with self._database.writing() as connection:
+            return await self._dead.purge(connection, ids)
+
+    async def check(self) -> None:
+        """Raise `QueueUnavailable` if the database does not answer now."""
+        async with self._database.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Nothing is kept open; what is still held is left for take-over."""
+
+    async def _claim(self, queues: Sequence[str], limit: int) -> list[Delivery]:
+        deliveries = []
+        for claimed in await self._claims.claim(queues, limit):
+            try:
+                job = parse_job(claimed.body)
+            except Undecodable as error:
+                await self._bury(claimed, f"undecodable: {error}")
+                continue
+            receipt = str(claimed.id)
+            deliveries.append(Delivery(job, receipt, claimed.count, claimed.done))
+        return deliveries
+
+    async def _bury(self, claimed: Claimed, reason: str) -> None:
+        _log.error(
+            "queue entry cannot be read and went to the dead letters: replay it"
+            " with the release that wrote it, or purge it",
+            receipt=str(claimed.id),
+            push_id=claimed.push_id,
+            reason=reason,
+        )
+        letter = encode_letter(None, reason, self._database.clock.now_ms())
+        letters = [(claimed.queue, letter, claimed.body)]
+        await self._end(claimed.id, claimed.push_id, (), letters)
+
+    async def _end(
+        self,
+        id: int,
+        push_id: str,
+        follow: Sequence[tuple[Job, int]],
+        letters: Sequence[tuple[str, bytes, bytes]],
+    ) -> bool:
+        for job, _ in follow:
+            if job.push_id != push_id:
+                raise ValueError(f"job {job.id} follows from another request's job")
+        encoded = [(job, encode_job(job), due_ms) for job, due_ms in follow]
+        async with self._database.writing() as connection:
+            if not await self._rows.remove(connection, id):
+                return False
+            if encoded:
+                await self._rows.add(connection, encoded)
+            if letters:
+                await self._dead.add(connection, push_id, letters)
+            await self._rows.change_outstanding(connection, push_id, len(follow) - 1)
+        if follow:
+            self._wake_readers()
+        return True
+
+    def _wake_readers(self) -> None:
+        # A new event each time: nobody has to clear it under another's feet.
+        wake, self._wake = self._wake, asyncio.Event()
+        wake.set()
+
+    async def _keep_house(self) -> None:
+        if time.monotonic() < self._next_housekeeping:
+            return
+        self._next_housekeeping = time.monotonic() + self._timing.housekeeping_s
+        once = self._tables.once
+        expired = delete(once).where(once.c.expires_ms <= self._database.now_ms())
+        async with self._database.writing(lasting=False) as connection:
+            await connection.execute(expired)

@@ -1,0 +1,227 @@
+"""Hands out jobs of the SQL queue: fair claims, leases and their renewal.
+
+Part of the queue room; it must not decode jobs nor end them.
+
+A claim is one short transaction that writes who holds the job and until when.
+No row stays locked while a batch is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    and_,
+    bindparam,
+    exists,
+    literal,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.queue.sql_connection import QueueDatabase
+from tocsin.queue.sql_tables import Tables
+from tocsin.queue.timing import Timing
+
+NOBODY: ColumnElement[str] = literal_column("''")
+"""As text in the statement: only so do planners use the partial indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job row in this owner's hands."""
+
+    id: int
+    queue: str
+    push_id: str
+    body: bytes
+    count: int
+    done: bytes
+
+
+class Claims:
+    """The leases of one owner."""
+
+    def __init__(
+        self, database: QueueDatabase, tables: Tables, *, owner: str, timing: Timing
+    ) -> None:
+        self._database = database
+        self._tables = tables
+        self._owner = owner
+        self._timing = timing
+        self._turn = 0
+
+    async def claim(self, queues: Sequence[str], limit: int) -> list[Claimed]:
+        """Up to `limit` due or abandoned jobs, in equal shares of their queues.
+
+        Looking first costs an idle queue one read and no write lock.
+        """
+        async with self._database.reading() as connection:
+            ready, abandoned = await self._look(connection, queues)
+        if not ready and not abandoned:
+            return []
+        async with self._database.writing() as connection:
+            rows = await self._take(connection, abandoned, limit, abandoned=True)
+            rows += await self._take(connection, ready, limit - len(rows))
+            bodies = await self._fetch_bodies(connection, [row.id for row in rows])
+        return [
+            Claimed(
+                row.id,
+                row.queue,
+                row.push_id,
+                bodies.get(row.id, b""),
+                row.deliveries,
+                row.done or b"",
+            )
+            for row in rows
+        ]
+
+    async def renew(self, ids: Sequence[int]) -> set[int]:
+        """Prolong the leases of these; returns those that are still held."""
+        jobs = self._tables.jobs
+        # Locked in id order, so that two statements never wait for each other.
+        mine = (
+            select(jobs.c.id)
+            .where(jobs.c.id.in_(ids), jobs.c.lease_owner == self._owner)
+            .order_by(jobs.c.id)
+            .with_for_update()
+            .cte("mine")
+        )
+        renewal = (
+            update(jobs)
+            .where(jobs.c.id.in_(select(mine.c.id)))
+            .values(lease_until_ms=self._lease_end())
+            .returning(jobs.c.id)
+        )
+        async with self._database.writing(lasting=False) as connection:
+            return set((await connection.execute(renewal)).scalars())
+
+    async def record(self, progress: Mapping[int, bytes]) -> None:
+        """Store bitmaps of jobs that this owner still holds."""
+        jobs = self._tables.jobs
+        statement = (
+            update(jobs)
+            .where(jobs.c.id == bindparam("job"), jobs.c.lease_owner == self._owner)
+            .values(done=bindparam("bitmap"))
+        )
+        rows = [{"job": id, "bitmap": progress[id]} for id in sorted(progress)]
+        async with self._database.writing(lasting=False) as connection:
+            await connection.execute(statement, rows)
+
+    def _lease_end(self) -> Any:
+        return self._database.now_ms() + self._timing.silent_ms
+
+    def _due(self) -> Any:
+        jobs = self._tables.jobs
+        return and_(
+            jobs.c.lease_owner == NOBODY,
+            jobs.c.run_at_ms <= self._database.now_ms(),
+        )
+
+    def _abandoned(self) -> Any:
+        jobs = self._tables.jobs
+        return and_(
+            jobs.c.lease_owner != NOBODY,
+            jobs.c.lease_until_ms <= self._database.now_ms(),
+        )
+
+    async def _look(
+        self, connection: AsyncConnection, queues: Sequence[str]
+    ) -> tuple[list[str], list[str]]:
+        jobs = self._tables.jobs
+        looks: list[Any] = [
+            select(
+                literal(queue).label("queue"), literal_column("0").label("held")
+            ).where(exists().where(jobs.c.queue == queue, self._due()))
+            for queue in queues
+        ]
+        looks.append(
+            select(jobs.c.queue, literal_column("1"))
+            .where(jobs.c.queue.in_(queues), self._abandoned())
+            .distinct()
+        )
+        found = (await connection.execute(union_all(*looks))).all()
+        return (
+            [queue for queue, held in found if not held],
+            [queue for queue, held in found if held],
+        )
+
+    async def _take(
+        self,
+        connection: AsyncConnection,
+        queues: Sequence[str],
+        limit: int,
+        *,
+        abandoned: bool = False,
+    ) -> list[Row[Any]]:
+        """In rounds of equal shares, so that a flood on one queue waits its turn."""
+        taken: list[Row[Any]] = []
+        self._turn += 1
+        start = self._turn % max(1, len(queues))
+        still_open = [*queues[start:], *queues[:start]]
+        while still_open and len(taken) < limit:
+            share = max(1, (limit - len(taken)) // len(still_open))
+            full: list[str] = []
+            for queue in still_open:
+                want = min(share, limit - len(taken))
+                if not want:
+                    break
+                rows = await self._take_from(connection, queue, want, abandoned)
+                taken += rows
+                if len(rows) == want:
+                    full.append(queue)
+            still_open = full
+        return taken
+
+    async def _take_from(
+        self, connection: AsyncConnection, queue: str, limit: int, abandoned: bool
+    ) -> list[Row[Any]]:
+        jobs = self._tables.jobs
+        picked = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.queue == queue,
+                self._abandoned() if abandoned else self._due(),
+            )
+            .order_by(jobs.c.run_at_ms, jobs.c.id)
+            .limit(limit)
+            # Rows that a rival is taking are passed by; SQLite has no rivals here.
+            .with_for_update(skip_locked=True)
+            .cte("picked")
+        )
+        claim = (
+            update(jobs)
+            .where(jobs.c.id.in_(select(picked.c.id)))
+            .values(
+                lease_owner=self._owner,
+                lease_until_ms=self._lease_end(),
+                deliveries=jobs.c.deliveries + 1,
+            )
+            .returning(
+                jobs.c.id,
+                jobs.c.queue,
+                jobs.c.push_id,
+                jobs.c.deliveries,
+                jobs.c.done,
+                jobs.c.run_at_ms,
+            )
+        )
+        rows = (await connection.execute(claim)).all()
+        return sorted(rows, key=lambda row: (row.run_at_ms, row.id))
+
+    async def _fetch_bodies(
+        self, connection: AsyncConnection, ids: Sequence[int]
+    ) -> dict[int, bytes]:
+        bodies = self._tables.bodies
+        statement = select(bodies.c.job_id, bodies.c.body).where(
+            bodies.c.job_id.in_(ids)
+        )
+        found = await connection.execute(statement)
+        return {row.job_id: row.body for row in found}

@@ -1,0 +1,124 @@
+"""Transactions of the SQL queue and the faults of its database.
+
+Part of the queue room; it must not know the queue's tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tocsin.core.errors import QueueUnavailable
+from tocsin.core.ports import Clock
+from tocsin.queue.timing import WallClock
+
+
+class QueueDatabase:
+    """One engine, seen as short transactions. The engine stays its opener's.
+
+    On SQLite a transaction that writes takes the lock at its start: one that
+    reads first could not become a writer on a changed file.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Clock | None) -> None:
+        self._engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        # SQLite has one writer; queueing here costs no busy waiting in threads.
+        self._writer = asyncio.Lock()
+        self.clock = clock or WallClock()
+        # Leases are judged by several hosts: on PostgreSQL its clock is the one
+        # they share. statement_timestamp is stable, so an index can serve it.
+        self._shared_clock = clock is None and not self.is_sqlite
+
+    def now_ms(self) -> ColumnElement[int]:
+        """Unix milliseconds as an expression of a statement."""
+        if self._shared_clock:
+            seconds = func.extract("epoch", func.statement_timestamp())
+            return cast(seconds * 1000, BigInteger)
+        return bindparam(None, self.clock.now_ms(), BigInteger)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that changes nothing."""
+        with _own_errors():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self, *, lasting: bool = True) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end, rolled back on an error.
+
+        `lasting` outlives a power cut once committed. Without it the death of
+        any process is outlived, and no disk is waited for.
+        """
+        with _own_errors():
+            if self.is_sqlite:
+                async with self._writer, self._sqlite_writing(lasting) as connection:
+                    yield connection
+                return
+            async with self._engine.begin() as connection:
+                if not lasting:
+                    await connection.exec_driver_sql(
+                        "SET LOCAL synchronous_commit = off"
+                    )
+                yield connection
+
+    async def prepare(self) -> None:
+        """Put a SQLite file into WAL mode, where readers do not stop the writer."""
+        if not self.is_sqlite:
+            return
+        with _own_errors():
+            async with self._engine.connect() as connection:
+                await _pragma(connection, "journal_mode = WAL")
+
+    @asynccontextmanager
+    async def _sqlite_writing(self, lasting: bool) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.connect() as connection:
+            if not lasting:
+                await _pragma(connection, "synchronous = NORMAL")
+            try:
+                # The option asks an engine that begins by itself for a writer.
+                writing = await connection.execution_options(tocsin_write=True)
+                async with writing.begin():
+                    if not (await _driver(writing)).in_transaction:
+                        await writing.exec_driver_sql("BEGIN IMMEDIATE")
+                    yield writing
+                if not lasting:
+                    await _pragma(connection, "synchronous = FULL")
+            except BaseException:
+                if not lasting:
+                    # Its next user must not get a connection that syncs less.
+                    await connection.invalidate()
+                raise
+
+
+async def _driver(connection: AsyncConnection) -> Any:
+    return (await connection.get_raw_connection()).driver_connection
+
+
+async def _pragma(connection: AsyncConnection, setting: str) -> None:
+    # On the driver itself: SQLAlchemy would begin a transaction, and inside one
+    # these settings are refused.
+    cursor = await (await _driver(connection)).execute(f"PRAGMA {setting}")
+    await cursor.close()
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise QueueUnavailable(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    # The driver's own words in one line, without statement and parameters.
+    words = str(getattr(error, "orig", None) or error).split("\n", 1)[0]
+    return f"the queue's database answers: {words[:200]}"

@@ -1,0 +1,162 @@
+"""Rows of jobs, payloads and once markers: how they come and go.
+
+Part of the queue room; it must not hand jobs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Insert, delete, func, insert, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.core.push import Job
+from tocsin.queue.sql_connection import QueueDatabase
+from tocsin.queue.sql_tables import Tables
+
+
+class JobRows:
+    """Statements inside a transaction of the caller."""
+
+    def __init__(self, database: QueueDatabase, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def mark_once(
+        self, connection: AsyncConnection, push_id: str, ttl_s: float
+    ) -> bool:
+        """Mark a request as accepted; `False` if it is marked already.
+
+        Of two at once the second waits for the first one's end.
+        """
+        once, now_ms = self._tables.once, self._database.now_ms()
+        expires_ms = now_ms + max(1, int(ttl_s * 1000))
+        statement = _upsert(connection, once).values(
+            push_id=push_id, expires_ms=expires_ms
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=["push_id"],
+            set_={"expires_ms": expires_ms},
+            where=once.c.expires_ms <= now_ms,
+        ).returning(once.c.push_id)
+        return (await connection.execute(statement)).first() is not None
+
+    async def count(self, connection: AsyncConnection, queue: str, most: int) -> int:
+        """Unfinished jobs of a queue, counted no further than `most`."""
+        jobs = self._tables.jobs
+        total = 0
+        # Apart, so that each half is answered from its partial index.
+        for state in ("lease_owner = ''", "lease_owner <> ''"):
+            some = (
+                select(literal_column("1").label("one"))
+                .select_from(jobs)
+                .where(jobs.c.queue == queue, literal_column(state))
+                .limit(most)
+                .subquery()
+            )
+            statement = select(func.count()).select_from(some)
+            total += (await connection.execute(statement)).scalar_one()
+        return total
+
+    async def add_payload(
+        self, connection: AsyncConnection, push_id: str, body: bytes, jobs: int
+    ) -> None:
+        """Store a payload with `jobs` more jobs that need it."""
+        payloads = self._tables.payloads
+        statement = _upsert(connection, payloads).values(
+            push_id=push_id, outstanding=jobs, body=body
+        )
+        await connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["push_id"],
+                set_={"outstanding": payloads.c.outstanding + jobs},
+            )
+        )
+
+    async def change_outstanding(
+        self, connection: AsyncConnection, push_id: str, change: int
+    ) -> None:
+        """Count jobs of a request up or down; its payload goes at none."""
+        payloads = self._tables.payloads
+        if change:
+            left = await connection.execute(
+                update(payloads)
+                .where(payloads.c.push_id == push_id)
+                .values(outstanding=payloads.c.outstanding + change)
+                .returning(payloads.c.outstanding)
+            )
+            outstanding = left.scalar()
+            if outstanding is not None and outstanding <= 0:
+                await connection.execute(
+                    delete(payloads).where(payloads.c.push_id == push_id)
+                )
+
+    async def add(
+        self, connection: AsyncConnection, jobs: Sequence[tuple[Job, bytes, int]]
+    ) -> None:
+        """Add (job, its bytes, due Unix milliseconds or 0 for now)."""
+        await self.add_raw(
+            connection,
+            [(job.queue, job.push_id, body, due_ms) for job, body, due_ms in jobs],
+        )
+
+    async def add_raw(
+        self,
+        connection: AsyncConnection,
+        rows: Sequence[tuple[str, str, bytes, int]],
+    ) -> None:
+        """Add (queue, push id, bytes, due Unix milliseconds or 0 for now)."""
+        delayed = [row for row in rows if row[3]]
+        if delayed:
+            await self._insert(
+                connection, insert(self._tables.jobs), delayed, due_given=True
+            )
+        at_once = [row for row in rows if not row[3]]
+        if at_once:
+            # Due at the moment of writing, not "since ever": else new work would
+            # come before every retry that fell due meanwhile.
+            now = insert(self._tables.jobs).values(run_at_ms=self._database.now_ms())
+            await self._insert(connection, now, at_once, due_given=False)
+
+    async def _insert(
+        self,
+        connection: AsyncConnection,
+        statement: Insert,
+        rows: Sequence[tuple[str, str, bytes, int]],
+        *,
+        due_given: bool,
+    ) -> None:
+        values: list[dict[str, Any]] = [
+            {"queue": queue, "push_id": push_id} for queue, push_id, _, _ in rows
+        ]
+        if due_given:
+            for value, row in zip(values, rows, strict=True):
+                value["run_at_ms"] = row[3]
+        id = self._tables.jobs.c.id
+        ids = await connection.scalars(
+            statement.returning(id, sort_by_parameter_order=True), values
+        )
+        await connection.execute(
+            insert(self._tables.bodies),
+            [
+                {"job_id": id, "body": row[2]}
+                for id, row in zip(ids.all(), rows, strict=True)
+            ],
+        )
+
+    async def remove(self, connection: AsyncConnection, id: int) -> bool:
+        """Remove a job; `False` if it is gone already."""
+        jobs, bodies = self._tables.jobs, self._tables.bodies
+        gone = await connection.execute(delete(jobs).where(jobs.c.id == id))
+        if not gone.rowcount:
+            return False
+        await connection.execute(delete(bodies).where(bodies.c.job_id == id))
+        return True
+
+
+def _upsert(connection: AsyncConnection, table: Any) -> Any:
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
