@@ -37,7 +37,7 @@ _LEVELS = {
     "info": logging.INFO,
     "warning": logging.WARNING,
     "error": logging.ERROR,
-    "none": logging.CRITICAL + 10,
+    "none": logging.CRITICAL,
 }
 
 
@@ -57,6 +57,7 @@ def configure_logging(
     if colours is None:
         colours = stream.isatty()
     threshold = _LEVELS[level]
+    silent = level == "none"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -68,7 +69,7 @@ def configure_logging(
     shared.append(redact)
     renderer = _console() if colours else _json()
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[_drop] if silent else [*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=_LineLoggerFactory(stream),
         # Uncached, so that a later call of this function reaches every module.
@@ -89,7 +90,11 @@ def configure_logging(
         if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(max(threshold, logging.WARNING))
+    root.setLevel(threshold + 1 if silent else max(threshold, logging.WARNING))
+
+
+def _drop(_: WrappedLogger, __: str, ___: EventDict) -> EventDict:
+    raise structlog.DropEvent
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,0 +1,122 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+COMMAND = [sys.executable, "-m", "tocsin.cli.main", "check-config"]
+CLEAN = {
+    name: text
+    for name, text in os.environ.items()
+    if not name.startswith(("TOCSIN_", "CENTRIFUGO_"))
+}
+
+
+def check(
+    folder: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=CLEAN | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def write(folder: Path, content: object) -> str:
+    (folder / "c.json").write_text(json.dumps(content))
+    return "c.json"
+
+
+GOOD = {
+    "grpc_api": {"key": "hunter2"},
+    "database": {"dsn": "postgresql://u:hunter2@h/x"},
+    "push_notifications": {
+        "enabled_providers": ["fcm"],
+        "queue": {"redis": {"address": "127.0.0.1:6379"}},
+        "fcm": {"credentials_file": "sa.json"},
+    },
+}
+
+
+def test_a_good_configuration_is_explained(tmp_path: Path) -> None:
+    """What follows from the keys is printed, without a secret, and the code is 0."""
+    done = check(tmp_path, "--config", write(tmp_path, GOOD))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok\n")
+    assert "PostgreSQL postgresql://u:***@h/x" in done.stdout
+    assert "Redis 127.0.0.1:6379" in done.stdout
+    assert "run `tocsin worker` beside" in done.stdout
+    assert "10000, key set" in done.stdout
+    assert "database.dsn is the old name of database.postgresql.dsn" in done.stdout
+    assert "sa.json is not there" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_bad_configuration_lists_every_fault(tmp_path: Path) -> None:
+    """File, variable and flag are named beside their faults, and the code is 2."""
+    path = write(tmp_path, {"grpc_api": {"prot": 1}})
+    done = check(
+        tmp_path, "-c", path, "--log.level", "loud", TOCSIN_HTTP_SERVER_PORT="x"
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "configuration: 3 faults",
+        "  grpc_api.prot: is not known; did you mean grpc_api.port? [c.json]",
+        '  http_server.port: must be a whole number, not "x" [TOCSIN_HTTP_SERVER_PORT]',
+        (
+            "  log.level: must be 'debug', 'info', 'warning', 'error' or 'none', "
+            'not "loud" [--log.level]'
+        ),
+    ]
+
+
+def test_no_configuration_is_fine(tmp_path: Path) -> None:
+    """Without anything it says what Tocsin would start on, and creates no file."""
+    done = check(tmp_path)
+    assert done.returncode == 0
+    assert "SQLite tocsin.db" in done.stdout
+    assert "no key set: every call is refused" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_file_is_wrong_configuration(tmp_path: Path) -> None:
+    """A path that leads nowhere is told with its reason."""
+    done = check(tmp_path, "--config", "no.json")
+    assert done.returncode == 2
+    assert "no.json: cannot be read: No such file or directory" in done.stderr
+
+
+def test_tls_values_are_looked_at(tmp_path: Path) -> None:
+    """A certificate that cannot be read is found before the server starts."""
+    tls = {"enabled": True, "cert_pem": "no.pem", "key_pem": "no.key"}
+    done = check(tmp_path, "-c", write(tmp_path, {"grpc_api": {"tls": tls}}))
+    assert done.returncode == 2
+    assert "grpc_api.tls.cert_pem: is neither PEM text" in done.stderr
+    assert "grpc_api.tls.key_pem: is neither PEM text" in done.stderr
+
+
+def test_any_key_can_be_set_by_a_flag(tmp_path: Path) -> None:
+    """`--set` goes over the file."""
+    done = check(
+        tmp_path,
+        *("-c", write(tmp_path, {"grpc_api": {"port": 1}})),
+        *("--set", "grpc_api.port=12345", "--set", "grpc_api.insecure=true"),
+    )
+    assert done.returncode == 0
+    assert "12345, insecure: no key needed" in done.stdout
+
+
+def test_a_flag_without_a_value_is_wrong_usage(tmp_path: Path) -> None:
+    """`--set` needs a key and a value."""
+    done = check(tmp_path, "--set", "grpc_api.port")
+    assert done.returncode == 2
+    assert "--set takes KEY=VALUE" in done.stderr

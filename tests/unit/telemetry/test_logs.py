@@ -1,0 +1,202 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from tocsin.telemetry.logs import configure_logging, scrub
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Leave the process's logging as it was found."""
+    config = structlog.get_config()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**config)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def read(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_json_with_time_level_name_and_context() -> None:
+    """What was bound at a border stands in each line below it."""
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    with structlog.contextvars.bound_contextvars(request_id="r1"):
+        structlog.get_logger("tocsin.x").info("device removed", device_id="d1")
+    (line,) = read(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "info",
+        "logger": "tocsin.x",
+        "event": "device removed",
+        "request_id": "r1",
+        "device_id": "d1",
+    }
+
+
+def test_a_terminal_gets_the_form_for_people() -> None:
+    """Colours appear on a terminal only, and nobody has to ask."""
+    stream = Terminal()
+    configure_logging(stream=stream)
+    structlog.get_logger("tocsin.x").info("hello", device_id="d1")
+    assert "\x1b[" in stream.getvalue()
+    assert "hello" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("level", "seen"),
+    [
+        ("debug", ["debug", "info", "warning", "error", "critical"]),
+        ("info", ["info", "warning", "error", "critical"]),
+        ("warning", ["warning", "error", "critical"]),
+        ("error", ["error", "critical"]),
+        ("none", []),
+    ],
+)
+def test_the_level_cuts_what_is_below(level: str, seen: list[str]) -> None:
+    """Each value of `log.level` does what it says."""
+    stream = io.StringIO()
+    configure_logging(level, stream=stream)
+    log = structlog.get_logger("tocsin.x")
+    for name in ("debug", "info", "warning", "error", "critical"):
+        getattr(log, name)(name)
+    assert [line["event"] for line in read(stream)] == seen
+
+
+def test_the_level_reaches_loggers_made_before() -> None:
+    """A module's logger follows the set-up that comes after its import."""
+    log = structlog.get_logger("tocsin.x")
+    for level in ("error", "info"):
+        stream = io.StringIO()
+        configure_logging(level, stream=stream)
+        log.info("hello")
+    assert len(read(stream)) == 1
+
+
+def test_secret_names_are_masked_at_any_depth() -> None:
+    """Tokens, keys and payloads are masked; counts and plain words stay."""
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    structlog.get_logger("tocsin.x").info(
+        "sent",
+        token="hunter2",
+        device_tokens=["hunter2"],
+        apiKey="hunter2",
+        dsn="hunter2",
+        authorization="hunter2",
+        payload=b"hunter2",
+        headers={"Authorization": "hunter2", "accept": "json"},
+        items=[{"secret": "hunter2"}],
+        raw=b"hunter2",
+        tokens=500,
+        key=None,
+        monkey="fine",
+    )
+    assert "hunter2" not in stream.getvalue()
+    (line,) = read(stream)
+    assert line["tokens"] == 500
+    assert line["monkey"] == "fine"
+    assert line["headers"] == {"Authorization": "***", "accept": "json"}
+    assert line["raw"] == "<7 bytes>"
+
+
+def test_secrets_quoted_in_texts_are_masked() -> None:
+    """Errors of libraries quote URLs and headers; their passwords go."""
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    log = structlog.get_logger("tocsin.x")
+    try:
+        fail("cannot reach postgresql://u:hunter2@h/x")
+    except ValueError as error:
+        log.exception("failed with Bearer hunter2", error=error)
+    assert "hunter2" not in stream.getvalue()
+    (line,) = read(stream)
+    assert "Traceback" in line["exception"]
+    assert line["error"] == "ValueError: cannot reach postgresql://u:***@h/x"
+
+
+def test_a_traceback_on_a_terminal_shows_no_local_variables() -> None:
+    """Local variables hold tokens; only the lines of code are shown."""
+    stream = Terminal()
+    configure_logging(stream=stream)
+    token = "hunter" + "2"
+    try:
+        fail(str(len(token)))
+    except ValueError:
+        structlog.get_logger("tocsin.x").exception("failed")
+    assert "ValueError: 7" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_libraries_are_heard_from_warning_up_in_the_same_form() -> None:
+    """Their debug lines quote headers and SQL parameters, whatever our level is."""
+    stream = io.StringIO()
+    configure_logging("debug", stream=stream)
+    logging.getLogger("some.library").info("quiet")
+    logging.getLogger("some.library").warning("a %s key: apikey hunter2", "bad")
+    (line,) = read(stream)
+    assert line["logger"] == "some.library"
+    assert line["level"] == "warning"
+    assert line["event"] == "a bad key: apikey ***"
+
+
+def test_a_second_set_up_replaces_the_first() -> None:
+    """No line is written twice after a new set-up."""
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging(stream=first)
+    configure_logging(stream=second)
+    logging.getLogger("some.library").warning("once")
+    assert first.getvalue() == ""
+    assert len(read(second)) == 1
+
+
+class Broken:
+    def __str__(self) -> str:
+        return "half \ud800"
+
+
+def test_a_line_never_raises() -> None:
+    """Broken text and foreign objects end in some line, not in an exception."""
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    log = structlog.get_logger("tocsin.x")
+    log.info("half a pair \ud800", thing=object(), other={1: {2, 3}})
+    log.info("object", thing=Broken())
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    configure_logging(stream=narrow, colours=True)
+    log.info("é \ud800")
+    assert len(read(stream)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("redis://:p@h:1", "redis://:***@h:1"),
+        ("authorization: apikey K", "authorization: apikey ***"),
+        ("Authorization: Bearer abc.def, x", "Authorization: Bearer ***, x"),
+        ("host=h password=p user=u", "host=h password= *** user=u"),
+        ("https://fcm.googleapis.com/v1", "https://fcm.googleapis.com/v1"),
+        ("nothing here", "nothing here"),
+    ],
+)
+def test_texts_are_scrubbed(text: str, clean: str) -> None:
+    """Passwords in URLs and values after an authorization scheme go."""
+    assert scrub(text) == clean

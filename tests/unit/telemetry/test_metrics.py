@@ -1,0 +1,141 @@
+import os
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tocsin import __version__
+from tocsin.telemetry.metrics import Metrics, PoolStats
+
+DOCUMENTED = {
+    "push_notification_count": (
+        "counter",
+        {"provider", "recipient_type", "platform", "success", "err_code"},
+    ),
+    "push_queue_consuming_lag": ("gauge", {"provider", "queue"}),
+    "push_consuming_inflight_jobs": ("gauge", {"provider", "queue"}),
+    "push_job_duration_seconds": ("summary", {"provider", "recipient_type"}),
+    "push_job_duration_seconds_histogram": (
+        "histogram",
+        {"provider", "recipient_type", "le"},
+    ),
+    "api_command_duration_seconds": ("summary", {"protocol", "method"}),
+    "api_command_duration_seconds_histogram": (
+        "histogram",
+        {"protocol", "method", "le"},
+    ),
+    "api_command_errors_total": ("counter", {"protocol", "method", "error"}),
+    "node_build": ("gauge", {"version"}),
+    "database_pool_max_conns": ("gauge", {"pool"}),
+    "database_pool_total_conns": ("gauge", {"pool"}),
+    "database_pool_idle_conns": ("gauge", {"pool"}),
+    "database_pool_acquired_conns": ("gauge", {"pool"}),
+    "database_pool_acquires_total": ("counter", {"pool"}),
+    "database_pool_empty_acquires_total": ("counter", {"pool"}),
+    "database_pool_canceled_acquires_total": ("counter", {"pool"}),
+    "database_pool_acquire_wait_seconds_total": ("counter", {"pool"}),
+    "push_request_count": ("counter", {"recipient_type", "result"}),
+    "push_retry_count": ("counter", {"provider", "err_code"}),
+    "push_dead_letter_count": ("counter", {"provider", "reason"}),
+    "push_device_removed_count": ("counter", {"provider", "reason"}),
+}
+
+
+def busy() -> Metrics:
+    metrics = Metrics()
+    metrics.push_notifications.add(3, "fcm", "filter", "ios", "true", "")
+    metrics.push_notifications.add(1, "fcm", "filter", "web", "false", "unregistered")
+    metrics.push_queue_consuming_lag.set(7, "fcm", "send:fcm")
+    metrics.push_consuming_inflight_jobs.add(1, "fcm", "send:fcm")
+    metrics.observe_job(0.2, "fcm", "filter")
+    metrics.observe_command(0.003, "grpc", "device_register")
+    metrics.api_command_errors.add(1, "grpc", "device_register", "107")
+    metrics.push_requests.add(1, "filter", "accepted")
+    metrics.push_retries.add(2, "fcm", "quota_exceeded")
+    metrics.push_dead_letters.add(1, "fcm", "too_old")
+    metrics.push_devices_removed.add(1, "fcm", "unregistered")
+    metrics.watch_pool("main", lambda: PoolStats(16, 4, 3, 1, 99, 5, 0, 0.25))
+    return metrics
+
+
+def families(metrics: Metrics) -> dict[str, Metric]:
+    """Parsed families under the names that stand in the text."""
+    text = metrics.render().decode()
+    named = [line.split()[2:] for line in text.splitlines() if "# TYPE" in line]
+    parsed = list(text_string_to_metric_families(text))
+    return {name: family for (name, _), family in zip(named, parsed, strict=True)}
+
+
+def test_every_documented_name_is_exposed_exactly() -> None:
+    """Names, types and labels are the documented ones; nothing is appended."""
+    found = families(busy())
+    for name, (kind, labels) in DOCUMENTED.items():
+        family = found[f"centrifugo_{name}"]
+        assert family.type == kind, name
+        names = {label for sample in family.samples for label in sample.labels}
+        assert names == labels, name
+
+
+def test_no_series_appears_beside_the_documented_ones() -> None:
+    """No `_created` and no doubled `_total` of a library."""
+    text = busy().render().decode()
+    assert "_created" not in text
+    assert "push_notification_count_total" not in text
+    own = {name for name in families(busy()) if name.startswith("centrifugo_")}
+    assert own == {f"centrifugo_{name}" for name in DOCUMENTED}
+
+
+def test_what_was_counted_is_what_is_scraped() -> None:
+    """A scrape shows the values under their labels."""
+    text = busy().render().decode()
+    for line in (
+        (
+            'push_notification_count{provider="fcm",recipient_type="filter",'
+            'platform="ios",success="true",err_code=""} 3'
+        ),
+        'push_queue_consuming_lag{provider="fcm",queue="send:fcm"} 7',
+        'push_job_duration_seconds_sum{provider="fcm",recipient_type="filter"} 0.2',
+        (
+            'api_command_errors_total{protocol="grpc",method="device_register",'
+            'error="107"} 1'
+        ),
+        'database_pool_acquire_wait_seconds_total{pool="main"} 0.25',
+        f'node_build{{version="{__version__}"}} 1',
+    ):
+        assert f"centrifugo_{line}" in text.splitlines()
+
+
+def test_a_name_is_announced_before_anything_was_counted() -> None:
+    """A fresh process already tells type and help of every metric."""
+    found = families(Metrics())
+    assert {f"centrifugo_{name}" for name in DOCUMENTED} <= set(found)
+
+
+def test_the_prefix_is_configurable() -> None:
+    """Another namespace, or none, changes our names and no others."""
+    assert b"\nmine_push_request_count" in Metrics("mine").render().replace(
+        b"# TYPE ", b"\n"
+    )
+    bare = families(Metrics(""))
+    assert "push_notification_count" in bare
+    assert "process_cpu_seconds_total" in families(Metrics("mine"))
+
+
+def test_each_pool_is_read_at_the_scrape() -> None:
+    """Pools keep their labels apart and are asked each time."""
+    metrics = Metrics()
+    sizes = iter([1, 2])
+    metrics.watch_pool("a", lambda: PoolStats(total_conns=next(sizes)))
+    metrics.watch_pool("b", lambda: PoolStats(total_conns=9))
+    assert b'pool_total_conns{pool="a"} 1\n' in metrics.render()
+    text = metrics.render()
+    assert b'pool_total_conns{pool="a"} 2\n' in text
+    assert b'pool_total_conns{pool="b"} 9\n' in text
+
+
+def test_the_process_tells_its_own_figures() -> None:
+    """CPU, memory and open files stand under their usual names."""
+    found = families(Metrics())
+    cpu = found["process_cpu_seconds_total"].samples[0].value
+    assert 0 < cpu <= sum(os.times()[:2]) + 1
+    assert found["process_max_resident_memory_bytes"].samples[0].value > 1_000_000
+    assert found["python_info"].samples[0].labels["implementation"]
