@@ -26,7 +26,7 @@ from tocsin.api.call import (
 )
 from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
 from tocsin.api.methods.table import BUILT
-from tocsin.core.errors import ApiError, InternalError
+from tocsin.core.errors import ApiError, InternalError, QueueUnavailable
 from tocsin.protocol import api_pb2
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["CentrifugoApi"]
@@ -164,7 +164,9 @@ async def _abort(context: Context, error: ApiError) -> NoReturn:
 def _log_failure(
     method: str, correlation_id: str, error: ApiError, cause: Exception | None
 ) -> None:
+    """One line per failed call; what the caller did wrong is worth an info only."""
     write = _log.error if error.code == InternalError.code else _log.info
+    more = {"reason": error.reason} if isinstance(error, QueueUnavailable) else {}
     write(
         "call failed",
         method=method,
@@ -173,6 +175,7 @@ def _log_failure(
         error=error.message,
         correlation_id=correlation_id,
         exc_info=cause,
+        **more,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from tocsin.core.device import DeviceFilter
-from tocsin.core.errors import BadRequest, NotAvailable
+from tocsin.core.errors import ApiError, BadRequest, NotAvailable
 from tocsin.core.ports import Clock, JobQueue, UidStore
 from tocsin.core.push import (
     Expand,
@@ -64,7 +64,11 @@ The recipients of a filter are not known then; it counts as one.
 """
 
 
-def _ignore_expired(provider: str, recipient_type: RecipientType, count: int) -> None:
+OnRequest = Callable[[RecipientType, str], None]
+"""Hears (recipient type, `accepted` | `repeated` | `expired` | `refused`)."""
+
+
+def _ignore(*_: object) -> None:
     """The hook of callers that do not count."""
 
 
@@ -88,7 +92,8 @@ class SendService:
         payload_size: int = 65536,
         uid_ttl_s: float = 86400,
         limits: DeviceLimits | None = None,
-        on_expired: OnExpired = _ignore_expired,
+        on_expired: OnExpired = _ignore,
+        on_request: OnRequest = _ignore,
     ) -> None:
         self._queue = queue
         self._uids = uids
@@ -100,6 +105,7 @@ class SendService:
         self._uid_ttl_s = uid_ttl_s
         self._limits = limits or DeviceLimits()
         self._on_expired = on_expired
+        self._on_request = on_request
 
     async def send(
         self, request: SendRequest, *, spelled: Mapping[str, str] | None = None
@@ -112,18 +118,28 @@ class SendService:
         `NotAvailable` for what is not enabled, `Conflict` for a uid that was
         used with other content, `QueueFull`.
         """
-        request = self._check(request, spelled)
+        recipient_type = _recipient_type(request)
+        try:
+            request = self._check(request, spelled)
+            uid, result = await self._accept(request)
+        except ApiError:
+            self._on_request(recipient_type, "refused")
+            raise
+        self._on_request(recipient_type, result)
+        return uid
+
+    async def _accept(self, request: SendRequest) -> tuple[str, str]:
+        """The uid, and how it went in the words of `OnRequest`."""
         queue = self._queue
         if queue is None:
             raise NotAvailable("push_notifications.enabled_providers is empty")
-        if not request.uid:
-            uid = str(uuid.uuid4())
-            await self._enqueue(queue, request, uid, push_id=uid, once_ttl_s=0)
-            return uid
-        await self._send_once(queue, request)
-        return request.uid
+        if request.uid:
+            return request.uid, await self._enqueue_once(queue, request)
+        uid = str(uuid.uuid4())
+        result = await self._enqueue(queue, request, uid, push_id=uid, once_ttl_s=0)
+        return uid, result
 
-    async def _send_once(self, queue: JobQueue, request: SendRequest) -> None:
+    async def _enqueue_once(self, queue: JobQueue, request: SendRequest) -> str:
         """Queue a request that carries a uid, unless that was done before."""
         print_of = fingerprint(request)
         if self._uids is None:
@@ -140,14 +156,15 @@ class SendService:
             )
             push_id, accepted = claim.push_id, claim.accepted
         if accepted:
-            return
+            return "repeated"
         # A crash before `confirm` leaves a claim whose repeat comes here again:
         # the queue takes one push id only once.
-        await self._enqueue(
+        result = await self._enqueue(
             queue, request, request.uid, push_id=push_id, once_ttl_s=self._uid_ttl_s
         )
         if self._uids is not None:
             await self._uids.confirm(request.uid)
+        return result
 
     async def _enqueue(
         self,
@@ -157,12 +174,12 @@ class SendService:
         *,
         push_id: str,
         once_ttl_s: float,
-    ) -> None:
+    ) -> str:
         now_ms = self._clock.now_ms()
         providers = self._providers(request)
         if request.expire_at_ms and request.expire_at_ms <= now_ms:
             self._count_expired(request, providers)
-            return
+            return "expired"
         payload = Payload(
             push_id=push_id,
             uid=uid,
@@ -170,7 +187,8 @@ class SendService:
             bodies={provider: request.bodies[provider] for provider in providers},
         )
         jobs = self._jobs(request, providers, push_id, now_ms)
-        await queue.enqueue(payload, jobs, once_ttl_s=once_ttl_s)
+        stored = await queue.enqueue(payload, jobs, once_ttl_s=once_ttl_s)
+        return "accepted" if stored else "repeated"
 
     def _jobs(
         self, request: SendRequest, providers: list[str], push_id: str, now_ms: int

@@ -46,6 +46,7 @@ class Room:
         self.queue = options.pop("queue", MemoryQueue())
         self.uids = options.pop("uids", MemoryUids())
         self.expired: list[tuple[str, RecipientType, int]] = []
+        self.results: list[tuple[RecipientType, str]] = []
         chosen: dict[str, Any] = {
             "enabled_providers": ("fcm", "apns"),
             "has_database": True,
@@ -60,6 +61,7 @@ class Room:
             self.uids,
             clock=FixedClock(),
             on_expired=lambda *args: self.expired.append(args),
+            on_request=lambda *args: self.results.append(args),
             **chosen,
         )
 
@@ -355,6 +357,28 @@ async def test_expired_at_call(
     assert room.expired == [counted]
     with pytest.raises(Conflict):
         await room.send(recipient=recipient, uid="u")
+
+
+async def test_each_request_is_counted_once() -> None:
+    """Accepted, repeated, expired and refused requests are told apart."""
+    room = Room()
+    await room.send(uid="u")
+    await room.send(uid="u")
+    await room.send(expire_at_ms=NOW_MS)
+    await room.send(recipient=_raw("a"))
+    with pytest.raises(BadRequest):
+        await room.send(recipient=_raw(""))
+    room.queue.full = True
+    with pytest.raises(QueueFull):
+        await room.send()
+    assert room.results == [
+        (RecipientType.FILTER, "accepted"),
+        (RecipientType.FILTER, "repeated"),
+        (RecipientType.FILTER, "expired"),
+        (RecipientType.TOKENS, "accepted"),
+        (RecipientType.TOKENS, "refused"),
+        (RecipientType.FILTER, "refused"),
+    ]
 
 
 def _print(**changes: Any) -> bytes:

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import inspect
+
+from tocsin.api.call import correlation_id_from
+from tocsin.api.grpc_calls import SERVICE, snake_case
+from tocsin.api.methods.table import BUILT, NOT_BUILT
+
+
+def test_every_rpc_is_decided() -> None:
+    """Each RPC of the schema is either built or said not to be, never both."""
+    names = {rpc.name for rpc in SERVICE.methods}
+    assert len(names) == 40
+    assert set(BUILT) | NOT_BUILT == names
+    assert not set(BUILT) & NOT_BUILT
+
+
+def test_methods_carry_the_names_of_their_rpcs() -> None:
+    """The function of an RPC has its name in snake case and is a coroutine."""
+    for rpc, method in BUILT.items():
+        assert inspect.iscoroutinefunction(method)
+        assert method.__name__ == snake_case(rpc)
+
+
+def test_snake_case() -> None:
+    """Names are turned as the published HTTP routes spell them."""
+    assert snake_case("RPC") == "rpc"
+    assert snake_case("SendPushNotification") == "send_push_notification"
+
+
+def test_correlation_id() -> None:
+    """A sane request id is kept; any other is replaced by a fresh one."""
+    assert correlation_id_from("req-1:a/b@c=") == "req-1:a/b@c="
+    for bad in ("", "two words", "x" * 129, "line\nbreak", "é"):
+        made = correlation_id_from(bad)
+        assert made
+        assert made != bad
+        assert made != correlation_id_from(bad)
