@@ -75,22 +75,31 @@ def configure_logging(
         # Uncached, so that a later call of this function reaches every module.
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
+    _route_libraries(
+        stream,
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 renderer,
             ],
-        )
+        ),
+        level=threshold + 1 if silent else max(threshold, logging.WARNING),
     )
+
+
+def _route_libraries(
+    stream: TextIO, formatter: structlog.stdlib.ProcessorFormatter, *, level: int
+) -> None:
+    """Send the standard logging through our form, in place of an earlier set-up."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     for old in root.handlers[:]:
         if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(threshold + 1 if silent else max(threshold, logging.WARNING))
+    root.setLevel(level)
 
 
 def _drop(_: WrappedLogger, __: str, ___: EventDict) -> EventDict:
