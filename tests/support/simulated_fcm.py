@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tocsin.simulator.server import Simulator
+from tocsin.simulator.service_account import prepare_service_account
 
 
 @asynccontextmanager
 async def running_simulator(
-    directory: Path, *, fast: bool = False
+    directory: Path, *, port: int = 0, fast: bool = False
 ) -> AsyncIterator[Simulator]:
-    """A simulator on a free port, stopped at the end."""
-    simulator = Simulator(directory, fast=fast)
+    """A simulator on loopback, stopped at the end."""
+    account = directory / "service-account.json"
+    if not account.exists():
+        account.write_bytes(_account_with_key())
+    simulator = Simulator(directory, port=port, fast=fast)
     await simulator.start()
     try:
         yield simulator
     finally:
         await simulator.stop()
+
+
+@contextmanager
+def simulator_in_thread(directory: Path) -> Iterator[Simulator]:
+    """A simulator for clients that block their own event loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="simulator")
+    thread.start()
+    context = running_simulator(directory)
+    try:
+        entering = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
+        yield entering.result(20)
+        leaving = context.__aexit__(None, None, None)
+        asyncio.run_coroutine_threadsafe(leaving, loop).result(20)  # type: ignore[arg-type] # an awaitable that is a coroutine
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
 
 
 def client_of(simulator: Simulator, *, http2: bool = True) -> httpx.AsyncClient:
@@ -41,3 +67,12 @@ async def control(simulator: Simulator, **faults: Any) -> dict[str, Any]:
         assert answer.status_code == 200, answer.text
         told: dict[str, Any] = answer.json()
         return told
+
+
+@functools.cache
+def _account_with_key() -> bytes:
+    """An account file whose key the simulator keeps: making one takes a while."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "account.json"
+        prepare_service_account(file, "https://unused.invalid/token")
+        return file.read_bytes()

@@ -19,7 +19,6 @@ from tocsin.http2 import (
     Http2Pool,
     RequestHead,
     Response,
-    build_ssl_context,
 )
 from tocsin.providers.fcm_answers import (
     classify,
@@ -29,8 +28,8 @@ from tocsin.providers.fcm_answers import (
 from tocsin.providers.fcm_message import BodyTemplate, InvalidMessage
 from tocsin.providers.fcm_setup import (
     CREDENTIALS_KEY,
-    check_ca_file,
     check_endpoint,
+    load_trust,
 )
 from tocsin.providers.google_token import (
     AccessTokens,
@@ -76,7 +75,7 @@ class FcmProvider:
         self._tokens = share_access_tokens(account, ca_file)
         self._pool = Http2Pool(
             self._origin,
-            ssl_context=build_ssl_context(check_ca_file(ca_file)),
+            ssl_context=load_trust(ca_file),
             max_connections=max_connections,
             request_timeout_s=request_timeout_s,
         )

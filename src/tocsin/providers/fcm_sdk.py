@@ -14,8 +14,8 @@ from tocsin.core.ports import Batch, Pace, Report
 from tocsin.providers.fcm_message import TARGET_KEYS, InvalidMessage, parse_message
 from tocsin.providers.fcm_setup import (
     CREDENTIALS_KEY,
-    check_ca_file,
     check_endpoint,
+    load_trust,
 )
 from tocsin.providers.google_token import (
     TokenFailure,
@@ -59,7 +59,7 @@ class FcmSdkProvider:
             account,
             self._tokens,
             endpoint=check_endpoint(endpoint),
-            ca_file=check_ca_file(ca_file),
+            trust=load_trust(ca_file),
             timeout_s=request_timeout_s,
         )
         self._slots = asyncio.Semaphore(max_connections * _STREAMS_PER_CONNECTION)

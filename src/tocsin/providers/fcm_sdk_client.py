@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 import threading
+import weakref
 from collections.abc import MutableMapping
 from concurrent.futures import Future
 from typing import Any
@@ -19,7 +21,6 @@ from firebase_admin import _http_client, _retry, credentials, exceptions, messag
 from google.auth.credentials import Credentials
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.http2 import build_ssl_context
 from tocsin.providers.fcm_answers import NO_NAME, classify
 from tocsin.providers.google_token import AccessTokens, ServiceAccount, TokenFailure
 
@@ -36,7 +37,7 @@ class SdkClient:
         tokens: AccessTokens,
         *,
         endpoint: str,
-        ca_file: str,
+        trust: ssl.SSLContext,
         timeout_s: float,
     ) -> None:
         self._loop = asyncio.new_event_loop()
@@ -49,7 +50,7 @@ class SdkClient:
             name=f"tocsin-{next(_names)}",
         )
         url = f"{endpoint}/v1/projects/{account.project_id}/messages:send"
-        self._service = _Service(self._app, url, ca_file, timeout_s)
+        self._service = _Service(self._app, url, trust, timeout_s)
         self._thread.start()
 
     def start(
@@ -108,16 +109,17 @@ class _SharedToken(Credentials):
     def __init__(self, tokens: AccessTokens) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # google-auth is half typed
         self._tokens = tokens
-        self._applied = ""
+        # The SDK has one transport object per send: it tells whose token was refused.
+        self._applied: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def before_request(
-        self, _request: Any, _method: str, _url: str, headers: MutableMapping[str, str]
+        self, request: Any, _method: str, _url: str, headers: MutableMapping[str, str]
     ) -> None:
-        self._applied = self._tokens.current
-        headers["authorization"] = f"Bearer {self._applied}"
+        self._applied[request] = token = self._tokens.current
+        headers["authorization"] = f"Bearer {token}"
 
-    def refresh(self, _request: Any) -> None:
-        self._tokens.renew_blocking(self._applied)
+    def refresh(self, request: Any) -> None:
+        self._tokens.renew_blocking(self._applied.get(request, ""))
 
 
 class _Credential(credentials.Base):  # type: ignore[misc] # ships no types
@@ -134,11 +136,11 @@ class _Service(messaging._MessagingService):  # type: ignore[misc] # ships no ty
     """The SDK's service with another address, which takes messages as they are."""
 
     def __init__(
-        self, app: firebase_admin.App, url: str, ca_file: str, timeout_s: float
+        self, app: firebase_admin.App, url: str, trust: ssl.SSLContext, timeout_s: float
     ) -> None:
         super().__init__(app)
         self._fcm_url = url
-        self._async_client = _HttpClient(self._credential, ca_file, timeout_s)
+        self._async_client = _HttpClient(self._credential, trust, timeout_s)
 
     def _message_data(self, message: dict[str, Any], dry_run: bool) -> dict[str, Any]:
         data: dict[str, Any] = {"message": message}
@@ -154,9 +156,11 @@ class _Service(messaging._MessagingService):  # type: ignore[misc] # ships no ty
 class _HttpClient(_http_client.HttpxAsyncClient):  # type: ignore[misc] # ships no types
     """The SDK's client with our trust, and without its own retries and back-off."""
 
-    def __init__(self, credential: Credentials, ca_file: str, timeout_s: float) -> None:
+    def __init__(
+        self, credential: Credentials, trust: ssl.SSLContext, timeout_s: float
+    ) -> None:
         transport = _retry.HttpxRetryTransport(
-            retry=_retry.HttpxRetry(max_retries=0), verify=build_ssl_context(ca_file)
+            retry=_retry.HttpxRetry(max_retries=0), verify=trust
         )
         self._base_url = ""
         self._timeout = timeout_s

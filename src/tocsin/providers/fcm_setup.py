@@ -5,6 +5,7 @@ It must not connect anywhere: a worker starts while FCM is away.
 
 from __future__ import annotations
 
+import ssl
 from urllib.parse import urlsplit
 
 from tocsin.http2 import build_ssl_context
@@ -25,12 +26,11 @@ def check_endpoint(endpoint: str) -> str:
     return f"https://{parts.netloc}"
 
 
-def check_ca_file(ca_file: str) -> str:
-    """The file as it is; raises `ProviderSetupError` where it holds no certificate."""
+def load_trust(ca_file: str) -> ssl.SSLContext:
+    """System roots and `ca_file`; raises `ProviderSetupError` where it is no PEM."""
     try:
-        build_ssl_context(ca_file)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        return build_ssl_context(ca_file)
+    except OSError as error:  # ssl.SSLError is one
         raise ProviderSetupError(
             f"{SECTION}.ca_file", f"cannot use {ca_file}: {error}"
         ) from None
-    return ca_file

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.sends import FreePace, Reports, batch_of
+from tests.support.simulated_fcm import control, running_simulator
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Batch, PushProvider
+from tocsin.core.push import TargetKind
+from tocsin.providers.fcm import FcmProvider
+from tocsin.providers.fcm_sdk import FcmSdkProvider
+from tocsin.simulator.server import Simulator
+
+Build = Callable[..., PushProvider]
+
+FAULTS: dict[str, Outcome] = {
+    "device": Outcome(Verdict.DELIVERED),
+    "dead": Outcome(Verdict.UNREGISTERED, "unregistered"),
+    "badtoken": Outcome(Verdict.UNREGISTERED, "invalid_token"),
+    "badfield": Outcome(Verdict.UNREGISTERED, "invalid_token"),
+    "badpayload": Outcome(Verdict.REJECTED, "invalid_argument"),
+    "toobig": Outcome(Verdict.REJECTED, "invalid_argument"),
+    "mismatch": Outcome(Verdict.SUSPECT, "sender_id_mismatch"),
+    "thirdparty": Outcome(Verdict.MISCONFIGURED, "third_party_auth_error"),
+    "denied": Outcome(Verdict.MISCONFIGURED, "permission_denied"),
+    "lost": Outcome(Verdict.MISCONFIGURED, "not_found"),
+    "quota": Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=60),
+    "quotasec": Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=7),
+    "quotadate": Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=30),
+    "projectquota": Outcome(
+        Verdict.RETRY, "quota_exceeded", retry_after_s=60, slow_down=True
+    ),
+    "unavailable": Outcome(Verdict.RETRY, "unavailable", retry_after_s=2),
+    "internal": Outcome(Verdict.RETRY, "internal"),
+    "html": Outcome(Verdict.RETRY, "bad_gateway"),
+    "gateway": Outcome(Verdict.RETRY, "gateway_timeout"),
+    "flaky": Outcome(Verdict.RETRY, "unavailable"),
+    "slow20": Outcome(Verdict.DELIVERED),
+}
+"""What each fault of the simulator means, whoever carries it."""
+
+
+@pytest.fixture
+async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
+    async with running_simulator(tmp_path) as simulator:
+        yield simulator
+
+
+@pytest.fixture(params=[FcmProvider, FcmSdkProvider], ids=["fcm", "fcm-sdk"])
+async def build(
+    request: pytest.FixtureRequest, simulator: Simulator
+) -> AsyncIterator[Build]:
+    """Builds providers that are closed at the end."""
+    built: list[PushProvider] = []
+
+    def build(**options: Any) -> PushProvider:
+        provider: PushProvider = request.param(
+            credentials_file=simulator.service_account_file,
+            endpoint=simulator.origin,
+            ca_file=simulator.ca_file,
+            **options,
+        )
+        built.append(provider)
+        return provider
+
+    yield build
+    for provider in built:
+        await provider.close()
+
+
+async def send(
+    provider: PushProvider, batch: Batch, pace: FreePace | None = None
+) -> Reports:
+    """One batch with a deadline, so that a hang fails."""
+    reports = Reports()
+    async with asyncio.timeout(30):
+        await provider.send(batch, reports, pace or FreePace())
+    return reports
+
+
+async def test_every_fault_has_its_verdict(build: Build) -> None:
+    """Verdict, code, wait and scope of each answer; a date is a wait up to then."""
+    targets = [f"{word}-1" for word in FAULTS]
+    reports = await send(build(), batch_of(targets))
+    found = {}
+    for (word, expected), outcome in zip(
+        FAULTS.items(), _in_order(reports), strict=True
+    ):
+        wait_s = outcome.retry_after_s
+        if word == "quotadate":
+            assert wait_s is not None
+            assert 20 < wait_s <= 30
+            wait_s = 30
+        found[word] = Outcome(
+            outcome.verdict,
+            outcome.code,
+            retry_after_s=wait_s,
+            slow_down=outcome.slow_down,
+            maybe_sent=outcome.maybe_sent,
+        )
+        assert found[word] == expected, word
+        assert (outcome.detail == "") == (expected.verdict is Verdict.DELIVERED)
+
+
+async def test_details_do_not_name_the_target(build: Build) -> None:
+    """The provider's words go to a log, where no token may stand."""
+    targets = [f"{word}-secret" for word in FAULTS]
+    reports = await send(build(), batch_of(targets))
+    assert not any("secret" in outcome.detail for outcome in _in_order(reports))
+
+
+async def test_success_carries_the_message_id(build: Build) -> None:
+    """The id is the last segment of the name that FCM gave."""
+    reports = await send(build(), batch_of(["a", "b"]))
+    ids = {outcome.message_id for outcome in _in_order(reports)}
+    assert len(ids) == 2
+    assert all(one.startswith("0:") and "/" not in one for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("word", "codes"),
+    [
+        ("reset", {"stream_reset", "connection_closed"}),
+        ("drop", {"connection_closed"}),
+    ],
+)
+async def test_a_lost_answer_is_a_possible_duplicate(
+    build: Build, word: str, codes: set[str]
+) -> None:
+    """Reset and dropped after the request had left: retry, and say so."""
+    (outcome,) = _in_order(await send(build(), batch_of([f"{word}-1"])))
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.maybe_sent
+    assert outcome.code in codes
+
+
+async def test_silence_is_a_timeout(build: Build) -> None:
+    """A provider that never answers costs the request's timeout, not more."""
+    reports = await send(build(request_timeout_s=0.5), batch_of(["silent-1", "a"]))
+    silent, other = _in_order(reports)
+    assert (silent.verdict, silent.code) == (Verdict.RETRY, "timeout")
+    assert silent.maybe_sent
+    assert other.verdict is Verdict.DELIVERED
+
+
+async def test_only_pending_targets_are_sent(
+    build: Build, simulator: Simulator
+) -> None:
+    """Indexes that an earlier try has settled stay untouched."""
+    reports = await send(build(), batch_of(["a", "b", "c", "d"], pending=[1, 3]))
+    assert sorted(reports.outcomes) == [1, 3]
+    assert simulator.ledger.delivered == {"b": 1, "d": 1}
+
+
+async def test_a_stopped_pace_starts_nothing_more(
+    build: Build, simulator: Simulator
+) -> None:
+    """What was started is reported, the rest is neither sent nor reported."""
+    targets = [f"t{number}" for number in range(40)]
+    reports = await send(build(), batch_of(targets), FreePace(stop_after=15))
+    assert sorted(reports.outcomes) == list(range(15))
+    assert len(simulator.ledger.delivered) == 15
+
+
+async def test_many_mixed_targets_are_each_reported_once(
+    build: Build, simulator: Simulator
+) -> None:
+    """Nothing is lost or doubled among successes, errors and lost connections."""
+    words = ["ok", "dead", "flaky", "quota", "ok", "reset", "html", "ok"]
+    targets = [f"{words[i % len(words)]}-{i}" for i in range(450)]
+    targets[400] = "drop-400"
+    reports = await send(build(), batch_of(targets))
+    assert sorted(reports.outcomes) == list(range(450))
+    confirmed = [i for i in reports.outcomes if reports.outcomes[i].message_id]
+    assert len(confirmed) > 75
+    assert all(simulator.ledger.delivered[targets[i]] == 1 for i in confirmed)
+
+
+async def test_thousands_of_errors_do_not_hang(build: Build) -> None:
+    """Error bodies use up no window for good (5,000 natively, the slow SDK fewer)."""
+    provider = build(max_connections=1)
+    count = 5000 if isinstance(provider, FcmProvider) else 600
+    reports = await send(provider, batch_of([f"dead-{i}" for i in range(count)]))
+    assert reports.verdicts() == {Verdict.UNREGISTERED: count}
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (TargetKind.TOPIC, "news"),
+        (TargetKind.CONDITION, "'a' in topics && 'b' in topics"),
+        (TargetKind.TOKEN, 'with "quotes" \\ and ümlaut'),
+    ],
+)
+async def test_targets_arrive_as_they_are(
+    build: Build, simulator: Simulator, kind: TargetKind, target: str
+) -> None:
+    """Topics, conditions, and whatever a token may hold."""
+    reports = await send(build(), batch_of([target], kind=kind))
+    assert reports.verdicts() == {Verdict.DELIVERED: 1}
+    assert simulator.ledger.delivered == {target: 1}
+
+
+async def test_a_target_in_the_message_gives_way(
+    build: Build, simulator: Simulator
+) -> None:
+    """The batch decides who gets it; FCM takes exactly one target."""
+    message = b'{"topic": "old", "token": "old", "data": {"token": "kept"}}'
+    reports = await send(build(), batch_of(["new"], message=message))
+    assert reports.verdicts() == {Verdict.DELIVERED: 1}
+    assert simulator.ledger.delivered == {"new": 1}
+
+
+async def test_validate_only_delivers_nothing(
+    build: Build, simulator: Simulator
+) -> None:
+    """A dry run is checked by the provider and reaches nobody."""
+    reports = await send(build(), batch_of(["a", "dead-1"], validate_only=True))
+    first, second = _in_order(reports)
+    assert first.message_id == "fake_message_id"
+    assert second.verdict is Verdict.UNREGISTERED
+    assert simulator.ledger.delivered == {}
+
+
+@pytest.mark.parametrize("message", [b"{", b"[]", b""])
+async def test_a_broken_message_is_rejected(build: Build, message: bytes) -> None:
+    """What is no JSON object can never be sent to anybody."""
+    reports = await send(build(), batch_of(["a", "b"], message=message))
+    assert reports.codes() == {"invalid_message": 2}
+    assert reports.verdicts() == {Verdict.REJECTED: 2}
+
+
+async def test_a_refused_access_token_is_renewed_once(
+    build: Build, simulator: Simulator
+) -> None:
+    """A 401 costs one exchange, and everybody is sent the message all the same."""
+    provider = build()
+    await send(provider, batch_of(["first"]))
+    await control(simulator, expire_access_tokens=True)
+    reports = await send(provider, batch_of([f"t{i}" for i in range(50)]))
+    assert reports.verdicts() == {Verdict.DELIVERED: 50}
+    assert simulator.ledger.answers["token_granted"] == 2
+    assert simulator.ledger.stats()["extra"] == 0
+
+
+async def test_a_second_refusal_is_a_misconfiguration(
+    build: Build, simulator: Simulator
+) -> None:
+    """A fresh access token that is refused too needs a person."""
+    await control(simulator, send={"fault": "expired"})
+    reports = await send(build(), batch_of(["a", "b", "c"]))
+    assert reports.codes() == {"unauthenticated": 3}
+    assert reports.verdicts() == {Verdict.MISCONFIGURED: 3}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        (400, "invalid_grant", (Verdict.MISCONFIGURED, "invalid_grant")),
+        (401, "invalid_client", (Verdict.MISCONFIGURED, "invalid_client")),
+        (400, "something_new", (Verdict.MISCONFIGURED, "credentials_refused")),
+        (503, "", (Verdict.RETRY, "token_unavailable")),
+        (502, "", (Verdict.RETRY, "token_unavailable")),
+    ],
+)
+async def test_a_failing_token_endpoint(
+    build: Build,
+    simulator: Simulator,
+    status: int,
+    error: str,
+    expected: tuple[Verdict, str],
+) -> None:
+    """A refusal needs a person, an outage needs patience; nothing is sent."""
+    token = {"status": status, "error": error, "times": 9}
+    await control(simulator, token=token)
+    reports = await send(build(), batch_of(["a", "b"]))
+    found = {(one.verdict, one.code) for one in _in_order(reports)}
+    assert found == {expected}
+    assert simulator.ledger.delivered == {}
+
+
+async def test_a_provider_that_is_away_is_retried(
+    build: Build, simulator: Simulator
+) -> None:
+    """No connection: every recipient may be tried again, none was sent."""
+    provider = build()
+    await send(provider, batch_of(["a"]))
+    await simulator.stop()
+    reports = await send(provider, batch_of(["b", "c"]))
+    assert reports.verdicts() == {Verdict.RETRY: 2}
+    assert sorted(reports.outcomes) == [0, 1]
+
+
+async def test_batches_share_a_provider(build: Build, simulator: Simulator) -> None:
+    """Several batches at once are each reported to their own listener."""
+    provider = build(max_connections=1)
+    names = [[f"b{batch}t{i}" for i in range(60)] for batch in range(5)]
+    reports = await asyncio.gather(*(send(provider, batch_of(one)) for one in names))
+    assert all(len(one.outcomes) == 60 for one in reports)
+    assert simulator.ledger.stats()["distinct"] == 300
+    assert simulator.ledger.stats()["extra"] == 0
+
+
+def _in_order(reports: Reports) -> list[Outcome]:
+    return [reports.outcomes[index] for index in sorted(reports.outcomes)]
