@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -19,8 +19,6 @@ from tocsin.core.ports import Clock
 from tocsin.queue.redis_connection import Script, run
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt
 from tocsin.queue.timing import Timing
-
-T = TypeVar("T")
 
 _MOVES_PER_READ = 64
 """Delayed jobs moved per queue and read: bounds how long a script runs."""
@@ -108,10 +106,7 @@ class StreamReader:
         keys = [key for queue in queues for key in self._keys.all_of(queue)]
         now_ms = self._clock.now_ms()
         args = [GROUP, self._consumer, now_ms, limit, _MOVES_PER_READ]
-
-        next_due_ms, raw = await self._with_groups(
-            queues, lambda: self._fetch_script(self._client, keys, args)
-        )
+        next_due_ms, raw = await self._fetch_script(self._client, keys, args)
         return next_due_ms, [
             _entry(queues[number], id, _pairs(fields)) for number, id, fields in raw
         ]
@@ -159,10 +154,10 @@ class StreamReader:
             + [">"] * len(names)
         )
         try:
-            reply = await self._with_groups(queues, lambda: run(self._client, *command))
+            reply = await run(self._client, *command)
         except ResponseError as error:
-            if str(error).startswith("UNBLOCKED"):
-                return []  # the stream was deleted while we waited
+            if str(error).startswith(("UNBLOCKED", "NOGROUP")):
+                return []  # a stream was deleted; the next fetch makes it again
             raise
         streams = reply.items() if isinstance(reply, Mapping) else reply or ()
         return [
@@ -170,25 +165,6 @@ class StreamReader:
             for stream, raw in streams
             for id, fields in _entries_of(raw)
         ]
-
-    async def _with_groups(
-        self, queues: Sequence[str], call: Callable[[], Awaitable[T]]
-    ) -> T:
-        try:
-            return await call()
-        except ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-        # At 0, so that entries written before the first worker came are read.
-        for queue in queues:
-            try:
-                await self._client.xgroup_create(
-                    self._keys.stream(queue), GROUP, id="0", mkstream=True
-                )
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
-        return await call()
 
     async def _keep_house(self, queues: Sequence[str]) -> None:
         now = time.monotonic()

@@ -78,7 +78,7 @@ class RedisStreamJobQueue:
         self._waiting = Script("waiting")
 
     async def start(self) -> None:
-        """Check the server; groups are made by the first read that misses one."""
+        """Check the server; groups are made by the first read."""
         with own_errors():
             memory = await self._client.info("memory")
         if memory.get("maxmemory", 0) and memory["maxmemory_policy"] != "noeviction":

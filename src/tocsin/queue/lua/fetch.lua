@@ -1,6 +1,8 @@
 -- Moves due delayed jobs into their streams, then reads new entries fairly: in
 -- rounds of equal shares, so that a flooded queue cannot starve the others. A
--- move is one step here, so no crash loses a job and no rival doubles it.
+-- move is one step here, so no crash loses a job and no rival doubles it. A
+-- missing group is made here too, at 0, so that entries written before the first
+-- worker came are read; an error half-way would strand what was read before it.
 -- KEYS: per queue: stream, delayed set, delayed jobs.
 -- ARGV: group, consumer, now (ms), limit, most jobs to move per queue.
 -- Returns {next due ms or -1, {{queue number, entry id, fields}, …}}.
@@ -20,6 +22,17 @@ local function move(stream, delayed, jobs)
   return head[2] and tonumber(head[2])
 end
 
+local function read(stream, count)
+  local command = {'XREADGROUP', 'GROUP', group, consumer,
+    'COUNT', count, 'STREAMS', stream, '>'}
+  local reply = redis.pcall(unpack(command))
+  if reply and reply.err then
+    redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
+    reply = redis.call(unpack(command))
+  end
+  return reply and reply[1][2] or {}
+end
+
 local next_due, open = -1, {}
 for k = 1, #KEYS, 3 do
   local due = move(KEYS[k], KEYS[k + 1], KEYS[k + 2])
@@ -35,14 +48,12 @@ while left > 0 and #open > 0 do
   for _, k in ipairs(open) do
     local want = math.min(share, left)
     if want > 0 then
-      local reply = redis.call('XREADGROUP', 'GROUP', group, consumer,
-        'COUNT', want, 'STREAMS', KEYS[k], '>')
-      local read = reply and reply[1][2] or {}
-      for _, entry in ipairs(read) do
+      local found = read(KEYS[k], want)
+      for _, entry in ipairs(found) do
         entries[#entries + 1] = {(k - 1) / 3, entry[1], entry[2]}
       end
-      left = left - #read
-      if #read == want then
+      left = left - #found
+      if #found == want then
         still_open[#still_open + 1] = k
       end
     end

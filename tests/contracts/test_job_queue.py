@@ -1,0 +1,509 @@
+"""The port `JobQueue`, sentence by sentence, on every engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.job_queues import (
+    ENGINES,
+    EXPAND,
+    SEND,
+    QueueBackend,
+    drain,
+    expand_job,
+    payload_for,
+    receive_soon,
+    send_job,
+    sql_address,
+)
+
+from tocsin.core.errors import BadRequest, QueueFull
+from tocsin.core.push import Send, TargetKind
+from tocsin.queue.timing import WallClock
+
+QUICK_S = 0.75
+"""A take-over time that a test can wait for."""
+
+
+@pytest.fixture(params=ENGINES)
+async def backend(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[QueueBackend]:
+    """One engine without any data."""
+    if request.param == "redis":
+        address = request.getfixturevalue("redis_address")
+    elif request.param == "postgresql":
+        address = sql_address(request.getfixturevalue("postgres_dsn"))
+    else:
+        address = f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}"
+    backend = QueueBackend(request.param, address)
+    yield backend
+    await backend.close()
+
+
+def now_ms() -> int:
+    return WallClock().now_ms()
+
+
+async def test_jobs_come_out_as_they_went_in(backend: QueueBackend) -> None:
+    """Every field of a job and of its payload survives the queue."""
+    queue = await backend.open()
+    jobs = [
+        send_job("p1", attempt=2, first_try_at_ms=5, expire_at_ms=9, integration="i"),
+        expand_job("p1", correlation_id="c"),
+    ]
+    assert await queue.enqueue(payload_for("p1"), jobs)
+    found = await drain(queue)
+    assert {d.job.id: d.job for d in found} == {job.id: job for job in jobs}
+    assert {(d.count, d.done) for d in found} == {(1, b"")}
+    assert await queue.fetch_payload("p1") == payload_for("p1")
+
+
+async def test_a_batch_of_five_hundred_survives(backend: QueueBackend) -> None:
+    """A full batch with long tokens comes out whole and in order."""
+    queue = await backend.open()
+    tokens = tuple(f"{number:05d}" + "x" * 160 for number in range(500))
+    job = send_job("p1", work=Send(TargetKind.TOKEN, tokens, tokens, ("web",) * 500))
+    await queue.enqueue(payload_for("p1"), [job])
+    assert (await receive_soon(queue)).job == job
+
+
+async def test_first_in_first_out(backend: QueueBackend) -> None:
+    """Entries of one queue come in the order in which they were accepted."""
+    queue = await backend.open()
+    jobs = [send_job("p1") for _ in range(7)]
+    await queue.enqueue(payload_for("p1"), jobs[:4])
+    await queue.enqueue(payload_for("p1"), jobs[4:])
+    assert [d.job.id for d in await drain(queue, limit=3)] == [job.id for job in jobs]
+
+
+async def test_entries_written_before_any_worker_are_read(
+    backend: QueueBackend,
+) -> None:
+    """A worker that comes later reads what was accepted before it."""
+    api = await backend.open("api")
+    await api.enqueue(payload_for("p1"), [send_job("p1")])
+    worker = await backend.open("worker")
+    assert (await receive_soon(worker)).job.push_id == "p1"
+
+
+async def test_repeat_within_the_once_time_stores_nothing(
+    backend: QueueBackend,
+) -> None:
+    """The second enqueue of one push id answers False and adds no job."""
+    queue = await backend.open()
+    payload, job = payload_for("p1"), send_job("p1")
+    assert await queue.enqueue(payload, [job], once_ttl_s=60)
+    assert not await queue.enqueue(payload, [job], once_ttl_s=60)
+    assert len(await drain(queue)) == 1
+
+
+async def test_once_time_ends(backend: QueueBackend) -> None:
+    """After its time the mark is gone and the push id is accepted again."""
+    queue = await backend.open()
+    payload, job = payload_for("p1"), send_job("p1")
+    assert await queue.enqueue(payload, [job], once_ttl_s=0.05)
+    deadline = time.monotonic() + 5
+    while not await queue.enqueue(payload, [job], once_ttl_s=0.05):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert len(await drain(queue)) == 2
+
+
+async def test_of_parallel_first_enqueues_one_wins(backend: QueueBackend) -> None:
+    """Two API processes that accept one push id at once queue it once."""
+    queues = [await backend.open(f"api-{number}") for number in range(4)]
+    answers = await asyncio.gather(
+        *(
+            queue.enqueue(payload_for("p1"), [send_job("p1")], once_ttl_s=60)
+            for queue in queues
+        )
+    )
+    assert sorted(answers) == [False, False, False, True]
+    assert len(await drain(queues[0])) == 1
+
+
+async def test_full_queue_refuses_and_stores_nothing(backend: QueueBackend) -> None:
+    """At the limit nothing of a request is stored, and nothing is trimmed."""
+    queue = await backend.open(limit=3)
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    jobs = [expand_job("p2"), send_job("p2")]
+    with pytest.raises(QueueFull):
+        await queue.enqueue(payload_for("p2"), jobs, once_ttl_s=60)
+    assert await queue.fetch_payload("p2") is None
+    assert await queue.waiting([EXPAND, SEND]) == {EXPAND: 0, SEND: 3}
+    for delivery in await drain(queue):
+        assert await queue.settle(delivery)
+    assert await queue.enqueue(payload_for("p2"), jobs, once_ttl_s=60)
+
+
+async def test_held_and_delayed_entries_count_as_unfinished(
+    backend: QueueBackend,
+) -> None:
+    """Neither receiving nor delaying an entry makes room."""
+    queue = await backend.open(limit=2)
+    jobs = [send_job("p1"), send_job("p1")]
+    await queue.enqueue(payload_for("p1"), jobs)
+    first, _ = await drain(queue)
+    await queue.settle(first, follow=[(send_job("p1"), now_ms() + 60_000)])
+    with pytest.raises(QueueFull):
+        await queue.enqueue(payload_for("p2"), [send_job("p2")])
+
+
+async def test_follow_ups_pass_the_limit(backend: QueueBackend) -> None:
+    """What follows from accepted work is accepted work."""
+    queue = await backend.open(limit=1)
+    await queue.enqueue(payload_for("p1"), [expand_job("p1")])
+    delivery = await receive_soon(queue, [EXPAND])
+    follow = [(send_job("p1"), 0) for _ in range(5)]
+    assert await queue.settle(delivery, follow=follow)
+    assert len(await drain(queue)) == 5
+
+
+async def test_receive_keeps_the_limit(backend: QueueBackend) -> None:
+    """No more than `limit` entries come, also from several queues."""
+    queue = await backend.open()
+    jobs = [expand_job("p1"), *(send_job("p1") for _ in range(9))]
+    await queue.enqueue(payload_for("p1"), jobs)
+    sizes = [
+        len(await queue.receive([EXPAND, SEND, "send:hms"], limit=limit, wait_s=0))
+        for limit in (1, 2, 4, 50)
+    ]
+    assert sizes == [1, 2, 4, 3]
+
+
+async def test_waiting_reader_keeps_the_limit(backend: QueueBackend) -> None:
+    """A reader with one free slot that waits on two queues gets one entry."""
+    queue, api = await backend.open("w"), await backend.open("api")
+    reading = asyncio.create_task(queue.receive([EXPAND, SEND], limit=1, wait_s=5))
+    await asyncio.sleep(0.05)  # until it waits; an early enqueue proves the same
+    jobs = [expand_job("p1"), send_job("p1")]
+    await api.enqueue(payload_for("p1"), jobs)
+    assert len(await reading) == 1
+    assert sum((await queue.waiting([EXPAND, SEND])).values()) == 1
+
+
+async def test_empty_receive_ends_in_time(backend: QueueBackend) -> None:
+    """Without entries the wait is as long as asked, not for ever."""
+    queue = await backend.open()
+    started = time.monotonic()
+    assert await queue.receive([SEND], limit=5, wait_s=0.3) == []
+    assert 0.25 <= time.monotonic() - started < 3
+    assert await queue.receive([SEND], limit=5, wait_s=0) == []
+
+
+async def test_new_work_ends_the_wait(backend: QueueBackend) -> None:
+    """A waiting worker gets an entry of another process long before its time."""
+    worker, api = await backend.open("worker"), await backend.open("api")
+    reading = asyncio.create_task(worker.receive([SEND], limit=5, wait_s=30))
+    await asyncio.sleep(0.05)  # until it waits; an early enqueue proves the same
+    await api.enqueue(payload_for("p1"), [send_job("p1")])
+    async with asyncio.timeout(5):
+        assert len(await reading) == 1
+
+
+async def test_flood_starves_no_other_queue(backend: QueueBackend) -> None:
+    """Beside a flooded queue the others get their share of the first read."""
+    queue = await backend.open()
+    flood = [send_job("p1") for _ in range(60)]
+    await queue.enqueue(payload_for("p1"), flood)
+    await queue.enqueue(
+        payload_for("p2"), [send_job("p2", provider="hms"), expand_job("p2")]
+    )
+    found = await queue.receive([SEND, "send:hms", EXPAND], limit=6, wait_s=0)
+    assert Counter(d.job.queue for d in found) == {SEND: 4, "send:hms": 1, EXPAND: 1}
+
+
+async def test_many_workers_share_without_doubling(backend: QueueBackend) -> None:
+    """Workers that read at once get every entry exactly once."""
+    workers = [await backend.open(f"worker-{number}") for number in range(4)]
+    jobs = [send_job("p1") for _ in range(80)]
+    await workers[0].enqueue(payload_for("p1"), jobs)
+    shares = await asyncio.gather(*(drain(worker, limit=3) for worker in workers))
+    ids = [delivery.job.id for share in shares for delivery in share]
+    assert sorted(ids) == sorted(job.id for job in jobs)
+
+
+async def test_delayed_entry_waits_for_its_time(backend: QueueBackend) -> None:
+    """A follow-up due later is waiting, is not handed out early, and then comes."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    retry, due_ms = send_job("p1", attempt=1), now_ms() + 400
+    await queue.settle(await receive_soon(queue), follow=[(retry, due_ms)])
+    assert await queue.waiting([SEND]) == {SEND: 1}
+    assert await queue.receive([SEND], limit=1, wait_s=0) == []
+    delivery = await receive_soon(queue)
+    assert now_ms() >= due_ms
+    assert delivery.job == retry
+    assert await queue.settle(delivery)
+    assert await queue.waiting([SEND]) == {SEND: 0}
+
+
+async def test_several_movers_neither_lose_nor_double(backend: QueueBackend) -> None:
+    """Entries that fall due while several workers look come exactly once."""
+    workers = [await backend.open(f"worker-{number}") for number in range(3)]
+    await workers[0].enqueue(payload_for("p1"), [expand_job("p1")])
+    jobs = [send_job("p1") for _ in range(150)]
+    due_ms = now_ms() + 100
+    await workers[0].settle(
+        await receive_soon(workers[0], [EXPAND]), follow=[(job, due_ms) for job in jobs]
+    )
+
+    async def read_until_quiet(number: int) -> list[str]:
+        ids: list[str] = []
+        while found := await workers[number].receive([SEND], limit=7, wait_s=0.7):
+            ids += [delivery.job.id for delivery in found]
+        return ids
+
+    shares = await asyncio.gather(*(read_until_quiet(number) for number in range(3)))
+    ids = [id for share in shares for id in share]
+    assert sorted(ids) == sorted(job.id for job in jobs)
+
+
+async def test_silent_workers_entry_is_taken_over(backend: QueueBackend) -> None:
+    """An entry that is neither settled nor kept alive goes to another, once."""
+    silent = await backend.open("silent", takeover_s=QUICK_S)
+    await silent.enqueue(payload_for("p1"), [send_job("p1")])
+    lost = await receive_soon(silent)
+    await silent.record_progress({lost.receipt: b"\x05"})
+    other = await backend.open("other", takeover_s=QUICK_S)
+    assert await other.receive([SEND], limit=5, wait_s=0) == []
+    started = time.monotonic()
+    taken = await receive_soon(other)
+    assert time.monotonic() - started < 2 * QUICK_S
+    assert (taken.job, taken.count, taken.done) == (lost.job, 2, b"\x05")
+    assert await other.receive([SEND], limit=5, wait_s=0) == []
+
+
+async def test_delivery_count_rises_with_each_take_over(backend: QueueBackend) -> None:
+    """A job that no worker survives can be told by its count."""
+    queue = await backend.open(takeover_s=0.15)
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    counts = [(await receive_soon(queue)).count for _ in range(4)]
+    assert counts == [1, 2, 3, 4]
+
+
+async def test_kept_alive_entry_stays(backend: QueueBackend) -> None:
+    """A worker that renews its hold keeps a long job from the others."""
+    holder = await backend.open("holder", takeover_s=QUICK_S)
+    other = await backend.open("other", takeover_s=QUICK_S)
+    await holder.enqueue(payload_for("p1"), [send_job("p1"), send_job("p1")])
+    kept = await holder.receive([SEND], limit=2, wait_s=1)
+    assert len(kept) == 2
+    until = time.monotonic() + 2 * QUICK_S
+    while time.monotonic() < until:
+        assert await holder.keep_alive(kept) == []
+        assert await other.receive([SEND], limit=5, wait_s=0.1) == []
+    assert await holder.settle(kept[0])
+    assert await holder.keep_alive(kept) == [kept[0].receipt]
+
+
+async def test_lost_entries_are_named(backend: QueueBackend) -> None:
+    """A worker that stalled learns what was taken, and does not get it back."""
+    stalled = await backend.open("stalled", takeover_s=QUICK_S)
+    await stalled.enqueue(payload_for("p1"), [send_job("p1")])
+    lost = await receive_soon(stalled)
+    other = await backend.open("other", takeover_s=QUICK_S)
+    taken = await receive_soon(other)
+    assert await stalled.keep_alive([lost]) == [lost.receipt]
+    assert await other.keep_alive([taken]) == []
+    assert await stalled.keep_alive([]) == []
+
+
+@pytest.mark.parametrize("first", ["stalled", "other"])
+async def test_late_settlement_doubles_nothing(
+    backend: QueueBackend, first: str
+) -> None:
+    """Of a stalled worker and its successor, one settles; follow-ups come once."""
+    stalled = await backend.open("stalled", takeover_s=QUICK_S)
+    await stalled.enqueue(payload_for("p1"), [expand_job("p1")])
+    lost = await receive_soon(stalled, [EXPAND])
+    other = await backend.open("other", takeover_s=QUICK_S)
+    taken = await receive_soon(other, [EXPAND])
+    pairs = [(stalled, lost), (other, taken)]
+    for queue, delivery in pairs if first == "stalled" else reversed(pairs):
+        follow = [(send_job("p1"), 0), (send_job("p1"), now_ms() + 60_000)]
+        dead = [(send_job("p1"), "why")]
+        settled = await queue.settle(delivery, follow=follow, dead=dead)
+        assert settled == (queue is (stalled if first == "stalled" else other))
+    assert await stalled.waiting([EXPAND, SEND]) == {EXPAND: 0, SEND: 2}
+    assert len(await stalled.list_dead(limit=10)) == 1
+
+
+async def test_settled_entry_never_comes_back(backend: QueueBackend) -> None:
+    """After settlement neither waiting nor take-over finds it, nor its progress."""
+    queue = await backend.open(takeover_s=0.15)
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    delivery = await receive_soon(queue)
+    await queue.record_progress({delivery.receipt: b"\x01"})
+    assert await queue.settle(delivery)
+    assert not await queue.settle(delivery)
+    await queue.record_progress({delivery.receipt: b"\x07"})
+    assert await queue.receive([SEND], limit=5, wait_s=0.5) == []
+    assert await queue.waiting([SEND]) == {SEND: 0}
+
+
+async def test_progress_of_many_batches_at_once(backend: QueueBackend) -> None:
+    """Each receipt keeps its own bitmap, the last one recorded."""
+    queue = await backend.open(takeover_s=0.3)
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(20)])
+    held = await drain(queue)
+    await queue.record_progress({d.receipt: b"\xff" for d in held})
+    progress = {d.receipt: bytes([n + 1, 0]) for n, d in enumerate(held)}
+    await queue.record_progress(progress)
+    await queue.record_progress({})
+    again = []
+    while len(again) < len(held):
+        again += await queue.receive([SEND], limit=50, wait_s=5)
+    assert {d.receipt: d.done for d in again[:20]} == progress
+
+
+async def test_payload_goes_with_the_last_job(backend: QueueBackend) -> None:
+    """It stays while any job of the request is unfinished, delayed ones included."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [expand_job("p1"), send_job("p1")])
+    await queue.enqueue(payload_for("p2"), [send_job("p2")])
+    first, second, other = sorted(await drain(queue), key=lambda d: d.job.id)
+    await queue.settle(first, follow=[(send_job("p1"), 0), (send_job("p1"), 1)])
+    await queue.settle(second)
+    assert await queue.settle(other)
+    assert await queue.fetch_payload("p2") is None
+    assert await queue.fetch_payload("p1") == payload_for("p1")
+    for delivery in await drain(queue):
+        assert await queue.fetch_payload("p1") == payload_for("p1")
+        assert await queue.settle(delivery)
+    assert await queue.fetch_payload("p1") is None
+
+
+async def test_follow_up_of_another_request_is_refused(backend: QueueBackend) -> None:
+    """It would leave a payload behind or take one away; nothing is settled."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    delivery = await receive_soon(queue)
+    with pytest.raises(ValueError, match="another request"):
+        await queue.settle(delivery, follow=[(send_job("p2"), 0)])
+    assert await queue.settle(delivery)
+
+
+async def test_dead_letters_are_listed_oldest_first(backend: QueueBackend) -> None:
+    """With job, reason and time, page by page after an id."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    jobs = [send_job("p1", attempt=n) for n in range(5)]
+    before_ms = now_ms()
+    await queue.settle(
+        await receive_soon(queue), dead=[(job, f"reason {job.attempt}") for job in jobs]
+    )
+    page = await queue.list_dead(limit=3)
+    rest = await queue.list_dead(limit=3, after=page[-1].id)
+    assert [(letter.job, letter.reason) for letter in page + rest] == [
+        (job, f"reason {job.attempt}") for job in jobs
+    ]
+    assert all(before_ms <= letter.at_ms <= now_ms() for letter in page)
+    assert await queue.list_dead(limit=3, after=rest[-1].id) == []
+    with pytest.raises(BadRequest):
+        await queue.list_dead(limit=3, after="no id")
+
+
+async def test_replayed_letter_is_work_again(backend: QueueBackend) -> None:
+    """With fresh attempts and its payload, once, however many ask for it."""
+    queue, rival = await backend.open(), await backend.open("rival")
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    tired = send_job("p1", attempt=7, first_try_at_ms=99)
+    await queue.settle(await receive_soon(queue), dead=[(tired, "too old")])
+    assert await queue.fetch_payload("p1") is None
+    ids = [letter.id for letter in await queue.list_dead(limit=9)]
+    counts = await asyncio.gather(queue.replay_dead(ids), rival.replay_dead(ids))
+    assert sorted(counts) == [0, 1]
+    assert await queue.list_dead(limit=9) == []
+    delivery = await receive_soon(queue)
+    assert delivery.job == replace(tired, attempt=0, first_try_at_ms=0)
+    assert await queue.fetch_payload("p1") == payload_for("p1")
+    await queue.settle(delivery)
+    assert await queue.fetch_payload("p1") is None
+
+
+async def test_purged_letter_is_gone(backend: QueueBackend) -> None:
+    """Purging counts what there was; unknown and senseless ids count nothing."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    dead = [(send_job("p1"), "a"), (send_job("p1"), "b")]
+    await queue.settle(await receive_soon(queue), dead=dead)
+    first, second = await queue.list_dead(limit=9)
+    assert await queue.purge_dead([first.id, "123456789", "?", "٣"]) == 1
+    assert await queue.purge_dead([first.id]) == 0
+    assert await queue.replay_dead([first.id, "?"]) == 0
+    assert await queue.list_dead(limit=9) == [second]
+
+
+async def test_undecodable_entry_goes_to_the_dead_letters(
+    backend: QueueBackend,
+) -> None:
+    """At once and with the reason; it stops nobody and keeps its bytes."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p2"), [send_job("p2")])
+    await backend.plant(SEND, "p1", b"\xff\xff\xff")
+    await queue.enqueue(payload_for("p3"), [send_job("p3")])
+    found = await drain(queue)
+    assert [d.job.push_id for d in found] == ["p2", "p3"]
+    (letter,) = await queue.list_dead(limit=9)
+    assert "undecodable" in letter.reason
+    assert (letter.job.push_id, letter.job.queue) == ("p1", SEND)
+    # Replayed, it is the same bytes again, so it dies the same death.
+    assert await queue.replay_dead([letter.id]) == 1
+    assert await queue.waiting([SEND]) == {SEND: 1}
+    assert await drain(queue) == []
+    (again,) = await queue.list_dead(limit=9)
+    assert again.reason == letter.reason
+    assert await queue.fetch_payload("p1") is None
+
+
+async def test_waiting_counts_what_nobody_holds(backend: QueueBackend) -> None:
+    """Due and delayed entries, by queue; queues that never were count none."""
+    queue = await backend.open()
+    assert await queue.waiting([SEND, "send:hms"]) == {SEND: 0, "send:hms": 0}
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    held = await receive_soon(queue)
+    assert await queue.waiting([SEND, EXPAND]) == {SEND: 2, EXPAND: 0}
+    await queue.settle(held, follow=[(send_job("p1"), now_ms() + 60_000)])
+    assert await queue.waiting([SEND]) == {SEND: 3}
+    assert await queue.waiting([]) == {}
+
+
+async def test_unknown_payload_is_none(backend: QueueBackend) -> None:
+    """Nothing is left of a request that never was."""
+    assert await (await backend.open()).fetch_payload("nothing") is None
+
+
+async def test_request_without_jobs_leaves_nothing(backend: QueueBackend) -> None:
+    """It is accepted, once, and has no payload that nobody would remove."""
+    queue = await backend.open()
+    assert await queue.enqueue(payload_for("p1"), [], once_ttl_s=60)
+    assert not await queue.enqueue(payload_for("p1"), [], once_ttl_s=60)
+    assert await queue.fetch_payload("p1") is None
+
+
+async def test_closing_leaves_held_entries_for_take_over(
+    backend: QueueBackend,
+) -> None:
+    """What a closed queue held is handed to another."""
+    leaving = await backend.open("leaving", takeover_s=QUICK_S)
+    await leaving.enqueue(payload_for("p1"), [send_job("p1")])
+    await receive_soon(leaving)
+    await leaving.close()
+    other = await backend.open("other", takeover_s=QUICK_S)
+    assert (await receive_soon(other)).count == 2
+
+
+async def test_reachable_queue_passes_the_check(backend: QueueBackend) -> None:
+    """The check is silent while the engine answers."""
+    queue = await backend.open()
+    await queue.check()
+    await queue.close()
+    await queue.check()

@@ -1,0 +1,162 @@
+"""The three queue engines behind one opener, and small jobs to put into them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from tocsin.core.device import DeviceFilter
+from tocsin.core.ports import Clock, Delivery, JobQueue
+from tocsin.core.push import (
+    Body,
+    Expand,
+    Job,
+    Payload,
+    RecipientType,
+    Send,
+    TargetKind,
+)
+from tocsin.queue.redis_connection import connect
+from tocsin.queue.redis_stream import RedisStreamJobQueue
+from tocsin.queue.sql import SqlJobQueue
+
+ENGINES = ("redis", "postgresql", "sqlite")
+EXPAND, SEND = "expand:fcm", "send:fcm"
+
+_numbers = itertools.count(1)
+
+
+def payload_for(push_id: str) -> Payload:
+    """A payload with a body that no encoding leaves alone by chance."""
+    body = Body(b'{"notification":{"title":"\xc3\xa4"}}', {"apns-priority": "5"})
+    return Payload(push_id, "uid-1", "campaign", {"fcm": body})
+
+
+def send_job(push_id: str, *, provider: str = "fcm", **changes: Any) -> Job:
+    """A batch of three recipients with an id of its own."""
+    fields: dict[str, Any] = {
+        "id": f"{push_id}-{next(_numbers)}",
+        "push_id": push_id,
+        "provider": provider,
+        "work": Send(
+            TargetKind.TOKEN,
+            ("token-a", "token-b", "token-c"),
+            ("id-a", "id-b", "id-c"),
+            ("android", "ios", "web"),
+        ),
+        "recipient_type": RecipientType.FILTER,
+        "accepted_at_ms": 1_790_000_000_000,
+    }
+    return Job(**{**fields, **changes})
+
+
+def expand_job(push_id: str, **changes: Any) -> Job:
+    """The first page of a walk over one topic."""
+    work = Expand(DeviceFilter(topics=("news",)))
+    return send_job(push_id, **{"work": work, **changes})
+
+
+@dataclass
+class QueueBackend:
+    """One engine with its data; opens any number of queues ("workers") on it."""
+
+    engine: str
+    address: str
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def open(
+        self,
+        name: str = "worker-1",
+        *,
+        takeover_s: float = 15,
+        limit: int = 1000,
+        clock: Clock | None = None,
+    ) -> JobQueue:
+        """A started queue with connections of its own, as another process has."""
+        queue: RedisStreamJobQueue | SqlJobQueue
+        if self.engine == "redis":
+            client = self.redis()
+            queue = RedisStreamJobQueue(
+                client,
+                consumer=name,
+                max_stream_length=limit,
+                takeover_s=takeover_s,
+                clock=clock,
+            )
+        else:
+            queue = SqlJobQueue(
+                self.sql(),
+                owner=name,
+                max_pending=limit,
+                takeover_s=takeover_s,
+                clock=clock,
+            )
+        await queue.start()
+        return queue
+
+    def redis(self) -> Redis:
+        """A client of its own."""
+        client = connect(self.address)
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    def sql(self) -> AsyncEngine:
+        """An engine of its own."""
+        engine = create_async_engine(self.address)
+        self._stack.push_async_callback(engine.dispose)
+        return engine
+
+    async def plant(self, queue: str, push_id: str, raw: bytes) -> None:
+        """Put bytes into a queue as a process of another release might."""
+        if self.engine == "redis":
+            await self.redis().xadd(
+                f"{{tocsin}}:stream:{queue}", {"push": push_id, "job": raw}
+            )
+            return
+        async with self.sql().begin() as connection:
+            added = await connection.execute(
+                text(
+                    "INSERT INTO queue_jobs (queue, push_id, run_at_ms)"
+                    " VALUES (:queue, :push_id, 0) RETURNING id"
+                ),
+                {"queue": queue, "push_id": push_id},
+            )
+            await connection.execute(
+                text("INSERT INTO queue_bodies (job_id, body) VALUES (:id, :raw)"),
+                {"id": added.scalar_one(), "raw": raw},
+            )
+
+    async def close(self) -> None:
+        """Close every connection that was opened."""
+        await self._stack.aclose()
+
+
+def sql_address(dsn: str) -> str:
+    """The engine URL for a PostgreSQL dsn."""
+    return dsn.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+async def drain(
+    queue: JobQueue, queues: Sequence[str] = (EXPAND, SEND), *, limit: int = 50
+) -> list[Delivery]:
+    """Everything that is due now."""
+    deliveries: list[Delivery] = []
+    while found := await queue.receive(queues, limit=limit, wait_s=0):
+        deliveries += found
+    return deliveries
+
+
+async def receive_soon(
+    queue: JobQueue, queues: Sequence[str] = (SEND,), *, within_s: float = 5
+) -> Delivery:
+    """The next entry, for which a while may be waited."""
+    found = await queue.receive(queues, limit=1, wait_s=within_s)
+    assert found, f"nothing came within {within_s} s"
+    return found[0]
