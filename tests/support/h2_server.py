@@ -66,7 +66,7 @@ class H2Peer:
         self.conn.local_settings.acknowledge()
         self._acknowledge = acknowledge
         self._reader = reader
-        self._writer = writer
+        self.writer = writer
         self._open: dict[int, Request] = {}
         self._complete: asyncio.Queue[Request | None] = asyncio.Queue()
         self._changed = asyncio.Condition()
@@ -137,13 +137,13 @@ class H2Peer:
     def flush(self) -> None:
         """Write what h2 has to say."""
         data = self.conn.data_to_send()
-        if data and not self._writer.is_closing():
-            self._writer.write(data)
+        if data and not self.writer.is_closing():
+            self.writer.write(data)
 
     def raw(self, data: bytes) -> None:
         """Write bytes behind h2's back."""
         self.flush()
-        self._writer.write(data)
+        self.writer.write(data)
 
     def respond(
         self,
@@ -196,18 +196,18 @@ class H2Peer:
     async def hang_up(self) -> None:
         """Close the socket."""
         self.flush()
-        self._writer.close()
+        self.writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
-            await self._writer.wait_closed()
+            await self.writer.wait_closed()
 
     def half_close(self) -> None:
         """Send FIN and keep reading (clear text only)."""
         self.flush()
-        self._writer.write_eof()
+        self.writer.write_eof()
 
     def drop(self) -> None:
         """Reset the connection."""
-        transport = self._writer.transport
+        transport = self.writer.transport
         transport.abort()
 
 
@@ -218,6 +218,34 @@ async def answer_all(peer: H2Peer) -> None:
     """The script of a good server."""
     while True:
         peer.respond((await peer.request()).stream)
+
+
+async def _drop_all(writers: list[asyncio.StreamWriter]) -> None:
+    for writer in writers:
+        writer.transport.abort()
+    for writer in writers:
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def serve_raw(
+    accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None],
+    port: int = 0,
+) -> AsyncIterator[int]:
+    """A server that does with a connection what `accept` does; yields its port."""
+    writers: list[asyncio.StreamWriter] = []
+
+    def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        accept(reader, writer)
+
+    listener = await asyncio.start_server(note, "127.0.0.1", port)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        await _drop_all(writers)
 
 
 class H2Server:
@@ -241,8 +269,9 @@ async def serve_h2(
     tls: ssl.SSLContext | None = None,
     settings: dict[SettingCodes, int] | None = None,
     acknowledge: bool = True,
+    port: int = 0,
 ) -> AsyncIterator[H2Server]:
-    """Listen on a free port of the loopback; errors of scripts raise at the end."""
+    """Listen on the loopback (0: any port); errors of scripts raise at the end."""
     tasks: list[asyncio.Task[None]] = []
     first = {SettingCodes.MAX_CONCURRENT_STREAMS: 100, **(settings or {})}
 
@@ -271,7 +300,7 @@ async def serve_h2(
         server.peers.append(peer)
         tasks.append(asyncio.create_task(play(peer, writer)))
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    listener = await asyncio.start_server(accept, "127.0.0.1", port, ssl=tls)
     port = listener.sockets[0].getsockname()[1]
     server = H2Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}")
     try:
@@ -281,5 +310,6 @@ async def serve_h2(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _drop_all([peer.writer for peer in server.peers])
     if server.errors:
         raise server.errors[0]
