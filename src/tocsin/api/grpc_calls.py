@@ -6,7 +6,6 @@ reflection. It opens no port.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,7 +29,7 @@ from tocsin.core.errors import ApiError, InternalError, QueueUnavailable
 from tocsin.protocol import api_pb2
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["CentrifugoApi"]
-HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_HEALTH_PREFIX = "/grpc.health.v1.Health/"
 ERROR_MODE_KEY = "x-centrifugo-error-mode"
 REQUEST_ID_KEY = "x-request-id"
 
@@ -47,41 +46,17 @@ def snake_case(rpc: str) -> str:
     return _WORD.sub("_", rpc).lower()
 
 
-class InFlight:
-    """Counts the calls that are being answered, for the drain."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def __enter__(self) -> None:
-        self._count += 1
-        self._idle.clear()
-
-    def __exit__(self, *_: object) -> None:
-        self._count -= 1
-        if not self._count:
-            self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Wait until no call is being answered."""
-        await self._idle.wait()
-
-
 class ApiCalls:
     """Makes the handlers of the API service's RPCs."""
 
     def __init__(
         self,
         services: Services,
-        in_flight: InFlight,
         *,
         transport_errors: bool,
         observer: CommandObserver | None,
     ) -> None:
         self._services = services
-        self._in_flight = in_flight
         self._transport_errors = transport_errors
         self._observer = observer
 
@@ -109,26 +84,22 @@ class ApiCalls:
         self, name: str, method: Method, response_class: Callable[[], Any]
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         """The behaviour of one RPC; the third border at which errors end."""
-        services, in_flight = self._services, self._in_flight
-        observer = self._observer
+        services, observer = self._services, self._observer
 
         async def answer(request: Any, context: Context) -> Any:
             started = time.perf_counter()
             by_transport, correlation_id = self._read_metadata(context)
             response = response_class()
             error: ApiError | None = None
-            with in_flight:
-                try:
-                    await method(
-                        services, request, response.result, Call(correlation_id)
-                    )
-                    response.result.SetInParent()
-                except ApiError as raised:
-                    error = raised
-                    _log_failure(name, correlation_id, error, None)
-                except Exception as raised:  # noqa: BLE001 - the border of a call
-                    error = InternalError()
-                    _log_failure(name, correlation_id, error, raised)
+            try:
+                await method(services, request, response.result, Call(correlation_id))
+                response.result.SetInParent()
+            except ApiError as raised:
+                error = raised
+                _log_failure(name, correlation_id, error, None)
+            except Exception as raised:  # noqa: BLE001 - the border of a call
+                error = InternalError()
+                _log_failure(name, correlation_id, error, raised)
             if observer is not None:
                 seconds = time.perf_counter() - started
                 observer.observe_command(
@@ -210,7 +181,7 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
         path = handler_call_details.method
         if not self._guard.allows(
             handler_call_details.invocation_metadata
-        ) and not path.startswith(HEALTH_PREFIX):
+        ) and not path.startswith(_HEALTH_PREFIX):
             _log.warning(
                 "call refused: the authorization metadata is not the configured key",
                 method=path[:_LOGGED_METHOD_LENGTH],

@@ -5,32 +5,19 @@ It knows no service: what a call does is in `api/grpc_calls.py` and the methods.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined] # not in the stubs
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
-from grpc_reflection.v1alpha.reflection import aio as reflection_aio  # type: ignore[attr-defined] # not in the stubs
 
 from tocsin.api.auth import KeyGuard
 from tocsin.api.call import CommandObserver, Services
-from tocsin.api.grpc_calls import (
-    HEALTH_PREFIX,
-    SERVICE,
-    ApiCalls,
-    InFlight,
-    Switchboard,
-)
+from tocsin.api.grpc_calls import SERVICE, ApiCalls, Switchboard
+from tocsin.api.grpc_streams import Drain, Health, reflection_handlers
 from tocsin.api.listening import ListenError, join_address
 
 DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
-_HEALTH = "grpc.health.v1.Health"
 
 _log = structlog.get_logger(__name__)
 
@@ -76,28 +63,23 @@ class GrpcServer:
         self._services = services
         self._observer = observer
         self._server: Any = None
-        self._in_flight: InFlight | None = None
-        self._health: Any = None
+        self._drain: Drain | None = None
         self.port = 0
 
     async def start(self) -> None:
         """Open the port and serve; raises `ListenError` naming a busy port."""
         settings = self._settings
         guard = KeyGuard(settings.key, insecure=settings.insecure)
-        self._in_flight = InFlight()
-        self._health = health_aio.HealthServicer()
-        await self._health.set(
-            SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING
-        )
+        self._drain = Drain()
         calls = ApiCalls(
             self._services,
-            self._in_flight,
             transport_errors=settings.transport_errors,
             observer=self._observer,
         )
-        handlers = calls.handlers() | _health_handlers(self._health)
+        name = SERVICE.full_name
+        handlers = calls.handlers() | Health(self._drain, name).handlers()
         if settings.reflection:
-            handlers |= _reflection_handlers()
+            handlers |= reflection_handlers(self._drain, name)
         server = grpc.aio.server(
             handlers=(Switchboard(guard, handlers),), options=_options(settings)
         )
@@ -109,22 +91,13 @@ class GrpcServer:
     async def stop(self, grace_s: float) -> None:
         """Turn new calls away, let running ones end within `grace_s`, then close.
 
-        Open health and reflection streams do not hold it up.
+        Open health and reflection streams end at once.
         """
-        server, in_flight = self._server, self._in_flight
-        if server is None or in_flight is None:
+        server, self._server = self._server, None
+        if server is None or self._drain is None:
             return
-        self._server = None
-        await self._health.enter_graceful_shutdown()
-        closing = asyncio.ensure_future(server.stop(grace_s))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(in_flight.wait_idle(), grace_s)
-        # Replies of the last calls are written in this turn of the loop or the
-        # next ones; a moment lets them out before everything left is cut.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(closing), min(grace_s, 0.1))
-        await server.stop(None)
-        await closing
+        self._drain.begin()
+        await server.stop(grace_s)
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
@@ -158,34 +131,6 @@ def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
         root_certificates=tls.client_ca_pem,
         require_client_auth=tls.client_ca_pem is not None,
     )
-
-
-def _health_handlers(servicer: Any) -> dict[str, Any]:
-    request = health_pb2.HealthCheckRequest.FromString
-    response = health_pb2.HealthCheckResponse.SerializeToString
-    return {
-        f"{HEALTH_PREFIX}Check": grpc.unary_unary_rpc_method_handler(
-            servicer.Check, request_deserializer=request, response_serializer=response
-        ),
-        f"{HEALTH_PREFIX}Watch": grpc.unary_stream_rpc_method_handler(
-            servicer.Watch, request_deserializer=request, response_serializer=response
-        ),
-    }
-
-
-def _reflection_handlers() -> dict[str, Any]:
-    names = (SERVICE.full_name, _HEALTH, REFLECTION)
-    servicer: Any = reflection_aio.ReflectionServicer(names)  # type: ignore[attr-defined] # not in the stubs
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    # v1 has the messages of v1alpha under another name; newer tools ask it first.
-    return {
-        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": handler
-        for version in ("v1", "v1alpha")
-    }
 
 
 def _log_access(guard: KeyGuard, port: int) -> None:

@@ -29,8 +29,9 @@ class HttpGateway:
     """Serves `/health`, `/ready` and `/metrics`; `port` is known after `start`.
 
     `host` empty is every address, `port` 0 is any free one. `checks` are asked
-    by `/ready`, each within `check_timeout_s`. `setting` is the configuration
-    key of the port, for the error of a busy one. `routes` are served beside.
+    by `/ready`, each within `check_timeout_s`. `routes` are served beside; a
+    stop waits `shutdown_timeout_s` for what they still answer. `setting` is the
+    configuration key of the port, for the error of a busy one.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class HttpGateway:
         health: bool = True,
         routes: Iterable[web.AbstractRouteDef] = (),
         check_timeout_s: float = 2.0,
+        shutdown_timeout_s: float = 1.0,
         setting: str = "http_server.port",
     ) -> None:
         self.port = port
@@ -50,6 +52,7 @@ class HttpGateway:
         self._checks = dict(checks or {})
         self._render_metrics = render_metrics
         self._check_timeout_s = check_timeout_s
+        self._shutdown_timeout_s = shutdown_timeout_s
         self._setting = setting
         self._draining = False
         self._runner: web.AppRunner | None = None
@@ -66,11 +69,14 @@ class HttpGateway:
         """Open the port and serve; raises `ListenError` naming a busy port."""
         app = web.Application()
         app.add_routes(self._routes)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await runner.setup()
-        site = web.TCPSite(
-            runner, self._host or None, self.port, reuse_port=False, shutdown_timeout=0
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=self._shutdown_timeout_s,
         )
+        await runner.setup()
+        site = web.TCPSite(runner, self._host or None, self.port, reuse_port=False)
         try:
             await site.start()
         except OSError as error:

@@ -1,0 +1,128 @@
+"""API room: health and reflection, the gRPC services that hold streams open.
+
+Their streams end when the server drains, so that none of them makes a shutdown wait
+out its grace. They tell nothing about devices or pushes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
+from grpc_reflection.v1alpha.reflection import aio as reflection_aio  # type: ignore[attr-defined] # not in the stubs
+
+HEALTH = "grpc.health.v1.Health"
+
+_States = health_pb2.HealthCheckResponse
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Drain:
+    """Tells streams that the server is shutting down."""
+
+    def __init__(self) -> None:
+        self._begun = asyncio.Event()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._begun.is_set()
+
+    def begin(self) -> None:
+        """The server is shutting down from now on."""
+        self._begun.set()
+
+    async def wait(self) -> None:
+        """Wait until it does."""
+        await self._begun.wait()
+
+
+class Health:
+    """`grpc.health.v1` for the whole server and for the named services."""
+
+    def __init__(self, drain: Drain, *services: str) -> None:
+        self._drain = drain
+        self._services = {"", *services}
+
+    def handlers(self) -> dict[str, Any]:
+        """Path → handler."""
+        request = health_pb2.HealthCheckRequest.FromString
+        response = _States.SerializeToString
+        return {
+            f"/{HEALTH}/Check": grpc.unary_unary_rpc_method_handler(
+                self._check, request_deserializer=request, response_serializer=response
+            ),
+            f"/{HEALTH}/Watch": grpc.unary_stream_rpc_method_handler(
+                self._watch, request_deserializer=request, response_serializer=response
+            ),
+        }
+
+    def _state(self, service: str) -> Any:
+        if service not in self._services:
+            return _States.SERVICE_UNKNOWN
+        return _States.NOT_SERVING if self._drain.has_begun else _States.SERVING
+
+    async def _check(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        state = self._state(request.service)
+        if state == _States.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return _States(status=state)
+
+    async def _watch(
+        self, request: health_pb2.HealthCheckRequest, _context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        yield _States(status=self._state(request.service))
+        if not self._drain.has_begun:
+            await self._drain.wait()
+            yield _States(status=self._state(request.service))
+
+
+def reflection_handlers(drain: Drain, *services: str) -> dict[str, Any]:
+    """Path → handler of server reflection over the named services."""
+    servicer: Any = reflection_aio.ReflectionServicer((*services, HEALTH, REFLECTION))  # type: ignore[attr-defined] # not in the stubs
+
+    async def reflect(
+        requests: AsyncIterator[Any], context: Context
+    ) -> AsyncIterator[Any]:
+        asked = _until(drain, requests)
+        async for reply in servicer.ServerReflectionInfo(asked, context):
+            yield reply
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflect,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    # v1 has the messages of v1alpha under another name; newer tools ask it first.
+    return {
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": handler
+        for version in ("v1", "v1alpha")
+    }
+
+
+async def _until(drain: Drain, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The requests, as if the client had closed its side when the drain begins."""
+    iterator = aiter(requests)
+    drained = asyncio.ensure_future(drain.wait())
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(iterator, None))
+            await asyncio.wait(
+                {following, drained}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not following.done():
+                following.cancel()
+                return
+            request = following.result()
+            if request is None:
+                return
+            yield request
+    finally:
+        drained.cancel()

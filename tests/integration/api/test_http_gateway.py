@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tocsin.api.http_gateway import HttpGateway
+from tocsin.api.listening import ListenError
+
+
+@asynccontextmanager
+async def _open(**options: Any) -> AsyncIterator[HttpGateway]:
+    gateway = HttpGateway("127.0.0.1", 0, **options)
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+async def _get(gateway: HttpGateway, path: str) -> tuple[int, str, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{gateway.port}{path}") as response,
+    ):
+        return response.status, response.content_type, await response.text()
+
+
+async def _works() -> None:
+    """A dependency that answers."""
+
+
+async def _fails() -> None:
+    raise ConnectionRefusedError("postgresql://user:secret@db")
+
+
+async def _hangs() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_health_while_live() -> None:
+    """Liveness says nothing but that the process answers, whatever else fails."""
+    async with _open(checks={"database": _fails}) as gateway:
+        assert await _get(gateway, "/health") == (200, "application/json", "{}")
+
+
+async def test_ready() -> None:
+    """Readiness names every dependency when all answer."""
+    async with _open(checks={"queue": _works, "database": _works}) as gateway:
+        status, _, body = await _get(gateway, "/ready")
+    assert status == 200
+    assert body == '{"checks": {"database": "ok", "queue": "ok"}, "ready": true}'
+
+
+async def test_not_ready_names_what_failed() -> None:
+    """A failing and a silent dependency are named, without the failure's text."""
+    async with _open(
+        checks={"queue": _works, "database": _fails, "redis": _hangs},
+        check_timeout_s=0.05,
+    ) as gateway:
+        status, _, body = await _get(gateway, "/ready")
+    assert status == 503
+    assert '"database": "failed: ConnectionRefusedError"' in body
+    assert '"redis": "no answer within 0.05 s"' in body
+    assert '"queue": "ok"' in body
+    assert "secret" not in body
+
+
+async def test_draining_is_not_ready_but_live() -> None:
+    """During shutdown balancers are told to look elsewhere."""
+    async with _open() as gateway:
+        gateway.begin_drain()
+        status, _, body = await _get(gateway, "/ready")
+        assert (status, "shutting down" in body) == (503, True)
+        assert (await _get(gateway, "/health"))[0] == 200
+
+
+async def test_metrics() -> None:
+    """The exposition is served as rendered, with its content type."""
+    async with _open(
+        render_metrics=lambda: (b"a 1\n", "text/plain; version=0.0.4; charset=utf-8")
+    ) as gateway:
+        assert await _get(gateway, "/metrics") == (200, "text/plain", "a 1\n")
+
+
+async def test_what_is_off_is_not_found() -> None:
+    """Without metrics and health their paths do not exist; further routes do."""
+
+    async def hello(_request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    async with _open(health=False, routes=[web.get("/api/hello", hello)]) as gateway:
+        for path in ("/health", "/ready", "/metrics", "/"):
+            assert (await _get(gateway, path))[0] == 404
+        assert await _get(gateway, "/api/hello") == (200, "text/plain", "hello")
+
+
+async def test_busy_port() -> None:
+    """A port in use is an error that names address and setting."""
+    async with _open() as first:
+        second = HttpGateway("127.0.0.1", first.port, setting="worker.port")
+        with pytest.raises(
+            ListenError, match=rf"127\.0\.0\.1:{first.port}: .*in use.*worker\.port"
+        ):
+            await second.start()
+        await second.stop()
+
+
+async def test_address_that_is_not_ours() -> None:
+    """An address of another machine is reported with the system's words."""
+    gateway = HttpGateway("192.0.2.1", 0)
+    with pytest.raises(ListenError, match=r"192\.0\.2\.1:0: .*http_server\.port"):
+        await gateway.start()
+
+
+async def test_port_is_free_after_stop() -> None:
+    """Stopping closes the port."""
+    async with _open() as gateway:
+        port = gateway.port
+    again = HttpGateway("127.0.0.1", port)
+    await again.start()
+    await again.stop()

@@ -1,0 +1,148 @@
+"""Random requests on every built RPC: always a table code, a field, no change."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.api import World
+
+from tocsin.api.call import Call
+from tocsin.api.grpc_calls import SERVICE
+from tocsin.api.methods.table import BUILT
+from tocsin.core.device import PLATFORMS, PROVIDERS
+from tocsin.core.errors import ApiError, BadRequest
+from tocsin.core.ids import new_id
+
+_TEXTS = st.one_of(
+    st.sampled_from(
+        ["", *PROVIDERS, *PLATFORMS, "add", "remove", "set", "u", "news", "UTC", "en"]
+    ),
+    st.just(new_id("fcm")),
+    st.text(st.characters(codec="utf-8"), max_size=12),
+    st.sampled_from(["x" * 300, "\0", "x" * 9000, '{"endpoint":"https://a.example/"}']),
+)
+_BYTES = st.one_of(
+    st.sampled_from([b"{}", b'{"a":1}', b"[]", b"", b"\xff", b"{" * 3000]),
+    st.binary(max_size=12),
+)
+_SCALARS: dict[int, st.SearchStrategy[Any]] = {
+    FieldDescriptor.TYPE_STRING: _TEXTS,
+    FieldDescriptor.TYPE_BYTES: _BYTES,
+    FieldDescriptor.TYPE_BOOL: st.booleans(),
+    FieldDescriptor.TYPE_INT32: st.one_of(
+        st.integers(-3, 3), st.integers(-(2**31), 2**31 - 1)
+    ),
+    FieldDescriptor.TYPE_INT64: st.one_of(
+        st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1)
+    ),
+    FieldDescriptor.TYPE_UINT32: st.integers(0, 2**32 - 1),
+}
+
+
+def _value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    if field.message_type is not None:
+        return _fields(field.message_type)
+    return _SCALARS[field.type]
+
+
+def _field(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    kind = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        values = _value(kind.fields_by_name["value"])
+        return st.dictionaries(_TEXTS, values, max_size=2)
+    if field.is_repeated:
+        return st.lists(_value(field), max_size=3)
+    return _value(field)
+
+
+def _fields(message: Descriptor) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the message's fields, so that good requests come up too."""
+    optional = {field.name: _field(field) for field in message.fields}
+    names = sorted(optional)
+    return st.lists(st.sampled_from(names), max_size=4, unique=True).flatmap(
+        lambda chosen: st.fixed_dictionaries({name: optional[name] for name in chosen})
+    )
+
+
+_PLAUSIBLE: dict[str, dict[str, Any]] = {
+    "DeviceRegister": {"provider": "fcm", "token": "t", "platform": "ios"},
+    "DeviceUpdate": {"users": ["u"]},
+    "DeviceRemove": {"users": ["u"]},
+    "DeviceTopicUpdate": {"device_id": "d", "op": "add"},
+    "UserTopicUpdate": {"user": "u", "op": "add"},
+    "SendPushNotification": {
+        "recipient": {"topics": ["news"]},
+        "notification": {"fcm": {"message": b"{}"}},
+    },
+}
+
+
+@st.composite
+def _requests(draw: st.DrawFn) -> tuple[str, Any]:
+    rpc = SERVICE.methods_by_name[draw(st.sampled_from(sorted(BUILT)))]
+    fields = draw(_fields(rpc.input_type))
+    if draw(st.booleans()):
+        fields = {**_PLAUSIBLE.get(rpc.name, {}), **fields}
+    return rpc.name, GetMessageClass(rpc.input_type)(**fields)
+
+
+async def _answer(world: World, name: str, request: Any) -> tuple[ApiError | None, Any]:
+    result = GetMessageClass(SERVICE.methods_by_name[name].output_type)().result
+    try:
+        await BUILT[name](world.services, request, result, Call("c"))
+    except ApiError as error:
+        return error, result
+    return None, result
+
+
+def _knows(message: Descriptor, path: str) -> bool:
+    """Whether the path of an error leads through fields of the schema."""
+    for part in path.split("[")[0].split("."):
+        field = message.fields_by_name.get(part)
+        if field is None:
+            return False
+        message = field.message_type
+    return True
+
+
+@settings(max_examples=400, deadline=None)
+@given(_requests())
+def test_any_request_is_answered_from_the_table(drawn: tuple[str, Any]) -> None:
+    """Whatever comes in, the answer is a result or a known error by field."""
+    name, request = drawn
+    world = World()
+    with structlog.testing.capture_logs():
+        error, result = asyncio.run(_answer(world, name, request))
+    if error is None:
+        assert result.IsInitialized()
+        return
+    assert error.code in {104, 107, 108, 113}
+    assert world.changes == 0
+    assert world.uids.claims == {}
+    if isinstance(error, BadRequest):
+        message = SERVICE.methods_by_name[name].input_type
+        assert _knows(message, error.field), error.field
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(_requests(), max_size=8))
+def test_services_stay_sane_over_many_requests(drawn: list[tuple[str, Any]]) -> None:
+    """A row of requests leaves a registry that can still be listed."""
+    world = World()
+
+    async def run() -> None:
+        for name, request in drawn:
+            error, _ = await _answer(world, name, request)
+            assert error is None or error.code in {104, 107, 108, 113}
+        listing = GetMessageClass(SERVICE.methods_by_name["DeviceList"].input_type)
+        error, _ = await _answer(world, "DeviceList", listing())
+        assert error is None
+
+    with structlog.testing.capture_logs():
+        asyncio.run(run())
