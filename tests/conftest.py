@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.support.postgres import PostgresServer, start_postgres
+from tests.support.postgres import PostgresServer, start_postgres, temporary_root
 from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
@@ -23,7 +23,8 @@ _database_numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL server for the run (one per xdist worker)."""
-    with tempfile.TemporaryDirectory(prefix="tocsin-pg-") as directory:
+    root = temporary_root()
+    with tempfile.TemporaryDirectory(prefix="tocsin-pg-", dir=root) as directory:
         server = start_postgres(Path(directory))
         yield server
         server.stop()

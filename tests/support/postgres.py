@@ -29,6 +29,8 @@ from psycopg import sql
 _PR_SET_PDEATHSIG = 1
 _START_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 20.0
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 2 << 30
 
 
 class PostgresUnavailable(RuntimeError):
@@ -194,11 +196,21 @@ def _runs(bin_dir: Path, identity: dict[str, Any]) -> bool:
     return done.returncode == 0
 
 
+def temporary_root() -> Path:
+    """Where databases that may be lost are fastest: in memory if there is room.
+
+    Copying a template costs 25 ms there, and up to 250 ms on a disk.
+    """
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
 def _open_parents(path: Path) -> None:
     """Let `nobody` pass through the temporary folders above, and no others."""
-    top = Path(tempfile.gettempdir()).resolve()
+    tops = {_MEMORY, Path(tempfile.gettempdir()).resolve()}
     for parent in path.resolve().parents:
-        if parent == top or top not in parent.parents:
+        if parent in tops or tops.isdisjoint(parent.parents):
             return
         parent.chmod(parent.stat().st_mode | 0o011)
 
@@ -255,6 +267,7 @@ def _spawn(
             "fsync": "off",
             "full_page_writes": "off",
             "synchronous_commit": "off",
+            "max_wal_size": "128MB",  # it may lie in memory
         }
     options = [f"--{name}={value}" for name, value in settings.items()]
     with log_path.open("ab") as log:
