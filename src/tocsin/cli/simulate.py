@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # asyncio and cryptography cost more than all of `--help` may
+    from tocsin.app.lifecycle import Stopper
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,27 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 1 where the port or the folder cannot be used."""
-    import asyncio
+    from tocsin.app.lifecycle import run as run_loop
 
     try:
-        return asyncio.run(_serve(args))
+        return run_loop(lambda stopper: _serve(args, stopper))
     except OSError as error:
         place = f"{args.host}:{args.port}, folder {args.dir}"
         print(f"tocsin simulate: cannot serve on {place}: {error}", file=sys.stderr)
         return 1
 
 
-async def _serve(args: argparse.Namespace) -> int:
-    import asyncio
-    import signal
-
+async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
     from tocsin.simulator.server import Simulator
 
     simulator = Simulator(args.dir, host=args.host, port=args.port, fast=args.fast)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
     await simulator.start()
     try:
         curl = f"curl --cacert {simulator.ca_file} {simulator.origin}/control"
@@ -59,7 +56,7 @@ async def _serve(args: argparse.Namespace) -> int:
         print(f"service account  {simulator.service_account_file}")
         print(f"what happened    {curl}/stats")
         print(f"make it fail     {curl}/faults -d '{_EXAMPLE}'", flush=True)
-        await stopping.wait()
+        await stopper.wait()
     finally:
         await simulator.stop()
     return 0

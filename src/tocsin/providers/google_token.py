@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import re
 import threading
 import time
 import weakref
@@ -32,6 +33,9 @@ _SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 """All that sending needs; firebase-admin would ask for six wider ones."""
 _LAST_MOMENT_S = 30.0
 _HOLD_FAILURE_S = 2.0
+_UNKNOWN_LIFE_S = 600.0
+"""For an endpoint that does not say `expires_in`."""
+_HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
 _DETAIL_LIMIT = 300
 _REFUSALS = frozenset(
     {"invalid_grant", "invalid_client", "invalid_scope", "unauthorized_client"}
@@ -263,7 +267,12 @@ class GoogleExchange:
             raise self._refused(error) from None
         except exceptions.TransportError as error:
             raise self._unavailable(error) from None
-        return credential.token, credential.expiry.replace(tzinfo=UTC).timestamp()
+        token, expiry = credential.token, credential.expiry
+        if not _HEADER_TEXT.fullmatch(token):
+            raise self._unavailable(ValueError("the token cannot stand in a header"))
+        if expiry is None:
+            return token, time.time() + _UNKNOWN_LIFE_S
+        return token, expiry.replace(tzinfo=UTC).timestamp()
 
     def _refused(self, error: Exception) -> TokenFailure:
         detail = str(error.args[0] if error.args else error)[:_DETAIL_LIMIT]

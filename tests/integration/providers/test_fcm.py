@@ -154,18 +154,28 @@ async def test_an_invalid_grant_is_logged_without_secrets(
     assert not any(word in text for word in ("PRIVATE", "eyJ", "secret-device"))
 
 
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        # The simulator does not know that token: twice 401 is a matter for a person.
+        ({"access_token": "elsewhere", "expires_in": 3600}, "unauthenticated"),
+        ({"access_token": "elsewhere"}, "unauthenticated"),
+        ({"access_token": "two\r\nlines", "expires_in": 3600}, "token_unavailable"),
+        ({"expires_in": 3600}, "credentials_refused"),
+        (["rubbish"], "token_unavailable"),
+    ],
+)
 async def test_a_token_endpoint_on_plain_loopback_http(
-    simulator: Simulator, tmp_path: Path
+    simulator: Simulator, tmp_path: Path, answer: object, code: str
 ) -> None:
-    """`token_uri` decides where the token comes from, http included."""
-    with _token_server() as (uri, asked):
+    """`token_uri` decides where the token comes from, whatever answers there."""
+    with _token_server(json.dumps(answer).encode()) as (uri, asked):
         file = _account_with(simulator, tmp_path, uri)
         provider = provider_for(simulator, credentials_file=str(file))
         reports = await send(provider, batch_of(["a"]))
         await provider.close()
     assert asked
-    # The simulator does not know that token: twice 401 is a matter for a person.
-    assert reports.codes() == {"unauthenticated": 1}
+    assert reports.codes() == {code: 1}
 
 
 async def test_a_cancelled_batch_reports_nothing_more(
@@ -192,13 +202,12 @@ def _account_with(simulator: Simulator, directory: Path, token_uri: str) -> Path
 
 
 @contextmanager
-def _token_server() -> Iterator[tuple[str, list[bytes]]]:
+def _token_server(body: bytes) -> Iterator[tuple[str, list[bytes]]]:
     asked: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(self.rfile.read(int(self.headers["content-length"])))
-            body = b'{"access_token": "elsewhere", "expires_in": 3600}'
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
