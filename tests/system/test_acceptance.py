@@ -1,0 +1,350 @@
+"""The main job with real processes: devices in, pushes out, a worker killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.ports import free_port
+from tests.support.processes import Process, Processes, fetch, wait_until
+from tests.support.published_client import PublishedClient
+from tests.support.redis_server import RedisServer
+
+from tocsin.simulator.server import Simulator
+
+pytestmark = pytest.mark.system
+
+DEVICES = 20_000
+TOPIC = "derby"
+
+
+class Deployment:
+    """A configuration, the ports in it, and the processes that use it."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        simulator: Simulator,
+        parts: Mapping[str, Any],
+        queue: Mapping[str, Any],
+    ) -> None:
+        self.processes = processes
+        self.simulator = simulator
+        self.http_port, self.grpc_port = free_port(), free_port()
+        self.address = f"127.0.0.1:{self.grpc_port}"
+        self.config = {
+            "http_server": {"port": self.http_port},
+            "http_api": {"key": "k"},
+            "grpc_api": {"port": self.grpc_port, "key": "k"},
+            **parts,
+            "push_notifications": {
+                "enabled_providers": ["fcm"],
+                "queue": dict(queue),
+                "fcm": {
+                    "credentials_file": str(simulator.service_account_file),
+                    "endpoint": simulator.origin,
+                    "ca_file": str(simulator.ca_file),
+                },
+            },
+        }
+        self.path = processes.directory / "c.json"
+        self.path.write_text(json.dumps(self.config))
+
+    def serve(self) -> Process:
+        process = self.processes.start("serve", "--config", str(self.path))
+        return process.wait_ready(self.http_port)
+
+    def worker(self) -> Process:
+        process = self.processes.start("worker", "--config", str(self.path))
+        return process.wait_event("worker started")
+
+
+@pytest.fixture
+def clustered(
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    redis_server: RedisServer,
+    redis_address: str,
+) -> Deployment:
+    """PostgreSQL and Redis, as the acceptance configuration has them."""
+    return Deployment(
+        processes,
+        simulator,
+        {"database": {"postgresql": {"dsn": postgres_dsn}}},
+        {"type": "redis", "redis": {"address": redis_address}},
+    )
+
+
+@pytest.fixture
+def embedded(processes: Processes, simulator: Simulator, tmp_path: Path) -> Deployment:
+    """SQLite alone: the worker runs inside the server."""
+    return Deployment(
+        processes,
+        simulator,
+        {"database": {"sqlite": {"path": str(tmp_path / "t.db")}}},
+        {"type": "database"},
+    )
+
+
+def register(client: PublishedClient, at: Deployment, count: int) -> None:
+    requests = [
+        {
+            "provider": "fcm",
+            "token": f"token-{number:05d}-{'x' * 120}",
+            "platform": "android",
+            "user": f"u{number}",
+            "topics": [TOPIC],
+        }
+        for number in range(count)
+    ]
+    answers = client.call_many(
+        at.address, "DeviceRegister", requests, key="k", timeout_s=60
+    )
+    wrong = [a for a in answers if not a["ok"] or a["response"].get("error")]
+    assert wrong == []
+
+
+def send(client: PublishedClient, at: Deployment, **more: Any) -> str:
+    request = {
+        "recipient": {"filter": {"topics": [TOPIC]}},
+        "notification": {"fcm": {"message": {"notification": {"title": "Kick-off"}}}},
+        **more,
+    }
+    answer = client.call(at.address, "SendPushNotification", request, key="k")
+    assert answer["ok"], answer
+    uid: str = answer["response"]["result"]["uid"]
+    return uid
+
+
+def reached(simulator: Simulator) -> int:
+    return len(simulator.ledger.delivered)
+
+
+def duplicates(simulator: Simulator) -> int:
+    return sum(1 for count in simulator.ledger.delivered.values() if count > 1)
+
+
+def wait_reached(simulator: Simulator, count: int, *, deadline_s: float = 60) -> None:
+    wait_until(
+        lambda: reached(simulator) >= count,
+        deadline_s=deadline_s,
+        what=f"{count} devices reached",
+    )
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_killed_in_mid_send_loses_nothing(
+    clustered: Deployment, published_client: PublishedClient
+) -> None:
+    """SIGKILL of one of two workers: all 20,000 reached, at most 2 % twice."""
+    simulator = clustered.simulator
+    clustered.serve()
+    register(published_client, clustered, DEVICES)
+    victim, _ = clustered.worker(), clustered.worker()
+    send(published_client, clustered)
+    wait_reached(simulator, DEVICES // 4)
+    victim.kill()
+    wait_reached(simulator, DEVICES)
+    assert duplicates(simulator) <= DEVICES * 0.02
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_server_with_its_worker_inside_goes_on_where_it_was(
+    embedded: Deployment, published_client: PublishedClient
+) -> None:
+    """On SQLite the one process is killed in mid-send and started again."""
+    simulator = embedded.simulator
+    server = embedded.serve()
+    register(published_client, embedded, 6000)
+    send(published_client, embedded)
+    wait_reached(simulator, 1500)
+    server.kill()
+    before = reached(simulator)
+    embedded.serve()
+    wait_reached(simulator, 6000)
+    assert before < 6000
+    assert duplicates(simulator) <= 400
+
+
+@pytest.mark.timeout(120)
+def test_a_drained_worker_doubles_nothing(
+    clustered: Deployment, published_client: PublishedClient
+) -> None:
+    """SIGTERM in mid-send: the other worker ends the send, nothing twice."""
+    simulator = clustered.simulator
+    clustered.serve()
+    register(published_client, clustered, 6000)
+    leaver, _ = clustered.worker(), clustered.worker()
+    send(published_client, clustered)
+    wait_reached(simulator, 1000)
+    assert leaver.terminate() == 0
+    wait_reached(simulator, 6000)
+    assert duplicates(simulator) == 0
+
+
+@pytest.mark.timeout(120)
+def test_every_call_of_the_registry_works_over_the_published_client(
+    clustered: Deployment, published_client: PublishedClient
+) -> None:
+    """The eight device and topic calls and a send, as the schema has them."""
+    clustered.serve()
+    clustered.worker()
+
+    def call(method: str, **request: Any) -> Any:
+        answer = published_client.call(clustered.address, method, request, key="k")
+        assert answer["ok"], answer
+        assert not answer["response"].get("error"), answer
+        return answer["response"].get("result") or {}
+
+    device = {"provider": "fcm", "platform": "ios", "user": "anna"}
+    call("UserTopicUpdate", user="anna", op="add", topics=["santos"])
+    id = call("DeviceRegister", **device, token="t1", topics=["news"])["id"]
+    call("DeviceTopicUpdate", device_id=id, op="add", topics=["extra"])
+    item = call("DeviceList", filter={"ids": [id]}, include_topics=True)["items"][0]
+    assert sorted(item["topics"]) == ["extra", "news", "santos"]
+    rows = call("DeviceTopicList", filter={"topic_prefix": "ex"})["items"]
+    assert [row["topic"] for row in rows] == ["extra"]
+    users = call("UserTopicList", filter={"users": ["anna"]})["items"]
+    assert [row["topic"] for row in users] == ["santos"]
+    call("DeviceUpdate", ids=[id], user_update={"user": ""})
+    item = call("DeviceList", filter={"ids": [id]}, include_topics=True)["items"][0]
+    assert sorted(item["topics"]) == ["extra", "news"]
+    call(
+        "SendPushNotification",
+        recipient={"filter": {"ids": [id]}},
+        notification={"fcm": {"message": {"data": {"a": "b"}}}},
+    )
+    wait_until(lambda: clustered.simulator.ledger.delivered.get("t1") == 1)
+    call("DeviceRemove", ids=[id])
+    assert call("DeviceList", filter={"ids": [id]}).get("items", []) == []
+
+
+def test_the_key_comes_before_everything(
+    embedded: Deployment, published_client: PublishedClient
+) -> None:
+    """Without the key nothing answers, not even what is not built."""
+    embedded.serve()
+    for method in ("DeviceList", "Publish", "Info"):
+        answer = published_client.call(embedded.address, method, {})
+        assert (answer["code"], answer["details"]) == (
+            "UNAUTHENTICATED",
+            "unauthenticated",
+        )
+    answer = published_client.call(
+        embedded.address, "MapPublish", {"channel": "c"}, key="k"
+    )
+    assert answer["code"] == "UNIMPLEMENTED"
+
+
+def test_a_repeated_uid_sends_once(
+    embedded: Deployment, published_client: PublishedClient
+) -> None:
+    """Same uid and content: same answer, one push. Other content: conflict."""
+    embedded.serve()
+    register(published_client, embedded, 3)
+    assert send(published_client, embedded, uid="once") == "once"
+    assert send(published_client, embedded, uid="once") == "once"
+    other = {
+        "recipient": {"filter": {"topics": [TOPIC]}},
+        "notification": {"fcm": {"message": {"data": {"x": "y"}}}},
+        "uid": "once",
+    }
+    answer = published_client.call(
+        embedded.address, "SendPushNotification", other, key="k"
+    )
+    assert answer["response"]["error"]["code"] == 113
+    wait_reached(embedded.simulator, 3)
+    send(published_client, embedded, uid="second")
+    wait_until(lambda: set(embedded.simulator.ledger.delivered.values()) == {2})
+
+
+def test_metrics_have_their_documented_names(
+    embedded: Deployment, published_client: PublishedClient
+) -> None:
+    """A scrape of the server with its worker shows the seed's metrics."""
+    embedded.serve()
+    register(published_client, embedded, 2)
+    send(published_client, embedded)
+    url = f"http://127.0.0.1:{embedded.http_port}/metrics"
+    line = (
+        'centrifugo_push_notification_count{provider="fcm",recipient_type="filter",'
+        'platform="android",success="true",err_code=""} 2'
+    )
+    wait_until(lambda: line in fetch(url)[1], what=line)
+    text = fetch(url)[1]
+    for name in (
+        'centrifugo_push_queue_consuming_lag{provider="fcm",queue="send:fcm"}',
+        'centrifugo_push_consuming_inflight_jobs{provider="fcm",queue="send:fcm"}',
+        'centrifugo_push_job_duration_seconds_count{provider="fcm"',
+        "centrifugo_push_job_duration_seconds_histogram_bucket{",
+        'centrifugo_database_pool_max_conns{pool="database"}',
+    ):
+        assert name in text
+    assert "_count_total" not in text
+
+
+def test_health_answers_while_a_dependency_is_away(
+    clustered: Deployment, redis_server: RedisServer
+) -> None:
+    """`/health` is about the process, `/ready` about what it needs."""
+    clustered.serve()
+    base = f"http://127.0.0.1:{clustered.http_port}"
+    assert fetch(f"{base}/health")[0] == 200
+    status, text = fetch(f"{base}/ready")
+    assert status == 200
+    assert json.loads(text)["checks"] == {"database": "ok", "queue": "ok"}
+
+
+def test_a_busy_port_is_named(embedded: Deployment) -> None:
+    """A second server on the same ports says which one is taken, and ends."""
+    embedded.serve()
+    second = embedded.processes.start("serve", "--config", str(embedded.path))
+    assert second.wait_exit() == 1
+    assert "in use" in second.text()
+    assert str(embedded.http_port) in second.text()
+
+
+def test_no_configuration_answers_health_only(processes: Processes) -> None:
+    """With no configuration at all it starts on tocsin.db and says what to set."""
+    port, grpc_port = free_port(), free_port()
+    flags = ("--http_server.port", str(port), "--grpc_api.port", str(grpc_port))
+    server = processes.start("serve", *flags).wait_ready(port)
+    assert (processes.directory / "tocsin.db").exists()
+    assert "grpc_api.key" in server.text()
+    assert server.terminate() == 0
+
+
+def test_wrong_configuration_ends_with_every_fault(processes: Processes) -> None:
+    """Exit code 2, and all faults at once."""
+    path = processes.directory / "wrong.json"
+    path.write_text('{"grpc_api":{"prot":1},"database":{"pool":2},"log":{"level":3}}')
+    process = processes.start("serve", "--config", str(path))
+    assert process.wait_exit() == 2
+    for key in ("grpc_api.prot", "database.pool", "log.level"):
+        assert key in process.text()
+
+
+def test_a_worker_without_providers_is_a_configuration_error(
+    processes: Processes,
+) -> None:
+    """It says what to set and ends with code 2."""
+    process = processes.start("worker")
+    assert process.wait_exit() == 2
+    assert "push_notifications.enabled_providers" in process.text()
+
+
+@pytest.mark.timeout(120)
+def test_two_workers_share_a_sqlite_queue(
+    embedded: Deployment, published_client: PublishedClient
+) -> None:
+    """A `tocsin worker` beside the server on the same file is allowed."""
+    embedded.serve()
+    register(published_client, embedded, 2000)
+    embedded.worker()
+    send(published_client, embedded)
+    wait_reached(embedded.simulator, 2000)
+    assert duplicates(embedded.simulator) == 0
