@@ -73,7 +73,7 @@ async def _fetch_revision(connection: AsyncConnection) -> str | None:
 def _upgrade(connection: Connection, before: str | None) -> list[str]:
     from alembic import command
     from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
+    from alembic.script.revision import RevisionError
 
     config = build_config(connection)
     scripts = ScriptDirectory.from_config(config)
@@ -81,7 +81,7 @@ def _upgrade(connection: Connection, before: str | None) -> list[str]:
         pending = [
             script.revision for script in scripts.iterate_revisions(HEAD, before)
         ]
-    except CommandError as error:
+    except RevisionError as error:
         raise MigrationError(
             f"the database is at schema {before}, this release knows up to {HEAD}:"
             " run the newer release, or restore a backup of the older schema"
