@@ -72,8 +72,9 @@ async def purge(connection: AsyncConnection, older_than_ms: int, limit: int) -> 
         .limit(limit)
         # One that registers again right now is skipped, and alive afterwards.
         .with_for_update(skip_locked=True)
+        # Not a subquery: that may be run again for each row, past its limit.
+        .cte("oldest")
     )
-    result = await connection.execute(
-        delete(devices).where(table.id.in_(oldest)).returning(table.id)
-    )
+    chosen = table.id.in_(select(oldest.c.id))
+    result = await connection.execute(delete(devices).where(chosen).returning(table.id))
     return len(result.all())

@@ -1,7 +1,7 @@
 """Many rows in one statement, spelled for both databases.
 
-Part of the storage room; the only file besides migrations where a statement
-may differ between PostgreSQL and SQLite. It must not know any table.
+Part of the storage room, where most of what differs between the two is kept.
+It must not know any table.
 """
 
 from __future__ import annotations

@@ -68,8 +68,10 @@ class SqlUidStore:
             .order_by(table.expires_at_ms)
             .limit(limit)
             .with_for_update(skip_locked=True)
+            # Not a subquery: that may be run again for each row, past its limit.
+            .cte("oldest")
         )
-        statement = delete(push_uids).where(table.uid.in_(oldest))
+        statement = delete(push_uids).where(table.uid.in_(select(oldest.c.uid)))
 
         async def work(connection: AsyncConnection) -> int:
             return len((await connection.execute(statement.returning(table.uid))).all())
