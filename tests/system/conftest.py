@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.processes import Processes
+from tests.support.tocsin_processes import Processes
 from tests.support.published_client import PublishedClient
 from tests.support.simulated_fcm import simulator_in_thread
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.ports import free_port
-from tests.support.processes import Process, Processes, fetch, wait_until
+from tests.support.tocsin_processes import Process, Processes, fetch, wait_until
 from tests.support.published_client import PublishedClient
 from tests.support.redis_server import RedisServer
 

@@ -88,6 +88,9 @@ def build_services(resources: Resources) -> Services:
         labels = (provider, kind.value, "", "false", "expired")
         metrics.push_notifications.add(count, *labels)
 
+    def count_request(kind: RecipientType, result: str) -> None:
+        metrics.push_requests.add(1, kind.value, result)
+
     return Services(
         devices=DeviceService(
             resources.devices,
@@ -110,6 +113,7 @@ def build_services(resources: Resources) -> Services:
             uid_ttl_s=push.uid_ttl,
             limits=limits,
             on_expired=count_expired,
+            on_request=count_request,
         ),
     )
 

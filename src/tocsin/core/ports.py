@@ -284,8 +284,9 @@ class Pace(Protocol):
 class Batch:
     """What a provider gets: the message, and who shall have it.
 
-    `pending` are the indexes of `targets` to send to, in order.
-    `validate_only` asks the provider to check without delivering.
+    `pending` are the indexes of `targets` to send to, in order. `bodies` runs
+    parallel to `targets` where rendering made each one's message its own; else
+    all get `body`. `validate_only` asks the provider to check without delivering.
     """
 
     body: Body
@@ -294,6 +295,7 @@ class Batch:
     pending: Sequence[int]
     deadline_ms: int = 0
     validate_only: bool = False
+    bodies: Sequence[Body] | None = None
 
 
 Report = Callable[[int, Outcome], None]

@@ -112,8 +112,18 @@ def classify(
         found.code,
         _describe(status, error, target),
         retry_after_s=wait_s,
-        slow_down=status == 429 and _is_project_quota(code, details),
+        slow_down=_concerns_credential(found, status, code, details),
     )
+
+
+def _concerns_credential(
+    found: _Class, status: int, code: str, details: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether every other recipient would get the same answer now."""
+    if found.verdict is Verdict.MISCONFIGURED:
+        # An APNs or Web Push key missing in Firebase leaves Android untouched.
+        return found.code != "third_party_auth_error"
+    return status == 429 and _is_project_quota(code, details)
 
 
 def is_stale_access_token(status: int, body: bytes) -> bool:

@@ -284,7 +284,9 @@ class GoogleExchange:
             token_uri=self._account.token_uri,
             reason=detail,
         )
-        return TokenFailure(Outcome(Verdict.MISCONFIGURED, code, detail))
+        return TokenFailure(
+            Outcome(Verdict.MISCONFIGURED, code, detail, slow_down=True)
+        )
 
     def _unavailable(self, error: Exception) -> TokenFailure:
         detail = str(error)[:_DETAIL_LIMIT]
@@ -294,4 +296,6 @@ class GoogleExchange:
             token_uri=self._account.token_uri,
             reason=detail,
         )
-        return TokenFailure(Outcome(Verdict.RETRY, "token_unavailable", detail))
+        return TokenFailure(
+            Outcome(Verdict.RETRY, "token_unavailable", detail, slow_down=True)
+        )
