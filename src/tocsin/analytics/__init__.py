@@ -1,0 +1,1 @@
+"""Rows of what happened to each push, in SQL or ClickHouse; a leaf."""

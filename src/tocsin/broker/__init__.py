@@ -1,0 +1,1 @@
+"""Pub/sub, history, presence and the control bus, in memory and in Redis."""

@@ -1,0 +1,1 @@
+"""The realtime corridor decides here: rules, permissions, publishing."""

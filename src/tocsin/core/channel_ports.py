@@ -1,0 +1,193 @@
+"""The seams of the realtime corridor with their contracts; see also `ports.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tocsin.core.channel import (
+    ClientInfo,
+    History,
+    HistoryFilter,
+    NodeInfo,
+    PresenceStats,
+    Publication,
+    PublishOptions,
+    PublishResult,
+    StreamPosition,
+)
+from tocsin.core.control import ControlCommand
+
+
+class BrokerListener(Protocol):
+    """Hears what arrives for channels that this node subscribed to.
+
+    Called from the event loop, in the order of each channel's stream. Must not
+    block and must not raise.
+    """
+
+    def on_publication(
+        self,
+        channel: str,
+        publication: Publication,
+        position: StreamPosition,
+        previous: bytes | None,
+    ) -> None:
+        """`position` is empty without history. `previous` is the data of the
+        publication before it in the stream, where delta was asked for; `None`
+        without delta, or when there is none.
+        """
+        ...
+
+    def on_join(self, channel: str, info: ClientInfo) -> None:
+        """A subscriber came."""
+        ...
+
+    def on_leave(self, channel: str, info: ClientInfo) -> None:
+        """A subscriber went."""
+        ...
+
+    def on_gap(self) -> None:
+        """Messages may have been missed (connection to the broker was lost).
+
+        Positions of every positioned subscriber must be checked.
+        """
+        ...
+
+
+class Broker(Protocol):
+    """Pub/sub and history of channels; every publish is atomic per channel."""
+
+    def listen(self, listener: BrokerListener) -> None:
+        """Set the listener; once, before `start`."""
+        ...
+
+    async def start(self) -> None:
+        """Connect; raises when the broker cannot be reached."""
+        ...
+
+    async def subscribe(self, channel: str) -> None:
+        """From its return on, this node hears every message of the channel.
+
+        Doubled calls are no-ops.
+        """
+        ...
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Hear it no more."""
+        ...
+
+    async def publish(
+        self, channel: str, data: bytes, options: PublishOptions
+    ) -> PublishResult:
+        """Check idempotency, then version; append; fan out: one atomic step.
+
+        A repeated idempotency key within 300 s gives the first result again and
+        publishes nothing. Version: see `server-api` 2.1 of the published docs.
+        Raises `InternalError` while the broker is away.
+        """
+        ...
+
+    async def publish_join(self, channel: str, info: ClientInfo) -> None:
+        """Tell every node's listener; never stored."""
+        ...
+
+    async def publish_leave(self, channel: str, info: ClientInfo) -> None:
+        """Tell every node's listener; never stored."""
+        ...
+
+    async def fetch_history(
+        self, channel: str, filter: HistoryFilter, *, meta_ttl_s: int
+    ) -> History:
+        """Read; creates the stream's epoch where there is none yet, and renews
+        its meta lifetime. Raises `UnrecoverablePosition` for another epoch, and
+        `BadRequest` for `reverse` with a since offset of 0.
+        """
+        ...
+
+    async def remove_history(self, channel: str) -> None:
+        """Delete the stored publications; offset and epoch stay."""
+        ...
+
+    async def check(self) -> None:
+        """Raise if the broker cannot be reached now."""
+        ...
+
+    async def close(self) -> None:
+        """Release what was opened."""
+        ...
+
+
+class PresenceStore(Protocol):
+    """Who is in a channel, over all nodes; entries die `ttl_s` after a renewal
+    where the technology shares them between nodes.
+    """
+
+    async def add(self, channel: str, info: ClientInfo) -> None:
+        """Put or renew an entry, keyed by `info.client`."""
+        ...
+
+    async def remove(self, channel: str, client: str, user: str) -> None:
+        """Remove an entry; absent is no error."""
+        ...
+
+    async def fetch(self, channel: str) -> Mapping[str, ClientInfo]:
+        """All entries by client id."""
+        ...
+
+    async def fetch_stats(self, channel: str) -> PresenceStats:
+        """Only their number."""
+        ...
+
+
+class ControlListener(Protocol):
+    """Runs commands on this node and answers surveys."""
+
+    def run(self, command: ControlCommand) -> None:
+        """Start the command on this node's connections; must not block."""
+        ...
+
+    def answer_survey(self, op: str, params: bytes) -> bytes:
+        """This node's answer to a survey, as bytes of its own form."""
+        ...
+
+    def describe(self) -> NodeInfo:
+        """This node now."""
+        ...
+
+
+class ControlBus(Protocol):
+    """All nodes as one: commands, surveys, and who is there."""
+
+    def listen(self, listener: ControlListener) -> None:
+        """Set the listener; once, before `start`."""
+        ...
+
+    async def start(self) -> None:
+        """Join; from its return on other nodes learn of this one."""
+        ...
+
+    async def broadcast(self, command: ControlCommand) -> None:
+        """Run it on this node at once, and send it to all others, best effort."""
+        ...
+
+    async def survey(
+        self, op: str, params: bytes, *, timeout_s: float = 10.0
+    ) -> Sequence[bytes]:
+        """Every node's answer; raises `InternalError` when one stays silent."""
+        ...
+
+    async def send_to_node(self, node: str, op: str, params: bytes) -> bool:
+        """Hand bytes to one node's `answer_survey`, without its answer.
+
+        `False` when no such node is known.
+        """
+        ...
+
+    async def fetch_nodes(self) -> Sequence[NodeInfo]:
+        """This node and all others that were heard of within seven seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Leave; other nodes are told."""
+        ...

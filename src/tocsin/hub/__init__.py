@@ -1,0 +1,1 @@
+"""Who on this node listens to what; encodes once per format."""

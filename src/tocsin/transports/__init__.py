@@ -1,0 +1,1 @@
+"""The doors for clients: one state machine under every transport."""
