@@ -142,6 +142,7 @@ def open_sqlite(path: str | Path) -> Database:
         max_overflow=0,
         **_engine_options(),
     )
+    event.listen(engine.sync_engine, "do_connect", _probe_sqlite)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return Database(engine, "sqlite")
@@ -173,6 +174,12 @@ def _engine_options() -> dict[str, Any]:
         "json_serializer": lambda value: orjson.dumps(value).decode(),
         "json_deserializer": orjson.loads,
     }
+
+
+def _probe_sqlite(_dialect: Any, _record: Any, args: Any, _named: Any) -> None:
+    # The driver leaves a thread behind where opening fails, and that one trips
+    # over the closed loop at the end; so failing is done here.
+    await_only(asyncio.to_thread(lambda: sqlite3.connect(args[0]).close()))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
