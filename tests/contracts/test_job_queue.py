@@ -15,12 +15,12 @@ from tests.support.job_queues import (
     EXPAND,
     SEND,
     QueueBackend,
+    backend_for,
     drain,
     expand_job,
     payload_for,
     receive_soon,
     send_job,
-    sql_address,
 )
 
 from tocsin.core.errors import BadRequest, QueueFull
@@ -36,15 +36,8 @@ async def backend(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[QueueBackend]:
     """One engine without any data."""
-    if request.param == "redis":
-        address = request.getfixturevalue("redis_address")
-    elif request.param == "postgresql":
-        address = sql_address(request.getfixturevalue("postgres_dsn"))
-    else:
-        address = f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}"
-    backend = QueueBackend(request.param, address)
-    yield backend
-    await backend.close()
+    async for backend in backend_for(request, request.param, tmp_path):
+        yield backend
 
 
 def now_ms() -> int:

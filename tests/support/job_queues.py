@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
-
-from redis.asyncio import Redis
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tocsin.core.device import DeviceFilter
 from tocsin.core.ports import Clock, Delivery, JobQueue
@@ -23,9 +20,12 @@ from tocsin.core.push import (
     Send,
     TargetKind,
 )
-from tocsin.queue.redis_connection import connect
-from tocsin.queue.redis_stream import RedisStreamJobQueue
-from tocsin.queue.sql import SqlJobQueue
+
+# Processes that tests start load the library of their engine only.
+if TYPE_CHECKING:
+    import pytest
+    from redis.asyncio import Redis
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 ENGINES = ("redis", "postgresql", "sqlite")
 EXPAND, SEND = "expand:fcm", "send:fcm"
@@ -80,35 +80,42 @@ class QueueBackend:
         clock: Clock | None = None,
     ) -> JobQueue:
         """A started queue with connections of its own, as another process has."""
-        queue: RedisStreamJobQueue | SqlJobQueue
         if self.engine == "redis":
-            client = self.redis()
-            queue = RedisStreamJobQueue(
-                client,
+            from tocsin.queue.redis_stream import RedisStreamJobQueue
+
+            redis_queue = RedisStreamJobQueue(
+                self.redis(),
                 consumer=name,
                 max_stream_length=limit,
                 takeover_s=takeover_s,
                 clock=clock,
             )
-        else:
-            queue = SqlJobQueue(
-                self.sql(),
-                owner=name,
-                max_pending=limit,
-                takeover_s=takeover_s,
-                clock=clock,
-            )
-        await queue.start()
-        return queue
+            await redis_queue.start()
+            return redis_queue
+        from tocsin.queue.sql import SqlJobQueue
+
+        sql_queue = SqlJobQueue(
+            self.sql(),
+            owner=name,
+            max_pending=limit,
+            takeover_s=takeover_s,
+            clock=clock,
+        )
+        await sql_queue.start()
+        return sql_queue
 
     def redis(self) -> Redis:
         """A client of its own."""
+        from tocsin.queue.redis_connection import connect
+
         client = connect(self.address)
         self._stack.push_async_callback(client.aclose)
         return client
 
     def sql(self) -> AsyncEngine:
         """An engine of its own."""
+        from sqlalchemy.ext.asyncio import create_async_engine
+
         engine = create_async_engine(self.address)
         self._stack.push_async_callback(engine.dispose)
         return engine
@@ -120,6 +127,8 @@ class QueueBackend:
                 f"{{tocsin}}:stream:{queue}", {"push": push_id, "job": raw}
             )
             return
+        from sqlalchemy import text
+
         async with self.sql().begin() as connection:
             added = await connection.execute(
                 text(
@@ -136,6 +145,21 @@ class QueueBackend:
     async def close(self) -> None:
         """Close every connection that was opened."""
         await self._stack.aclose()
+
+
+async def backend_for(
+    request: pytest.FixtureRequest, engine: str, directory: Path
+) -> AsyncIterator[QueueBackend]:
+    """The life of one engine without data; the body of a fixture."""
+    if engine == "redis":
+        address = request.getfixturevalue("redis_address")
+    elif engine == "postgresql":
+        address = sql_address(request.getfixturevalue("postgres_dsn"))
+    else:
+        address = f"sqlite+aiosqlite:///{directory / 'queue.db'}"
+    backend = QueueBackend(engine, address)
+    yield backend
+    await backend.close()
 
 
 def sql_address(dsn: str) -> str:

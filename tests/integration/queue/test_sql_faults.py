@@ -1,0 +1,161 @@
+"""What can happen to a database under the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from sqlalchemy import text
+from tests.support.clock import MovedClock
+from tests.support.job_queues import (
+    SEND,
+    QueueBackend,
+    drain,
+    payload_for,
+    receive_soon,
+    send_job,
+)
+
+from tocsin.core.errors import QueueUnavailable
+from tocsin.queue.sql import SqlJobQueue
+
+
+async def test_concurrent_starts_make_the_tables_once(
+    sql_backend: QueueBackend,
+) -> None:
+    """Several processes that start on an empty database all come up."""
+    queues = await asyncio.gather(
+        *(sql_backend.open(f"worker-{number}") for number in range(5))
+    )
+    await queues[0].enqueue(payload_for("p1"), [send_job("p1")])
+    assert len(await drain(queues[4])) == 1
+    async with sql_backend.sql().connect() as connection:
+        steps = await connection.execute(
+            text("SELECT count(*), max(version) FROM tocsin_queue_migrations")
+        )
+        assert tuple(steps.one()) == (1, 1)
+
+
+async def test_prefixes_share_a_database(sql_backend: QueueBackend) -> None:
+    """Queues of two prefixes have tables of their own."""
+    queues = [
+        SqlJobQueue(sql_backend.sql(), owner="w", prefix=prefix)
+        for prefix in ("one_", "two_")
+    ]
+    for queue in queues:
+        await queue.start()
+    await queues[0].enqueue(payload_for("p1"), [send_job("p1")])
+    assert await queues[1].waiting([SEND]) == {SEND: 0}
+    assert len(await drain(queues[0])) == 1
+    with pytest.raises(ValueError, match="prefix"):
+        SqlJobQueue(sql_backend.sql(), owner="w", prefix='x"; DROP')
+
+
+async def test_job_in_hand_locks_no_row(sql_backend: QueueBackend) -> None:
+    """While a batch is sent no transaction is open: another may write its row."""
+    queue = await sql_backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    await receive_soon(queue)
+    async with asyncio.timeout(3), sql_backend.sql().begin() as connection:
+        changed = await connection.execute(
+            text("UPDATE queue_jobs SET deliveries = deliveries")
+        )
+        assert changed.rowcount == 1
+
+
+async def test_lease_follows_the_given_clock(sql_backend: QueueBackend) -> None:
+    """Not before four fifths of the take-over time have passed since the renewal."""
+    clock = MovedClock()
+    holder = await sql_backend.open("holder", clock=clock)
+    other = await sql_backend.open("other", clock=clock)
+    await holder.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await receive_soon(holder)
+    clock.move_ms(11_000)
+    assert await holder.keep_alive([held]) == []
+    clock.move_ms(11_900)
+    assert await drain(other) == []
+    clock.move_ms(200)
+    assert [d.count for d in await drain(other)] == [2]
+
+
+async def test_loser_cannot_overwrite_progress(sql_backend: QueueBackend) -> None:
+    """Who lost its lease records nothing more."""
+    clock = MovedClock()
+    loser = await sql_backend.open("loser", clock=clock)
+    other = await sql_backend.open("other", clock=clock)
+    await loser.enqueue(payload_for("p1"), [send_job("p1")])
+    lost = await receive_soon(loser)
+    clock.move_ms(15_000)
+    taken = await receive_soon(other)
+    await other.record_progress({taken.receipt: b"\x07"})
+    await loser.record_progress({lost.receipt: b"\x01"})
+    clock.move_ms(15_000)
+    assert (await receive_soon(loser)).done == b"\x07"
+
+
+async def test_expired_once_marks_are_cleaned_up(sql_backend: QueueBackend) -> None:
+    """Housekeeping removes marks over their time and keeps the others."""
+    clock = MovedClock()
+    queue = await sql_backend.open(clock=clock, takeover_s=0.015)
+    await queue.enqueue(payload_for("p1"), [], once_ttl_s=1)
+    await queue.enqueue(payload_for("p2"), [], once_ttl_s=100)
+    clock.move_ms(2_000)
+    deadline = time.monotonic() + 5
+    marks = 2
+    while marks > 1 and time.monotonic() < deadline:
+        await queue.receive([SEND], limit=1, wait_s=0.1)
+        async with sql_backend.sql().connect() as connection:
+            found = await connection.execute(text("SELECT push_id FROM queue_once"))
+            names = found.scalars().all()
+        marks = len(names)
+    assert names == ["p2"]
+
+
+async def test_nothing_is_left_of_finished_work(sql_backend: QueueBackend) -> None:
+    """After the last settlement every table of the queue's work is empty."""
+    queue = await sql_backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    await queue.settle(await receive_soon(queue), follow=[(send_job("p1"), 1)])
+    await queue.settle(await receive_soon(queue))
+    async with sql_backend.sql().connect() as connection:
+        for table in ("jobs", "bodies", "payloads", "dead", "once"):
+            rows = await connection.execute(text(f"SELECT count(*) FROM queue_{table}"))
+            assert (table, rows.scalar()) == (table, 0)
+
+
+async def test_cut_connections_are_made_again(
+    postgres_backend: QueueBackend,
+) -> None:
+    """PostgreSQL that ends our sessions costs one error, not the queue."""
+    queue = await postgres_backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    async with postgres_backend.sql().connect() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    with pytest.raises(QueueUnavailable):
+        await queue.check()
+    assert len(await drain(queue)) == 1
+
+
+async def test_writer_that_holds_the_file_is_waited_for(
+    sql_backend: QueueBackend,
+) -> None:
+    """Another process in a write transaction delays an enqueue, and loses nothing."""
+    queue = await sql_backend.open()
+    async with sql_backend.sql().connect() as connection:
+        await connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if sql_backend.engine == "sqlite" else "SELECT 1"
+        )
+        await connection.execute(text("DELETE FROM queue_once"))
+        accepting = asyncio.create_task(
+            queue.enqueue(payload_for("p1"), [send_job("p1")], once_ttl_s=60)
+        )
+        await asyncio.sleep(0.1)  # so that it waits; any later it works as well
+        await connection.rollback()
+    assert await accepting
+    assert len(await drain(queue)) == 1

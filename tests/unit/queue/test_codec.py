@@ -1,0 +1,194 @@
+"""Jobs, payloads and letters as bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.push import (
+    Body,
+    Expand,
+    Job,
+    Payload,
+    RecipientType,
+    Send,
+    TargetKind,
+)
+from tocsin.protocol import job_pb2
+from tocsin.queue.codec import (
+    Undecodable,
+    encode_job,
+    encode_letter,
+    encode_payload,
+    parse_dead_job,
+    parse_job,
+    parse_letter,
+    parse_payload,
+    refresh,
+)
+
+_text = st.text(max_size=20)
+_texts = st.lists(_text, max_size=4).map(tuple)
+_int64 = st.integers(0, 2**63 - 1)
+_filters = st.builds(
+    DeviceFilter,
+    ids=_texts,
+    users=_texts,
+    topics=_texts,
+    providers=_texts,
+    platforms=_texts,
+    provider_tokens=st.lists(st.builds(ProviderTokens, _text, _texts)).map(tuple),
+    tags=st.dictionaries(_text, _text, max_size=3),
+    integrations=_texts,
+)
+_expands = st.builds(Expand, _filters, _text, st.integers(0, 2**32 - 1))
+_sends = st.lists(st.tuples(_text, _text, _text), max_size=5).flatmap(
+    lambda rows: st.builds(
+        Send,
+        st.sampled_from(TargetKind),
+        st.just(tuple(row[0] for row in rows)),
+        st.sampled_from([(), tuple(row[1] for row in rows)]),
+        st.sampled_from([(), tuple(row[2] for row in rows)]),
+    )
+)
+_jobs = st.builds(
+    Job,
+    id=_text,
+    push_id=_text,
+    provider=_text,
+    work=st.one_of(_expands, _sends),
+    recipient_type=st.sampled_from(RecipientType),
+    accepted_at_ms=_int64,
+    integration=_text,
+    expire_at_ms=_int64,
+    attempt=st.integers(0, 2**32 - 1),
+    first_try_at_ms=_int64,
+    correlation_id=_text,
+)
+_payloads = st.builds(
+    Payload,
+    push_id=_text,
+    uid=_text,
+    analytics_uid=_text,
+    bodies=st.dictionaries(
+        _text,
+        st.builds(
+            Body, st.binary(max_size=50), st.dictionaries(_text, _text, max_size=3)
+        ),
+        max_size=3,
+    ),
+)
+
+JOB = Job(
+    id="j",
+    push_id="p",
+    provider="fcm",
+    work=Send(TargetKind.TOKEN, ("t",), ("d",), ("web",)),
+    recipient_type=RecipientType.FILTER,
+    accepted_at_ms=1,
+)
+
+
+@given(_jobs)
+def test_any_job_round_trips(job: Job) -> None:
+    """Bytes and back gives the same job."""
+    assert parse_job(encode_job(job)) == job
+
+
+@given(_payloads)
+def test_any_payload_round_trips(payload: Payload) -> None:
+    """Bodies keep every byte and every header."""
+    assert parse_payload(encode_payload(payload)) == payload
+
+
+@given(_jobs, _text, _int64)
+def test_any_letter_round_trips(job: Job, reason: str, at_ms: int) -> None:
+    """A letter gives its job, reason and time back."""
+    data = encode_letter(job, reason, at_ms)
+    letter = parse_letter(data, id="1", queue="q", push_id="x")
+    assert (letter.id, letter.job, letter.reason) == ("1", job, reason)
+    assert letter.at_ms == at_ms
+    assert parse_dead_job(data) == job
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_job_or_undecodable(data: bytes) -> None:
+    """Rubbish raises the one exception that leads to the dead letters."""
+    try:
+        job = parse_job(data)
+    except Undecodable:
+        return
+    assert parse_job(encode_job(job)) == job
+
+
+def test_fields_of_a_newer_release_are_ignored() -> None:
+    """A worker does the job although it does not know all of its fields."""
+    newer = encode_job(JOB) + b"\xfa\x3e\x03new"  # field 1007, a string
+    assert parse_job(newer) == JOB
+
+
+def test_filter_with_an_unknown_condition_is_refused() -> None:
+    """Ignoring a condition would reach more devices than was asked for."""
+    message = job_pb2.Job()
+    message.ParseFromString(encode_job(replace(JOB, work=Expand(DeviceFilter()))))
+    message.expand.filter.MergeFromString(b"\xfa\x3e\x03new")
+    with pytest.raises(Undecodable, match="condition"):
+        parse_job(message.SerializeToString())
+
+
+def test_walk_without_a_filter_is_refused() -> None:
+    """A filter that got lost would be every device."""
+    message = job_pb2.Job(id="j", expand=job_pb2.Expand(cursor="c"))
+    with pytest.raises(Undecodable, match="filter"):
+        parse_job(message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (job_pb2.Job(id="j"), "kind of work"),
+        (job_pb2.Job(send=job_pb2.Send(target_kind="planet")), "target kind"),
+        (
+            job_pb2.Job(send=job_pb2.Send(targets=["a", "b"], device_ids=["1"])),
+            "differ in length",
+        ),
+    ],
+)
+def test_work_that_would_be_guessed_is_refused(message: job_pb2.Job, why: str) -> None:
+    """Unknown work, an unknown kind of target, and lists that do not fit."""
+    with pytest.raises(Undecodable, match=why):
+        parse_job(message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("device_ids", "expected"),
+    [((), RecipientType.TOKENS), (("d",), RecipientType.FILTER)],
+)
+def test_unknown_recipient_type_is_only_a_label(
+    device_ids: tuple[str, ...], expected: RecipientType
+) -> None:
+    """It is replaced by what the job looks like."""
+    message = job_pb2.Job(
+        recipient_type="flock",
+        send=job_pb2.Send(targets=["t"], device_ids=device_ids),
+    )
+    assert parse_job(message.SerializeToString()).recipient_type is expected
+
+
+def test_letter_without_a_readable_job_can_be_listed() -> None:
+    """Its job is empty, of the queue and request that it came from."""
+    data = encode_letter(None, "undecodable", 7)
+    letter = parse_letter(data, id="1", queue="expand:hms", push_id="p")
+    assert (letter.job.queue, letter.job.push_id) == ("expand:hms", "p")
+    assert letter.reason == "undecodable"
+    assert parse_dead_job(data) is None
+
+
+def test_refreshed_job_was_never_tried() -> None:
+    """Attempts and first try are gone, all else stays."""
+    tired = replace(JOB, attempt=4, first_try_at_ms=9)
+    assert refresh(tired) == JOB

@@ -1,0 +1,104 @@
+"""Addresses of Redis and the texts of its faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import exceptions as foreign
+from redis.asyncio import SSLConnection, UnixDomainSocketConnection
+from tests.support.certificates import make_ca
+
+from tocsin.core.errors import InternalError, QueueUnavailable
+from tocsin.queue.redis_connection import AddressError, connect, own_errors
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("cache:6380", {"host": "cache", "port": 6380}),
+        ("127.0.0.1:6379", {"host": "127.0.0.1", "port": 6379}),
+        ("redis://u:p@cache:1/3", {"username": "u", "password": "p", "db": 3}),
+        ("tcp://cache:7", {"host": "cache", "port": 7}),
+        ("redis://[::1]:7", {"host": "::1", "port": 7}),
+        ("unix:///run/redis.sock", {"path": "/run/redis.sock"}),
+        (["cache:6380"], {"host": "cache", "port": 6380}),
+    ],
+)
+def test_address_forms(address: str | list[str], expected: dict[str, Any]) -> None:
+    """Each documented form of one server's address is understood."""
+    options = connect(address).connection_pool.connection_kwargs
+    assert {name: options[name] for name in expected} == expected
+
+
+def test_schemes_choose_the_connection() -> None:
+    """Rediss is TLS, unix is a socket file."""
+    tls = connect("rediss://cache").connection_pool.connection_class
+    file = connect("unix:///s").connection_pool.connection_class
+    assert issubclass(tls, SSLConnection)
+    assert issubclass(file, UnixDomainSocketConnection)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("", "exactly one"),
+        ([], "exactly one"),
+        (["a:1", "b:2"], "sharding"),
+        ("redis+sentinel://a:1", "not supported"),
+        ("redis+cluster://a:1", "not supported"),
+        ("http://a", "unknown scheme"),
+        ("redis://", "no host"),
+    ],
+)
+def test_unusable_addresses_say_why(address: str | list[str], why: str) -> None:
+    """What cannot be used is refused with the reason, never guessed."""
+    with pytest.raises(AddressError, match=why):
+        connect(address)
+
+
+def test_bad_address_does_not_show_its_password() -> None:
+    """The text of the error may land in a log."""
+    with pytest.raises(AddressError) as caught:
+        connect("redis://user:secret@cache:port")
+    assert "secret" not in str(caught.value)
+
+
+def test_own_authority_is_added_to_the_roots(tmp_path: Path) -> None:
+    """A CA file given for rediss becomes part of the connection's trust."""
+    authority = make_ca(tmp_path)
+    client = connect("rediss://cache", ca_file=authority.pem_path)
+    options = client.connection_pool.connection_kwargs
+    assert options["ssl_ca_data"] == authority.pem_path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (foreign.AuthenticationError("no"), "password"),
+        (foreign.BusyLoadingError("loading"), "cannot be reached"),
+        (foreign.ReadOnlyError("READONLY"), "replica"),
+        (foreign.OutOfMemoryError("OOM"), "maxmemory"),
+        (foreign.NoPermissionError("NOPERM"), "ACL"),
+        (foreign.TimeoutError("late"), "in time"),
+        (foreign.ResponseError("MISCONF no disk"), "MISCONF"),
+        (OSError("gone"), "cannot be reached"),
+        (TimeoutError(), "cannot be reached"),
+    ],
+)
+def test_faults_become_one_own_error(fault: Exception, words: str) -> None:
+    """It is temporary, keeps its cause, and says in the log what to do."""
+    with pytest.raises(QueueUnavailable) as caught, own_errors():
+        raise fault
+    assert words in caught.value.reason
+    assert caught.value.__cause__ is fault
+    assert isinstance(caught.value, InternalError)
+    assert caught.value.temporary
+    assert caught.value.message == "internal server error: queue is unavailable"
+
+
+def test_other_errors_pass() -> None:
+    """A bug of ours is not a fault of Redis."""
+    with pytest.raises(KeyError), own_errors():
+        raise KeyError("x")
