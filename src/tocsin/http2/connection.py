@@ -71,7 +71,8 @@ class Connection(asyncio.Protocol):
     """The asyncio end of a session. All methods are called from the loop.
 
     `ready` gets "" once the server's SETTINGS are there, or why they will not come.
-    `gone` is done when the transport is closed.
+    `gone` is done when the transport is closed. `idle` tells that nothing was wrong
+    with it, nobody used it.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
         )
         self.ready: asyncio.Future[str] = self.loop.create_future()
         self.gone: asyncio.Future[None] = self.loop.create_future()
+        self.idle = False
         self._owner = owner
         self._patience = patience
         self._transport: asyncio.Transport | None = None
@@ -111,11 +113,6 @@ class Connection(asyncio.Protocol):
         if not self._flush_due:
             self._flush_due = True
             self.loop.call_soon(self._flush)
-
-    def retire(self) -> None:
-        """Take no more requests; close when the last one has ended."""
-        self.session.drain()
-        self._close_if_done()
 
     def close(self) -> None:
         """Say goodbye and close; what is still open fails as CLOSED."""
@@ -269,9 +266,10 @@ class Connection(asyncio.Protocol):
                     self._transport.abort()
             return
         if session.timeouts_in_row >= _TIMEOUTS_BEFORE_RETIRING:
+            session.fault = "one request after the other got no answer"
             session.drain()
         quiet = now - self._heard_at
-        if session.streams or session.timeouts_in_row:
+        if session.streams:
             limit = self._patience.silence_s
             if session.timeouts_in_row >= _TIMEOUTS_BEFORE_PING:
                 limit /= 2
@@ -291,6 +289,8 @@ class Connection(asyncio.Protocol):
             return
         idle = self._patience.idle_timeout_s
         if idle is not None and now - self._used_at > idle:
+            self.idle = True
+            session.fault = "idle for long"
             session.drain()
         if session.outbound.peer_streams > 0:
             self._shut_since = None

@@ -7,7 +7,6 @@ what a server did not process. It never sends again what may have been acted upo
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 from collections import deque
 
@@ -20,13 +19,12 @@ from tocsin.http2.answer import (
     Http2RequestError,
     Response,
 )
+from tocsin.http2.backoff import Backoff
 from tocsin.http2.connection import Connection, Patience
 from tocsin.http2.exchange import Exchange, OnDone
 from tocsin.http2.head import Origin, RequestHead
 
 _MAX_TRIES = 5
-_BACKOFF_FIRST_S = 0.25
-_BACKOFF_MAX_S = 30.0
 _GOODBYE_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -88,9 +86,7 @@ class Http2Pool:
         self._ticker: asyncio.TimerHandle | None = None
         self._closing = False
         self._quiet: asyncio.Future[None] | None = None
-        self._failures = 0
-        self._retry_at = 0.0
-        self._reason = ""
+        self._backoff = Backoff()
 
     # ------------------------------------------------------------ for callers
 
@@ -189,6 +185,7 @@ class Http2Pool:
         self._current = None
         if self._connecting is not None:
             self._connecting.cancel()
+            await asyncio.wait([self._connecting])
         self._turn_away("the pool is closed")
         if self._in_flight():
             self._quiet = asyncio.get_running_loop().create_future()
@@ -241,9 +238,9 @@ class Http2Pool:
         session = connection.session
         _log.debug("http2_connection_ended", origin=self.name, reason=session.fault)
         if session.answered:
-            self._failures = 0
-        elif not self._closing:
-            self._back_off(f"{self.name}: {session.fault}")
+            self._backoff.worked()
+        elif not (self._closing or connection.idle):
+            self._failed(f"{self.name}: {session.fault}")
         self.moved()
         if self._waiters or self._resend:
             self._demand()
@@ -332,16 +329,15 @@ class Http2Pool:
         if alive >= self._max_connections:
             return
         loop = asyncio.get_running_loop()
-        if loop.time() >= self._retry_at:
+        if not self._backoff.wait_s(loop.time()):
             self._connecting = loop.create_task(self._connect())
             self._start_ticking(loop)
         elif not alive:
-            self._turn_away(self._reason)
+            self._turn_away(self._backoff.reason)
 
     def _turn_away(self, reason: str) -> None:
         """No connection can be had: everybody who needs one learns why."""
-        loop = asyncio.get_running_loop()
-        wait_s = max(0.0, self._retry_at - loop.time())
+        wait_s = self._backoff.wait_s(asyncio.get_running_loop().time())
         waiters = list(self._waiters)
         self._waiters.clear()
         for waiter in waiters:
@@ -368,17 +364,17 @@ class Http2Pool:
             reason = connection.session.fault  # between its SETTINGS and this moment
         if reason:
             connection.abort()
-            self._back_off(f"{self.name}: {reason}")
-            _log.warning(
-                "http2_connect_failed",
-                origin=self.name,
-                reason=reason,
-                tries=self._failures,
-            )
+            self._failed(f"{self.name}: {reason}")
         else:
             self._connections.append(connection)
             _log.debug("http2_connected", origin=self.name)
         self._demand()
+
+    def _failed(self, reason: str) -> None:
+        """An attempt came to nothing: say so once, and wait before the next."""
+        self._backoff.failed(reason, asyncio.get_running_loop().time())
+        tries = self._backoff.failures
+        _log.warning("http2_connect_failed", reason=reason, failures_in_row=tries)
 
     async def _dial(self, connection: Connection) -> str:
         """Make the connection; "" when it is ready, else what went wrong."""
@@ -395,19 +391,11 @@ class Http2Pool:
                 return await connection.ready
         except TimeoutError:
             return f"no HTTP/2 connection within {timeout_s:g} s"
-        except (OSError, ValueError) as error:
-            return str(error) or type(error).__name__
         except asyncio.CancelledError:
             connection.abort()
             raise
-
-    def _back_off(self, reason: str) -> None:
-        self._failures += 1
-        self._reason = reason
-        exponent = min(self._failures - 1, 16)
-        wait_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2**exponent)
-        wait_s *= random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, no secret
-        self._retry_at = asyncio.get_running_loop().time() + wait_s
+        except Exception as error:  # noqa: BLE001 - whoever waits for room must learn of any reason
+            return str(error) or type(error).__name__
 
     # ------------------------------------------------------------ the clock
 
@@ -422,7 +410,7 @@ class Http2Pool:
         for connection in list(self._connections):
             connection.tick(now)
             if connection.session.answered:
-                self._failures = 0
+                self._backoff.worked()
         for exchange in [e for e in self._resend if e.deadline <= now]:
             self._resend.remove(exchange)
             detail = "no connection had room for it within the deadline"

@@ -6,19 +6,16 @@ their exchanges. It reads no clock and opens nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tocsin.http2 import codec
-from tocsin.http2.answer import Failure, FailureKind, Response
+from tocsin.http2.answer import FailureKind
 from tocsin.http2.codec import ConnectionFault, ErrorCode
-from tocsin.http2.exchange import Exchange, Partial
+from tocsin.http2.exchange import Partial
 from tocsin.http2.hpack import (
     CompressionError,
     Decoder,
-    FieldBlock,
     HeaderListTooLargeError,
 )
-from tocsin.http2.outbound import Outbound
+from tocsin.http2.streams import OpenStreams, Report
 
 # What we let the peer send unacknowledged. Half of it is given back as it is used,
 # so no number of replies can use it up.
@@ -43,44 +40,14 @@ OPENING = (
     + codec.encode_window_update(0, CONNECTION_WINDOW - codec.DEFAULT_WINDOW)
 )
 
-Report = Callable[[Exception], None]
 # An unfinished header block: (stream, flags, bytes so far).
 _Pending = tuple[int, int, bytearray]
 
 
-class ClientSession:
-    """The state of one connection.
+class ClientSession(OpenStreams):
+    """`OpenStreams` with the half that reads what the server sends."""
 
-    `limit` is how many streams may be open now, `streams` those that are. Exchanges
-    that the server surely did not process gather in `returned`; whoever drives the
-    session takes them from there. After `closed` nothing more is accepted.
-    """
-
-    __slots__ = (
-        "_decoder",
-        "_first_streams",
-        "_held",
-        "_max_streams",
-        "_next_id",
-        "_pending",
-        "_report",
-        "_rest",
-        "_unacknowledged",
-        "_written_id",
-        "answered",
-        "closed",
-        "draining",
-        "fault",
-        "goaway_code",
-        "goaway_debug",
-        "limit",
-        "outbound",
-        "proven",
-        "ready",
-        "returned",
-        "streams",
-        "timeouts_in_row",
-    )
+    __slots__ = ("_decoder", "_pending", "_rest", "_unacknowledged")
 
     def __init__(
         self,
@@ -90,106 +57,18 @@ class ClientSession:
         report: Report,
         first_id: int = 1,
     ) -> None:
-        """`report` gets what a callback raises.
-
-        `initial_streams` bounds the streams until the first answer of success.
-        """
-        self.streams: dict[int, Exchange] = {}
-        self.returned: list[Exchange] = []
-        self.outbound = Outbound()
-        self.limit = 0
-        self.ready = False
-        self.draining = False
-        self.closed = False
-        self.proven = initial_streams is None
-        self.answered = False
-        self.timeouts_in_row = 0
-        self.fault = ""
-        self.goaway_code: int | None = None
-        self.goaway_debug = b""
-        self._max_streams = max_streams
-        self._first_streams = (
-            max_streams if initial_streams is None else initial_streams
+        """As `OpenStreams`; the opening is queued at once."""
+        super().__init__(
+            max_streams=max_streams,
+            initial_streams=initial_streams,
+            report=report,
+            first_id=first_id,
         )
-        self._held = False
-        self._report = report
-        self._next_id = first_id
-        self._written_id = 0
         self._rest = b""
         self._pending: _Pending | None = None
         self._unacknowledged = 0
         self._decoder = Decoder(list_limit=MAX_HEADER_BYTES)
         self.outbound.parts.append(OPENING)
-
-    # ------------------------------------------------------------ towards the peer
-
-    def open(self, exchange: Exchange) -> None:
-        """Send a request on a new stream; needs `limit` > number of streams."""
-        stream = self._next_id
-        self._next_id = stream + 2
-        self.streams[stream] = exchange
-        self.outbound.request(stream, exchange)
-        if stream + 2 > codec.MAX_STREAM_ID:
-            self.drain()
-
-    def take_output(self) -> bytes:
-        """What to write now. Streams opened so far count as written from here on."""
-        self._written_id = self._next_id - 2
-        return self.outbound.take()
-
-    @property
-    def last_id(self) -> int:
-        """The id of the newest stream; it changes when the connection is used."""
-        return self._next_id - 2
-
-    def drain(self) -> None:
-        """Open no further streams; those that are open may end."""
-        self.draining = True
-        self._set_limit()
-
-    def hold(self, held: bool) -> None:
-        """While held, no stream may be opened (the connection is in doubt)."""
-        self._held = held
-        self._set_limit()
-
-    def ping(self, payload: bytes) -> None:
-        """Ask for a sign of life."""
-        self.outbound.parts.append(codec.encode_ping(payload))
-
-    def say_goodbye(self) -> None:
-        """Queue a GOAWAY without an error."""
-        self.outbound.parts.append(codec.encode_goaway(0, ErrorCode.NO_ERROR))
-
-    def expire(self, now: float) -> int:
-        """Give up what is past its deadline; returns how many."""
-        late = [s for s, exchange in self.streams.items() if exchange.deadline <= now]
-        for stream in late:
-            exchange = self.streams.pop(stream)
-            self._cancel(stream, ErrorCode.CANCEL)
-            self.timeouts_in_row += 1
-            self._fail(exchange, FailureKind.TIMEOUT, "no answer within the deadline")
-        return len(late)
-
-    def end(self, kind: FailureKind, detail: str) -> None:
-        """The connection is gone or useless: every exchange gets its end.
-
-        What was never handed to the socket goes to `returned`, the rest fails.
-        """
-        if self.closed:
-            return
-        self.closed = True
-        self.fault = detail
-        self.drain()
-        exchanges = list(self.streams.items())
-        self.streams.clear()
-        for stream, exchange in exchanges:
-            self.outbound.forget(stream)
-            if stream > self._written_id:
-                self.returned.append(exchange)
-            else:
-                self._fail(exchange, kind, detail)
-
-    # ------------------------------------------------------------ from the peer
 
     def receive(self, data: bytes) -> None:
         """Take bytes as they come, in any pieces. Never raises for their content."""
@@ -248,7 +127,7 @@ class ClientSession:
                 ):
                     self._on_headers(flags, stream, payload)
                 elif flags & 1:
-                    self._finish(stream, exchange, fields, b"")
+                    self.finish(stream, exchange, fields, b"")
                 else:
                     exchange.fields = fields
             elif kind == codec.DATA:
@@ -260,7 +139,7 @@ class ClientSession:
                     and exchange.fields is not None
                     and exchange.partial is None
                 ):
-                    self._finish(stream, exchange, exchange.fields, data[start:end])
+                    self.finish(stream, exchange, exchange.fields, data[start:end])
                 else:
                     self._on_data(flags, stream, data[start:end])
             else:
@@ -320,19 +199,19 @@ class ClientSession:
             return  # given up before; the block had to be decoded all the same
         ends = flags & codec.END_STREAM
         if fields.fault:
-            self._refuse_answer(stream, exchange, fields.fault)
+            self.refuse_answer(stream, exchange, fields.fault)
         elif exchange.fields is not None:
             if fields.status or not ends:
-                self._refuse_answer(stream, exchange, "trailers that do not end it")
+                self.refuse_answer(stream, exchange, "trailers that do not end it")
             else:
                 partial = exchange.partial
                 body = bytes(partial.data) if partial else b""
-                self._finish(stream, exchange, exchange.fields, body)
+                self.finish(stream, exchange, exchange.fields, body)
         elif fields.status < 200:
             if ends or fields.status in (0, 101):
-                self._refuse_answer(stream, exchange, "no final :status")
+                self.refuse_answer(stream, exchange, "no final :status")
         elif ends:
-            self._finish(stream, exchange, fields, b"")
+            self.finish(stream, exchange, fields, b"")
         else:
             exchange.fields = fields
 
@@ -344,7 +223,7 @@ class ClientSession:
         if exchange is None:
             return  # of a request that was given up
         if exchange.fields is None:
-            self._refuse_answer(stream, exchange, "a body before its head")
+            self.refuse_answer(stream, exchange, "a body before its head")
             return
         partial = exchange.partial
         if partial is None:
@@ -352,11 +231,11 @@ class ClientSession:
         partial.data += data
         partial.unacknowledged += len(payload)
         if len(partial.data) > MAX_RESPONSE_BYTES:
-            self._refuse_answer(
+            self.refuse_answer(
                 stream, exchange, f"a body of more than {MAX_RESPONSE_BYTES} bytes"
             )
         elif flags & codec.END_STREAM:
-            self._finish(stream, exchange, exchange.fields, bytes(partial.data))
+            self.finish(stream, exchange, exchange.fields, bytes(partial.data))
         elif partial.unacknowledged > STREAM_WINDOW // 2:
             update = codec.encode_window_update(stream, partial.unacknowledged)
             partial.unacknowledged = 0
@@ -397,7 +276,7 @@ class ClientSession:
         self.outbound.apply(codec.parse_settings(payload))
         self.outbound.reply(codec.SETTINGS_ACK)
         self.ready = True
-        self._set_limit()
+        self.set_limit()
 
     def _on_goaway(self, last: int, code: int, debug: bytes) -> None:
         """Streams up to `last` may still be answered; later ones were not seen."""
@@ -418,7 +297,7 @@ class ClientSession:
             self.returned.append(exchange)
             return
         detail = f"the server reset the request: {codec.error_name(code)}"
-        self._fail(exchange, FailureKind.RESET, detail, code)
+        self.fail(exchange, FailureKind.RESET, detail, code)
 
     def _on_window_update(self, stream: int, increment: int) -> None:
         if stream:
@@ -427,70 +306,7 @@ class ClientSession:
         if code:
             exchange = self.streams.get(stream)
             if exchange is not None:
-                self._refuse_answer(stream, exchange, "a wrong window update", code)
-
-    # ------------------------------------------------------------ ends
-
-    def _finish(
-        self, stream: int, exchange: Exchange, fields: FieldBlock, body: bytes
-    ) -> None:
-        """The answer is complete, whether or not the request was fully sent."""
-        length = fields.content_length
-        if (
-            length is not None
-            and length != len(body)
-            and not _bodiless(exchange, fields)
-        ):
-            self._refuse_answer(stream, exchange, "a body of another content-length")
-            return
-        del self.streams[stream]
-        if self.outbound.forget(stream):
-            self.outbound.parts.append(codec.encode_reset(stream, ErrorCode.CANCEL))
-        self.timeouts_in_row = 0
-        self.answered = True
-        if not self.proven and 200 <= fields.status < 300:
-            self.proven = True
-            self._set_limit()
-        try:
-            exchange.on_done(Response(fields, body))
-        except Exception as error:  # noqa: BLE001 - one caller's bug must not end all
-            self._report(error)
-
-    def _refuse_answer(
-        self,
-        stream: int,
-        exchange: Exchange,
-        detail: str,
-        code: int = ErrorCode.PROTOCOL_ERROR,
-    ) -> None:
-        """The answer breaks the rules: this stream ends, the connection goes on."""
-        del self.streams[stream]
-        self._cancel(stream, code)
-        self._fail(exchange, FailureKind.PROTOCOL, f"the answer is malformed: {detail}")
-
-    def _cancel(self, stream: int, code: int) -> None:
-        self.outbound.forget(stream)
-        self.outbound.parts.append(codec.encode_reset(stream, code))
-
-    def _fail(
-        self,
-        exchange: Exchange,
-        kind: FailureKind,
-        detail: str,
-        code: int | None = None,
-    ) -> None:
-        """Tell the caller that a request which may have arrived has no answer."""
-        if code is None:
-            code = self.goaway_code
-        failure = Failure(kind, True, detail, code, self.goaway_debug)
-        self.tell(exchange, failure)
-
-    def tell(self, exchange: Exchange, failure: Failure) -> None:
-        """Hand a failure to its caller, whatever the caller does with it."""
-        try:
-            exchange.on_done(failure)
-        except Exception as error:  # noqa: BLE001 - one caller's bug must not end all
-            self._report(error)
+                self.refuse_answer(stream, exchange, "a wrong window update", code)
 
     def _break(self, fault: ConnectionFault) -> None:
         self.outbound.parts.append(
@@ -503,15 +319,3 @@ class ClientSession:
             raise ConnectionFault(
                 ErrorCode.PROTOCOL_ERROR, f"{name} on stream {stream}, never opened"
             )
-
-    def _set_limit(self) -> None:
-        if self.draining or self._held or not self.ready:
-            self.limit = 0
-            return
-        own = self._max_streams if self.proven else self._first_streams
-        self.limit = min(own, self.outbound.peer_streams)
-
-
-def _bodiless(exchange: Exchange, fields: FieldBlock) -> bool:
-    """Whether a content-length may stand without its content (RFC 9110 §8.6)."""
-    return exchange.head.method == "HEAD" or fields.status == 304

@@ -1,0 +1,223 @@
+"""Open requests of one HTTP/2 connection and how they end, for the HTTP/2 room.
+
+Sans socket and clock, like everything below the connection; what the server sends is
+read in `session.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tocsin.http2 import codec
+from tocsin.http2.answer import Failure, FailureKind, Response
+from tocsin.http2.codec import ErrorCode
+from tocsin.http2.exchange import Exchange
+from tocsin.http2.hpack import FieldBlock
+from tocsin.http2.outbound import Outbound
+
+Report = Callable[[Exception], None]
+
+
+class OpenStreams:
+    """The requests under way on a connection.
+
+    `limit` is how many streams may be open now, `streams` those that are. Exchanges
+    that the server surely did not process gather in `returned`; whoever drives the
+    connection takes them from there. After `closed` nothing more is accepted.
+    """
+
+    __slots__ = (
+        "_first_streams",
+        "_held",
+        "_max_streams",
+        "_next_id",
+        "_report",
+        "_written_id",
+        "answered",
+        "closed",
+        "draining",
+        "fault",
+        "goaway_code",
+        "goaway_debug",
+        "limit",
+        "outbound",
+        "proven",
+        "ready",
+        "returned",
+        "streams",
+        "timeouts_in_row",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_streams: int,
+        initial_streams: int | None,
+        report: Report,
+        first_id: int = 1,
+    ) -> None:
+        """`report` gets what a callback raises.
+
+        `initial_streams` bounds the streams until the first answer of success.
+        """
+        self.streams: dict[int, Exchange] = {}
+        self.returned: list[Exchange] = []
+        self.outbound = Outbound()
+        self.limit = 0
+        self.ready = False
+        self.draining = False
+        self.closed = False
+        self.proven = initial_streams is None
+        self.answered = False
+        self.timeouts_in_row = 0
+        self.fault = ""
+        self.goaway_code: int | None = None
+        self.goaway_debug = b""
+        self._max_streams = max_streams
+        self._first_streams = (
+            max_streams if initial_streams is None else initial_streams
+        )
+        self._held = False
+        self._report = report
+        self._next_id = first_id
+        self._written_id = 0
+
+    def open(self, exchange: Exchange) -> None:
+        """Send a request on a new stream; needs `limit` > number of streams."""
+        stream = self._next_id
+        self._next_id = stream + 2
+        self.streams[stream] = exchange
+        self.outbound.request(stream, exchange)
+        if stream + 2 > codec.MAX_STREAM_ID:
+            self.drain()
+
+    def take_output(self) -> bytes:
+        """What to write now. Streams opened so far count as written from here on."""
+        self._written_id = self._next_id - 2
+        return self.outbound.take()
+
+    @property
+    def last_id(self) -> int:
+        """The id of the newest stream; it changes when the connection is used."""
+        return self._next_id - 2
+
+    def drain(self) -> None:
+        """Open no further streams; those that are open may end."""
+        self.draining = True
+        self.set_limit()
+
+    def hold(self, held: bool) -> None:
+        """While held, no stream may be opened (the connection is in doubt)."""
+        self._held = held
+        self.set_limit()
+
+    def ping(self, payload: bytes) -> None:
+        """Ask for a sign of life."""
+        self.outbound.parts.append(codec.encode_ping(payload))
+
+    def say_goodbye(self) -> None:
+        """Queue a GOAWAY without an error."""
+        self.outbound.parts.append(codec.encode_goaway(0, ErrorCode.NO_ERROR))
+
+    def expire(self, now: float) -> int:
+        """Give up what is past its deadline; returns how many."""
+        late = [s for s, exchange in self.streams.items() if exchange.deadline <= now]
+        for stream in late:
+            exchange = self.streams.pop(stream)
+            self._cancel(stream, ErrorCode.CANCEL)
+            self.timeouts_in_row += 1
+            self.fail(exchange, FailureKind.TIMEOUT, "no answer within the deadline")
+        return len(late)
+
+    def end(self, kind: FailureKind, detail: str) -> None:
+        """The connection is gone or useless: every exchange gets its end.
+
+        What was never handed to the socket goes to `returned`, the rest fails.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self.fault = detail
+        self.drain()
+        exchanges = list(self.streams.items())
+        self.streams.clear()
+        for stream, exchange in exchanges:
+            self.outbound.forget(stream)
+            if stream > self._written_id:
+                self.returned.append(exchange)
+            else:
+                self.fail(exchange, kind, detail)
+
+    def finish(
+        self, stream: int, exchange: Exchange, fields: FieldBlock, body: bytes
+    ) -> None:
+        """The answer is complete, whether or not the request was fully sent."""
+        length = fields.content_length
+        if (
+            length is not None
+            and length != len(body)
+            and not _bodiless(exchange, fields)
+        ):
+            self.refuse_answer(stream, exchange, "a body of another content-length")
+            return
+        del self.streams[stream]
+        if self.outbound.forget(stream):
+            self.outbound.parts.append(codec.encode_reset(stream, ErrorCode.CANCEL))
+        self.timeouts_in_row = 0
+        self.answered = True
+        if not self.proven and 200 <= fields.status < 300:
+            self.proven = True
+            self.set_limit()
+        try:
+            exchange.on_done(Response(fields, body))
+        except Exception as error:  # noqa: BLE001 - one caller's bug must not end all
+            self._report(error)
+
+    def refuse_answer(
+        self,
+        stream: int,
+        exchange: Exchange,
+        detail: str,
+        code: int = ErrorCode.PROTOCOL_ERROR,
+    ) -> None:
+        """The answer breaks the rules: this stream ends, the connection goes on."""
+        del self.streams[stream]
+        self._cancel(stream, code)
+        self.fail(exchange, FailureKind.PROTOCOL, f"the answer is malformed: {detail}")
+
+    def _cancel(self, stream: int, code: int) -> None:
+        self.outbound.forget(stream)
+        self.outbound.parts.append(codec.encode_reset(stream, code))
+
+    def fail(
+        self,
+        exchange: Exchange,
+        kind: FailureKind,
+        detail: str,
+        code: int | None = None,
+    ) -> None:
+        """Tell the caller that a request which may have arrived has no answer."""
+        if code is None:
+            code = self.goaway_code
+        failure = Failure(kind, True, detail, code, self.goaway_debug)
+        self.tell(exchange, failure)
+
+    def tell(self, exchange: Exchange, failure: Failure) -> None:
+        """Hand a failure to its caller, whatever the caller does with it."""
+        try:
+            exchange.on_done(failure)
+        except Exception as error:  # noqa: BLE001 - one caller's bug must not end all
+            self._report(error)
+
+    def set_limit(self) -> None:
+        """Work out `limit` from all that bounds it."""
+        if self.draining or self._held or not self.ready:
+            self.limit = 0
+            return
+        own = self._max_streams if self.proven else self._first_streams
+        self.limit = min(own, self.outbound.peer_streams)
+
+
+def _bodiless(exchange: Exchange, fields: FieldBlock) -> bool:
+    """Whether a content-length may stand without its content (RFC 9110 §8.6)."""
+    return exchange.head.method == "HEAD" or fields.status == 304
