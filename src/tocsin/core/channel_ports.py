@@ -33,9 +33,10 @@ class BrokerListener(Protocol):
         position: StreamPosition,
         previous: bytes | None,
     ) -> None:
-        """`position` is empty without history. `previous` is the data of the
-        publication before it in the stream, where delta was asked for; `None`
-        without delta, or when there is none.
+        """A publication came; `position` is empty without history.
+
+        `previous` is the data of the publication before it in the stream, where
+        delta was asked for; `None` without delta, or when there is none.
         """
         ...
 
@@ -99,8 +100,10 @@ class Broker(Protocol):
     async def fetch_history(
         self, channel: str, filter: HistoryFilter, *, meta_ttl_s: int
     ) -> History:
-        """Read; creates the stream's epoch where there is none yet, and renews
-        its meta lifetime. Raises `UnrecoverablePosition` for another epoch, and
+        """Read a stream and renew its meta lifetime.
+
+        Creates the stream's epoch where there is none yet. Raises
+        `UnrecoverablePosition` for another epoch, and
         `BadRequest` for `reverse` with a since offset of 0.
         """
         ...
@@ -119,8 +122,9 @@ class Broker(Protocol):
 
 
 class PresenceStore(Protocol):
-    """Who is in a channel, over all nodes; entries die `ttl_s` after a renewal
-    where the technology shares them between nodes.
+    """Who is in a channel, over all nodes.
+
+    Where nodes share them, entries die some time after their last renewal.
     """
 
     async def add(self, channel: str, info: ClientInfo) -> None:
@@ -148,11 +152,11 @@ class ControlListener(Protocol):
         ...
 
     def answer_survey(self, op: str, params: bytes) -> bytes:
-        """This node's answer to a survey, as bytes of its own form."""
+        """Answer a survey for this node, as bytes of the survey's own form."""
         ...
 
     def describe(self) -> NodeInfo:
-        """This node now."""
+        """Describe this node as it is now."""
         ...
 
 
@@ -185,7 +189,7 @@ class ControlBus(Protocol):
         ...
 
     async def fetch_nodes(self) -> Sequence[NodeInfo]:
-        """This node and all others that were heard of within seven seconds."""
+        """All nodes heard of within seven seconds, this one included."""
         ...
 
     async def close(self) -> None:
