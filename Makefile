@@ -65,7 +65,7 @@ imports: $(STAMP) ## Check that imports only point down
 
 .PHONY: buf
 buf: $(STAMP) ## Lint the schemas; compare them with the published one
-	@$(BIN)/buf lint proto && $(BIN)/buf format --diff --exit-code proto
+	@$(BIN)/buf lint && $(BIN)/buf format --diff --exit-code && $(BIN)/buf breaking --against proto/wire/published.binpb
 
 ##@ Generate
 
