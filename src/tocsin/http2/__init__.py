@@ -11,6 +11,7 @@ from tocsin.http2.answer import (
     Http2RequestError,
     Response,
 )
+from tocsin.http2.dialing import Resolve
 from tocsin.http2.head import Headers, Origin, RequestHead
 from tocsin.http2.pool import Http2Pool
 from tocsin.http2.tls import ClientCert, build_ssl_context
@@ -26,6 +27,7 @@ __all__ = [
     "Http2RequestError",
     "Origin",
     "RequestHead",
+    "Resolve",
     "Response",
     "build_ssl_context",
 ]

@@ -21,6 +21,7 @@ from tocsin.http2.answer import (
 )
 from tocsin.http2.backoff import Backoff
 from tocsin.http2.connection import Connection, Patience
+from tocsin.http2.dialing import Resolve, dial
 from tocsin.http2.exchange import Exchange, OnDone
 from tocsin.http2.head import Origin, RequestHead
 
@@ -50,6 +51,7 @@ class Http2Pool:
         ping_interval_s: float = 20.0,
         ping_timeout_s: float = 10.0,
         idle_timeout_s: float | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         """`origin` is `https://host[:port]`; ValueError when it is not.
 
@@ -57,6 +59,8 @@ class Http2Pool:
         `ssl_context`; `https://` needs one (see `build_ssl_context`).
         `initial_streams` bounds a connection until its first answer of success.
         An idle connection is closed after `idle_timeout_s`, or never when None.
+        `resolve` says for each connection which addresses may be dialled; without
+        it the system's resolver does.
         """
         self.origin = Origin.parse(origin)
         secure = self.origin.scheme == "https"
@@ -66,6 +70,7 @@ class Http2Pool:
             raise ValueError("connections and streams are counted from 1")
         self.capacity = max_connections * max_streams
         self._ssl = ssl_context if secure else None
+        self._resolve = resolve
         self._max_connections = max_connections
         self._max_streams = max_streams
         self._initial_streams = initial_streams
@@ -381,13 +386,7 @@ class Http2Pool:
         timeout_s = self._patience.connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection,
-                    self.origin.host,
-                    self.origin.port,
-                    ssl=self._ssl,
-                    server_hostname=self.origin.host if self._ssl else None,
-                )
+                await dial(lambda: connection, self.origin, self._ssl, self._resolve)
                 return await connection.ready
         except TimeoutError:
             return f"no HTTP/2 connection within {timeout_s:g} s"

@@ -1,0 +1,97 @@
+"""Connections to addresses that the caller chose instead of the resolver."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from tests.support.certificates import Ca, make_ca
+from tests.support.h2_server import H2Server, answer_all, serve_h2
+from tests.support.http2_client import head_for, pool_for
+
+from tocsin.http2 import Http2ConnectError, build_ssl_context
+
+HOST = "push.example"
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Ca:
+    return make_ca(tmp_path_factory.mktemp("ca"))
+
+
+def tls_of(ca: Ca, host: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*ca.issue((host,)))
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def origin_of(server: H2Server) -> str:
+    return f"https://{HOST}:{server.origin.rpartition(':')[2]}"
+
+
+def answering(
+    *addresses: str, asked: list[tuple[str, int]] | None = None
+) -> Callable[[str, int], Awaitable[Sequence[str]]]:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        if asked is not None:
+            asked.append((host, port))
+        return addresses
+
+    return resolve
+
+
+async def test_the_chosen_address_is_dialled_under_the_name_of_the_host(ca: Ca) -> None:
+    """The name never reaches a resolver; SNI and certificate are the host's."""
+    asked: list[tuple[str, int]] = []
+    async with serve_h2(answer_all, tls=tls_of(ca, HOST)) as server:
+        origin = origin_of(server)
+        async with pool_for(
+            origin,
+            ssl_context=build_ssl_context(str(ca.pem_path)),
+            resolve=answering("127.0.0.1", asked=asked),
+        ) as pool:
+            assert (await pool.request(head_for(origin))).status == 200
+    assert asked == [(HOST, int(origin.rpartition(":")[2]))]
+
+
+async def test_the_next_address_is_tried(ca: Ca) -> None:
+    """One of several machines may be down."""
+    async with serve_h2(answer_all, tls=tls_of(ca, HOST)) as server:
+        origin = origin_of(server)
+        async with pool_for(
+            origin,
+            ssl_context=build_ssl_context(str(ca.pem_path)),
+            resolve=answering("::1", "127.0.0.9", "127.0.0.1"),
+        ) as pool:
+            assert (await pool.request(head_for(origin))).status == 200
+
+
+async def test_a_certificate_of_another_host_is_refused(ca: Ca) -> None:
+    """A chosen address is no reason to trust who answers there."""
+    trust = build_ssl_context(str(ca.pem_path))
+    async with (
+        serve_h2(answer_all, tls=tls_of(ca, "127.0.0.1")) as server,
+        pool_for(
+            origin_of(server), ssl_context=trust, resolve=answering("127.0.0.1")
+        ) as pool,
+    ):
+        with pytest.raises(Http2ConnectError, match="certificate"):
+            await pool.wait_room()
+
+
+@pytest.mark.parametrize("reason", ["no address that may be dialled", ""])
+async def test_a_resolver_that_refuses_is_a_failed_attempt(reason: str) -> None:
+    """Nothing is dialled; whoever waits reads why."""
+
+    async def resolve(_host: str, _port: int) -> Sequence[str]:
+        if reason:
+            raise OSError(reason)
+        return ()
+
+    async with pool_for(
+        f"https://{HOST}:9", ssl_context=build_ssl_context(), resolve=resolve
+    ) as pool:
+        with pytest.raises(Http2ConnectError, match=reason or "no address"):
+            await pool.wait_room()
