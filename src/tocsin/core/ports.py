@@ -7,7 +7,7 @@ implementation. Nothing here knows a technology.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tocsin.core.device import (
@@ -265,6 +265,30 @@ class JobQueue(Protocol):
 
     async def close(self) -> None:
         """Release what was opened; entries still held are left for take-over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SharedToken:
+    """A token that a process made, and when, in Unix milliseconds."""
+
+    value: str = field(repr=False)
+    made_at_ms: int
+
+
+class TokenStore(Protocol):
+    """Where processes agree on the tokens that they present to a push service."""
+
+    async def agree(
+        self, name: str, offered: SharedToken, *, made_after_ms: int, ttl_s: float
+    ) -> SharedToken:
+        """The token under this name that was made after `made_after_ms`.
+
+        Where none stands, or only an older one, `offered` takes its place. Of
+        several offers at once exactly one wins and all get it. What nobody
+        replaced within `ttl_s` is forgotten. Raises `ApiError` when the store
+        cannot be reached.
+        """
         ...
 
 

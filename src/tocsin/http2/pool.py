@@ -181,6 +181,15 @@ class Http2Pool:
             raise Http2RequestError(result)
         return result
 
+    def retire(self) -> None:
+        """Start nothing more on the connections there are; new ones take over.
+
+        What is in flight on them ends as usual, then they are closed.
+        """
+        self._current = None
+        for connection in self._connections:
+            connection.session.drain()
+
     async def aclose(self, deadline_s: float = 5.0) -> None:
         """Let what is in flight end within the deadline, then close everything.
 
