@@ -6,16 +6,12 @@ Pure: bytes in, `Outcome` out. It must not decide what follows from a verdict.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
-
-QUOTA_WAIT_S = 60.0
-"""Google's guidance for a 429 that does not say how long to wait."""
+from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +125,6 @@ def _concerns_credential(
 def is_stale_access_token(status: int, body: bytes) -> bool:
     """Whether an answer says that the access token, and nothing else, is refused."""
     return status == 401 and not _find_code(_dicts(_parse_error(body).get("details")))
-
-
-def parse_retry_after(value: str | None, now_s: float | None = None) -> float | None:
-    """Seconds to wait from either form of Retry-After; `None` if there is none."""
-    if not value:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        due_s = parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, due_s - (time.time() if now_s is None else now_s))
 
 
 def _class_of_status(status: int) -> _Class:

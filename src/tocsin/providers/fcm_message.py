@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring_ascii as _quote
-from typing import Any
 
 from tocsin.core.push import TargetKind
+from tocsin.providers.json_message import InvalidMessage, parse_message
+
+__all__ = ["TARGET_KEYS", "BodyTemplate", "InvalidMessage", "parse_message"]
 
 TARGET_KEYS = ("token", "fid", "topic", "condition")
 """The keys of a message that name its target; FCM takes exactly one."""
-
-
-class InvalidMessage(ValueError):
-    """The stored message is no JSON object, so nobody can be sent it."""
 
 
 class BodyTemplate:
@@ -48,14 +46,3 @@ class BodyTemplate:
     def build(self, target: str) -> bytes:
         """The body for one target."""
         return self._before + _quote(target).encode() + self._after
-
-
-def parse_message(message: bytes) -> dict[str, Any]:
-    """The message as an object; raises `InvalidMessage`."""
-    try:
-        fields = json.loads(message)
-    except ValueError as error:
-        raise InvalidMessage(f"the message is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidMessage("the message is not a JSON object")
-    return fields

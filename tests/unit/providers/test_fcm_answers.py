@@ -9,7 +9,6 @@ from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.fcm_answers import (
     classify,
     is_stale_access_token,
-    parse_retry_after,
     read_success,
 )
 
@@ -131,26 +130,6 @@ def test_misshapen_errors_fall_back_to_the_status(body: bytes) -> None:
     """No body can break the classification."""
     assert classify(503, body, None).code == "unavailable"
     assert classify(404, body, None).verdict is not Verdict.UNREGISTERED
-
-
-@pytest.mark.parametrize(
-    ("value", "wait_s"),
-    [
-        ("7", 7.0),
-        (" 0 ", 0.0),
-        ("Fri, 15 Jan 2027 08:00:30 GMT", 30.0),
-        ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
-        ("", None),
-        (None, None),
-        ("soon", None),
-        ("-5", None),
-        ("\u0667", None),
-        ("Fri, 99 Foo 2027", None),
-    ],
-)
-def test_retry_after_has_two_forms(value: str | None, wait_s: float | None) -> None:
-    """Seconds or an HTTP date; a past date is now; rubbish is nothing."""
-    assert parse_retry_after(value, NOW_S) == wait_s
 
 
 def test_a_429_without_a_wait_means_a_minute() -> None:

@@ -1,0 +1,48 @@
+"""A user's JSON message, to be sent on with nothing changed but its target.
+
+Pure bytes, for every provider whose body is one JSON object; it knows none of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+
+class InvalidMessage(ValueError):
+    """The stored message is no JSON object, so nobody can be sent it."""
+
+
+class JsonTemplate:
+    """An object without the keys that name its target, as bytes.
+
+    A message that has none of them is kept byte for byte; from others they are
+    taken out, and the rest is written anew.
+    """
+
+    __slots__ = ("_rest",)
+
+    def __init__(self, message: bytes, target_keys: Collection[str]) -> None:
+        """Raises `InvalidMessage`."""
+        fields = parse_message(message)
+        if not fields.keys().isdisjoint(target_keys):
+            fields = {k: v for k, v in fields.items() if k not in target_keys}
+            message = json.dumps(fields, separators=(",", ":")).encode()
+        rest = message[message.index(b"{") + 1 :]
+        self._rest = b"," + rest if fields else rest
+
+    def with_fields(self, fields: bytes) -> bytes:
+        """The object with `fields` in front: encoded members without their braces."""
+        return b"{" + fields + self._rest
+
+
+def parse_message(message: bytes) -> dict[str, Any]:
+    """The message as an object; raises `InvalidMessage`."""
+    try:
+        fields = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"the message is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidMessage("the message is not a JSON object")
+    return fields
