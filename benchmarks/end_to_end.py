@@ -23,22 +23,23 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psycopg
-
 from benchmarks.sink import sink
+from tests.support.fill import fill_postgres
 from tests.support.ports import free_port
 from tests.support.postgres import start_postgres
 from tests.support.redis_server import start_redis
-from tocsin.core.ids import new_id
+
 from tocsin.protocol import api_pb2, api_pb2_grpc
-from tocsin.storage.tables import token_key
 
 KEY = "bench"
 TOPIC = "everyone"
 TOCSIN = [sys.executable, "-m", "tocsin.cli.main"]
 # A message of the size that the engine's benchmark uses, without its token.
 MESSAGE = {
-    "notification": {"title": "Kick-off in ten minutes", "body": "Tap to follow it live."},
+    "notification": {
+        "title": "Kick-off in ten minutes",
+        "body": "Tap to follow it live.",
+    },
     "data": {"match": "7731", "screen": "live"},
     "android": {"collapse_key": "match-7731", "ttl": "600s"},
 }
@@ -62,34 +63,9 @@ def usage(pid: int) -> Usage:
 
 
 def fill(dsn: str, count: int) -> None:
-    """Put `count` FCM devices on one topic, by COPY: registering is not measured."""
-    now = int(time.time() * 1000)
-    ids = [new_id("fcm") for _ in range(count)]
+    """Put `count` FCM devices with tokens of a usual length on one topic."""
     tail = secrets.token_urlsafe(96)[:120]
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(
-                "COPY devices (id, provider, token, token_key, platform, user_id,"
-                " timezone, locale, meta, tags, integration, webpush_keys,"
-                " created_at_ms, updated_at_ms, registered_at_ms, removed_reason)"
-                " FROM STDIN"
-            ) as copy,
-        ):
-            for number, id in enumerate(ids):
-                token = f"{number:022d}:APA91b{tail}"
-                row = (id, "fcm", token, token_key("fcm", token), "android")
-                row += (f"u{number}", "", "en-US", "{}", "{}", "", "", now, now, now, "")
-                copy.write_row(row)
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(
-                "COPY device_topics (id, device_id, topic, origins) FROM STDIN"
-            ) as copy,
-        ):
-            for id in ids:
-                copy.write_row((new_id("device_topic"), id, TOPIC, 1))
-        connection.execute("ANALYZE")
+    fill_postgres(dsn, [f"{n:022d}:APA91b{tail}" for n in range(count)], TOPIC)
 
 
 @contextmanager
@@ -122,7 +98,9 @@ def wait_ready(port: int, log: Path, deadline_s: float = 30) -> None:
 
 def sent(port: int) -> dict[str, float]:
     """Results that a worker has counted, by error code (empty: delivered)."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{port}/metrics", timeout=5
+    ) as answer:
         text = answer.read().decode()
     counts: dict[str, float] = {}
     for line in text.splitlines():
@@ -161,7 +139,9 @@ def write_service_account(directory: Path, token_uri: str) -> Path:
     return path
 
 
-def run(*, devices: int = 200_000, workers: int = 2, sink_kind: str = "auto") -> dict[str, Any]:
+def run(
+    *, devices: int = 200_000, workers: int = 2, sink_kind: str = "auto"
+) -> dict[str, Any]:
     """One measured send; returns rates per second, microseconds, bytes."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -188,7 +168,10 @@ def run(*, devices: int = 200_000, workers: int = 2, sink_kind: str = "auto") ->
                         "worker": {"port": worker_port},
                         "push_notifications": {
                             "enabled_providers": ["fcm"],
-                            "queue": {"type": "redis", "redis": {"address": redis.address}},
+                            "queue": {
+                                "type": "redis",
+                                "redis": {"address": redis.address},
+                            },
                             "fcm": {
                                 "credentials_file": str(account),
                                 "endpoint": target.origin,
@@ -276,7 +259,9 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=200_000)
     parser.add_argument("--sink", default="auto")
     arguments = parser.parse_args()
-    print(json.dumps(run(devices=arguments.devices, sink_kind=arguments.sink), indent=2))
+    print(
+        json.dumps(run(devices=arguments.devices, sink_kind=arguments.sink), indent=2)
+    )
 
 
 if __name__ == "__main__":

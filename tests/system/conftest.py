@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.tocsin_processes import Processes
 from tests.support.published_client import PublishedClient
 from tests.support.simulated_fcm import simulator_in_thread
+from tests.support.tocsin_processes import Processes
 
 from tocsin.simulator.server import Simulator
 

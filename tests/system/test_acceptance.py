@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fill import fill_postgres, fill_sqlite
 from tests.support.ports import free_port
-from tests.support.tocsin_processes import Process, Processes, fetch, wait_until
 from tests.support.published_client import PublishedClient
 from tests.support.redis_server import RedisServer
+from tests.support.tocsin_processes import Process, Processes, fetch, wait_until
 
 from tocsin.simulator.server import Simulator
 
@@ -35,7 +36,7 @@ class Deployment:
         self.simulator = simulator
         self.http_port, self.grpc_port = free_port(), free_port()
         self.address = f"127.0.0.1:{self.grpc_port}"
-        self.config = {
+        self.config: dict[str, Any] = {
             "http_server": {"port": self.http_port},
             "http_api": {"key": "k"},
             "grpc_api": {"port": self.grpc_port, "key": "k"},
@@ -108,6 +109,16 @@ def register(client: PublishedClient, at: Deployment, count: int) -> None:
     assert wrong == []
 
 
+def fill(at: Deployment, count: int) -> None:
+    """Devices as `register` would leave them, without their calls."""
+    tokens = [f"token-{number:05d}-{'x' * 120}" for number in range(count)]
+    database = at.config["database"]
+    if "postgresql" in database:
+        fill_postgres(database["postgresql"]["dsn"], tokens, TOPIC)
+    else:
+        fill_sqlite(Path(database["sqlite"]["path"]), tokens, TOPIC)
+
+
 def send(client: PublishedClient, at: Deployment, **more: Any) -> str:
     request = {
         "recipient": {"filter": {"topics": [TOPIC]}},
@@ -143,7 +154,7 @@ def test_a_worker_killed_in_mid_send_loses_nothing(
     """SIGKILL of one of two workers: all 20,000 reached, at most 2 % twice."""
     simulator = clustered.simulator
     clustered.serve()
-    register(published_client, clustered, DEVICES)
+    fill(clustered, DEVICES)
     victim, _ = clustered.worker(), clustered.worker()
     send(published_client, clustered)
     wait_reached(simulator, DEVICES // 4)
@@ -159,7 +170,7 @@ def test_a_killed_server_with_its_worker_inside_goes_on_where_it_was(
     """On SQLite the one process is killed in mid-send and started again."""
     simulator = embedded.simulator
     server = embedded.serve()
-    register(published_client, embedded, 6000)
+    fill(embedded, 6000)
     send(published_client, embedded)
     wait_reached(simulator, 1500)
     server.kill()
@@ -177,7 +188,7 @@ def test_a_drained_worker_doubles_nothing(
     """SIGTERM in mid-send: the other worker ends the send, nothing twice."""
     simulator = clustered.simulator
     clustered.serve()
-    register(published_client, clustered, 6000)
+    fill(clustered, 6000)
     leaver, _ = clustered.worker(), clustered.worker()
     send(published_client, clustered)
     wait_reached(simulator, 1000)
@@ -343,7 +354,7 @@ def test_two_workers_share_a_sqlite_queue(
 ) -> None:
     """A `tocsin worker` beside the server on the same file is allowed."""
     embedded.serve()
-    register(published_client, embedded, 2000)
+    fill(embedded, 2000)
     embedded.worker()
     send(published_client, embedded)
     wait_reached(embedded.simulator, 2000)
