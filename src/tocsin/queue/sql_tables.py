@@ -71,6 +71,14 @@ _STEPS: tuple[str, ...] = (
     );
     CREATE INDEX {p}queue_once_expires ON {p}queue_once (expires_ms);
     """,
+    """
+    CREATE TABLE {p}queue_tokens (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL,
+        made_at_ms BIGINT NOT NULL,
+        expires_ms BIGINT NOT NULL
+    );
+    """,
 )
 
 _WORDS = {
@@ -97,6 +105,7 @@ class Tables:
     payloads: Table
     dead: Table
     once: Table
+    tokens: Table
 
 
 def build_tables(prefix: str) -> Tables:
@@ -150,6 +159,14 @@ def build_tables(prefix: str) -> Tables:
             f"{prefix}queue_once",
             metadata,
             Column("push_id", Text, primary_key=True),
+            Column("expires_ms", BigInteger),
+        ),
+        tokens=Table(
+            f"{prefix}queue_tokens",
+            metadata,
+            Column("name", Text, primary_key=True),
+            Column("value", Text),
+            Column("made_at_ms", BigInteger),
             Column("expires_ms", BigInteger),
         ),
     )

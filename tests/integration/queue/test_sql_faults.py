@@ -34,7 +34,7 @@ async def test_concurrent_starts_make_the_tables_once(
         steps = await connection.execute(
             text("SELECT count(*), max(version) FROM tocsin_queue_migrations")
         )
-        assert tuple(steps.one()) == (1, 1)
+        assert tuple(steps.one()) == (2, 2)
 
 
 async def test_prefixes_share_a_database(sql_backend: QueueBackend) -> None:
