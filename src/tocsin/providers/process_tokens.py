@@ -1,0 +1,29 @@
+"""`TokenStore` for one process: what its providers share where nothing else is shared.
+
+It must not be used where several processes send through one credential.
+"""
+
+from __future__ import annotations
+
+from tocsin.core.ports import Clock, SharedToken
+
+
+class ProcessTokenStore:
+    """Tokens in memory. Belongs to one event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._standing: dict[str, tuple[SharedToken, float]] = {}
+
+    async def agree(
+        self, name: str, offered: SharedToken, *, made_after_ms: int, ttl_s: float
+    ) -> SharedToken:
+        """See the port."""
+        now_ms = self._clock.now_ms()
+        standing = self._standing.get(name)
+        if standing is not None:
+            token, ends_at_ms = standing
+            if token.made_at_ms > made_after_ms and ends_at_ms > now_ms:
+                return token
+        self._standing[name] = (offered, now_ms + ttl_s * 1000)
+        return offered
