@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.job_queues import (
     ENGINES,
     EXPAND,
@@ -472,6 +473,17 @@ async def test_waiting_counts_what_nobody_holds(backend: QueueBackend) -> None:
 async def test_unknown_payload_is_none(backend: QueueBackend) -> None:
     """Nothing is left of a request that never was."""
     assert await (await backend.open()).fetch_payload("nothing") is None
+
+
+async def test_unreadable_payload_is_none(backend: QueueBackend) -> None:
+    """Its jobs can still be read and ended; the log names the request."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    await backend.spoil_payload("p1")
+    with capture_logs() as logs:
+        assert await queue.fetch_payload("p1") is None
+    assert [line["push_id"] for line in logs] == ["p1"]
+    assert await queue.settle(await receive_soon(queue))
 
 
 async def test_request_without_jobs_leaves_nothing(backend: QueueBackend) -> None:

@@ -169,7 +169,7 @@ async def _live_through(backend: QueueBackend, steps: list[tuple[Any, ...]]) -> 
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

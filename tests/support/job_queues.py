@@ -142,6 +142,19 @@ class QueueBackend:
                 {"id": added.scalar_one(), "raw": raw},
             )
 
+    async def spoil_payload(self, push_id: str) -> None:
+        """Overwrite a stored payload with bytes that are none."""
+        if self.engine == "redis":
+            await self.redis().hset(f"{{tocsin}}:payload:{push_id}", "body", b"\xff")
+            return
+        from sqlalchemy import text
+
+        async with self.sql().begin() as connection:
+            await connection.execute(
+                text("UPDATE queue_payloads SET body = :body WHERE push_id = :id"),
+                {"body": b"\xff", "id": push_id},
+            )
+
     async def close(self) -> None:
         """Close every connection that was opened."""
         await self._stack.aclose()

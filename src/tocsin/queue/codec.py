@@ -1,12 +1,13 @@
 """Turns jobs, payloads and dead letters into bytes of `job.proto` and back.
 
-Part of the queue room; it is pure and must not know any engine.
+Part of the queue room; it does no I/O and must not know any engine.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -22,6 +23,8 @@ from tocsin.core.push import (
     TargetKind,
 )
 from tocsin.protocol import job_pb2
+
+_log = structlog.get_logger(__name__)
 
 
 class Undecodable(ValueError):
@@ -79,6 +82,25 @@ def parse_payload(data: bytes) -> Payload:
             for provider, body in message.bodies.items()
         },
     )
+
+
+def find_payload(data: bytes | None, push_id: str) -> Payload | None:
+    """The payload of a request, or `None` where it is gone or cannot be read.
+
+    Both end the same way: its jobs go to the dead letters. Only the second is
+    somebody's fault, so it is logged here.
+    """
+    if data is None:
+        return None
+    try:
+        return parse_payload(data)
+    except Undecodable as error:
+        _log.error(
+            "stored payload cannot be read, its jobs will go to the dead letters",
+            push_id=push_id,
+            reason=str(error),
+        )
+        return None
 
 
 def encode_letter(job: Job | None, reason: str, at_ms: int) -> bytes:

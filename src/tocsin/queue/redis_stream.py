@@ -27,8 +27,8 @@ from tocsin.queue.codec import (
     encode_job,
     encode_letter,
     encode_payload,
+    find_payload,
     parse_job,
-    parse_payload,
 )
 from tocsin.queue.redis_connection import Script, own_errors, run
 from tocsin.queue.redis_dead import DeadStream
@@ -135,7 +135,7 @@ class RedisStreamJobQueue:
         """The stored payload; see the port."""
         with own_errors():
             body = await run(self._client, "HGET", self._keys.payload(push_id), "body")
-        return None if body is None else parse_payload(body)
+        return find_payload(body, push_id)
 
     async def record_progress(self, progress: Mapping[str, bytes]) -> None:
         """Store the bitmaps in one command.

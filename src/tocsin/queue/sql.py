@@ -27,8 +27,8 @@ from tocsin.queue.codec import (
     encode_job,
     encode_letter,
     encode_payload,
+    find_payload,
     parse_job,
-    parse_payload,
 )
 from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
 from tocsin.queue.sql_connection import QueueDatabase
@@ -135,7 +135,7 @@ class SqlJobQueue:
         statement = select(payloads.c.body).where(payloads.c.push_id == push_id)
         async with self._database.reading() as connection:
             body = (await connection.execute(statement)).scalar()
-        return None if body is None else parse_payload(body)
+        return find_payload(body, push_id)
 
     async def record_progress(self, progress: Mapping[str, bytes]) -> None:
         """Store the bitmaps of jobs that this owner still holds."""
@@ -262,6 +262,6 @@ class SqlJobQueue:
             return
         self._next_housekeeping = time.monotonic() + self._timing.housekeeping_s
         once = self._tables.once
-        expired = delete(once).where(once.c.expires_ms <= self._database.now_ms())
+        expired = delete(once).where(once.c.expires_ms <= self._database.now)
         async with self._database.writing(lasting=False) as connection:
-            await connection.execute(expired)
+            await connection.execute(expired, self._database.now_values())

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Row,
     and_,
     bindparam,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
@@ -55,7 +57,19 @@ class Claims:
         self._database = database
         self._tables = tables
         self._owner = owner
-        self._timing = timing
+        self._lease_end = database.now + timing.silent_ms
+        jobs = tables.jobs
+        self._is_due = and_(
+            jobs.c.lease_owner == NOBODY, jobs.c.run_at_ms <= database.now
+        )
+        self._is_abandoned = and_(
+            jobs.c.lease_owner != NOBODY, jobs.c.lease_until_ms <= database.now
+        )
+        # Statements are built once: building costs more than running them.
+        self._claim_due = self._claim_of(self._is_due)
+        self._claim_abandoned = self._claim_of(self._is_abandoned)
+        self._renewal = self._renewal_of_mine()
+        self._looks: dict[tuple[str, ...], CompoundSelect[Any]] = {}
         self._turn = 0
 
     async def claim(self, queues: Sequence[str], limit: int) -> list[Claimed]:
@@ -64,12 +78,13 @@ class Claims:
         Looking first costs an idle queue one read and no write lock.
         """
         async with self._database.reading() as connection:
-            ready, abandoned = await self._look(connection, queues)
-        if not ready and not abandoned:
+            due, abandoned = await self._look(connection, tuple(queues))
+        if not due and not abandoned:
             return []
         async with self._database.writing() as connection:
-            rows = await self._take(connection, abandoned, limit, abandoned=True)
-            rows += await self._take(connection, ready, limit - len(rows))
+            rows = await self._take(connection, self._claim_abandoned, abandoned, limit)
+            left = limit - len(rows)
+            rows += await self._take(connection, self._claim_due, due, left)
             bodies = await self._fetch_bodies(connection, [row.id for row in rows])
         return [
             Claimed(
@@ -85,23 +100,9 @@ class Claims:
 
     async def renew(self, ids: Sequence[int]) -> set[int]:
         """Prolong the leases of these; returns those that are still held."""
-        jobs = self._tables.jobs
-        # Locked in id order, so that two statements never wait for each other.
-        mine = (
-            select(jobs.c.id)
-            .where(jobs.c.id.in_(ids), jobs.c.lease_owner == self._owner)
-            .order_by(jobs.c.id)
-            .with_for_update()
-            .cte("mine")
-        )
-        renewal = (
-            update(jobs)
-            .where(jobs.c.id.in_(select(mine.c.id)))
-            .values(lease_until_ms=self._lease_end())
-            .returning(jobs.c.id)
-        )
+        values = {"ids": list(ids), **self._database.now_values()}
         async with self._database.writing(lasting=False) as connection:
-            return set((await connection.execute(renewal)).scalars())
+            return set((await connection.execute(self._renewal, values)).scalars())
 
     async def record(self, progress: Mapping[int, bytes]) -> None:
         """Store bitmaps of jobs that this owner still holds."""
@@ -111,55 +112,96 @@ class Claims:
             .where(jobs.c.id == bindparam("job"), jobs.c.lease_owner == self._owner)
             .values(done=bindparam("bitmap"))
         )
+        # Locked in id order, so that two statements never wait for each other.
         rows = [{"job": id, "bitmap": progress[id]} for id in sorted(progress)]
         async with self._database.writing(lasting=False) as connection:
             await connection.execute(statement, rows)
 
-    def _lease_end(self) -> Any:
-        return self._database.now_ms() + self._timing.silent_ms
-
-    def _due(self) -> Any:
+    def _claim_of(self, which: ColumnElement[bool]) -> ReturningUpdate[Any]:
+        """Takes `most` jobs of `of_queue`, oldest first."""
         jobs = self._tables.jobs
-        return and_(
-            jobs.c.lease_owner == NOBODY,
-            jobs.c.run_at_ms <= self._database.now_ms(),
+        picked = (
+            select(jobs.c.id)
+            .where(jobs.c.queue == bindparam("of_queue"), which)
+            .order_by(jobs.c.run_at_ms, jobs.c.id)
+            .limit(bindparam("most"))
+            # Rows that a rival is taking are passed by; SQLite has no rivals here.
+            .with_for_update(skip_locked=True)
+            .cte("picked")
+        )
+        return (
+            update(jobs)
+            .where(jobs.c.id.in_(select(picked.c.id)))
+            .values(
+                lease_owner=self._owner,
+                lease_until_ms=self._lease_end,
+                deliveries=jobs.c.deliveries + 1,
+            )
+            .returning(
+                jobs.c.id,
+                jobs.c.queue,
+                jobs.c.push_id,
+                jobs.c.deliveries,
+                jobs.c.done,
+                jobs.c.run_at_ms,
+            )
         )
 
-    def _abandoned(self) -> Any:
+    def _renewal_of_mine(self) -> ReturningUpdate[Any]:
+        """Prolongs those of `ids` that this owner holds."""
         jobs = self._tables.jobs
-        return and_(
-            jobs.c.lease_owner != NOBODY,
-            jobs.c.lease_until_ms <= self._database.now_ms(),
+        mine = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.id.in_(bindparam("ids", expanding=True)),
+                jobs.c.lease_owner == self._owner,
+            )
+            .order_by(jobs.c.id)
+            .with_for_update()
+            .cte("mine")
+        )
+        return (
+            update(jobs)
+            .where(jobs.c.id.in_(select(mine.c.id)))
+            .values(lease_until_ms=self._lease_end)
+            .returning(jobs.c.id)
         )
 
     async def _look(
-        self, connection: AsyncConnection, queues: Sequence[str]
+        self, connection: AsyncConnection, queues: tuple[str, ...]
     ) -> tuple[list[str], list[str]]:
+        """The queues with due jobs, and those with abandoned ones."""
+        statement = self._looks.get(queues)
+        if statement is None:
+            statement = self._looks[queues] = self._look_at(queues)
+        found = await connection.execute(statement, self._database.now_values())
+        rows = found.all()
+        return (
+            [queue for queue, held in rows if not held],
+            [queue for queue, held in rows if held],
+        )
+
+    def _look_at(self, queues: tuple[str, ...]) -> CompoundSelect[Any]:
         jobs = self._tables.jobs
         looks: list[Any] = [
-            select(
-                literal(queue).label("queue"), literal_column("0").label("held")
-            ).where(exists().where(jobs.c.queue == queue, self._due()))
+            select(literal(queue).label("queue"), literal_column("0").label("held"))
+            # Stops at the first row, however long the queue is.
+            .where(exists().where(jobs.c.queue == queue, self._is_due))
             for queue in queues
         ]
         looks.append(
             select(jobs.c.queue, literal_column("1"))
-            .where(jobs.c.queue.in_(queues), self._abandoned())
+            .where(jobs.c.queue.in_(queues), self._is_abandoned)
             .distinct()
         )
-        found = (await connection.execute(union_all(*looks))).all()
-        return (
-            [queue for queue, held in found if not held],
-            [queue for queue, held in found if held],
-        )
+        return union_all(*looks)
 
     async def _take(
         self,
         connection: AsyncConnection,
+        claim: ReturningUpdate[Any],
         queues: Sequence[str],
         limit: int,
-        *,
-        abandoned: bool = False,
     ) -> list[Row[Any]]:
         """In rounds of equal shares, so that a flood on one queue waits its turn."""
         taken: list[Row[Any]] = []
@@ -173,48 +215,17 @@ class Claims:
                 want = min(share, limit - len(taken))
                 if not want:
                     break
-                rows = await self._take_from(connection, queue, want, abandoned)
-                taken += rows
+                values = {
+                    "of_queue": queue,
+                    "most": want,
+                    **self._database.now_values(),
+                }
+                rows = (await connection.execute(claim, values)).all()
+                taken += sorted(rows, key=lambda row: (row.run_at_ms, row.id))
                 if len(rows) == want:
                     full.append(queue)
             still_open = full
         return taken
-
-    async def _take_from(
-        self, connection: AsyncConnection, queue: str, limit: int, abandoned: bool
-    ) -> list[Row[Any]]:
-        jobs = self._tables.jobs
-        picked = (
-            select(jobs.c.id)
-            .where(
-                jobs.c.queue == queue,
-                self._abandoned() if abandoned else self._due(),
-            )
-            .order_by(jobs.c.run_at_ms, jobs.c.id)
-            .limit(limit)
-            # Rows that a rival is taking are passed by; SQLite has no rivals here.
-            .with_for_update(skip_locked=True)
-            .cte("picked")
-        )
-        claim = (
-            update(jobs)
-            .where(jobs.c.id.in_(select(picked.c.id)))
-            .values(
-                lease_owner=self._owner,
-                lease_until_ms=self._lease_end(),
-                deliveries=jobs.c.deliveries + 1,
-            )
-            .returning(
-                jobs.c.id,
-                jobs.c.queue,
-                jobs.c.push_id,
-                jobs.c.deliveries,
-                jobs.c.done,
-                jobs.c.run_at_ms,
-            )
-        )
-        rows = (await connection.execute(claim)).all()
-        return sorted(rows, key=lambda row: (row.run_at_ms, row.id))
 
     async def _fetch_bodies(
         self, connection: AsyncConnection, ids: Sequence[int]

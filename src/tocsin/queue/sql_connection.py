@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, exc, func
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.errors import QueueUnavailable
@@ -37,12 +36,17 @@ class QueueDatabase:
         # they share. statement_timestamp is stable, so an index can serve it.
         self._shared_clock = clock is None and not self.is_sqlite
 
-    def now_ms(self) -> ColumnElement[int]:
-        """Unix milliseconds as an expression of a statement."""
+    @property
+    def now(self) -> ColumnElement[int]:
+        """Unix milliseconds in a statement; execute it with `now_values`."""
         if self._shared_clock:
             seconds = func.extract("epoch", func.statement_timestamp())
             return cast(seconds * 1000, BigInteger)
-        return bindparam(None, self.clock.now_ms(), BigInteger)
+        return bindparam("now_ms", type_=BigInteger)
+
+    def now_values(self) -> dict[str, int]:
+        """The values that `now` needs."""
+        return {} if self._shared_clock else {"now_ms": self.clock.now_ms()}
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -114,7 +118,7 @@ async def _pragma(connection: AsyncConnection, setting: str) -> None:
 def _own_errors() -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error, OSError) as error:
         raise QueueUnavailable(_reason(error)) from error
 
 

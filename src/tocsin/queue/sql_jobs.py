@@ -5,7 +5,7 @@ Part of the queue room; it must not hand jobs out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Insert, delete, func, insert, literal_column, select, update
@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tocsin.core.push import Job
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
+
+JobRow = tuple[str, str, bytes, int]
+"""Queue, push id, bytes, due Unix milliseconds or 0 for now."""
 
 
 class JobRows:
@@ -31,7 +34,7 @@ class JobRows:
 
         Of two at once the second waits for the first one's end.
         """
-        once, now_ms = self._tables.once, self._database.now_ms()
+        once, now_ms = self._tables.once, self._database.now
         expires_ms = now_ms + max(1, int(ttl_s * 1000))
         statement = _upsert(connection, once).values(
             push_id=push_id, expires_ms=expires_ms
@@ -41,7 +44,8 @@ class JobRows:
             set_={"expires_ms": expires_ms},
             where=once.c.expires_ms <= now_ms,
         ).returning(once.c.push_id)
-        return (await connection.execute(statement)).first() is not None
+        values = self._database.now_values()
+        return (await connection.execute(statement, values)).first() is not None
 
     async def count(self, connection: AsyncConnection, queue: str, most: int) -> int:
         """Unfinished jobs of a queue, counted no further than `most`."""
@@ -105,35 +109,29 @@ class JobRows:
     async def add_raw(
         self,
         connection: AsyncConnection,
-        rows: Sequence[tuple[str, str, bytes, int]],
+        rows: Sequence[JobRow],
     ) -> None:
         """Add (queue, push id, bytes, due Unix milliseconds or 0 for now)."""
         delayed = [row for row in rows if row[3]]
         if delayed:
-            await self._insert(
-                connection, insert(self._tables.jobs), delayed, due_given=True
-            )
+            values = [{**_names(row), "run_at_ms": row[3]} for row in delayed]
+            await self._insert(connection, insert(self._tables.jobs), delayed, values)
         at_once = [row for row in rows if not row[3]]
         if at_once:
             # Due at the moment of writing, not "since ever": else new work would
             # come before every retry that fell due meanwhile.
-            now = insert(self._tables.jobs).values(run_at_ms=self._database.now_ms())
-            await self._insert(connection, now, at_once, due_given=False)
+            statement = insert(self._tables.jobs).values(run_at_ms=self._database.now)
+            now = self._database.now_values()
+            values = [{**_names(row), **now} for row in at_once]
+            await self._insert(connection, statement, at_once, values)
 
     async def _insert(
         self,
         connection: AsyncConnection,
         statement: Insert,
-        rows: Sequence[tuple[str, str, bytes, int]],
-        *,
-        due_given: bool,
+        rows: Sequence[JobRow],
+        values: Sequence[Mapping[str, Any]],
     ) -> None:
-        values: list[dict[str, Any]] = [
-            {"queue": queue, "push_id": push_id} for queue, push_id, _, _ in rows
-        ]
-        if due_given:
-            for value, row in zip(values, rows, strict=True):
-                value["run_at_ms"] = row[3]
         id = self._tables.jobs.c.id
         ids = await connection.scalars(
             statement.returning(id, sort_by_parameter_order=True), values
@@ -154,6 +152,10 @@ class JobRows:
             return False
         await connection.execute(delete(bodies).where(bodies.c.job_id == id))
         return True
+
+
+def _names(row: JobRow) -> dict[str, Any]:
+    return {"queue": row[0], "push_id": row[1]}
 
 
 def _upsert(connection: AsyncConnection, table: Any) -> Any:
