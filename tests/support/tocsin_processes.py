@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 COMMAND = [sys.executable, "-m", "tocsin.cli.main"]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def wait_until(

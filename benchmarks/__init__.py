@@ -1,0 +1,1 @@
+"""Measured runs beside peers; not part of the tests. `make bench` runs them all."""
