@@ -78,8 +78,8 @@ def measure_sends() -> str:
         "## A broadcast, end to end\n\n"
         "Devices on one topic in PostgreSQL (fsync on), Redis Streams (AOF everysec),"
         f" one server, two workers, sink {median['sink']} on the same cores. One"
-        " send over gRPC, measured until every push is answered and counted. CPU is that"
-        " of server and workers. Median of three runs at 200,000; one at 1,000,000.\n\n"
+        " send over gRPC, measured until every push is answered and counted. CPU is"
+        " that of server and workers. Median of three runs at 200,000; one at 1,000,000.\n\n"
         + table(
             (
                 "devices",
@@ -93,7 +93,8 @@ def measure_sends() -> str:
             rows,
         )
         + f"\n\nA worker's peak grew by {growth:+.1f} MB from 200,000 to 1,000,000"
-        " devices. Wanted: at least 10,000 pushes/s, at most 10 MB growth, under 200 MB."
+        " devices. Wanted: at least 10,000 pushes/s, at most 10 MB growth, under 200"
+        " MB."
     )
 
 
