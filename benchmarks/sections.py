@@ -77,9 +77,10 @@ def measure_sends() -> str:
     return (
         "## A broadcast, end to end\n\n"
         "Devices on one topic in PostgreSQL (fsync on), Redis Streams (AOF everysec),"
-        f" one server, two workers, sink {median['sink']} on the same cores. One"
-        " send over gRPC, measured until every push is answered and counted. CPU is"
-        " that of server and workers. Median of three runs at 200,000; one at 1,000,000.\n\n"
+        f" one server, two workers, sink {median['sink']} on the same cores. One send"
+        " over gRPC, measured until every push is answered and counted. CPU is that"
+        " of server and workers. Median of three runs at 200,000; one at 1,000,000."
+        "\n\n"
         + table(
             (
                 "devices",
