@@ -710,6 +710,20 @@ async def test_targets_carry_id_token_and_platform(store: DeviceStore) -> None:
     )
 
 
+async def test_webpush_targets_hold_endpoint_and_keys(store: DeviceStore) -> None:
+    """A message is encrypted for the device, so that its target says for whom."""
+    keys = '{"p256dh":"BA","auth":"x"}'
+    for n in range(3):
+        registration = Registration(
+            "webpush", f'https://push.example/"{n}', "web", webpush_keys=keys
+        )
+        await store.register(registration)
+    await store.register(fcm("other"))
+    assert await walk(store, EVERYTHING, "webpush") == [
+        f'{{"endpoint":"https://push.example/\\"{n}","keys":{keys}}}' for n in range(3)
+    ]
+
+
 # --- dead tokens ---
 
 

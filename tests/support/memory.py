@@ -35,6 +35,7 @@ from tocsin.core.errors import Conflict, NotFound, QueueFull
 from tocsin.core.ids import new_id
 from tocsin.core.ports import Delivery, UidClaim
 from tocsin.core.push import DeadLetter, Job, Payload
+from tocsin.core.webpush import make_target
 
 Row = TypeVar("Row", Device, DeviceTopic, UserTopic)
 
@@ -286,7 +287,12 @@ class MemoryDevices:
         )
         return TargetPage(
             device_ids=[device.id for device in page.items],
-            tokens=[device.token for device in page.items],
+            tokens=[
+                make_target(device.token, device.webpush_keys)
+                if provider == "webpush"
+                else device.token
+                for device in page.items
+            ],
             platforms=[device.platform for device in page.items],
             cursor=page.next_cursor,
         )

@@ -111,7 +111,8 @@ class DeviceStore(Protocol):
     ) -> TargetPage:
         """The hot walk: live devices of one provider after `cursor`, by id.
 
-        A device that several topics match appears once.
+        A device that several topics match appears once. The tokens are targets:
+        for Web Push what `webpush.make_target` makes of endpoint and keys.
         """
         ...
 

@@ -17,6 +17,7 @@ from tocsin.core.device import DeadToken
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Clock, DeviceStore, ResultSink
 from tocsin.core.push import Job
+from tocsin.core.webpush import stored_token
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Result, Run
@@ -185,7 +186,7 @@ class Settlement:
             dead.append(
                 DeadToken(
                     device_id=work.device_ids[index],
-                    token=work.targets[index],
+                    token=stored_token(run.job.provider, work.targets[index]),
                     # Not registered again since the send began: the request
                     # was accepted before any worker could read this token.
                     before_ms=outcome.gone_at_ms or run.started_ms,

@@ -19,6 +19,7 @@ from tocsin.core.device import (
     Page,
     Registration,
 )
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.ports import DeviceStore
 from tocsin.push import checks
@@ -46,11 +47,13 @@ class DeviceService:
         *,
         enabled_providers: Collection[str] = (),
         switch_user_topics: bool = True,
+        endpoint_rules: EndpointRules | None = None,
     ) -> None:
         self._devices = devices
         self._limits = limits
         self._enabled = frozenset(enabled_providers)
         self._switch_user_topics = switch_user_topics
+        self._endpoint_rules = endpoint_rules or EndpointRules.of()
 
     async def register(self, registration: Registration) -> str:
         """Create or overwrite a device; returns its id.
@@ -131,7 +134,9 @@ class DeviceService:
         topics = checks.check_topics("topics", registration.topics, self._limits)
         if registration.provider != "webpush":
             return replace(registration, topics=topics)
-        subscription = parse_subscription("token", registration.token)
+        subscription = parse_subscription(
+            "token", registration.token, self._endpoint_rules
+        )
         return replace(
             registration,
             topics=topics,

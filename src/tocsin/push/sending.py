@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from tocsin.core.device import DeviceFilter
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, BadRequest, NotAvailable
 from tocsin.core.ports import Clock, JobQueue, UidStore
 from tocsin.core.push import (
@@ -27,6 +28,7 @@ from tocsin.push import checks
 from tocsin.push.bodies import body_field, canonical_body, check_body
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import NO_DATABASE
+from tocsin.push.subscription import parse_subscription
 
 RAW_FIELDS: Mapping[str, tuple[str, TargetKind]] = {
     "fcm_tokens": ("fcm", TargetKind.TOKEN),
@@ -92,6 +94,7 @@ class SendService:
         payload_size: int = 65536,
         uid_ttl_s: float = 86400,
         limits: DeviceLimits | None = None,
+        endpoint_rules: EndpointRules | None = None,
         on_expired: OnExpired = _ignore,
         on_request: OnRequest = _ignore,
     ) -> None:
@@ -104,6 +107,7 @@ class SendService:
         self._payload_size = payload_size
         self._uid_ttl_s = uid_ttl_s
         self._limits = limits or DeviceLimits()
+        self._endpoint_rules = endpoint_rules or EndpointRules.of()
         self._on_expired = on_expired
         self._on_request = on_request
 
@@ -308,12 +312,25 @@ class SendService:
         if recipient.kind is TargetKind.TOKEN:
             limit = checks.token_limit(recipient.provider, self._limits)
             targets = checks.check_texts(field, recipient.targets, limit)
+            if recipient.provider == "webpush":
+                targets = self._check_subscriptions(field, targets)
             return replace(recipient, targets=targets)
         limit = _CONDITION_LENGTH
         if recipient.kind is TargetKind.TOPIC:
             limit = _TOPIC_LENGTH
         checks.check_text(field, recipient.targets[0], limit)
         return recipient
+
+    def _check_subscriptions(
+        self, field: str, texts: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Subscriptions as targets; two texts of one subscription are merged."""
+        rules = self._endpoint_rules
+        targets = [
+            parse_subscription(f"{field}[{index}]", text, rules).target
+            for index, text in enumerate(texts)
+        ]
+        return tuple(dict.fromkeys(targets))
 
 
 def check_seconds(field: str, value: int) -> None:

@@ -5,15 +5,13 @@ Pure; it never resolves or calls the endpoint.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import ipaddress
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest
+from tocsin.core.webpush import decode_key, make_target
 
 # The curve P-256 of RFC 8291: y² = x³ - 3x + b over the field of `_PRIME`.
 _PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
@@ -29,8 +27,13 @@ class Subscription:
     endpoint: str
     keys: str
 
+    @property
+    def target(self) -> str:
+        """The one string that a send to it carries."""
+        return make_target(self.endpoint, self.keys)
 
-def parse_subscription(field: str, text: str) -> Subscription:
+
+def parse_subscription(field: str, text: str, rules: EndpointRules) -> Subscription:
     """A checked subscription, or `BadRequest` naming `field` and the part."""
     subscription = _parse_object(field, text)
     endpoint = subscription.get("endpoint")
@@ -39,7 +42,10 @@ def parse_subscription(field: str, text: str) -> Subscription:
         raise BadRequest(field, "endpoint of the subscription is missing")
     if not isinstance(keys, dict):
         raise BadRequest(field, "keys of the subscription are missing")
-    _check_endpoint(field, endpoint)
+    try:
+        rules.check(endpoint)
+    except ValueError as error:
+        raise BadRequest(field, f"endpoint {error}") from None
     point = _parse_key(field, keys, "p256dh")
     if len(point) != _POINT_LENGTH or not _on_curve(point):
         raise BadRequest(field, "keys.p256dh is not an uncompressed P-256 point")
@@ -59,44 +65,14 @@ def _parse_object(field: str, text: str) -> dict[str, Any]:
     return subscription
 
 
-def _check_endpoint(field: str, endpoint: str) -> None:
-    """The always-on part of the rules against requests into private networks."""
-    reason = "endpoint must be an https URL with a host name"
-    # Controls and spaces are refused first: urlsplit drops some of them silently.
-    if not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
-        raise BadRequest(field, reason)
-    try:
-        url = urlsplit(endpoint)
-        host = url.hostname or ""
-        _ = url.port  # parsed lazily; a bad one raises here
-    except ValueError:
-        raise BadRequest(field, reason) from None
-    if url.scheme != "https" or not host or "@" in url.netloc or _is_address(host):
-        raise BadRequest(field, reason)
-
-
-def _is_address(host: str) -> bool:
-    # Resolvers read `127.1` and `0x7f000001` as addresses too: a name's last
-    # label is never a number.
-    last = host.rstrip(".").rpartition(".")[2]
-    if not last or last.isdigit() or last.startswith("0x"):
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _parse_key(field: str, keys: dict[str, Any], name: str) -> bytes:
     value = keys.get(name)
-    if not isinstance(value, str) or not value.isascii():
+    if not value:
         raise BadRequest(field, f"keys.{name} is missing")
-    plain = value.rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise BadRequest(field, f"keys.{name} is not base64url") from None
+        return decode_key(value)
+    except ValueError as error:
+        raise BadRequest(field, f"keys.{name} {error}") from None
 
 
 def _on_curve(point: bytes) -> bool:

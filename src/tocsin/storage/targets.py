@@ -12,12 +12,14 @@ from sqlalchemy import Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tocsin.core import webpush
 from tocsin.core.device import DeviceFilter, TargetPage
 from tocsin.storage.device_filters import filter_conditions, walk
 from tocsin.storage.rows import is_postgres
 from tocsin.storage.tables import devices
 
 _COLUMNS = (devices.c.id, devices.c.token, devices.c.platform)
+_WEBPUSH_COLUMNS = (*_COLUMNS, devices.c.webpush_keys)
 
 
 async def fetch_target_page(
@@ -33,7 +35,7 @@ async def fetch_target_page(
         return TargetPage([], [], [], "")
     dialect = connection.dialect.name
     statement = walk(
-        _COLUMNS,
+        _WEBPUSH_COLUMNS if provider == webpush.PROVIDER else _COLUMNS,
         [devices.c.provider == provider, *filter_conditions(filter, dialect)],
         filter.topics,
         after=cursor,
@@ -47,7 +49,9 @@ async def fetch_target_page(
     more = len(rows) > limit
     if not rows:
         return TargetPage([], [], [], "")
-    ids, tokens, platforms = map(list, zip(*rows[:limit], strict=True))
+    ids, tokens, platforms, *rest = map(list, zip(*rows[:limit], strict=True))
+    for keys in rest:  # Web Push only: a message is encrypted for the device's keys
+        tokens = list(map(webpush.make_target, tokens, keys))
     return TargetPage(ids, tokens, platforms, ids[-1] if more else "")
 
 

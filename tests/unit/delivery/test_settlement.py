@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from tests.support.jobs import ManualClock, make_payload, make_send_job
@@ -11,6 +12,7 @@ from tocsin.core.device import DeadToken
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Job, Send
+from tocsin.core.webpush import make_target
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
@@ -74,6 +76,21 @@ async def test_a_definite_verdict_removes_the_device() -> None:
         DeadToken("device-1", "token-1", case.run.started_ms, "fcm: unregistered")
     ]
     assert case.metrics.push_devices_removed.get("fcm", "unregistered") == 1
+
+
+async def test_a_dead_subscription_is_told_by_its_endpoint() -> None:
+    """The registry keeps the endpoint, while the send carries the keys as well."""
+    endpoint = "https://push.example/1"
+    case = Case()
+    case.run.delivery.job = job = replace(case.run.job, provider="webpush")
+    case.run.work = replace(
+        case.run.work, targets=(make_target(endpoint, '{"auth":"x"}'),)
+    )
+    await case.take(Outcome(Verdict.UNREGISTERED, "gone"))
+    assert case.run.job is job
+    assert [(one.device_id, one.token) for one in case.devices.dead] == [
+        ("device-0", endpoint)
+    ]
 
 
 async def test_the_providers_time_of_death_counts() -> None:

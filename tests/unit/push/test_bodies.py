@@ -79,6 +79,46 @@ def test_headers() -> None:
     check_body("webpush", Body(b"{}", {"TTL": "60", "Urgency": "high", "T": ""}), 100)
 
 
+@pytest.mark.parametrize("payload", [b"[1]", b'"text"', b"5", b"null", b"{}"])
+def test_a_webpush_payload_is_any_json(payload: bytes) -> None:
+    """The page's own code reads it, so that nothing but JSON is asked of it."""
+    check_body("webpush", Body(payload), 100)
+
+
+def test_a_webpush_payload_has_the_limit_of_the_push_services() -> None:
+    """3993 bytes fit into one record; a smaller limit of ours still counts."""
+    check_body("webpush", Body(b'"' + b"x" * 3991 + b'"'), 65_536)
+    for size, limit in ((3992, 65_536), (9, 10)):
+        with pytest.raises(BadRequest, match=r"webpush\.payload: must be at most"):
+            check_body("webpush", Body(b'"' + b"x" * size + b'"'), limit)
+    with pytest.raises(BadRequest, match=r"webpush\.payload: must be JSON in UTF-8"):
+        check_body("webpush", Body(b"{"), 100)
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [
+        ({"ttl": "-1"}, "TTL"),
+        ({"TTL": ""}, "TTL"),
+        ({"TTL": "1.5"}, "TTL"),
+        ({"TTL": "2147483648"}, "TTL"),
+        ({"Urgency": "urgent"}, "Urgency"),
+        ({"urgency": ""}, "Urgency"),
+        ({"Topic": ""}, "Topic"),
+        ({"Topic": "x" * 33}, "Topic"),
+        ({"TOPIC": "two words"}, "Topic"),
+        ({"TTL": "1", "ttl": "1"}, "TTL"),
+    ],
+)
+def test_webpush_headers_that_no_push_service_takes(
+    headers: dict[str, str], name: str
+) -> None:
+    """What would fail at every endpoint is refused once, by the header's name."""
+    with pytest.raises(BadRequest) as caught:
+        check_body("webpush", Body(b"{}", headers), 100)
+    assert caught.value.field == f"notification.webpush.headers.{name}"
+
+
 def test_every_provider_has_a_body_field() -> None:
     """Each known provider's body is named as the schema spells it."""
     assert body_field("one-signal") == (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from tocsin.core.device import (
     TopicOp,
     TopicsChange,
 )
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.ids import new_id
 from tocsin.push.checks import DeviceLimits, Paging
@@ -214,3 +216,24 @@ async def test_devices_keep_what_was_not_asked_to_change() -> None:
     assert await service.update(DeviceSelector(users=("u",)), change) == 1
     stored: Device = devices.rows[id]
     assert (stored.user, stored.meta, stored.topics) == ("u", {"a": "b"}, ("t",))
+
+
+SUBSCRIPTION = (
+    '{"endpoint":"https://push.example/1","keys":{"auth":"AAECAwQFBgcICQoLDA0ODw",'
+    '"p256dh":"BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"}}'
+)
+
+
+async def test_a_subscription_is_stored_by_its_endpoint() -> None:
+    """The endpoint is the token, where its origin is allowed; the keys lie beside."""
+    devices = MemoryDevices()
+    subscription = Registration("webpush", SUBSCRIPTION, "web")
+    with pytest.raises(BadRequest, match="token: endpoint origin is not in"):
+        await DeviceService(devices, DeviceLimits()).register(subscription)
+    assert devices.writes == 0
+    rules = EndpointRules.of(["https://push.example"])
+    service = DeviceService(devices, DeviceLimits(), endpoint_rules=rules)
+    await service.register(subscription)
+    (device,) = devices.rows.values()
+    assert device.token == "https://push.example/1"
+    assert sorted(json.loads(device.webpush_keys)) == ["auth", "p256dh"]

@@ -11,6 +11,7 @@ import pytest
 from tests.support.memory import MemoryQueue, MemoryUids
 
 from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, Conflict, NotAvailable, QueueFull
 from tocsin.core.push import (
     Body,
@@ -23,6 +24,7 @@ from tocsin.core.push import (
     SendRequest,
     TargetKind,
 )
+from tocsin.core.webpush import parse_target
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.sending import RAW_FIELDS, SendService, fingerprint
 
@@ -430,3 +432,36 @@ def test_raw_fields_name_every_raw_recipient_once() -> None:
     assert len(set(RAW_FIELDS.values())) == len(RAW_FIELDS)
     for field, (provider, _) in RAW_FIELDS.items():
         assert re.match(provider.replace("-", "_"), field)
+
+
+SUBSCRIPTION = (
+    '{"endpoint":"https://push.example/1","keys":{"auth":"AAECAwQFBgcICQoLDA0ODw",'
+    '"p256dh":"BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"}}'
+)
+
+
+async def test_raw_subscriptions_become_targets() -> None:
+    """Checked as at registration; two spellings of one are one recipient."""
+    rules = EndpointRules.of(["https://push.example"])
+    room = Room(enabled_providers=("webpush",), endpoint_rules=rules)
+    request = SendRequest(
+        _raw(SUBSCRIPTION, f" {SUBSCRIPTION}", provider="webpush"),
+        {"webpush": Body(b"[1]")},
+    )
+    await room.service.send(request)
+    (job,) = room.queue.jobs
+    assert isinstance(job.work, Send)
+    (target,) = job.work.targets
+    assert parse_target(target).endpoint == "https://push.example/1"
+
+
+async def test_raw_subscriptions_obey_the_endpoint_rules() -> None:
+    """The index is named, and nothing is queued."""
+    room = Room(enabled_providers=("webpush",))
+    request = SendRequest(
+        _raw(SUBSCRIPTION, provider="webpush"), {"webpush": Body(b"{}")}
+    )
+    with pytest.raises(BadRequest) as caught:
+        await room.service.send(request)
+    assert caught.value.field == "recipient.webpush_tokens[0]"
+    assert "allowed_endpoint_origins" in caught.value.message

@@ -8,8 +8,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest
-from tocsin.push.subscription import parse_subscription
+from tocsin.core.webpush import parse_target
+from tocsin.push.subscription import Subscription
+from tocsin.push.subscription import parse_subscription as parse_by_rules
 
 
 def _base64url(data: bytes) -> str:
@@ -25,6 +28,13 @@ def _point() -> bytes:
 
 POINT = _base64url(_point())
 AUTH = _base64url(bytes(range(16)))
+
+
+ANYWHERE = EndpointRules(None)
+
+
+def parse_subscription(field: str, text: str) -> Subscription:
+    return parse_by_rules(field, text, ANYWHERE)
 
 
 def _text(
@@ -44,6 +54,25 @@ def test_subscription_of_a_browser() -> None:
     parsed = parse_subscription("token", _text())
     assert parsed.endpoint == "https://push.example/abc"
     assert json.loads(parsed.keys) == {"p256dh": POINT, "auth": AUTH}
+
+
+def test_target_of_a_subscription() -> None:
+    """A send carries endpoint and keys, in one form for equal subscriptions."""
+    parsed = parse_subscription("token", _text())
+    shuffled = json.dumps(dict(reversed(json.loads(_text()).items())), indent=1)
+    assert parse_subscription("token", shuffled).target == parsed.target
+    target = parse_target(parsed.target)
+    assert target.endpoint == "https://push.example/abc"
+    assert _base64url(target.p256dh) == POINT
+    assert _base64url(target.auth) == AUTH
+
+
+def test_the_origin_must_be_allowed() -> None:
+    """By default only the push services of the browsers are."""
+    rules = EndpointRules.of()
+    parse_by_rules("token", _text("https://fcm.googleapis.com/fcm/send/x"), rules)
+    with pytest.raises(BadRequest, match="token: endpoint origin is not in push_noti"):
+        parse_by_rules("token", _text(), rules)
 
 
 def test_points_of_the_curve_pass() -> None:
