@@ -195,3 +195,18 @@ class ControlBus(Protocol):
     async def close(self) -> None:
         """Leave; other nodes are told."""
         ...
+
+
+class JwksUnavailable(Exception):
+    """A key document cannot be had now; says why, for the log."""
+
+
+class JwksFetcher(Protocol):
+    """Brings the documents in which somebody publishes the keys of tokens."""
+
+    async def fetch(self, url: str) -> bytes:
+        """The document behind an http(s) URL.
+
+        Waits at most a second per try and tries twice; raises `JwksUnavailable`.
+        """
+        ...

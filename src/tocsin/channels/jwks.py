@@ -1,0 +1,146 @@
+"""Keys that somebody publishes (JWKS), kept for an hour. Part of `channels`.
+
+It must not open connections: a `JwksFetcher` brings the documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from tocsin.channels.claims import TokenInvalid
+from tocsin.channels.signatures import PublishedKey
+from tocsin.core.channel_ports import JwksFetcher, JwksUnavailable
+from tocsin.core.client_codes import INTERNAL, ClientFault
+from tocsin.core.ports import Clock
+
+TTL_MS = 3_600_000
+PAUSE_MS = 1_000
+MAX_URLS = 1_000
+MAX_KEYS = 1_000
+
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_log = structlog.get_logger(__name__)
+
+
+def fill_endpoint(template: str, groups: Mapping[str, str]) -> str:
+    """The URL with `{{name}}` replaced; raises `TokenInvalid` when one is missing.
+
+    The values come from a token that is not verified yet: whatever could leave
+    the place in the URL that the configuration gave them is escaped or refused.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        value = groups.get(match[1], "")
+        if not value or ".." in value:
+            raise TokenInvalid(f"nothing usable for {{{{{match[1]}}}}}")
+        return quote(value, safe="/:")
+
+    return _PLACEHOLDER.sub(value_of, template)
+
+
+class _Document:
+    """The keys of one URL."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.keys: dict[str, tuple[int, PublishedKey]] = {}  # kid → until, key
+        self.fetched_ms: int | None = None
+
+
+class KeyCache:
+    """Finds a key by `kid`; fetches a document once for all who wait for it.
+
+    An unknown `kid` fetches again, but not within a second: forged tokens must
+    not become a load on whoever publishes the keys.
+    """
+
+    def __init__(self, fetcher: JwksFetcher, clock: Clock) -> None:
+        self._fetcher = fetcher
+        self._clock = clock
+        self._documents: OrderedDict[str, _Document] = OrderedDict()
+
+    async def fetch(self, url: str, kid: str) -> PublishedKey:
+        """The key; raises `TokenInvalid` for an unknown one.
+
+        Raises `ClientFault` (100, temporary) while the document cannot be had.
+        """
+        document = self._document(url)
+        key = self._find(document, kid)
+        if key is not None:
+            return key
+        async with document.lock:
+            key = self._find(document, kid)
+            if key is None and not self._is_fresh(document):
+                await self._refresh(url, document)
+                key = self._find(document, kid)
+        if key is None:
+            raise TokenInvalid("no key with this kid is published")
+        return key
+
+    def _document(self, url: str) -> _Document:
+        document = self._documents.get(url)
+        if document is None:
+            document = self._documents[url] = _Document()
+            if len(self._documents) > MAX_URLS:
+                self._documents.popitem(last=False)
+        self._documents.move_to_end(url)
+        return document
+
+    def _find(self, document: _Document, kid: str) -> PublishedKey | None:
+        until_ms, key = document.keys.get(kid, (0, None))
+        return key if until_ms > self._clock.now_ms() else None
+
+    def _is_fresh(self, document: _Document) -> bool:
+        at_ms = document.fetched_ms
+        return at_ms is not None and 0 <= self._clock.now_ms() - at_ms < PAUSE_MS
+
+    async def _refresh(self, url: str, document: _Document) -> None:
+        try:
+            body = await self._fetcher.fetch(url)
+        except JwksUnavailable as error:
+            _log.warning(
+                "published token keys cannot be fetched; clients retry",
+                endpoint=url,
+                reason=str(error),
+            )
+            raise ClientFault(INTERNAL) from None
+        now_ms = self._clock.now_ms()
+        document.fetched_ms = now_ms
+        document.keys = {
+            kid: (now_ms + TTL_MS, key) for kid, key in read_keys(body, url).items()
+        }
+
+
+def read_keys(body: bytes, url: str) -> dict[str, PublishedKey]:
+    """`kid` → key of a document; keys that cannot be used are left out, logged."""
+    try:
+        document = json.loads(body)
+        items: list[Any] = document["keys"]
+        if not isinstance(items, list):
+            raise TypeError  # noqa: TRY301 - joins the ways to be no document
+    except (ValueError, TypeError, KeyError, RecursionError):
+        _log.warning("published token keys are no JWKS document", endpoint=url)
+        return {}
+    found: dict[str, PublishedKey] = {}
+    for item in items[:MAX_KEYS]:
+        kid = item.get("kid") if isinstance(item, dict) else None
+        if not isinstance(kid, str):
+            continue
+        try:
+            found[kid] = PublishedKey(item)
+        except ValueError as error:
+            _log.info(
+                "a published token key is left out",
+                endpoint=url,
+                kid=kid[:80],
+                reason=str(error),
+            )
+    return found
