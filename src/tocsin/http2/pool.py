@@ -57,7 +57,8 @@ class Http2Pool:
 
         `http://` speaks HTTP/2 in clear text by prior knowledge, and ignores
         `ssl_context`; `https://` needs one (see `build_ssl_context`).
-        `initial_streams` bounds a connection until its first answer of success.
+        `initial_streams` bounds a connection until the first answer that is no
+        refusal of us (401, 403, 429, 5xx).
         An idle connection is closed after `idle_timeout_s`, or never when None.
         `resolve` says for each connection which addresses may be dialled; without
         it the system's resolver does.

@@ -58,7 +58,8 @@ class OpenStreams:
     ) -> None:
         """`report` gets what a callback raises.
 
-        `initial_streams` bounds the streams until the first answer of success.
+        `initial_streams` bounds the streams until the first answer that shows that
+        the server knows us.
         """
         self.streams: dict[int, Exchange] = {}
         self.returned: list[Exchange] = []
@@ -165,7 +166,7 @@ class OpenStreams:
             self.outbound.parts.append(codec.encode_reset(stream, ErrorCode.CANCEL))
         self.timeouts_in_row = 0
         self.answered = True
-        if not self.proven and 200 <= fields.status < 300:
+        if not self.proven and _admits(fields.status):
             self.proven = True
             self.set_limit()
         try:
@@ -216,6 +217,14 @@ class OpenStreams:
             return
         own = self._max_streams if self.proven else self._first_streams
         self.limit = min(own, self.outbound.peer_streams)
+
+
+def _admits(status: int) -> bool:
+    """Whether an answer says that the credential, if not the request, is good.
+
+    Else a batch of nothing but faulty requests would go out one by one.
+    """
+    return status < 500 and status not in (401, 403, 429)
 
 
 def _bodiless(exchange: Exchange, fields: FieldBlock) -> bool:

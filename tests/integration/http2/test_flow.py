@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from h2.settings import SettingCodes
 from tests.support.h2_server import H2Peer, serve_h2
 from tests.support.http2_client import head_for, pool_for, send_many, statuses
@@ -126,6 +128,31 @@ async def test_one_stream_until_the_first_success() -> None:
     ):
         results = await send_many(pool, head_for(server.origin), 10)
         assert statuses(results) == [403] + [200] * 9
+
+
+async def test_retired_connections_give_way_to_new_ones() -> None:
+    """What is in flight is answered where it is, what comes later goes elsewhere."""
+    started, answer = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: H2Peer) -> None:
+        request = await peer.request()
+        if peer.number == 1:
+            started.set()
+            await answer.wait()
+        peer.respond(request.stream, 200 + peer.number)
+
+    async with (
+        serve_h2(script) as server,
+        pool_for(server.origin, max_connections=1, max_streams=8) as pool,
+    ):
+        head = head_for(server.origin)
+        first = asyncio.create_task(pool.request(head))
+        await asyncio.wait_for(started.wait(), 10)
+        pool.retire()
+        assert pool.room() == 0
+        assert (await asyncio.wait_for(pool.request(head), 10)).status == 202
+        answer.set()
+        assert (await asyncio.wait_for(first, 10)).status == 201
 
 
 async def test_dynamic_table_and_size_updates_of_the_server() -> None:

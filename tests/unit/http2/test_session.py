@@ -364,6 +364,24 @@ def test_stream_limits_follow_settings_and_proof() -> None:
     assert side.session.limit == 100
 
 
+@pytest.mark.parametrize("status", ["200", "400", "410", "413"])
+def test_an_answer_about_the_request_is_proof_too(status: str) -> None:
+    """Whoever is told what is wrong with a request was let in."""
+    side = Side(settings={}, initial_streams=1)
+    side.open()
+    side.receive(whole(block=fields((":status", status))))
+    assert side.session.limit == 100
+
+
+@pytest.mark.parametrize("status", ["401", "403", "429", "503"])
+def test_a_refusal_of_us_is_no_proof(status: str) -> None:
+    """The cap stays while the server has not shown that it knows us."""
+    side = Side(settings={}, initial_streams=1)
+    side.open()
+    side.receive(whole(block=fields((":status", status))))
+    assert side.session.limit == 1
+
+
 def test_the_last_stream_id_drains_the_connection() -> None:
     """After 2^31-1 there is no number left."""
     side = Side(settings={}, first_id=2**31 - 3)
