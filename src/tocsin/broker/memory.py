@@ -52,7 +52,7 @@ class _Stream:
         "offset",
         "version",
         "version_epoch",
-        "watched",
+        "watched_until",
     )
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Stream:
         self.version_epoch = ""
         self.expires_at = 0.0
         self.meta_expires_at = 0.0
-        self.watched = False
+        self.watched_until = float("inf")
 
     @property
     def top(self) -> StreamPosition:
@@ -142,6 +142,7 @@ class MemoryBroker:
     ) -> History:
         """See the port."""
         stream = self._open(channel, meta_ttl_s)
+        self._watch_stream(channel, stream)
         since = filter.since
         if since is not None:
             if since.epoch and since.epoch != stream.epoch:
@@ -200,14 +201,16 @@ class MemoryBroker:
         if stream is None:
             stream = self._streams[channel] = _Stream()
         stream.meta_expires_at = self._clock() + (meta_ttl_s or DEFAULT_META_TTL_S)
-        self._watch_stream(channel, stream)
         return stream
 
     def _watch_stream(self, channel: str, stream: _Stream) -> None:
-        """Look at it again when its next part may end; one entry per stream."""
-        if not stream.watched:
-            stream.watched = True
-            deadline = stream.expires_at if stream.items else stream.meta_expires_at
+        """Look at it again when its next part may end; one entry per stream.
+
+        A later end is found then; only an earlier one needs an entry more.
+        """
+        deadline = stream.expires_at if stream.items else stream.meta_expires_at
+        if deadline < stream.watched_until:
+            stream.watched_until = deadline
             self._watch(deadline, channel)
 
     def _watch(self, deadline: float, what: str | tuple[str, str]) -> None:
@@ -223,17 +226,17 @@ class MemoryBroker:
         """Forget what is over its time; runs once a second."""
         now = self._clock()
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, what = heapq.heappop(self._deadlines)
+            deadline, _, what = heapq.heappop(self._deadlines)
             if isinstance(what, tuple):
                 self._results.pop(what, None)
             else:
-                self._expire(what, now)
+                self._expire(what, deadline, now)
 
-    def _expire(self, channel: str, now: float) -> None:
+    def _expire(self, channel: str, deadline: float, now: float) -> None:
         stream = self._streams.get(channel)
-        if stream is None:
+        if stream is None or deadline != stream.watched_until:
             return
-        stream.watched = False
+        stream.watched_until = float("inf")
         if stream.items and stream.expires_at <= now:
             stream.items.clear()
         if not stream.items and stream.meta_expires_at <= now:
