@@ -6,12 +6,13 @@ implementation. Nothing here knows a technology.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from tocsin.core.device import (
     DeadToken,
+    Detail,
     Device,
     DeviceChange,
     DeviceFilter,
@@ -28,6 +29,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.outcome import Outcome
 from tocsin.core.push import Body, DeadLetter, Job, Payload, TargetKind
+from tocsin.core.rates import RateLimit
 
 
 class Clock(Protocol):
@@ -107,17 +109,34 @@ class DeviceStore(Protocol):
         ...
 
     async def fetch_targets(
-        self, filter: DeviceFilter, *, provider: str, cursor: str, limit: int
+        self,
+        filter: DeviceFilter,
+        *,
+        provider: str,
+        cursor: str,
+        limit: int,
+        details: Collection[Detail] = (),
     ) -> TargetPage:
         """The hot walk: live devices of one provider after `cursor`, by id.
 
         A device that several topics match appears once. The tokens are targets:
-        for Web Push what `webpush.make_target` makes of endpoint and keys.
+        for Web Push what `webpush.make_target` makes of endpoint and keys. Only
+        the named details are brought along.
         """
         ...
 
     async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
         """Soft-remove by the rule of `DeadToken`; returns the ids that went."""
+        ...
+
+    async def remove_inactive(
+        self, *, older_than_ms: int, limit: int
+    ) -> Mapping[str, int]:
+        """Soft-remove up to `limit` live devices not updated since that time.
+
+        Unix milliseconds. Returns how many went, by provider; empty means that
+        none is left. One that registers again at that moment stays.
+        """
         ...
 
     async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:
@@ -196,13 +215,32 @@ class JobQueue(Protocol):
     """
 
     async def enqueue(
-        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+        self,
+        payload: Payload,
+        jobs: Sequence[Job],
+        *,
+        once_ttl_s: float = 0,
+        due_ms: int = 0,
     ) -> bool:
         """Store the payload and all jobs in one atomic step.
 
         With `once_ttl_s`, a second call with the same `push_id` within that
-        time stores nothing and returns `False`. Raises `QueueFull` when one of
-        the queues has its limit of unfinished entries; nothing is stored then.
+        time stores nothing and returns `False`. With `due_ms` (Unix
+        milliseconds) the jobs are handed out from then on, and until one of them
+        was, `cancel` takes it back. Raises `QueueFull` when one of the queues has
+        its limit of unfinished entries; nothing is stored then. For a payload
+        that is `reliable`, it returns once a second server has the entries,
+        where the engine has one; `QueueUnavailable` says that none got them in
+        time, and a repeat is safe where `once_ttl_s` is given.
+        """
+        ...
+
+    async def cancel(self, uid: str) -> list[Job]:
+        """Take back jobs that were enqueued under this uid with a later `due_ms`.
+
+        Returns what will never be handed out, nothing of it is left; what was
+        handed out before is not touched. An unknown uid is no error. Of a job
+        that falls due at that moment either happens, never both.
         """
         ...
 
@@ -244,8 +282,13 @@ class JobQueue(Protocol):
         """Renew the hold on these; returns the receipts that were lost."""
         ...
 
-    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
-        """Entries per queue that nobody holds, delayed ones included."""
+    async def waiting(
+        self, queues: Sequence[str], *, only_due: bool = False
+    ) -> dict[str, int]:
+        """Entries per queue that nobody holds, delayed ones included.
+
+        With `only_due`, those alone that could be handed out now.
+        """
         ...
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
@@ -289,6 +332,91 @@ class TokenStore(Protocol):
         several offers at once exactly one wins and all get it. What nobody
         replaced within `ttl_s` is forgotten. Raises `ApiError` when the store
         cannot be reached.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A queue entry as another engine takes it over: bytes, not nouns.
+
+    `id` names it in the engine that it leaves. `due_ms` is Unix milliseconds, 0
+    for now. `scheduled_uid` is the uid under which it can be cancelled, or empty.
+    """
+
+    id: str
+    queue: str
+    push_id: str
+    job: bytes
+    due_ms: int = 0
+    scheduled_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter as another engine takes it over."""
+
+    id: str
+    queue: str
+    push_id: str
+    letter: bytes
+    raw: bytes
+    payload: bytes
+
+
+class QueueStock(Protocol):
+    """All that a queue keeps, for moving it into another engine.
+
+    The one that gives has no worker meanwhile. Every step can be repeated.
+    """
+
+    async def count_held(self) -> int:
+        """Entries in the hands of a worker that is alive."""
+        ...
+
+    async def fetch_entries(
+        self, *, limit: int
+    ) -> tuple[list[Stored], dict[str, bytes]]:
+        """Some entries that no living worker holds, and payloads by push id.
+
+        Recipients whose result was recorded are left out of the job.
+        """
+        ...
+
+    async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
+        """Some dead letters, oldest first."""
+        ...
+
+    async def take_in(
+        self,
+        entries: Sequence[Stored],
+        payloads: Mapping[str, bytes],
+        letters: Sequence[StoredLetter] = (),
+        *,
+        origin: str,
+    ) -> None:
+        """Store all of this in one atomic step; the backlog limit does not count.
+
+        What was taken in from this `origin` under the same id before is left out,
+        so that a move that broke off can begin anew.
+        """
+        ...
+
+    async def give_up(
+        self, entries: Sequence[Stored], letters: Sequence[StoredLetter] = ()
+    ) -> None:
+        """Forget what another engine has now, payloads with their last entry."""
+        ...
+
+
+class RateLimiter(Protocol):
+    """Token buckets that all workers share; see `core/rates.py`."""
+
+    async def take(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[int]:
+        """Take a token for each key in turn, from all its buckets or from none.
+
+        Returns for each 0, or the Unix millisecond from which it may be tried
+        again. A key that stands twice takes twice. Raises `QueueUnavailable`.
         """
         ...
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from tocsin.core.device import DeviceFilter
+from tocsin.core.device import Detail, DeviceFilter
+from tocsin.core.rates import RateLimit
 
 
 class TargetKind(StrEnum):
@@ -44,10 +45,47 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class RateRule:
+    """How often one key may be reached.
+
+    `key` is empty for each device by itself, else a template text. All `limits`
+    must allow a push; `drop` gives up what they do not, else it is sent later.
+    """
+
+    limits: tuple[RateLimit, ...]
+    key: str = ""
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """When a device may be reached, on its own clock; both ends belong to it.
+
+    Seconds since midnight. A start after the end spans midnight. A device without
+    a timezone is reached at once with `no_tz_send_now`, else never.
+    """
+
+    after_s: int
+    before_s: int
+    no_tz_send_now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Templating:
+    """That bodies are rendered for each device, and the texts for that.
+
+    `localizations` are language tag → name → text.
+    """
+
+    localizations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    use_meta: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SendRequest:
     """A send as the API hands it over, both spellings already joined.
 
-    `expire_at_ms` is Unix milliseconds, 0 for never.
+    `expire_at_ms` and `send_at_ms` are Unix milliseconds, 0 for never and for now.
     """
 
     recipient: DeviceFilter | RawRecipient
@@ -57,6 +95,11 @@ class SendRequest:
     expire_at_ms: int = 0
     integration: str = ""
     correlation_id: str = ""
+    send_at_ms: int = 0
+    reliable: bool = False
+    rate: RateRule | None = None
+    window: TimeWindow | None = None
+    templating: Templating | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +110,23 @@ class Payload:
     uid: str
     analytics_uid: str
     bodies: Mapping[str, Body]
+    reliable: bool = False
+    rate: RateRule | None = None
+    window: TimeWindow | None = None
+    templating: Templating | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Expand:
-    """Stage one: walk `filter` from `cursor` on and write batches."""
+    """Stage one: walk `filter` from `cursor` on and write batches.
+
+    `details` are the columns that limits and templates of the request need.
+    """
 
     filter: DeviceFilter
     cursor: str = ""
     page: int = 0
+    details: frozenset[Detail] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +134,39 @@ class Send:
     """Stage two: one provider, one batch.
 
     `device_ids` and `platforms` run parallel to `targets`, or are empty for raw
-    recipients.
+    recipients; so do the lists after them, which are there only when the request
+    needs them. `metas` are JSON objects as text. `admitted` means that the rate
+    rule of the request let these recipients pass already.
     """
 
     kind: TargetKind
     targets: tuple[str, ...]
     device_ids: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    timezones: tuple[str, ...] = ()
+    locales: tuple[str, ...] = ()
+    metas: tuple[str, ...] = ()
+    admitted: bool = False
+
+    def subset(self, indexes: Iterable[int]) -> Send:
+        """The batch of only these recipients."""
+        chosen = list(indexes)
+
+        def pick(values: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(values[index] for index in chosen) if values else ()
+
+        return Send(
+            kind=self.kind,
+            targets=pick(self.targets),
+            device_ids=pick(self.device_ids),
+            platforms=pick(self.platforms),
+            users=pick(self.users),
+            timezones=pick(self.timezones),
+            locales=pick(self.locales),
+            metas=pick(self.metas),
+            admitted=self.admitted,
+        )
 
 
 @dataclass(frozen=True, slots=True)
