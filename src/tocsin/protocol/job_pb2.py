@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tocsin/protocol/job.proto\x12\rtocsin.job.v1\"\xa7\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07push_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x13\n\x0bintegration\x18\x04 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x05 \x01(\x03\x12\x14\n\x0c\x65xpire_at_ms\x18\x06 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x17\n\x0f\x66irst_try_at_ms\x18\x08 \x01(\x03\x12\x16\n\x0e\x63orrelation_id\x18\t \x01(\t\x12\x16\n\x0erecipient_type\x18\n \x01(\t\x12\'\n\x06\x65xpand\x18\x14 \x01(\x0b\x32\x15.tocsin.job.v1.ExpandH\x00\x12#\n\x04send\x18\x15 \x01(\x0b\x32\x13.tocsin.job.v1.SendH\x00\x42\x06\n\x04work\"M\n\x06\x45xpand\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.tocsin.job.v1.Filter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\r\"S\n\x04Send\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x0f\n\x07targets\x18\x02 \x03(\t\x12\x13\n\x0btarget_kind\x18\x03 \x01(\t\x12\x11\n\tplatforms\x18\x04 \x03(\t\"\xff\x01\n\x06\x46ilter\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\r\n\x05users\x18\x02 \x03(\t\x12\x0e\n\x06topics\x18\x03 \x03(\t\x12\x11\n\tproviders\x18\x04 \x03(\t\x12\x11\n\tplatforms\x18\x05 \x03(\t\x12\x31\n\x0fprovider_tokens\x18\x06 \x03(\x0b\x32\x18.tocsin.job.v1.TokenList\x12-\n\x04tags\x18\x07 \x03(\x0b\x32\x1f.tocsin.job.v1.Filter.TagsEntry\x12\x14\n\x0cintegrations\x18\x08 \x03(\t\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\tTokenList\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\t\"\xb6\x01\n\x07Payload\x12\x0f\n\x07push_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x15\n\ranalytics_uid\x18\x03 \x01(\t\x12\x32\n\x06\x62odies\x18\x04 \x03(\x0b\x32\".tocsin.job.v1.Payload.BodiesEntry\x1a\x42\n\x0b\x42odiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.tocsin.job.v1.Body:\x02\x38\x01\"z\n\x04\x42ody\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x31\n\x07headers\x18\x02 \x03(\x0b\x32 .tocsin.job.v1.Body.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"u\n\nDeadLetter\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.tocsin.job.v1.Job\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61t_ms\x18\x03 \x01(\x03\x12\'\n\x07payload\x18\x04 \x01(\x0b\x32\x16.tocsin.job.v1.Payloadb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tocsin/protocol/job.proto\x12\rtocsin.job.v1\"\xa7\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07push_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x13\n\x0bintegration\x18\x04 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x05 \x01(\x03\x12\x14\n\x0c\x65xpire_at_ms\x18\x06 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x17\n\x0f\x66irst_try_at_ms\x18\x08 \x01(\x03\x12\x16\n\x0e\x63orrelation_id\x18\t \x01(\t\x12\x16\n\x0erecipient_type\x18\n \x01(\t\x12\'\n\x06\x65xpand\x18\x14 \x01(\x0b\x32\x15.tocsin.job.v1.ExpandH\x00\x12#\n\x04send\x18\x15 \x01(\x0b\x32\x13.tocsin.job.v1.SendH\x00\x42\x06\n\x04work\"^\n\x06\x45xpand\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.tocsin.job.v1.Filter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\r\x12\x0f\n\x07\x64\x65tails\x18\x04 \x03(\t\"\xa7\x01\n\x04Send\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x0f\n\x07targets\x18\x02 \x03(\t\x12\x13\n\x0btarget_kind\x18\x03 \x01(\t\x12\x11\n\tplatforms\x18\x04 \x03(\t\x12\r\n\x05users\x18\x05 \x03(\t\x12\x11\n\ttimezones\x18\x06 \x03(\t\x12\x0f\n\x07locales\x18\x07 \x03(\t\x12\r\n\x05metas\x18\x08 \x03(\t\x12\x10\n\x08\x61\x64mitted\x18\t \x01(\x08\"\xff\x01\n\x06\x46ilter\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\r\n\x05users\x18\x02 \x03(\t\x12\x0e\n\x06topics\x18\x03 \x03(\t\x12\x11\n\tproviders\x18\x04 \x03(\t\x12\x11\n\tplatforms\x18\x05 \x03(\t\x12\x31\n\x0fprovider_tokens\x18\x06 \x03(\x0b\x32\x18.tocsin.job.v1.TokenList\x12-\n\x04tags\x18\x07 \x03(\x0b\x32\x1f.tocsin.job.v1.Filter.TagsEntry\x12\x14\n\x0cintegrations\x18\x08 \x03(\t\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\tTokenList\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\t\"\xc9\x02\n\x07Payload\x12\x0f\n\x07push_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x15\n\ranalytics_uid\x18\x03 \x01(\t\x12\x32\n\x06\x62odies\x18\x04 \x03(\x0b\x32\".tocsin.job.v1.Payload.BodiesEntry\x12\x10\n\x08reliable\x18\x05 \x01(\x08\x12%\n\x04rate\x18\x06 \x01(\x0b\x32\x17.tocsin.job.v1.RateRule\x12)\n\x06window\x18\x07 \x01(\x0b\x32\x19.tocsin.job.v1.TimeWindow\x12-\n\ntemplating\x18\x08 \x01(\x0b\x32\x19.tocsin.job.v1.Templating\x1a\x42\n\x0b\x42odiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.tocsin.job.v1.Body:\x02\x38\x01\"O\n\x08RateRule\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x06limits\x18\x02 \x03(\x0b\x32\x18.tocsin.job.v1.RateLimit\x12\x0c\n\x04\x64rop\x18\x03 \x01(\x08\".\n\tRateLimit\x12\x0c\n\x04rate\x18\x01 \x01(\x03\x12\x13\n\x0binterval_ms\x18\x02 \x01(\x03\"G\n\nTimeWindow\x12\x0f\n\x07\x61\x66ter_s\x18\x01 \x01(\r\x12\x10\n\x08\x62\x65\x66ore_s\x18\x02 \x01(\r\x12\x16\n\x0eno_tz_send_now\x18\x03 \x01(\x08\"\xaf\x01\n\nTemplating\x12\x43\n\rlocalizations\x18\x01 \x03(\x0b\x32,.tocsin.job.v1.Templating.LocalizationsEntry\x12\x10\n\x08use_meta\x18\x02 \x01(\x08\x1aJ\n\x12LocalizationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.tocsin.job.v1.Texts:\x02\x38\x01\"i\n\x05Texts\x12\x31\n\x07\x62y_name\x18\x01 \x03(\x0b\x32 .tocsin.job.v1.Texts.ByNameEntry\x1a-\n\x0b\x42yNameEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"z\n\x04\x42ody\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x31\n\x07headers\x18\x02 \x03(\x0b\x32 .tocsin.job.v1.Body.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"u\n\nDeadLetter\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.tocsin.job.v1.Job\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61t_ms\x18\x03 \x01(\x03\x12\'\n\x07payload\x18\x04 \x01(\x0b\x32\x16.tocsin.job.v1.Payloadb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,28 +35,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILTER_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_PAYLOAD_BODIESENTRY']._loaded_options = None
   _globals['_PAYLOAD_BODIESENTRY']._serialized_options = b'8\001'
+  _globals['_TEMPLATING_LOCALIZATIONSENTRY']._loaded_options = None
+  _globals['_TEMPLATING_LOCALIZATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_TEXTS_BYNAMEENTRY']._loaded_options = None
+  _globals['_TEXTS_BYNAMEENTRY']._serialized_options = b'8\001'
   _globals['_BODY_HEADERSENTRY']._loaded_options = None
   _globals['_BODY_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_JOB']._serialized_start=45
   _globals['_JOB']._serialized_end=340
   _globals['_EXPAND']._serialized_start=342
-  _globals['_EXPAND']._serialized_end=419
-  _globals['_SEND']._serialized_start=421
-  _globals['_SEND']._serialized_end=504
-  _globals['_FILTER']._serialized_start=507
-  _globals['_FILTER']._serialized_end=762
-  _globals['_FILTER_TAGSENTRY']._serialized_start=719
-  _globals['_FILTER_TAGSENTRY']._serialized_end=762
-  _globals['_TOKENLIST']._serialized_start=764
-  _globals['_TOKENLIST']._serialized_end=809
-  _globals['_PAYLOAD']._serialized_start=812
-  _globals['_PAYLOAD']._serialized_end=994
-  _globals['_PAYLOAD_BODIESENTRY']._serialized_start=928
-  _globals['_PAYLOAD_BODIESENTRY']._serialized_end=994
-  _globals['_BODY']._serialized_start=996
-  _globals['_BODY']._serialized_end=1118
-  _globals['_BODY_HEADERSENTRY']._serialized_start=1072
-  _globals['_BODY_HEADERSENTRY']._serialized_end=1118
-  _globals['_DEADLETTER']._serialized_start=1120
-  _globals['_DEADLETTER']._serialized_end=1237
+  _globals['_EXPAND']._serialized_end=436
+  _globals['_SEND']._serialized_start=439
+  _globals['_SEND']._serialized_end=606
+  _globals['_FILTER']._serialized_start=609
+  _globals['_FILTER']._serialized_end=864
+  _globals['_FILTER_TAGSENTRY']._serialized_start=821
+  _globals['_FILTER_TAGSENTRY']._serialized_end=864
+  _globals['_TOKENLIST']._serialized_start=866
+  _globals['_TOKENLIST']._serialized_end=911
+  _globals['_PAYLOAD']._serialized_start=914
+  _globals['_PAYLOAD']._serialized_end=1243
+  _globals['_PAYLOAD_BODIESENTRY']._serialized_start=1177
+  _globals['_PAYLOAD_BODIESENTRY']._serialized_end=1243
+  _globals['_RATERULE']._serialized_start=1245
+  _globals['_RATERULE']._serialized_end=1324
+  _globals['_RATELIMIT']._serialized_start=1326
+  _globals['_RATELIMIT']._serialized_end=1372
+  _globals['_TIMEWINDOW']._serialized_start=1374
+  _globals['_TIMEWINDOW']._serialized_end=1445
+  _globals['_TEMPLATING']._serialized_start=1448
+  _globals['_TEMPLATING']._serialized_end=1623
+  _globals['_TEMPLATING_LOCALIZATIONSENTRY']._serialized_start=1549
+  _globals['_TEMPLATING_LOCALIZATIONSENTRY']._serialized_end=1623
+  _globals['_TEXTS']._serialized_start=1625
+  _globals['_TEXTS']._serialized_end=1730
+  _globals['_TEXTS_BYNAMEENTRY']._serialized_start=1685
+  _globals['_TEXTS_BYNAMEENTRY']._serialized_end=1730
+  _globals['_BODY']._serialized_start=1732
+  _globals['_BODY']._serialized_end=1854
+  _globals['_BODY_HEADERSENTRY']._serialized_start=1808
+  _globals['_BODY_HEADERSENTRY']._serialized_end=1854
+  _globals['_DEADLETTER']._serialized_start=1856
+  _globals['_DEADLETTER']._serialized_end=1973
 # @@protoc_insertion_point(module_scope)

@@ -5,23 +5,28 @@ Part of the queue room; it does no I/O and must not know any engine.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.push import (
     Body,
     DeadLetter,
     Expand,
     Job,
     Payload,
+    RateRule,
     RecipientType,
     Send,
     TargetKind,
+    Templating,
+    TimeWindow,
 )
+from tocsin.core.rates import RateLimit
 from tocsin.protocol import job_pb2
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +68,21 @@ def encode_payload(payload: Payload) -> bytes:
         target = message.bodies[provider]
         target.message = body.message
         target.headers.update(body.headers)
+    message.reliable = payload.reliable
+    if (rate := payload.rate) is not None:
+        message.rate.key, message.rate.drop = rate.key, rate.drop
+        for limit in rate.limits:
+            message.rate.limits.add(rate=limit.rate, interval_ms=limit.interval_ms)
+    if (window := payload.window) is not None:
+        message.window.after_s = window.after_s
+        message.window.before_s = window.before_s
+        message.window.no_tz_send_now = window.no_tz_send_now
+        message.window.SetInParent()  # midnight to midnight is all zeros
+    if (templating := payload.templating) is not None:
+        message.templating.use_meta = templating.use_meta
+        for language, texts in templating.localizations.items():
+            message.templating.localizations[language].by_name.update(texts)
+        message.templating.SetInParent()
     return message.SerializeToString()
 
 
@@ -165,9 +185,15 @@ def _job_message(job: Job) -> job_pb2.Job:
         message.send.targets.extend(work.targets)
         message.send.device_ids.extend(work.device_ids)
         message.send.platforms.extend(work.platforms)
+        message.send.users.extend(work.users)
+        message.send.timezones.extend(work.timezones)
+        message.send.locales.extend(work.locales)
+        message.send.metas.extend(work.metas)
+        message.send.admitted = work.admitted
     else:
         message.expand.cursor = work.cursor
         message.expand.page = work.page
+        message.expand.details.extend(sorted(work.details))
         message.expand.filter.CopyFrom(_filter_message(work.filter))
     return message
 
@@ -196,7 +222,12 @@ def _work_of(message: job_pb2.Job) -> Expand | Send:
         expand = message.expand
         if not expand.HasField("filter"):
             raise Undecodable("a walk without a filter")
-        return Expand(_filter_of(expand.filter), expand.cursor, expand.page)
+        return Expand(
+            _filter_of(expand.filter),
+            expand.cursor,
+            expand.page,
+            _details_of(expand.details),
+        )
     raise Undecodable("a kind of work that this release does not know")
 
 
@@ -210,11 +241,51 @@ def _send_of(message: job_pb2.Send) -> Send:
         tuple(message.targets),
         tuple(message.device_ids),
         tuple(message.platforms),
+        tuple(message.users),
+        tuple(message.timezones),
+        tuple(message.locales),
+        tuple(message.metas),
+        message.admitted,
     )
-    for parallel in (send.device_ids, send.platforms):
+    for parallel in (
+        send.device_ids,
+        send.platforms,
+        send.users,
+        send.timezones,
+        send.locales,
+        send.metas,
+    ):
         if parallel and len(parallel) != len(send.targets):
             raise Undecodable("lists of a batch differ in length")
     return send
+
+
+def _details_of(names: Iterable[str]) -> frozenset[Detail]:
+    try:
+        return frozenset(Detail(name) for name in names)
+    except ValueError:
+        raise Undecodable("a detail that this release does not know") from None
+
+
+def _rate_of(message: job_pb2.RateRule) -> RateRule:
+    limits = tuple(RateLimit(each.rate, each.interval_ms) for each in message.limits)
+    if any(limit.rate < 1 or limit.interval_ms < 1 for limit in limits):
+        raise Undecodable("a rate limit that lets nothing pass")
+    return RateRule(limits, message.key, message.drop)
+
+
+def _window_of(message: job_pb2.TimeWindow) -> TimeWindow:
+    return TimeWindow(message.after_s, message.before_s, message.no_tz_send_now)
+
+
+def _templating_of(message: job_pb2.Templating) -> Templating:
+    return Templating(
+        {
+            language: dict(texts.by_name)
+            for language, texts in message.localizations.items()
+        },
+        message.use_meta,
+    )
 
 
 def _recipient_type_of(message: job_pb2.Job) -> RecipientType:
