@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -94,6 +94,14 @@ class EndpointRules:
         if ANY_ORIGIN in texts:
             return cls(None, allow_private)
         return cls(tuple(map(parse_origin_rule, texts)), allow_private)
+
+    @classmethod
+    def configured(
+        cls, allowed: Sequence[str], extra: Sequence[str], *, allow_private: bool
+    ) -> EndpointRules:
+        """`allowed` replaces the built-in origins unless empty; `extra` adds."""
+        origins = [*(allowed or DEFAULT_ORIGINS), *extra]
+        return cls.of(origins, allow_private=allow_private)
 
     def check(self, url: str) -> Endpoint:
         """The endpoint in parts; ValueError says which rule it breaks."""

@@ -1,0 +1,202 @@
+"""The push services that subscriptions point to: connections to each, within bounds.
+
+It lets no connection be made to an address that the rules refuse, and must not know
+what a message is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from tocsin.core.endpoints import EndpointRules
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.webpush import PushHeaders
+from tocsin.http2 import Http2ConnectError, Http2Pool, RequestHead
+
+MAX_ORIGINS = 32
+"""Origins with connections at a time; Edge alone has dozens of them."""
+_IDLE_S = 120.0
+_THROTTLES_BEFORE_HOLD = 3
+"""So many 429 in a row concern the origin; a single one may be the device's own."""
+_WNS_SUFFIX = ".notify.windows.com"
+
+Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Takes host and port, returns all numeric addresses; OSError when there are none."""
+
+
+async def look_up(host: str, port: int) -> Sequence[str]:
+    """The system's resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    )
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class Gate:
+    """Resolves a host for each connection anew, and passes on public addresses only.
+
+    What it has checked is what is dialled: a name that changes its address in between
+    (DNS rebinding) gains nothing. `refused` says why the last try was turned away.
+    """
+
+    def __init__(self, rules: EndpointRules, lookup: Lookup) -> None:
+        self._rules = rules
+        self._lookup = lookup
+        self.refused = ""
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """The addresses that may be dialled; OSError when there are none."""
+        self.refused = ""
+        found = await self._lookup(host, port)
+        admitted = [address for address in found if self._rules.admits(address)]
+        if found and not admitted:
+            self.refused = f"{host} has private addresses only"
+        if not admitted:
+            raise OSError(self.refused or f"{host} has no address")
+        return admitted
+
+
+class PushService:
+    """One origin: its connections, its request head, and whether it wants a rest."""
+
+    def __init__(self, origin: str, gate: Gate, pool: Http2Pool) -> None:
+        self.origin = origin
+        self.pool = pool
+        self.users = 0
+        self._gate = gate
+        self._head: tuple[str, PushHeaders, RequestHead] | None = None
+        self._throttled = 0
+        self._held_until = 0.0
+
+    def head(self, authorization: str, push: PushHeaders) -> RequestHead:
+        """The head of a push without its path; the last one is kept."""
+        known = self._head
+        if known is None or known[0] != authorization or known[1] != push:
+            headers = {
+                "authorization": authorization,
+                "content-encoding": "aes128gcm",
+                "content-type": "application/octet-stream",
+                "ttl": str(push.ttl_s),
+            }
+            if push.urgency:
+                headers["urgency"] = push.urgency
+            if push.topic:
+                headers["topic"] = push.topic
+            if self.pool.origin.host.endswith(_WNS_SUFFIX):
+                # WNS answers 400 to a TTL of 0 with a cache, and the reverse.
+                policy = "cache" if push.ttl_s else "no-cache"
+                headers["x-wns-cache-policy"] = policy
+            head = RequestHead.build("POST", self.origin, "/", headers)
+            self._head = known = (authorization, push, head)
+        return known[2]
+
+    async def connect(self) -> Outcome | None:
+        """Wait until a request may be sent, or say why none can be."""
+        try:
+            await self.pool.wait_room()
+        except Http2ConnectError as error:
+            if self._gate.refused:
+                return Outcome(Verdict.REJECTED, "address_refused", self._gate.refused)
+            return Outcome(Verdict.RETRY, "connect_failed", error.reason)
+        return None
+
+    def rest(self) -> Outcome | None:
+        """What everybody gets while the origin wants to be left alone."""
+        left_s = self._held_until - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            return None
+        detail = f"{self.origin} asked for a rest; not sent"
+        return Outcome(Verdict.RETRY, "quota_exceeded", detail, retry_after_s=left_s)
+
+    def heard(self, status: int, retry_after_s: float | None) -> None:
+        """Take one answer in."""
+        if status != 429:
+            self._throttled = 0
+            return
+        self._throttled += 1
+        if self._throttled >= _THROTTLES_BEFORE_HOLD and retry_after_s:
+            now = asyncio.get_running_loop().time()
+            self._held_until = max(self._held_until, now + retry_after_s)
+
+
+class PushServices:
+    """All origins in use: at most `MAX_ORIGINS`, the longest unused one goes first."""
+
+    def __init__(
+        self,
+        rules: EndpointRules,
+        *,
+        ssl_context: ssl.SSLContext,
+        max_connections: int,
+        request_timeout_s: float,
+        lookup: Lookup = look_up,
+        max_origins: int = MAX_ORIGINS,
+    ) -> None:
+        self._rules = rules
+        self._ssl = ssl_context
+        self._max_connections = max_connections
+        self._request_timeout_s = request_timeout_s
+        self._lookup = lookup
+        self._max_origins = max_origins
+        self._services: OrderedDict[str, PushService] = OrderedDict()
+        self._freed = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._services)
+
+    @asynccontextmanager
+    async def use(self, origin: str) -> AsyncIterator[PushService]:
+        """The service of an origin, kept open until the end of the context.
+
+        Waits while all places are taken by origins in use, so nobody may wait for a
+        second one while holding a first.
+        """
+        while (service := self._services.get(origin)) is None:
+            if len(self._services) < self._max_origins or self._close_unused():
+                service = self._services[origin] = self._open(origin)
+                break
+            self._freed.clear()
+            await self._freed.wait()
+        service.users += 1
+        self._services.move_to_end(origin)
+        try:
+            yield service
+        finally:
+            service.users -= 1
+            self._freed.set()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        services = list(self._services.values())
+        self._services.clear()
+        closing = [service.pool.aclose() for service in services]
+        await asyncio.gather(*closing, *self._closing)
+
+    def _close_unused(self) -> bool:
+        """Make room by closing the one that was not used for longest."""
+        for origin, service in self._services.items():
+            if not service.users:
+                del self._services[origin]
+                task = asyncio.create_task(service.pool.aclose())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+                return True
+        return False
+
+    def _open(self, origin: str) -> PushService:
+        gate = Gate(self._rules, self._lookup)
+        pool = Http2Pool(
+            origin,
+            ssl_context=self._ssl,
+            max_connections=self._max_connections,
+            request_timeout_s=self._request_timeout_s,
+            idle_timeout_s=_IDLE_S,
+            resolve=gate,
+        )
+        return PushService(origin, gate, pool)
