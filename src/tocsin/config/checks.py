@@ -5,7 +5,7 @@ It must not touch files or the network; a configuration may be meant for elsewhe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tocsin.config.durations import format_duration
@@ -14,6 +14,10 @@ from tocsin.config.root import Config
 _QUEUE = "push_notifications.queue"
 _DSN = "database.postgresql.dsn"
 _SQLITE = "database.sqlite.path"
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "hms": ("app_id", "app_secret"),
+}
+"""Keys without which a provider cannot send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +49,43 @@ def _check_database(config: Config) -> Iterator[Contradiction]:
 
 def _check_ports(config: Config) -> Iterator[Contradiction]:
     http, grpc = config.http_server, config.grpc_api
-    shared = http.address == grpc.address or not (http.address and grpc.address)
-    if grpc.enabled and http.port == grpc.port != 0 and shared:
-        yield Contradiction(
-            "grpc_api.port",
-            f"is {grpc.port}, as http_server.port is; they need one each",
-            ("grpc_api", "http_server"),
-        )
+    if not grpc.enabled:
+        return
+    for name, address, port in (
+        ("http_server.port", http.address, http.port),
+        ("http_server.internal_port", http.internal_at[0], http.internal_port),
+    ):
+        shared = address == grpc.address or not (address and grpc.address)
+        if port == grpc.port != 0 and shared:
+            yield Contradiction(
+                "grpc_api.port",
+                f"is {grpc.port}, as {name} is; they need one each",
+                ("grpc_api", "http_server"),
+            )
 
 
 def _check_tls(config: Config) -> Iterator[Contradiction]:
-    tls = config.grpc_api.tls
-    about = ("grpc_api.tls",)
-    if tls.enabled:
-        for name, given in (
-            ("cert_pem", bool(tls.cert_pem)),
-            ("key_pem", bool(tls.key_pem.get_secret_value())),
-        ):
-            if not given:
-                yield Contradiction(
-                    f"grpc_api.tls.{name}", "must be set, since TLS is enabled", about
-                )
-    elif tls.client_ca_pem:
-        yield Contradiction(
-            "grpc_api.tls.client_ca_pem",
-            "is set but grpc_api.tls.enabled is not: no client certificate would be "
-            "asked for",
-            about,
-        )
+    for door, tls in (
+        ("http_server", config.http_server.tls),
+        ("grpc_api", config.grpc_api.tls),
+    ):
+        about = (f"{door}.tls",)
+        if tls.enabled:
+            for name, given in (
+                ("cert_pem", bool(tls.cert_pem)),
+                ("key_pem", bool(tls.key_pem.get_secret_value())),
+            ):
+                if not given:
+                    yield Contradiction(
+                        f"{door}.tls.{name}", "must be set, since TLS is enabled", about
+                    )
+        elif tls.client_ca_pem:
+            yield Contradiction(
+                f"{door}.tls.client_ca_pem",
+                f"is set but {door}.tls.enabled is not: no client certificate would "
+                "be asked for",
+                about,
+            )
 
 
 def _check_queue(config: Config) -> Iterator[Contradiction]:
@@ -113,6 +126,13 @@ def _check_providers(config: Config) -> Iterator[Contradiction]:
             "must name the service account file, since fcm is enabled",
             ("push_notifications.fcm.credentials_file",),
         )
+    for name in push.enabled_providers:
+        for key in _NEEDED.get(name, ()):
+            section = name.replace("-", "_")
+            if not getattr(getattr(push, section), key):
+                path = f"push_notifications.{section}.{key}"
+                message = f"must be set, since {name} is enabled"
+                yield Contradiction(path, message, (path,))
 
 
 def _check_retry(config: Config) -> Iterator[Contradiction]:

@@ -10,7 +10,7 @@ import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from tocsin.config.database import DatabaseKind, Dsn
 from tocsin.config.fields import (
@@ -19,6 +19,7 @@ from tocsin.config.fields import (
     Holds,
     Int,
     Kind,
+    Secret,
     Section,
     Shown,
     Text,
@@ -38,7 +39,7 @@ PROVIDERS = (
 )
 """Every provider that has a name, in the order of the documents."""
 
-BUILT_PROVIDERS = ("fcm",)
+BUILT_PROVIDERS = ("fcm", "hms")
 """Those that this release can send to. A new one is one word here."""
 
 QueueKind = Literal["redis", "postgresql", "sqlite"]
@@ -232,6 +233,27 @@ class Fcm(Section):
     """HTTP/2 connections per worker"""
 
 
+class Hms(Section):
+    """Huawei Push Kit."""
+
+    app_id: Text = ""
+    """the application's id, which is its OAuth client id"""
+    app_secret: Secret = SecretStr("")
+    """the application's secret"""
+    project_id: Text = ""
+    """given: send through the v2 API of this project"""
+    auth_endpoint: Origin = "https://oauth-login.cloud.huawei.com"
+    """origin only; the path is appended"""
+    push_endpoint: Origin = "https://push-api.cloud.huawei.com"
+    """origin only; the path is appended"""
+    ca_file: Text = ""
+    """PEM file added to the system's roots, for both endpoints"""
+    tokens_batch_size: Annotated[Int, Field(ge=1, le=1000)] = 1000
+    """recipients per request"""
+    max_connections: Annotated[Int, Field(ge=1, le=100)] = 8
+    """requests under way at once per worker"""
+
+
 class PushNotifications(Section):
     """Push notifications."""
 
@@ -247,6 +269,7 @@ class PushNotifications(Section):
     retry: Retry = Retry()
     limits: Limits = Limits()
     fcm: Fcm = Fcm()
+    hms: Hms = Hms()
 
     @model_validator(mode="after")
     def _resolve_enabled(self) -> Self:

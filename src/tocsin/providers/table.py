@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
+from tocsin.config.push import Hms
 from tocsin.core.ports import PushProvider
 from tocsin.providers.errors import ProviderSetupError
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
+from tocsin.providers.hms import HmsProvider
 
 
 class FcmSettings(Protocol):
@@ -86,5 +88,23 @@ def _build_fcm(settings: object, integration: str) -> PushProvider:
     )
 
 
-BUILDERS: Mapping[str, Callable[[object, str], PushProvider]] = {"fcm": _build_fcm}
+def _build_hms(settings: object, integration: str) -> PushProvider:
+    hms = cast("Hms", settings)
+    return HmsProvider(
+        app_id=hms.app_id,
+        app_secret=hms.app_secret.get_secret_value(),
+        project_id=hms.project_id,
+        auth_endpoint=hms.auth_endpoint,
+        push_endpoint=hms.push_endpoint,
+        ca_file=hms.ca_file,
+        batch_size=hms.tokens_batch_size,
+        max_connections=hms.max_connections,
+        integration=integration,
+    )
+
+
+BUILDERS: Mapping[str, Callable[[object, str], PushProvider]] = {
+    "fcm": _build_fcm,
+    "hms": _build_hms,
+}
 """One line per provider."""

@@ -16,6 +16,7 @@ from tocsin.simulator.control import Control
 from tocsin.simulator.exchange import Reply, Request, Service, json_reply
 from tocsin.simulator.faults import FaultPlan
 from tocsin.simulator.fcm import FAST_REPLY, Fcm
+from tocsin.simulator.hms import Hms
 from tocsin.simulator.http1 import Http1Connection
 from tocsin.simulator.http2 import PREFACE, Http2Connection
 from tocsin.simulator.ledger import Ledger
@@ -46,7 +47,7 @@ class Simulator:
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._services: tuple[Service, ...] = ()
-        self._fcm: Fcm | None = None
+        self._granting: tuple[Fcm | Hms, ...] = ()
         self.ledger = Ledger()
         self.faults = FaultPlan()
         self.fast_path = f"/v1/projects/{PROJECT_ID}/messages:send" if fast else ""
@@ -75,12 +76,13 @@ class Simulator:
         control = Control(
             self.ledger,
             self.faults,
-            expire_access_tokens=fcm.expire_access_tokens,
+            expire_access_tokens=self.expire_access_tokens,
             faults_changed=self._settings_changed,
             reset_faults=self._reset_faults,
         )
-        self._fcm = fcm
-        self._services = (fcm, control)
+        hms = Hms(self.ledger, self.faults)
+        self._granting = (fcm, hms)
+        self._services = (fcm, hms, control)
         await self._server.start_serving()
 
     async def stop(self) -> None:
@@ -95,7 +97,7 @@ class Simulator:
 
     def expire_access_tokens(self) -> int:
         """Make every access token granted so far invalid; returns how many."""
-        return self._fcm.expire_access_tokens() if self._fcm is not None else 0
+        return sum(service.expire_access_tokens() for service in self._granting)
 
     # -- Site: what connections ask ------------------------------------------
 

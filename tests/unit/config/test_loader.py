@@ -129,7 +129,19 @@ def test_the_documents_database_queue_example_loads(files: Files) -> None:
     assert config.queue_dsn == config.database.postgresql.dsn
 
 
-@pytest.mark.parametrize(("text", "name"), [(SEED_HMS, "hms"), (SEED_APNS, "apns")])
+def test_the_documents_hms_example_loads(files: Files) -> None:
+    """Id and secret under their old names; both are needed."""
+    hms = files.load(SEED_HMS).config.push_notifications.hms
+    assert hms.app_id == "<your_app_id>"
+    assert hms.app_secret.get_secret_value() == "<your_app_secret>"
+    bare = json.loads(SEED_HMS)
+    del bare["push_notifications"]["hms_app_secret"]
+    assert files.faults(bare) == {
+        "push_notifications.hms.app_secret": "must be set, since hms is enabled"
+    }
+
+
+@pytest.mark.parametrize(("text", "name"), [(SEED_APNS, "apns")])
 def test_the_documents_other_examples_lack_only_the_provider(
     files: Files, text: str, name: str
 ) -> None:

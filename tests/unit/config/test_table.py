@@ -34,8 +34,15 @@ def rows(step: str) -> Iterator[dict[str, str]]:
                 if "<provider>" not in key:
                     yield {**row, "key": key}
                 else:
-                    for name in BUILT_PROVIDERS:
-                        yield {**row, "key": key.replace("<provider>", name)}
+                    for name in providers_of(key):
+                        section = name.replace("-", "_")
+                        yield {**row, "key": key.replace("<provider>", section)}
+
+
+def providers_of(key: str) -> list[str]:
+    """Only two providers have a library beside the own engine."""
+    chosen = ("fcm", "apns") if key.endswith(".transport") else BUILT_PROVIDERS
+    return [name for name in chosen if name in BUILT_PROVIDERS]
 
 
 def leaf_of(key: str) -> Leaf:

@@ -1,0 +1,100 @@
+"""What kinds of answers mean, as data that each provider's table is made of.
+
+It must not know any provider; the tables stand in their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.http1 import Answer
+from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
+
+_DETAIL_LIMIT = 300
+_SEARCHED = 65_536
+"""Characters of a provider's text in which targets are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerClass:
+    """The verdict on one kind of answer, its word in metrics, and its scope.
+
+    `slow_down` means that everybody else would be answered so now.
+    """
+
+    verdict: Verdict
+    code: str
+    slow_down: bool = False
+
+
+BY_STATUS: Mapping[int, AnswerClass] = {
+    400: AnswerClass(Verdict.REJECTED, "invalid_message"),
+    401: AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
+    402: AnswerClass(Verdict.MISCONFIGURED, "payment_required", slow_down=True),
+    403: AnswerClass(Verdict.MISCONFIGURED, "permission_denied", slow_down=True),
+    404: AnswerClass(Verdict.MISCONFIGURED, "not_found", slow_down=True),
+    408: AnswerClass(Verdict.RETRY, "timeout"),
+    413: AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    422: AnswerClass(Verdict.REJECTED, "invalid_message"),
+    425: AnswerClass(Verdict.RETRY, "too_early"),
+    429: AnswerClass(Verdict.RETRY, "quota_exceeded", slow_down=True),
+    500: AnswerClass(Verdict.RETRY, "internal"),
+    502: AnswerClass(Verdict.RETRY, "bad_gateway"),
+    503: AnswerClass(Verdict.RETRY, "unavailable"),
+    504: AnswerClass(Verdict.RETRY, "gateway_timeout"),
+}
+"""What HTTP alone says, for services that give their statuses no meaning of their
+own. A 404 or a redirect is a wrong address here, never a dead token."""
+
+OTHER_SERVER_ERROR = AnswerClass(Verdict.RETRY, "server_error")
+OTHER_ANSWER = AnswerClass(Verdict.MISCONFIGURED, "unexpected_status", slow_down=True)
+
+BAD_ANSWER = Outcome(
+    Verdict.RETRY, "bad_answer", "not the service's own answer", maybe_sent=True
+)
+"""A success whose body is not the service's; something stands in between."""
+
+DRY_RUN = Outcome(Verdict.DELIVERED, message_id="dry_run")
+"""For services that cannot check without delivering: nothing was asked of them."""
+
+
+def class_of_status(
+    status: int, table: Mapping[int, AnswerClass] = BY_STATUS
+) -> AnswerClass:
+    """The class of any status that is no success."""
+    known = table.get(status)
+    if known is not None:
+        return known
+    return OTHER_SERVER_ERROR if status >= 500 else OTHER_ANSWER
+
+
+def outcome_of(
+    found: AnswerClass, answer: Answer, text: str, targets: Collection[str] = ()
+) -> Outcome:
+    """The outcome of everybody in a request that was answered so.
+
+    `text` is what the service said; `targets` are kept out of it.
+    """
+    wait_s = None
+    if found.verdict is Verdict.RETRY:
+        wait_s = parse_retry_after(answer.retry_after)
+        if wait_s is None and answer.status == 429:
+            wait_s = QUOTA_WAIT_S
+    return Outcome(
+        found.verdict,
+        found.code,
+        f"{answer.status} {hide_targets(text, targets)}".strip()[:_DETAIL_LIMIT],
+        retry_after_s=wait_s,
+        slow_down=found.slow_down,
+    )
+
+
+def hide_targets(text: str, targets: Collection[str]) -> str:
+    """The beginning of a provider's text without any of these targets."""
+    text = text[:_SEARCHED]
+    # The longest first: a short one may be a part of it.
+    for target in sorted(targets, key=len, reverse=True):
+        text = text.replace(target, "<target>")
+    return text[:_DETAIL_LIMIT]

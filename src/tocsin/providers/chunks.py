@@ -1,0 +1,116 @@
+"""Sends a batch as requests of several recipients each, as fast as the pace allows.
+
+For providers that take many recipients at once, or that speak HTTP/1.1; what a
+request looks like and what its answer means is the provider's own business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Batch, Pace, Report
+from tocsin.providers.answer_class import DRY_RUN
+from tocsin.providers.http1 import Http1Client, RequestFailed
+from tocsin.providers.json_message import InvalidMessage, JsonTemplate
+from tocsin.providers.outcomes import report_all
+
+Exchange = Callable[[JsonTemplate, Sequence[str]], Awaitable[Outcome | list[Outcome]]]
+"""One request with this message to these targets: one outcome for all of them, or
+one for each in order. It may raise `RequestFailed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a service takes: its client, recipients per request, and target fields.
+
+    `validates` says that `exchange` honours `validate_only`; without it a dry run
+    ends before any request.
+    """
+
+    http: Http1Client
+    size: int
+    target_keys: Collection[str]
+    validates: bool = False
+
+
+async def send_batch(
+    batch: Batch, report: Report, pace: Pace, shape: Shape, exchange: Exchange
+) -> None:
+    """What `PushProvider.send` has to do, given how to do one request.
+
+    Recipients with the same message share requests, also where rendering gave
+    each one a message of its own.
+    """
+    todo = deque(_cut(batch, shape.size))
+    templates: dict[bytes, JsonTemplate] = {}
+
+    async def send(message: bytes, chunk: Sequence[int]) -> None:
+        found: Outcome | list[Outcome]
+        try:
+            template = templates.get(message)
+            if template is None:
+                template = JsonTemplate(message, shape.target_keys)
+                templates[message] = template
+            if batch.validate_only and not shape.validates:
+                found = DRY_RUN
+            else:
+                targets = [batch.targets[index] for index in chunk]
+                found = await exchange(template, targets)
+        except InvalidMessage as wrong:
+            found = Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
+        except RequestFailed as failure:
+            found = failure.outcome
+        if isinstance(found, Outcome):
+            report_all(chunk, found, report)
+            return
+        for index, outcome in zip(chunk, found, strict=True):
+            report(index, outcome)
+
+    await _run_lanes(todo, send, pace, shape.http)
+
+
+_Chunk = tuple[bytes, Sequence[int]]
+
+
+def _cut(batch: Batch, size: int) -> Iterator[_Chunk]:
+    """Pieces of at most `size` indexes that share a message."""
+    groups: dict[bytes, list[int]] = {}
+    if batch.bodies is None:
+        groups[batch.body.message] = list(batch.pending)
+    else:
+        for index in batch.pending:
+            groups.setdefault(batch.bodies[index].message, []).append(index)
+    for message, indexes in groups.items():
+        for at in range(0, len(indexes), size):
+            yield message, indexes[at : at + size]
+
+
+async def _run_lanes(
+    todo: deque[_Chunk],
+    send: Callable[[bytes, Sequence[int]], Awaitable[None]],
+    pace: Pace,
+    http: Http1Client,
+) -> None:
+    """Send all pieces; what the pace no longer lets start is left out."""
+    stopped = False
+
+    async def run_lane() -> None:
+        nonlocal stopped
+        while todo and not stopped:
+            async with http.slots:
+                if not (pace.ready() or await pace.wait()):
+                    stopped = True
+                # Others may have taken the last one meanwhile.
+                if todo and not stopped:
+                    await send(*todo.popleft())
+
+    if len(todo) == 1:
+        await run_lane()
+        return
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(http.max_connections, len(todo))):
+            group.create_task(run_lane())

@@ -1,0 +1,140 @@
+"""What an answer of Huawei's Push Kit means, by its result code before its status.
+
+Pure: an answer in, outcomes out. It must not decide what follows from a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.answer_class import (
+    BAD_ANSWER,
+    AnswerClass,
+    class_of_status,
+    outcome_of,
+)
+from tocsin.providers.http1 import Answer
+
+SUCCESS = "80000000"
+PARTIAL = "80100000"
+"""Some tokens are illegal; `msg` is a JSON text that lists them."""
+STALE_TOKEN = frozenset({"80200001", "80200003", "80200005"})
+"""The access token is refused or has ended: a new one is tried once."""
+
+BY_CODE: Mapping[str, AnswerClass] = {
+    "80100001": AnswerClass(Verdict.REJECTED, "invalid_parameter"),
+    "80100003": AnswerClass(Verdict.REJECTED, "invalid_message"),
+    "80100004": AnswerClass(Verdict.REJECTED, "invalid_ttl"),
+    "80100013": AnswerClass(Verdict.REJECTED, "invalid_collapse_key"),
+    "80100016": AnswerClass(Verdict.REJECTED, "sensitive_content"),
+    "80100017": AnswerClass(Verdict.RETRY, "too_many_topic_tasks"),
+    "80100018": AnswerClass(Verdict.REJECTED, "invalid_signature"),
+    # Only after the renewal was refused too: the secret belongs to another app.
+    "80200001": AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
+    "80200003": AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
+    "80200005": AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
+    "80300002": AnswerClass(Verdict.MISCONFIGURED, "permission_denied", slow_down=True),
+    # Also the answer to a wrong app id, when every token is somebody else's.
+    "80300007": AnswerClass(Verdict.SUSPECT, "all_tokens_invalid"),
+    "80300008": AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    "80300010": AnswerClass(Verdict.REJECTED, "too_many_tokens"),
+    # These two hang on what this message asks for; others may well go out.
+    "80300011": AnswerClass(Verdict.MISCONFIGURED, "high_priority_not_granted"),
+    "80300013": AnswerClass(Verdict.MISCONFIGURED, "invalid_receipt"),
+    "80600003": AnswerClass(Verdict.RETRY, "oauth_unavailable", slow_down=True),
+    "81000001": AnswerClass(Verdict.RETRY, "internal"),
+}
+"""By result code, whatever the status: a 200 may carry any of them."""
+
+BY_STATUS: Mapping[int, AnswerClass] = {
+    400: AnswerClass(Verdict.REJECTED, "invalid_message"),
+    401: AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
+    403: AnswerClass(Verdict.MISCONFIGURED, "permission_denied", slow_down=True),
+    404: AnswerClass(Verdict.MISCONFIGURED, "not_found", slow_down=True),
+    408: AnswerClass(Verdict.RETRY, "timeout"),
+    413: AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    429: AnswerClass(Verdict.RETRY, "quota_exceeded", slow_down=True),
+    500: AnswerClass(Verdict.RETRY, "internal"),
+    502: AnswerClass(Verdict.RETRY, "bad_gateway"),
+    # Flow control counts devices per second over the whole app.
+    503: AnswerClass(Verdict.RETRY, "flow_control", slow_down=True),
+    504: AnswerClass(Verdict.RETRY, "gateway_timeout"),
+}
+"""For answers without a result code that is known."""
+
+UNKNOWN_CODE = AnswerClass(Verdict.RETRY, "unknown_code")
+ILLEGAL = Outcome(Verdict.UNREGISTERED, "illegal_token", "others of the request worked")
+ALL_ILLEGAL = Outcome(
+    Verdict.SUSPECT, "illegal_token", "no token of the request worked"
+)
+"""When nobody was sent the message, the tokens may be right and we be wrong."""
+NONE_WORKED = Outcome(Verdict.RETRY, "no_success", "nobody was sent it, no token named")
+
+
+def is_stale_token(answer: Answer) -> bool:
+    """Whether the answer says that the access token, and nothing else, is refused."""
+    code = _code(_parse(answer.body))
+    return code in STALE_TOKEN or (answer.status == 401 and code not in BY_CODE)
+
+
+def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcome]:
+    """One outcome for all targets of the request, or one for each in order."""
+    fields = _parse(answer.body)
+    code = _code(fields)
+    if answer.status == 200 and code == SUCCESS:
+        return Outcome(Verdict.DELIVERED, message_id=_request_id(fields))
+    if code == PARTIAL:
+        return _read_partial(fields, targets)
+    if answer.status == 200 and not code:
+        return BAD_ANSWER
+    found = BY_CODE.get(code)
+    if found is None:
+        unknown = answer.status == 200
+        found = UNKNOWN_CODE if unknown else class_of_status(answer.status, BY_STATUS)
+    return outcome_of(found, answer, f"{code} {fields.get('msg', '')}", targets)
+
+
+def _read_partial(
+    fields: Mapping[str, Any], targets: Sequence[str]
+) -> Outcome | list[Outcome]:
+    details = _parse(fields.get("msg"))
+    illegal = details.get("illegal_tokens")
+    if not isinstance(illegal, list):
+        return BAD_ANSWER
+    named = {token for token in illegal if isinstance(token, str)}
+    if _nobody(details, named, targets):
+        return [ALL_ILLEGAL if one in named else NONE_WORKED for one in targets]
+    sent = Outcome(Verdict.DELIVERED, message_id=_request_id(fields))
+    return [ILLEGAL if one in named else sent for one in targets]
+
+
+def _nobody(
+    details: Mapping[str, Any], named: Collection[str], targets: Sequence[str]
+) -> bool:
+    """Whether not one token of the request worked."""
+    success = details.get("success")
+    if isinstance(success, int):
+        return success <= 0
+    return all(one in named for one in targets)
+
+
+def _parse(text: object) -> dict[str, Any]:
+    if not isinstance(text, (bytes, str)):
+        return {}
+    try:
+        fields = orjson.loads(text)
+    except ValueError:  # HTML of a gateway, or nothing
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _code(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("code", ""))
+
+
+def _request_id(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("requestId", ""))
