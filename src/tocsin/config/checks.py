@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from tocsin.config.durations import format_duration
 from tocsin.config.root import Config
+from tocsin.config.webpush import is_pair
 
 _QUEUE = "push_notifications.queue"
 _DSN = "database.postgresql.dsn"
 _SQLITE = "database.sqlite.path"
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "hms": ("app_id", "app_secret"),
+    "webpush": ("vapid_public_key", "vapid_private_key", "subject"),
 }
 """Keys without which a provider cannot send."""
 
@@ -37,6 +39,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     if config.push_notifications.enabled:
         yield from _check_queue(config)
         yield from _check_providers(config)
+    yield from _check_vapid(config)
     yield from _check_retry(config)
 
 
@@ -133,6 +136,16 @@ def _check_providers(config: Config) -> Iterator[Contradiction]:
                 path = f"push_notifications.{section}.{key}"
                 message = f"must be set, since {name} is enabled"
                 yield Contradiction(path, message, (path,))
+
+
+def _check_vapid(config: Config) -> Iterator[Contradiction]:
+    webpush = config.push_notifications.webpush
+    public = webpush.vapid_public_key
+    private = webpush.vapid_private_key.get_secret_value()
+    if public and private and not is_pair(public, private):
+        path = "push_notifications.webpush.vapid_public_key"
+        message = "is not the public key of vapid_private_key"
+        yield Contradiction(path, message, ("push_notifications.webpush",))
 
 
 def _check_retry(config: Config) -> Iterator[Contradiction]:

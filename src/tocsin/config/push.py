@@ -25,6 +25,7 @@ from tocsin.config.fields import (
     Text,
     Texts,
 )
+from tocsin.config.webpush import WebPush
 
 PROVIDERS = (
     "fcm",
@@ -39,7 +40,7 @@ PROVIDERS = (
 )
 """Every provider that has a name, in the order of the documents."""
 
-BUILT_PROVIDERS = ("fcm", "hms")
+BUILT_PROVIDERS = ("fcm", "hms", "webpush")
 """Those that this release can send to. A new one is one word here."""
 
 QueueKind = Literal["redis", "postgresql", "sqlite"]
@@ -270,6 +271,7 @@ class PushNotifications(Section):
     limits: Limits = Limits()
     fcm: Fcm = Fcm()
     hms: Hms = Hms()
+    webpush: WebPush = WebPush()
 
     @model_validator(mode="after")
     def _resolve_enabled(self) -> Self:

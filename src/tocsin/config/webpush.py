@@ -1,6 +1,6 @@
 """The section of Web Push: VAPID keys and the origins it may reach. Part of `config`.
 
-It must not resolve or call an origin; whether both keys are a pair is in `checks.py`.
+It must not resolve or call an origin; `checks.py` asks whether both keys are a pair.
 """
 
 from __future__ import annotations
@@ -32,6 +32,21 @@ def decode_key(text: str) -> bytes:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except binascii.Error:
         raise ValueError("must be base64url without padding") from None
+
+
+def is_pair(public: str, private: str) -> bool:
+    """Whether these two checked keys belong to each other."""
+    # Here, since a configuration without Web Push needs no cryptography.
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    number = int.from_bytes(decode_key(private), "big")
+    try:
+        pair = ec.derive_private_key(number, ec.SECP256R1())
+    except ValueError:  # zero, or beyond the order of the curve
+        return False
+    numbers = pair.public_key().public_numbers()
+    expected = b"\x04" + b"".join(n.to_bytes(32, "big") for n in (numbers.x, numbers.y))
+    return decode_key(public) == expected
 
 
 def _check_public(text: str) -> str:

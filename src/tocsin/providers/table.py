@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from tocsin.config.push import Hms
+from tocsin.config.webpush import WebPush
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.ports import PushProvider
 from tocsin.providers.errors import ProviderSetupError
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
 from tocsin.providers.hms import HmsProvider
+from tocsin.providers.webpush import WebPushProvider
 
 
 class FcmSettings(Protocol):
@@ -103,8 +106,26 @@ def _build_hms(settings: object, integration: str) -> PushProvider:
     )
 
 
+def _build_webpush(settings: object, integration: str) -> PushProvider:
+    webpush = cast("WebPush", settings)
+    return WebPushProvider(
+        vapid_public_key=webpush.vapid_public_key,
+        vapid_private_key=webpush.vapid_private_key.get_secret_value(),
+        subject=webpush.subject,
+        rules=EndpointRules.configured(
+            webpush.allowed_endpoint_origins,
+            webpush.extra_allowed_endpoint_origins,
+            allow_private=webpush.allow_private_addresses,
+        ),
+        ca_file=webpush.ca_file,
+        batch_size=webpush.tokens_batch_size,
+        integration=integration,
+    )
+
+
 BUILDERS: Mapping[str, Callable[[object, str], PushProvider]] = {
     "fcm": _build_fcm,
     "hms": _build_hms,
+    "webpush": _build_webpush,
 }
 """One line per provider."""

@@ -21,6 +21,7 @@ from tocsin.simulator.http1 import Http1Connection
 from tocsin.simulator.http2 import PREFACE, Http2Connection
 from tocsin.simulator.ledger import Ledger
 from tocsin.simulator.service_account import PROJECT_ID, prepare_service_account
+from tocsin.simulator.webpush import WebPush
 
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -50,6 +51,7 @@ class Simulator:
         self._granting: tuple[Fcm | Hms, ...] = ()
         self.ledger = Ledger()
         self.faults = FaultPlan()
+        self.webpush = WebPush(("",), self.ledger, self.faults)
         self.fast_path = f"/v1/projects/{PROJECT_ID}/messages:send" if fast else ""
         self.fast_reply = FAST_REPLY
         self.origin = ""
@@ -82,7 +84,10 @@ class Simulator:
         )
         hms = Hms(self.ledger, self.faults)
         self._granting = (fcm, hms)
-        self._services = (fcm, hms, control)
+        self.webpush = WebPush(
+            (self.origin, f"https://localhost:{port}"), self.ledger, self.faults
+        )
+        self._services = (fcm, hms, self.webpush, control)
         await self._server.start_serving()
 
     async def stop(self) -> None:
