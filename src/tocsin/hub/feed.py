@@ -1,0 +1,296 @@
+"""Hub room: one channel's subscribers here, and where its stream stands for them.
+
+It must not reach the broker. Positions are kept once for all members that are
+level with each other; only who is not level yet is looked at one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+
+from tocsin.core.channel import StreamPosition
+from tocsin.hub.arrival import Arrival
+from tocsin.hub.group import Group, GroupKey, send_alone
+from tocsin.hub.subscription import Subscription
+from tocsin.hub.turn import Turn
+from tocsin.protocol.frames import ForeignData, WireForm
+
+
+class _Step(Enum):
+    """What a publication is to those who stand at the feed's position."""
+
+    UNSTORED = "unstored"
+    NEXT = "next"
+    OLD = "old"
+    GAP = "gap"
+
+
+class Feed:
+    """A channel's subscriptions on this node.
+
+    A subscription first collects (`collect`), then joins at a position (`join`).
+    """
+
+    __slots__ = (
+        "_groups",
+        "_stragglers",
+        "_turn",
+        "_watchers",
+        "channel",
+        "checked_at_s",
+        "collectors",
+        "epoch",
+        "is_checking",
+        "is_subscribed",
+        "lock",
+        "meta_ttl_s",
+        "num_level",
+        "num_subscribers",
+        "offset",
+        "waiting",
+    )
+
+    def __init__(self, channel: str, turn: Turn) -> None:
+        self.channel = channel
+        self._turn = turn
+        self._groups: dict[GroupKey, Group] = {}
+        self._stragglers: dict[Subscription, None] = {}
+        self._watchers: dict[WireForm, Group] = {}
+        self.collectors: dict[Subscription, None] = {}
+        self.offset = 0
+        self.epoch = ""
+        self.num_level = 0
+        self.num_subscribers = 0
+        self.is_subscribed = False
+        self.lock = asyncio.Lock()
+        self.waiting = 0
+        self.checked_at_s = 0.0
+        self.is_checking = False
+        self.meta_ttl_s = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody needs the channel here."""
+        return not (self.num_subscribers or self.collectors or self.waiting)
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether anybody's position can be checked."""
+        return bool(self.num_level or self._stragglers)
+
+    # --- coming and going ---
+
+    def join(
+        self, subscription: Subscription, position: StreamPosition, *, base: int = 0
+    ) -> None:
+        """Let it take part from `position` on (where it is positioned).
+
+        `base` is the offset of the publication whose data it holds, 0 for none.
+        """
+        self.collectors.pop(subscription, None)
+        subscription.buffer = None
+        self.num_subscribers += 1
+        if subscription.wants_joins:
+            self._watch(subscription)
+        if not subscription.is_positioned:
+            self._join_group(subscription, base)
+            return
+        if not self.num_level and not self._stragglers:
+            self.offset, self.epoch = position.offset, position.epoch
+        subscription.offset, subscription.epoch = position.offset, position.epoch
+        if self._is_level(subscription):
+            self._join_group(subscription, base)
+        else:
+            self._stragglers[subscription] = None
+
+    def leave(self, subscription: Subscription) -> None:
+        """Take it out, wherever it is; nothing more is written for it."""
+        if subscription in self.collectors:
+            del self.collectors[subscription]
+            return
+        if self._take_out(subscription):
+            self.num_subscribers -= 1
+        watchers = self._watchers.get(subscription.form)
+        if subscription.wants_joins and watchers is not None:
+            watchers.flush()
+            watchers.members.pop(subscription, None)
+
+    def _take_out(self, subscription: Subscription) -> bool:
+        if subscription in self._stragglers:
+            del self._stragglers[subscription]
+            return True
+        for key, group in self._groups.items():
+            if subscription in group.members:
+                group.flush()
+                del group.members[subscription]
+                self.num_level -= group.is_positioned
+                if not group.members:
+                    del self._groups[key]
+                return True
+        return False
+
+    def _is_level(self, subscription: Subscription) -> bool:
+        return (subscription.offset, subscription.epoch) == (self.offset, self.epoch)
+
+    def _join_group(self, subscription: Subscription, base: int) -> None:
+        is_ready = False
+        if subscription.wants_delta and base:
+            ready = self._groups.get(_key(subscription, is_ready=True))
+            is_ready = ready is None or ready.base == base
+        group = self._open(subscription, is_ready=is_ready)
+        if is_ready:
+            group.base = base
+        group.members[subscription] = subscription.sink
+        self.num_level += group.is_positioned
+
+    def _open(self, subscription: Subscription, *, is_ready: bool) -> Group:
+        key = _key(subscription, is_ready=is_ready)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(self._turn, subscription.form)
+            group.is_positioned = subscription.is_positioned
+            group.wants_delta = subscription.wants_delta
+            group.condition = subscription.condition
+        group.flush()
+        return group
+
+    def _watch(self, subscription: Subscription) -> None:
+        group = self._watchers.get(subscription.form)
+        if group is None:
+            group = Group(self._turn, subscription.form)
+            self._watchers[subscription.form] = group
+        group.flush()
+        group.members[subscription] = subscription.sink
+
+    # --- what arrives ---
+
+    def deliver(self, arrival: Arrival, position: StreamPosition) -> int:
+        """Pass a publication to everybody it concerns.
+
+        Returns for how many a filter held it back.
+        """
+        for collector in self.collectors:
+            if collector.buffer is not None:
+                collector.buffer.append((arrival, position))
+        step = self._advance(position)
+        lost = self._lost() if step is _Step.GAP else []
+        dropped = 0
+        ripe: list[GroupKey] = []
+        for key, group in list(self._groups.items()):
+            if group.is_positioned and step in {_Step.OLD, _Step.GAP}:
+                continue
+            dropped += self._send(group, arrival)
+            if group.base and not key[3]:
+                ripe.append(key)
+        for key in ripe:
+            self._ripen(key)
+        if self._stragglers:
+            lost += self._deliver_to_stragglers(arrival, position)
+        for subscription in lost:
+            self.leave(subscription)
+            subscription.owner.lose_position(self.channel)
+        return dropped
+
+    def _advance(self, position: StreamPosition) -> _Step:
+        if not position.offset:
+            return _Step.UNSTORED
+        is_known = self.epoch == position.epoch
+        if is_known and position.offset <= self.offset:
+            return _Step.OLD
+        follows = is_known and position.offset == self.offset + 1
+        if not is_known:
+            for group in self._groups.values():
+                group.base = 0  # offsets of another stream say nothing
+        self.offset, self.epoch = position.offset, position.epoch
+        return _Step.NEXT if follows or not self.num_level else _Step.GAP
+
+    def _send(self, group: Group, arrival: Arrival) -> int:
+        try:
+            passed = group.send(arrival)
+        except ForeignData:
+            for subscription in list(group.members):
+                subscription.owner.refuse_data()
+            return 0
+        return 0 if passed else len(group.members)
+
+    def _ripen(self, key: GroupKey) -> None:
+        """Who got a whole publication may get deltas from now on."""
+        fresh = self._groups.pop(key, None)
+        if fresh is None:
+            return
+        fresh.flush()
+        ripe_key = (*key[:3], True, key[4])
+        ready = self._groups.get(ripe_key)
+        if ready is None:
+            self._groups[ripe_key] = fresh
+            return
+        ready.flush()
+        if ready.base != fresh.base:
+            ready.base = 0
+        ready.members.update(fresh.members)
+
+    def _deliver_to_stragglers(
+        self, arrival: Arrival, position: StreamPosition
+    ) -> list[Subscription]:
+        lost = []
+        for subscription in list(self._stragglers):
+            if not position.offset:
+                send_alone(subscription, arrival)
+            elif subscription.epoch != position.epoch:
+                lost.append(subscription)
+            elif position.offset == subscription.offset + 1:
+                subscription.offset = position.offset
+                send_alone(subscription, arrival)
+            elif position.offset > subscription.offset:
+                lost.append(subscription)
+            if subscription not in lost and self._is_level(subscription):
+                del self._stragglers[subscription]
+                self._join_group(subscription, 0)
+        return lost
+
+    def push_to_watchers(self, build: Callable[[WireForm], bytes]) -> None:
+        """Pass a join or leave to those who see them."""
+        for form, group in self._watchers.items():
+            if group.members:
+                group.push(build(form))
+
+    # --- positions ---
+
+    def find_behind(self, top: StreamPosition) -> list[Subscription]:
+        """Who stands at another epoch, or below an offset it should have seen."""
+        behind = [
+            each
+            for each in self._stragglers
+            if each.epoch != top.epoch or each.offset < top.offset
+        ]
+        if self.num_level and (self.epoch != top.epoch or self.offset < top.offset):
+            behind += self._lost()
+        return behind
+
+    def _lost(self) -> list[Subscription]:
+        return [
+            subscription
+            for group in self._groups.values()
+            if group.is_positioned
+            for subscription in group.members
+        ]
+
+    def take_sent(self) -> int:
+        """How many messages were handed to connections since the last call."""
+        total = 0
+        for group in (*self._groups.values(), *self._watchers.values()):
+            total += group.sent
+            group.sent = 0
+        return total
+
+
+def _key(subscription: Subscription, *, is_ready: bool) -> GroupKey:
+    return (
+        subscription.form,
+        subscription.is_positioned,
+        subscription.wants_delta,
+        is_ready,
+        subscription.filter_key,
+    )

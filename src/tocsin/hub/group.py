@@ -1,0 +1,99 @@
+"""Hub room: subscribers of a channel that get exactly the same bytes.
+
+It must not look at positions: what reaches a group goes to all of its members.
+"""
+
+from __future__ import annotations
+
+from tocsin.hub.arrival import Arrival
+from tocsin.hub.subscription import Sink, Subscription
+from tocsin.hub.turn import Turn
+from tocsin.protocol.frames import ForeignData, WireForm
+from tocsin.protocol.tags_filter import Condition
+
+GroupKey = tuple[WireForm, bool, bool, bool, bytes]
+
+
+class Group:
+    """Members with one form, one filter and one state of deltas.
+
+    `base` is the offset of the publication whose data every member holds, as far
+    as it is known: a delta may follow it.
+    """
+
+    __slots__ = (
+        "_pending",
+        "_turn",
+        "base",
+        "condition",
+        "form",
+        "is_positioned",
+        "members",
+        "sent",
+        "wants_delta",
+    )
+
+    def __init__(self, turn: Turn, form: WireForm) -> None:
+        self._turn = turn
+        self._pending: list[bytes] = []
+        self.form = form
+        self.is_positioned = False
+        self.wants_delta = False
+        self.condition: Condition | None = None
+        self.base = 0
+        self.members: dict[Subscription, Sink] = {}
+        self.sent = 0
+
+    def send(self, arrival: Arrival) -> bool:
+        """Pass a publication to all members; whether the filter let it through.
+
+        Raises `ForeignData`.
+        """
+        if self.condition is not None and not self.condition(arrival.publication.tags):
+            return False
+        if not self.wants_delta:
+            self.push(arrival.full(self.form))
+            return True
+        offset = arrival.publication.offset
+        follows = offset > 1 and self.base == offset - 1
+        if follows and arrival.previous is not None:
+            self.push(arrival.delta(self.form))
+        else:
+            self.push(arrival.full(self.form, negotiated_delta=True))
+        self.base = offset
+        return True
+
+    def push(self, frame: bytes) -> None:
+        """Framed bytes for all members, at the end of the turn."""
+        if not self._pending:
+            self._turn.add_group(self)
+        self._pending.append(frame)
+
+    def flush(self) -> None:
+        """Hand on what is due: before anybody joins or leaves, too."""
+        pending = self._pending
+        if not pending:
+            return
+        self._pending = []
+        self.sent += len(pending) * len(self.members)
+        if len(pending) > 1 and self.form.joinable:
+            pending = [b"".join(pending)]
+        for sink in self.members.values():
+            for frame in pending:
+                sink.write(frame)
+
+
+def send_alone(subscription: Subscription, arrival: Arrival) -> None:
+    """Pass a publication to one subscriber outside of any group, as a whole."""
+    if subscription.condition is not None and not subscription.condition(
+        arrival.publication.tags
+    ):
+        return
+    try:
+        frame = arrival.full(
+            subscription.form, negotiated_delta=subscription.wants_delta
+        )
+    except ForeignData:
+        subscription.owner.refuse_data()
+    else:
+        subscription.sink.write(frame)

@@ -1,0 +1,62 @@
+"""Hub room: what is written in one turn of the event loop is written together.
+
+It must not know what is written, nor to whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+
+class Flushable(Protocol):
+    """Holds something that is due before the loop goes on waiting."""
+
+    def flush(self) -> None:
+        """Hand it on; must not raise."""
+        ...
+
+
+class Turn:
+    """Collects who has something due, and flushes all of them at the turn's end.
+
+    Groups go first: they hand their bytes to connections, which then write once.
+    """
+
+    __slots__ = ("_connections", "_groups", "_is_set", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.get_running_loop()
+        self._groups: list[Flushable] = []
+        self._connections: list[Flushable] = []
+        self._is_set = False
+
+    def add_group(self, group: Flushable) -> None:
+        """Once per turn, by the one who has something due."""
+        self._groups.append(group)
+        self._set()
+
+    def add_connection(self, connection: Flushable) -> None:
+        """Once per turn, by the one who has something due."""
+        self._connections.append(connection)
+        if not self._is_set:
+            self._set()
+
+    def _set(self) -> None:
+        if not self._is_set:
+            self._is_set = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Flush everything now."""
+        self._is_set = True  # what is added meanwhile is flushed here too
+        while self._groups:
+            groups, self._groups = self._groups, []
+            for group in groups:
+                group.flush()
+        connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.flush()
+        self._is_set = False
+        if self._groups or self._connections:
+            self._set()
