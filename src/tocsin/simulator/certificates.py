@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+ClientKey = ec.EllipticCurvePrivateKey
+
 _LIFE = datetime.timedelta(days=365)
 _MARGIN = datetime.timedelta(days=1)
 
@@ -30,9 +32,19 @@ class Certificates:
 
     def server_context(self) -> ssl.SSLContext:
         """A server's TLS context that offers HTTP/2 and HTTP/1.1."""
+        return self._context("h2", "http/1.1")
+
+    def asking_context(self) -> ssl.SSLContext:
+        """One that offers HTTP/2 only, and asks for a certificate of the same CA."""
+        context = self._context("h2")
+        context.load_verify_locations(self.ca_file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    def _context(self, *protocols: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.cert_file, self.key_file)
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols(list(protocols))
         return context
 
 
@@ -57,6 +69,30 @@ def prepare_certificates(directory: Path, host: str = "127.0.0.1") -> Certificat
     _write_key(files.key_file, key)
     _write_cert(files.cert_file, certificate)
     return files
+
+
+def issue_client(directory: Path, user_id: str) -> tuple[x509.Certificate, ClientKey]:
+    """A client certificate of the folder's CA, its subject a UID as Apple's are."""
+    authority = _load_authority(directory / "ca.pem", directory / "ca-key.pem")
+    if authority is None:
+        raise ValueError(f"{directory} holds no CA: prepare_certificates makes one")
+    ca, ca_key = authority
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.USER_ID, user_id),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"Apple Push Services: {user_id}"),
+        ]
+    )
+    certificate = (
+        _builder(name, ca.subject, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    return certificate, key
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -22,6 +22,9 @@ class Ending(Enum):
     """Close the connection without a word, for everyone on it."""
     RESET = "reset"
     """Reset this stream only (HTTP/1.1: close)."""
+    GOODBYE = "goodbye"
+    """Close the connection by GOAWAY with the body as its debug data, this request
+    left unprocessed (HTTP/1.1: close)."""
     SILENCE = "silence"
     """Never answer, keep the connection."""
 
@@ -66,7 +69,7 @@ class Site(Protocol):
     """What a connection asks of the server that it belongs to."""
 
     fast_path: str
-    """Requests to this path get `fast_reply` unread; empty in normal mode."""
+    """Requests to paths that begin so get `fast_reply` unread; empty: none do."""
     fast_reply: Reply
 
     @property

@@ -64,7 +64,8 @@ class Http2Connection:
         self._streams: dict[int, _Stream] = {}
         self._block: tuple[int, int, bytes] | None = None
         self._highest = self._handled = self._requests = 0
-        self._closing_at = 0  # the last stream that GOAWAY still lets through
+        # The last stream that GOAWAY still lets through, once it was said.
+        self._closing_at: int | None = None
         self._limit = 0  # enforced once acknowledged; 0 none
         self._announced: deque[int] = deque()
         self._consumed = 0
@@ -151,7 +152,7 @@ class Http2Connection:
             return
         if flags & _PADDED:
             payload = _strip_padding(payload)
-        if flags & _END_STREAM and stream.headers.get(":path") == self._site.fast_path:
+        if flags & _END_STREAM and self._is_fast(stream):
             del self._streams[stream_id]
             self._answer_fast(stream_id)
             return
@@ -164,6 +165,10 @@ class Http2Connection:
             self._handle(stream_id, stream)
         elif payload:
             self._emit(_WINDOW_UPDATE, 0, stream_id, struct.pack(">I", len(payload)))
+
+    def _is_fast(self, stream: _Stream) -> bool:
+        fast = self._site.fast_path
+        return bool(fast) and stream.headers.get(":path", "").startswith(fast)
 
     def _take_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
         if flags & _PADDED:
@@ -231,7 +236,7 @@ class Http2Connection:
             if stream_id <= self._highest or not stream_id & 1:
                 raise _Violation(_PROTOCOL_ERROR)
             self._highest = stream_id
-            if self._closing_at:
+            if self._closing_at is not None:
                 return  # above GOAWAY's last stream: the peer must send it again
             if self._limit and len(self._streams) >= self._limit:
                 self._reset(stream_id, _REFUSED_STREAM)
@@ -256,11 +261,16 @@ class Http2Connection:
     def _count_request(self, stream_id: int) -> None:
         self._requests += 1
         self._handled = max(self._handled, stream_id)
-        if self._site.goaway_after == self._requests and not self._closing_at:
-            self._closing_at = self._handled
-            for other in [key for key in self._streams if key > self._handled]:
-                self._forget(other)
-            self._emit(_GOAWAY, 0, 0, struct.pack(">II", self._handled, 0))
+        if self._site.goaway_after == self._requests:
+            self._say_goodbye(self._handled)
+
+    def _say_goodbye(self, last: int, debug: bytes = b"") -> None:
+        if self._closing_at is not None:
+            return
+        self._closing_at = last
+        for other in [key for key in self._streams if key > last]:
+            self._forget(other)
+        self._emit(_GOAWAY, 0, 0, struct.pack(">II", last, 0) + debug)
 
     def _late(self, stream_id: int, reply: Reply) -> None:
         self._answer(stream_id, reply)
@@ -292,6 +302,9 @@ class Http2Connection:
             self._transport.abort()
             return
         self._streams.pop(stream_id, None)
+        if reply.ending is Ending.GOODBYE:
+            self._say_goodbye(stream_id - 1, reply.body)
+            return
         if reply.ending is Ending.RESET:
             self._reset(stream_id, _INTERNAL_ERROR)
             return
@@ -345,7 +358,7 @@ class Http2Connection:
         self._out.clear()
 
     def _close_if_drained(self) -> None:
-        if self._closing_at and not (self._streams or self._unsent):
+        if self._closing_at is not None and not (self._streams or self._unsent):
             self._transport.close()
 
 
