@@ -1,0 +1,199 @@
+"""Apple's push service on the own HTTP/2 engine, with a key or with a certificate.
+
+It says how APNs is asked and what its answers mean; the pump drives a batch. It must
+not decide what follows from an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Batch, Pace, Report, TokenStore
+from tocsin.core.push import Body
+from tocsin.http2 import Failure, Http2Pool, RequestHead, Response
+from tocsin.providers.apns_answers import (
+    EXPIRED_TOKEN,
+    SPENT_CONNECTION,
+    TOO_MANY_TOKENS,
+    classify,
+    parse_reason,
+    read_failure,
+    read_success,
+)
+from tocsin.providers.apns_jwt import ProviderTokens
+from tocsin.providers.apns_message import (
+    find_path,
+    headers_for,
+    names_topic,
+    validate,
+)
+from tocsin.providers.apns_setup import (
+    CertAuth,
+    TokenAuth,
+    find_origin,
+    load_identity,
+)
+from tocsin.providers.outcomes import report_all
+from tocsin.providers.pump import Pump
+
+MAX_STREAMS = 1000
+"""Requests at once on a connection where the server's SETTINGS allow as many."""
+_KEPT_HEADS = 64
+_RETIRE_INTERVAL_S = 10.0
+"""Apple takes rapid changes of connections for an attack."""
+
+TOKEN_TOO_YOUNG = Outcome(
+    Verdict.MISCONFIGURED,
+    "expired_provider_token",
+    "a provider token made just now is called expired: is this machine's clock right?",
+    slow_down=True,
+)
+
+
+class ApnsProvider:
+    """One key's or certificate's way to APNs, over at most `max_connections`."""
+
+    name = "apns"
+
+    def __init__(
+        self,
+        *,
+        auth: TokenAuth | CertAuth,
+        tokens: TokenStore,
+        bundle_id: str = "",
+        endpoint: str = "development",
+        ca_file: str = "",
+        batch_size: int = 100,
+        max_connections: int = 2,
+        integration: str = "apns",
+        request_timeout_s: float = 15,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Reads key or certificate; raises `ProviderSetupError`. Connects on demand."""
+        self.integration = integration
+        self.batch_size = batch_size
+        self._origin = find_origin(endpoint)
+        identity = load_identity(auth, bundle_id=bundle_id, ca_file=ca_file)
+        self.topic = identity.topic
+        self.credential_expires_at_s = identity.expires_at_s
+        key = identity.key
+        self.tokens = ProviderTokens(key, tokens, clock=clock) if key else None
+        self._pool = Http2Pool(
+            self._origin,
+            ssl_context=identity.tls,
+            max_connections=max_connections,
+            max_streams=MAX_STREAMS,
+            # A certificate is known before the first request, a token is not.
+            initial_streams=1 if key else None,
+            request_timeout_s=request_timeout_s,
+        )
+        self._heads: dict[tuple[tuple[str, str], ...], RequestHead] = {}
+        self._heads_token = ""
+        self._retired_at_s = 0.0
+
+    async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
+        """As the port says."""
+        if batch.validate_only:
+            validate(batch, self.topic, report)
+            return
+        token = await self.tokens.fetch() if self.tokens is not None else ""
+        exchange = _Exchange(self, batch, token)
+        if batch.bodies is None:
+            request = exchange.prepare(batch.body)
+            if isinstance(request, Outcome):
+                report_all(batch.pending, request, report)
+                return
+        await Pump(self._pool, exchange, batch.pending, report, pace).finish()
+
+    async def close(self) -> None:
+        """As the port says."""
+        await self._pool.aclose()
+
+    def head_for(self, token: str, headers: Mapping[str, str]) -> RequestHead:
+        """The head of these headers under this provider token, encoded once."""
+        if token != self._heads_token or len(self._heads) > _KEPT_HEADS:
+            self._heads.clear()
+            self._heads_token = token
+        place = tuple(headers.items())
+        head = self._heads.get(place)
+        if head is None:
+            full = {"authorization": f"bearer {token}"} if token else {}
+            full |= headers
+            head = RequestHead.build("POST", self._origin, "/", full)
+            self._heads[place] = head
+        return head
+
+    def leave_connections(self) -> None:
+        """What comes goes out on new connections; not more often than is decent."""
+        now_s = time.monotonic()
+        if now_s - self._retired_at_s > _RETIRE_INTERVAL_S:
+            self._retired_at_s = now_s
+            self._pool.retire()
+
+
+class _Exchange:
+    """One batch in APNs' words, as the pump asks for it."""
+
+    __slots__ = ("_batch", "_bodies", "_own_topic", "_prepared", "_provider", "_token")
+
+    def __init__(self, provider: ApnsProvider, batch: Batch, token: str) -> None:
+        self._provider = provider
+        self._batch = batch
+        self._bodies = batch.bodies
+        self._token = token
+        self._own_topic = names_topic(batch.body)
+        self._prepared: tuple[RequestHead, bytes] | None = None
+
+    def prepare(self, body: Body) -> tuple[RequestHead, bytes] | Outcome:
+        """The request with this body, but for the device's path."""
+        headers = headers_for(
+            body, topic=self._provider.topic, deadline_ms=self._batch.deadline_ms
+        )
+        if isinstance(headers, Outcome):
+            return headers
+        prepared = self._provider.head_for(self._token, headers), body.message
+        if self._bodies is None:
+            self._prepared = prepared
+        return prepared
+
+    def build(self, index: int) -> tuple[RequestHead, bytes] | Outcome:
+        prepared = self._prepared
+        if prepared is None:
+            bodies = self._bodies
+            body = self._batch.body if bodies is None else bodies[index]
+            found = self.prepare(body)
+            if isinstance(found, Outcome):
+                return found
+            prepared = found
+        head, message = prepared
+        return head.with_path(find_path(self._batch.targets[index])), message
+
+    def read(self, index: int, answer: Response, *, renewed: bool) -> Outcome | None:  # noqa: ARG002 - of the port
+        status = answer.status
+        if status == 200:
+            return read_success(answer.header(b"apns-id"))
+        reason, died_ms = parse_reason(answer.body)
+        tokens = self._provider.tokens
+        if tokens is not None:
+            if reason == EXPIRED_TOKEN and not renewed:
+                return None
+            if reason == TOO_MANY_TOKENS:
+                tokens.keep_old(self._token)
+        if reason in SPENT_CONNECTION:
+            self._provider.leave_connections()
+        wait = answer.header("retry-after")
+        return classify(status, reason, died_ms, wait, own_topic=self._own_topic)
+
+    def read_failure(self, failure: Failure) -> Outcome:
+        return read_failure(failure)
+
+    async def renew(self) -> Outcome | None:
+        tokens = self._provider.tokens
+        token = await tokens.renew(self._token) if tokens is not None else None
+        if token is None:
+            return TOKEN_TOO_YOUNG
+        self._token = token
+        self._prepared = None
+        return None

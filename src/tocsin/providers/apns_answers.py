@@ -1,0 +1,175 @@
+"""What an answer of APNs means, by its reason and only then by its status.
+
+Pure: bytes in, `Outcome` out. It must not decide what follows from a verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.http2 import Failure
+from tocsin.providers.answer_class import AnswerClass, class_of_status
+from tocsin.providers.pump import failure_outcome
+from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
+
+_BY_REASON: Mapping[str, AnswerClass] = {
+    # About the token. A token of the other environment is a "bad" one too.
+    "BadDeviceToken": AnswerClass(Verdict.SUSPECT, "bad_device_token"),
+    "DeviceTokenNotForTopic": AnswerClass(
+        Verdict.SUSPECT, "device_token_not_for_topic"
+    ),
+    "Unregistered": AnswerClass(Verdict.UNREGISTERED, "unregistered"),
+    "ExpiredToken": AnswerClass(Verdict.UNREGISTERED, "expired_token"),
+    # About the message.
+    "BadCollapseId": AnswerClass(Verdict.REJECTED, "bad_collapse_id"),
+    "BadExpirationDate": AnswerClass(Verdict.REJECTED, "bad_expiration_date"),
+    "BadMessageId": AnswerClass(Verdict.REJECTED, "bad_message_id"),
+    "BadPriority": AnswerClass(Verdict.REJECTED, "bad_priority"),
+    "DuplicateHeaders": AnswerClass(Verdict.REJECTED, "duplicate_headers"),
+    "InvalidPushType": AnswerClass(Verdict.REJECTED, "invalid_push_type"),
+    "MissingDeviceToken": AnswerClass(Verdict.REJECTED, "missing_device_token"),
+    "PayloadEmpty": AnswerClass(Verdict.REJECTED, "payload_empty"),
+    "PayloadTooLarge": AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    "BadPath": AnswerClass(Verdict.REJECTED, "bad_path"),
+    # About the topic: everybody's, unless the message names one of its own.
+    "BadTopic": AnswerClass(Verdict.MISCONFIGURED, "bad_topic", slow_down=True),
+    "MissingTopic": AnswerClass(Verdict.MISCONFIGURED, "missing_topic", slow_down=True),
+    "TopicDisallowed": AnswerClass(
+        Verdict.MISCONFIGURED, "topic_disallowed", slow_down=True
+    ),
+    # About the credential.
+    "ExpiredProviderToken": AnswerClass(
+        Verdict.MISCONFIGURED, "expired_provider_token", slow_down=True
+    ),
+    "InvalidProviderToken": AnswerClass(
+        Verdict.MISCONFIGURED, "invalid_provider_token", slow_down=True
+    ),
+    "MissingProviderToken": AnswerClass(
+        Verdict.MISCONFIGURED, "missing_provider_token", slow_down=True
+    ),
+    "BadCertificate": AnswerClass(
+        Verdict.MISCONFIGURED, "bad_certificate", slow_down=True
+    ),
+    "BadCertificateEnvironment": AnswerClass(
+        Verdict.MISCONFIGURED, "bad_certificate_environment", slow_down=True
+    ),
+    "BadEnvironmentKeyIdInToken": AnswerClass(
+        Verdict.MISCONFIGURED, "bad_environment_key_id", slow_down=True
+    ),
+    "Forbidden": AnswerClass(Verdict.MISCONFIGURED, "forbidden", slow_down=True),
+    "MethodNotAllowed": AnswerClass(
+        Verdict.MISCONFIGURED, "method_not_allowed", slow_down=True
+    ),
+    "TooManyProviderTokenUpdates": AnswerClass(
+        Verdict.RETRY, "too_many_provider_token_updates", slow_down=True
+    ),
+    # Passing. A device has a limit of its own, so a 429 of one stops nobody else.
+    "TooManyRequests": AnswerClass(Verdict.RETRY, "too_many_requests"),
+    "IdleTimeout": AnswerClass(Verdict.RETRY, "idle_timeout"),
+    "UnrelatedKeyIdInToken": AnswerClass(Verdict.RETRY, "unrelated_key_id"),
+    "InternalServerError": AnswerClass(Verdict.RETRY, "internal"),
+    "ServiceUnavailable": AnswerClass(Verdict.RETRY, "unavailable"),
+    "Shutdown": AnswerClass(Verdict.RETRY, "shutdown"),
+}
+
+_BY_STATUS: Mapping[int, AnswerClass] = {
+    400: AnswerClass(Verdict.REJECTED, "bad_request"),
+    403: AnswerClass(Verdict.MISCONFIGURED, "forbidden", slow_down=True),
+    404: AnswerClass(Verdict.MISCONFIGURED, "not_found", slow_down=True),
+    405: AnswerClass(Verdict.MISCONFIGURED, "method_not_allowed", slow_down=True),
+    408: AnswerClass(Verdict.RETRY, "timeout"),
+    410: AnswerClass(Verdict.UNREGISTERED, "unregistered"),
+    413: AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    # Without Apple's word for it nobody can say that one device alone is meant.
+    429: AnswerClass(Verdict.RETRY, "too_many_requests", slow_down=True),
+    500: AnswerClass(Verdict.RETRY, "internal"),
+    502: AnswerClass(Verdict.RETRY, "bad_gateway"),
+    503: AnswerClass(Verdict.RETRY, "unavailable"),
+    504: AnswerClass(Verdict.RETRY, "gateway_timeout"),
+}
+"""For a reason that is not known, and for answers that are not Apple's own."""
+
+EXPIRED_TOKEN = "ExpiredProviderToken"
+TOO_MANY_TOKENS = "TooManyProviderTokenUpdates"
+SPENT_CONNECTION = frozenset({"IdleTimeout", "Shutdown", "UnrelatedKeyIdInToken"})
+"""Reasons that the same connection would be given again."""
+_TOPIC_REASONS = frozenset({"BadTopic", "MissingTopic", "TopicDisallowed"})
+_DETAIL_LIMIT = 300
+_DELIVERED = Verdict.DELIVERED
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back through an SDK: status and reason, time of death, message id."""
+
+    status: int
+    reason: str
+    died_ms: int | None
+    message_id: str
+
+
+def read_success(message_id: str | None) -> Outcome:
+    """The outcome of a 200, whose id is in its `apns-id` header."""
+    return Outcome(_DELIVERED, message_id=message_id or "")
+
+
+def parse_reason(body: bytes) -> tuple[str, int | None]:
+    """Apple's word for a refusal, and the time of death in Unix milliseconds."""
+    try:
+        answer: Any = json.loads(body)
+    except (ValueError, RecursionError):  # HTML of a gateway, or nothing
+        return "", None
+    if not isinstance(answer, dict):
+        return "", None
+    reason, died_ms = answer.get("reason"), answer.get("timestamp")
+    if type(died_ms) is not int or died_ms <= 0:
+        died_ms = None
+    return reason if isinstance(reason, str) else "", died_ms
+
+
+def classify(
+    status: int,
+    reason: str,
+    died_ms: int | None = None,
+    retry_after: str | None = None,
+    *,
+    own_topic: bool = False,
+) -> Outcome:
+    """The outcome of any refusal; `own_topic` says that the message named its topic."""
+    found = _BY_REASON.get(reason) or class_of_status(status, _BY_STATUS)
+    wait_s = None
+    if found.verdict is Verdict.RETRY:
+        wait_s = parse_retry_after(retry_after)
+        if wait_s is None and status == 429 and reason != TOO_MANY_TOKENS:
+            wait_s = QUOTA_WAIT_S
+    return Outcome(
+        found.verdict,
+        found.code,
+        f"{status} {reason}".strip()[:_DETAIL_LIMIT],
+        retry_after_s=wait_s,
+        slow_down=found.slow_down and not (own_topic and reason in _TOPIC_REASONS),
+        gone_at_ms=died_ms if found.verdict is Verdict.UNREGISTERED else None,
+    )
+
+
+def read_failure(failure: Failure) -> Outcome:
+    """The outcome of a request without an answer.
+
+    A GOAWAY may carry a reason; one that blames the credential needs a person, and
+    trying again and again would not help.
+    """
+    reason, _ = parse_reason(failure.goaway_debug)
+    found = _BY_REASON.get(reason)
+    if found is None or found.verdict is not Verdict.MISCONFIGURED:
+        return failure_outcome(failure)
+    return Outcome(
+        found.verdict,
+        found.code,
+        f"GOAWAY {reason}",
+        slow_down=found.slow_down,
+        maybe_sent=failure.maybe_sent,
+    )

@@ -1,0 +1,157 @@
+"""Apple's push service through aioapns, for `transport: sdk`.
+
+The library waits for ever for an answer that is lost, so every request has a deadline.
+It must answer as the native provider does, only slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Batch, Pace, Report, TokenStore
+from tocsin.core.push import Body
+from tocsin.providers.apns import TOKEN_TOO_YOUNG
+from tocsin.providers.apns_answers import (
+    EXPIRED_TOKEN,
+    TOO_MANY_TOKENS,
+    Answer,
+    classify,
+    read_success,
+)
+from tocsin.providers.apns_jwt import ProviderTokens
+from tocsin.providers.apns_message import (
+    find_path,
+    headers_for,
+    names_topic,
+    validate,
+)
+from tocsin.providers.apns_setup import (
+    CertAuth,
+    TokenAuth,
+    find_origin,
+    load_identity,
+)
+
+_STREAMS_PER_CONNECTION = 100
+
+
+class ApnsSdkProvider:
+    """The same key or certificate, the same port, aioapns' connections.
+
+    `max_connections` bounds requests in flight at 100 each.
+    """
+
+    name = "apns"
+
+    def __init__(
+        self,
+        *,
+        auth: TokenAuth | CertAuth,
+        tokens: TokenStore,
+        bundle_id: str = "",
+        endpoint: str = "development",
+        ca_file: str = "",
+        batch_size: int = 100,
+        max_connections: int = 2,
+        integration: str = "apns",
+        request_timeout_s: float = 15,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Reads key or certificate; raises `ProviderSetupError`. Connects on demand."""
+        # Late, for it loads aioapns with h2 and pyOpenSSL.
+        from tocsin.providers.apns_sdk_client import SdkClient
+
+        self.integration = integration
+        self.batch_size = batch_size
+        identity = load_identity(auth, bundle_id=bundle_id, ca_file=ca_file)
+        self.topic = identity.topic
+        self.credential_expires_at_s = identity.expires_at_s
+        key = identity.key
+        self.tokens = ProviderTokens(key, tokens, clock=clock) if key else None
+        self._token = ""
+        self._client = SdkClient(
+            find_origin(endpoint),
+            identity.tls,
+            max_connections=max_connections,
+            timeout_s=request_timeout_s,
+            authorization=self._authorization if key else None,
+        )
+        self._slots = asyncio.Semaphore(max_connections * _STREAMS_PER_CONNECTION)
+
+    async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
+        """As the port says."""
+        if batch.validate_only:
+            validate(batch, self.topic, report)
+            return
+        if self.tokens is not None:
+            self._token = await self.tokens.fetch()
+        async with asyncio.TaskGroup() as group:
+            for index in batch.pending:
+                await self._slots.acquire()
+                if not pace.ready() and not await pace.wait():
+                    self._slots.release()
+                    break
+                group.create_task(self._send_one(batch, index, report))
+
+    async def close(self) -> None:
+        """As the port says."""
+        await self._client.close()
+
+    def _authorization(self) -> str:
+        return f"bearer {self._token}"
+
+    async def _send_one(self, batch: Batch, index: int, report: Report) -> None:
+        try:
+            outcome = await self._outcome(batch, index)
+        finally:
+            self._slots.release()
+        report(index, outcome)
+
+    async def _outcome(self, batch: Batch, index: int) -> Outcome:
+        body = batch.body if batch.bodies is None else batch.bodies[index]
+        headers = headers_for(body, topic=self.topic, deadline_ms=batch.deadline_ms)
+        if isinstance(headers, Outcome):
+            return headers
+        payload = _payload_of(body)
+        if payload is None:
+            detail = "aioapns cannot send text that is no Unicode; transport native can"
+            return Outcome(Verdict.REJECTED, "invalid_message", detail)
+        token = find_path(batch.targets[index]).rpartition("/")[2]
+        used = self._token
+        answer = await self._client.send(token, payload, headers)
+        if _is_expired(answer) and self.tokens is not None:
+            fresh = await self.tokens.renew(used)
+            if fresh is None:
+                return TOKEN_TOO_YOUNG
+            self._token = used = fresh
+            answer = await self._client.send(token, payload, headers)
+        if isinstance(answer, Outcome):
+            return answer
+        if answer.reason == TOO_MANY_TOKENS and self.tokens is not None:
+            self.tokens.keep_old(used)
+        return _read(answer, own_topic=names_topic(body))
+
+
+def _is_expired(answer: Answer | Outcome) -> bool:
+    return isinstance(answer, Answer) and answer.reason == EXPIRED_TOKEN
+
+
+def _read(answer: Answer, *, own_topic: bool) -> Outcome:
+    if answer.status == 200:
+        return read_success(answer.message_id)
+    return classify(answer.status, answer.reason, answer.died_ms, own_topic=own_topic)
+
+
+def _payload_of(body: Body) -> dict[str, Any] | None:
+    """The payload as the library takes it, unless it would fail to write it."""
+    payload: dict[str, Any] = json.loads(body.message)
+    try:
+        json.dumps(payload, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None
+    return payload

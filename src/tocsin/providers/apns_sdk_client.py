@@ -1,0 +1,226 @@
+"""aioapns, fitted to our endpoint, trust and provider token.
+
+Imported late, for it loads h2 and pyOpenSSL. The library knows Apple's hosts only and
+waits for ever for lost answers, hence the subclasses; nothing of it is patched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aioapns import common, connection, exceptions
+from h2.exceptions import ProtocolError
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.http2 import Origin
+from tocsin.providers.apns_answers import Answer
+
+_IDLE_S = 3600.0
+_CLOSE_TIMEOUT_S = 2.0
+
+
+class SdkClient:
+    """aioapns' connections to one origin."""
+
+    def __init__(
+        self,
+        origin: str,
+        tls: ssl.SSLContext,
+        *,
+        max_connections: int,
+        timeout_s: float,
+        authorization: Callable[[], str] | None,
+    ) -> None:
+        """`authorization` gives the header; `None` where a certificate is shown."""
+        self._timeout_s = timeout_s
+        self._pool = _Pool(Origin.parse(origin), tls, max_connections, authorization)
+        self._alone = asyncio.Lock()
+
+    async def send(
+        self, path_token: str, payload: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Answer | Outcome:
+        """Send one notification; the outcome where no answer came."""
+        if "apns-id" not in headers:
+            return await self._send(path_token, payload, headers)
+        # The library finds an answer by its id: two of one id would never end.
+        async with self._alone:
+            return await self._send(path_token, payload, headers)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._pool.empty.wait()
+
+    async def _send(
+        self, path_token: str, payload: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Answer | Outcome:
+        request = _request_of(path_token, payload, headers)
+        chosen: _Protocol | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                chosen = await self._pool.acquire()
+                result = await chosen.send_notification(request)
+        except TimeoutError:
+            if chosen is None:
+                return Outcome(Verdict.RETRY, "timeout", "no connection had room")
+            chosen.forget(request.notification_id)
+            return Outcome(
+                Verdict.RETRY,
+                "timeout",
+                "no answer within the deadline",
+                maybe_sent=True,
+            )
+        except exceptions.ConnectionError:
+            return Outcome(Verdict.RETRY, "connect_failed", "aioapns cannot connect")
+        except exceptions.ConnectionClosed:
+            return _lost("the connection was lost")
+        except ProtocolError as error:
+            # The library counts streams wrongly from here on.
+            if chosen is not None:
+                chosen.close()
+            return _lost(type(error).__name__)
+        return Answer(
+            int(result.status or 0),
+            result.description or "",
+            result.timestamp if type(result.timestamp) is int else None,
+            result.notification_id,
+        )
+
+
+def _lost(detail: str) -> Outcome:
+    return Outcome(Verdict.RETRY, "connection_closed", detail, maybe_sent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A push type; the library's own list lacks the newer ones."""
+
+    value: str
+
+
+def _request_of(
+    path_token: str, payload: Mapping[str, Any], headers: Mapping[str, str]
+) -> Any:
+    priority, expiration = headers.get("apns-priority"), headers.get("apns-expiration")
+    return common.NotificationRequest(
+        device_token=path_token,
+        message=payload,
+        notification_id=headers.get("apns-id"),
+        # The library adds the time of sending, which is now.
+        time_to_live=int(expiration) - int(time.time()) if expiration else None,
+        priority=int(priority) if priority else None,
+        collapse_key=headers.get("apns-collapse-id"),
+        push_type=_Word(headers["apns-push-type"]),
+        apns_topic=headers["apns-topic"],
+    )
+
+
+class _Authorization(connection.AuthorizationHeaderProvider):  # type: ignore[misc] # ships no types
+    """The token that all share, instead of one per connection."""
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
+
+    def get_header(self) -> str:
+        return self._read()
+
+
+class _Pool(connection.APNsBaseConnectionPool):  # type: ignore[misc] # ships no types
+    """Connections to our origin with our trust."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        tls: ssl.SSLContext,
+        max_connections: int,
+        authorization: Callable[[], str] | None,
+    ) -> None:
+        super().__init__(max_connections=max_connections, max_connection_attempts=1)
+        self._origin = origin
+        self._tls = tls
+        self._authorization = authorization
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    async def create_connection(self) -> Any:
+        self.empty.clear()
+        _, protocol = await self.loop.create_connection(
+            lambda: _Protocol(self._origin, self.discard_connection, self._provider()),
+            self._origin.host,
+            self._origin.port,
+            ssl=self._tls,
+        )
+        return protocol
+
+    def discard_connection(self, connection: Any) -> None:
+        # One that is lost before the library has put it into its list is in none.
+        if connection in self.connections:
+            super().discard_connection(connection)
+        if not self.connections:
+            self.empty.set()
+
+    def _provider(self) -> _Authorization | None:
+        return _Authorization(self._authorization) if self._authorization else None
+
+
+class _Protocol(connection.APNsTLSClientProtocol):  # type: ignore[misc] # ships no types
+    """The library's connection, which gives back what it read and can forget."""
+
+    INACTIVITY_TIME = _IDLE_S
+
+    def __init__(
+        self,
+        origin: Origin,
+        on_lost: Callable[[Any], None],
+        authorization: _Authorization | None,
+    ) -> None:
+        super().__init__("", None, on_lost, authorization)
+        self.APNS_SERVER = origin.authority
+        # One stream until SETTINGS say more; the library would start with 1000.
+        self.free_channels.bound = 1
+
+    def forget(self, notification_id: str) -> None:
+        """Give a request up: its stream ends, and its place is free."""
+        self.requests.pop(notification_id, None)
+        self.request_statuses.pop(notification_id, None)
+        for stream, owner in list(self.request_streams.items()):
+            if owner == notification_id:
+                del self.request_streams[stream]
+                self._reset(stream)
+
+    def _reset(self, stream: int) -> None:
+        try:
+            self.conn.reset_stream(stream)
+        except ProtocolError:
+            pass  # it ended on the server's side, without an answer
+        else:
+            self.flush()
+        self.free_channels.release()
+
+    def on_data_received(self, raw_data: bytes, stream_id: int) -> None:
+        # The library never widens the window: it hangs after some thousand errors.
+        self.conn.acknowledge_received_data(len(raw_data), stream_id)
+        try:
+            super().on_data_received(raw_data, stream_id)
+        except ValueError:
+            self._settle_unreadable(stream_id)
+
+    def on_stream_ended(self, stream_id: int) -> None:
+        super().on_stream_ended(stream_id)
+        self.request_streams.pop(stream_id, None)  # the library keeps successes
+
+    def _settle_unreadable(self, stream_id: int) -> None:
+        """A body that is no JSON, as of a gateway: its status has to do."""
+        notification_id = self.request_streams.pop(stream_id, None)
+        waiting = self.requests.pop(notification_id, None)
+        status = self.request_statuses.pop(notification_id, "0")
+        if waiting is not None and not waiting.done():
+            waiting.set_result(common.NotificationResult(notification_id, status))

@@ -1,0 +1,225 @@
+"""What both APNs providers read of their settings before anything is sent.
+
+It must not connect anywhere: a worker starts while Apple is away. Keys and passwords
+never stand in an error.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+
+from tocsin.http2 import build_ssl_context
+from tocsin.providers.apns_jwt import SigningKey
+from tocsin.providers.errors import ProviderSetupError
+
+SECTION = "push_notifications.apns"
+
+ENDPOINTS: Mapping[str, str] = {
+    "development": "https://api.sandbox.push.apple.com",
+    "production": "https://api.push.apple.com",
+}
+"""Apple's two environments; a token is good in one of them only."""
+
+_EXPIRY_WARNING_DAYS = 30
+_KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAuth:
+    """A .p8 key, as text or as a path, and its ids."""
+
+    key_id: str
+    team_id: str
+    key_file: str = ""
+    key_pem: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CertAuth:
+    """A .p12 certificate, as a path or as base64 text."""
+
+    p12_file: str = ""
+    p12_b64: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who we are to Apple: what the TLS side shows, what signs, for which app.
+
+    `expires_at_s` is the end of the certificate in Unix seconds; keys have none.
+    """
+
+    tls: ssl.SSLContext
+    topic: str
+    key: SigningKey | None = None
+    expires_at_s: float | None = None
+
+
+def find_origin(endpoint: str) -> str:
+    """The origin of an environment's name, or the origin itself, checked."""
+    if endpoint in ENDPOINTS:
+        return ENDPOINTS[endpoint]
+    parts = urlsplit(endpoint)
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/"):
+        raise ProviderSetupError(
+            f"{SECTION}.endpoint",
+            f"{endpoint!r} is neither {' nor '.join(ENDPOINTS)} nor an https origin",
+        )
+    return f"https://{parts.netloc}"
+
+
+def load_identity(
+    auth: TokenAuth | CertAuth, *, bundle_id: str, ca_file: str = ""
+) -> Identity:
+    """Read key or certificate; raises `ProviderSetupError` naming the key at fault."""
+    if isinstance(auth, TokenAuth):
+        if not bundle_id:
+            raise ProviderSetupError(f"{SECTION}.bundle_id", "must be set")
+        return Identity(_trust(ca_file), bundle_id, load_key(auth))
+    found = _load_p12(auth)
+    topic = bundle_id or _app_of(found.certificate)
+    if not topic:
+        raise ProviderSetupError(
+            f"{SECTION}.bundle_id", "must be set: the certificate names no app (UID)"
+        )
+    expires = found.certificate.not_valid_after_utc
+    _tell_expiry(expires, topic)
+    return Identity(_trust(ca_file, found), topic, expires_at_s=expires.timestamp())
+
+
+def load_key(auth: TokenAuth) -> SigningKey:
+    """The .p8 key; raises `ProviderSetupError`."""
+    for name, value in (("token_key_id", auth.key_id), ("token_team_id", auth.team_id)):
+        if not value:
+            raise ProviderSetupError(f"{SECTION}.{name}", "must be set")
+    key = f"{SECTION}.{'token_key_pem' if auth.key_pem else 'token_key_file'}"
+    pem = auth.key_pem or _read(auth.key_file, key)
+    try:
+        private = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError):
+        raise ProviderSetupError(
+            key, "is no .p8 private key as Apple gives it out"
+        ) from None
+    if not (
+        isinstance(private, ec.EllipticCurvePrivateKey)
+        and isinstance(private.curve, ec.SECP256R1)
+    ):
+        raise ProviderSetupError(key, "is no key of the curve P-256, as APNs needs it")
+    return SigningKey(auth.team_id, auth.key_id, private)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """What a .p12 holds."""
+
+    source: str
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False)
+
+
+def _load_p12(auth: CertAuth) -> _Bundle:
+    source = f"{SECTION}.{'cert_p12_b64' if auth.p12_b64 else 'cert_p12_file'}"
+    if auth.p12_b64:
+        try:
+            raw = base64.b64decode("".join(auth.p12_b64.split()), validate=True)
+        except (binascii.Error, ValueError):
+            raise ProviderSetupError(source, "is not base64") from None
+    else:
+        raw = _read(auth.p12_file, source)
+    try:
+        found = pkcs12.load_pkcs12(raw, auth.password.encode() or None)
+    except (ValueError, TypeError):
+        raise ProviderSetupError(
+            source, "is no .p12 file, or cert_p12_password is not its password"
+        ) from None
+    if found.cert is None or not isinstance(found.key, _KEYS):
+        raise ProviderSetupError(source, "must hold a certificate and its private key")
+    chain = tuple(other.certificate for other in found.additional_certs)
+    return _Bundle(source, found.cert.certificate, chain, found.key)
+
+
+def _read(file: str, key: str) -> bytes:
+    if not file:
+        raise ProviderSetupError(key, "must be set")
+    try:
+        return Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ProviderSetupError(key, f"cannot read {file}: {reason}") from None
+
+
+def _app_of(certificate: x509.Certificate) -> str:
+    """The bundle id that Apple wrote into a certificate of one app, or ""."""
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.USER_ID):
+        return str(attribute.value)
+    return ""
+
+
+def _tell_expiry(expires: datetime, topic: str) -> None:
+    days = (expires - datetime.now(UTC)).days
+    if days < 0:
+        tell, word = _log.error, "has expired: Apple refuses it; renew it"
+    elif days < _EXPIRY_WARNING_DAYS:
+        tell, word = _log.warning, "expires soon: renew it"
+    else:
+        tell, word = _log.info, "is good"
+    tell(
+        f"the APNs certificate {word}",
+        topic=topic,
+        expires=expires.isoformat(),
+        days_left=days,
+    )
+
+
+def _trust(ca_file: str, shown: _Bundle | None = None) -> ssl.SSLContext:
+    """System roots and `ca_file`, and the certificate to show."""
+    try:
+        context = build_ssl_context(ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ProviderSetupError(
+            f"{SECTION}.ca_file", f"cannot use {ca_file}: {error}"
+        ) from None
+    if shown is not None:
+        _show(context, shown)
+    return context
+
+
+def _show(context: ssl.SSLContext, bundle: _Bundle) -> None:
+    # OpenSSL loads from files only: for that moment the key lies there encrypted
+    # under a password that nobody keeps.
+    password = secrets.token_hex(32)
+    pem = bundle.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password.encode()),
+    )
+    for certificate in (bundle.certificate, *bundle.chain):
+        pem += certificate.public_bytes(serialization.Encoding.PEM)
+    with tempfile.NamedTemporaryFile(prefix="tocsin-") as file:
+        file.write(pem)
+        file.flush()
+        try:
+            context.load_cert_chain(file.name, password=password)
+        except ssl.SSLError as error:
+            reason = error.reason or "OpenSSL cannot use it"
+            raise ProviderSetupError(bundle.source, reason) from None
