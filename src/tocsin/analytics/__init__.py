@@ -1,1 +1,1 @@
-"""Rows of what happened to each push, in SQL or ClickHouse; a leaf."""
+"""Analytics room: rows of what became of each push, written apart from the sending."""

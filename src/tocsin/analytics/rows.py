@@ -1,0 +1,68 @@
+"""Analytics room: a worker's results as rows. Pure; no token leaves it whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from tocsin.core.analytics import NotificationRow, PushStatus
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.push import Job, Payload, Send, TargetKind
+from tocsin.core.webpush import stored_token
+
+Result = tuple[int, Outcome, int]
+"""Index of the target, its outcome, Unix milliseconds of the answer."""
+
+ERROR_LENGTH = 300
+"""Characters kept of a provider's own words."""
+
+_MARK_LENGTH = 16
+_SENT, _FAILED = PushStatus.SENT.value, PushStatus.FAILED.value
+_DELIVERED = Verdict.DELIVERED
+
+
+def mark_of_token(token: str) -> str:
+    """What stands for a token: enough to find its rows, nothing to push with.
+
+    The first 16 hex digits of its SHA-256, so that whoever has the token can
+    look for it: `printf %s TOKEN | sha256sum | cut -c1-16`.
+    """
+    return sha256(token.encode("utf-8", "replace")).hexdigest()[:_MARK_LENGTH]
+
+
+def rows_of(
+    job: Job, payload: Payload, results: Sequence[Result]
+) -> list[NotificationRow]:
+    """One row a result, in order."""
+    work = job.work
+    assert isinstance(work, Send)  # noqa: S101 - only batches have results
+    uid = payload.analytics_uid or payload.uid
+    provider, kind = job.provider, job.recipient_type.value
+    targets, ids = work.targets, work.device_ids
+    platforms, users = work.platforms, work.users
+    is_token = work.kind is TargetKind.TOKEN
+    rows = []
+    for index, outcome, at_ms in results:
+        target = targets[index]
+        if is_token:
+            if provider == "webpush":
+                target = stored_token(provider, target)
+            target = mark_of_token(target)
+        sent = outcome.verdict is _DELIVERED
+        rows.append(
+            NotificationRow(
+                uid,
+                provider,
+                kind,
+                target,
+                ids[index] if ids else "",
+                platforms[index] if platforms else "",
+                users[index] if users else "",
+                outcome.message_id,
+                _SENT if sent else _FAILED,
+                "" if sent else outcome.detail[:ERROR_LENGTH],
+                "" if sent else outcome.code or outcome.verdict.value,
+                at_ms,
+            )
+        )
+    return rows
