@@ -23,6 +23,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 JOB_BOUNDS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 COMMAND_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+FLUSH_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+FLUSH_SIZE_BOUNDS = (1, 10, 100, 1000, 5000, 10_000, 50_000, 100_000, 500_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Metrics:
         self._pools: dict[str, Callable[[], PoolStats]] = {}
         self._define_push()
         self._define_api()
+        self._define_analytics()
         build = self._gauge("node_build", "The release at work.", "version")
         build.set(1, __version__)
 
@@ -98,6 +101,15 @@ class Metrics:
             "or refused.",
             *("recipient_type", "result"),
         )
+        self.push_scheduled_requests = self._counter(
+            "push_scheduled_request_count",
+            "Sends accepted for later.",
+            "recipient_type",
+        )
+        self.rate_limit_hits = self._counter(
+            "rate_limit_hits_over_limit",
+            "Recipients that a rate limit held back or dropped.",
+        )
         self.push_retries = self._counter(
             "push_retry_count",
             "Recipients put back for a later try.",
@@ -126,6 +138,39 @@ class Metrics:
             "Failed server API calls; error is the code of the table, or a word.",
             *("protocol", "method", "error"),
         )
+
+    def _define_analytics(self) -> None:
+        # The documented names say ClickHouse; they count for every store.
+        self.analytics_drops = self._counter(
+            "clickhouse_analytics_drop_count",
+            "Analytics rows that were dropped instead of stored.",
+            "type",
+        )
+        self.analytics_flush, self.analytics_flush_histogram = self._timing(
+            "clickhouse_analytics_flush_duration_seconds",
+            "Time to write one batch of analytics rows, retry included, in seconds; "
+            "result is ok, error or refused.",
+            FLUSH_BOUNDS_S,
+            *("type", "retries", "result"),
+        )
+        self.analytics_batch, self.analytics_batch_histogram = self._timing(
+            "clickhouse_analytics_batch_size",
+            "Rows per batch written.",
+            FLUSH_SIZE_BOUNDS,
+            "type",
+        )
+
+    def observe_flush(
+        self, seconds: float, kind: str, retries: str, result: str
+    ) -> None:
+        """One batch of analytics rows ended, stored or not."""
+        self.analytics_flush.observe(seconds, kind, retries, result)
+        self.analytics_flush_histogram.observe(seconds, kind, retries, result)
+
+    def observe_flush_size(self, rows: int, kind: str) -> None:
+        """One batch of analytics rows is stored."""
+        self.analytics_batch.observe(rows, kind)
+        self.analytics_batch_histogram.observe(rows, kind)
 
     def observe_job(self, seconds: float, provider: str, recipient_type: str) -> None:
         """One job of a worker ended, well or not."""
@@ -174,7 +219,7 @@ class Metrics:
     def _timing(
         self, name: str, help: str, bounds: tuple[float, ...], *labels: str
     ) -> tuple[Summary, Histogram]:
-        """A duration under both documented names: the old summary, the histogram."""
+        """One measure under both documented names: the old summary, the histogram."""
         summary = Summary(name, help, labels)
         histogram = Histogram(f"{name}_histogram", help, labels, bounds=bounds)
         self._series += (summary, histogram)

@@ -33,6 +33,19 @@ DOCUMENTED = {
     "database_pool_empty_acquires_total": ("counter", {"pool"}),
     "database_pool_canceled_acquires_total": ("counter", {"pool"}),
     "database_pool_acquire_wait_seconds_total": ("counter", {"pool"}),
+    "push_scheduled_request_count": ("counter", {"recipient_type"}),
+    "rate_limit_hits_over_limit": ("counter", set()),
+    "clickhouse_analytics_drop_count": ("counter", {"type"}),
+    "clickhouse_analytics_flush_duration_seconds": (
+        "summary",
+        {"type", "retries", "result"},
+    ),
+    "clickhouse_analytics_flush_duration_seconds_histogram": (
+        "histogram",
+        {"type", "retries", "result", "le"},
+    ),
+    "clickhouse_analytics_batch_size": ("summary", {"type"}),
+    "clickhouse_analytics_batch_size_histogram": ("histogram", {"type", "le"}),
     "push_request_count": ("counter", {"recipient_type", "result"}),
     "push_retry_count": ("counter", {"provider", "err_code"}),
     "push_dead_letter_count": ("counter", {"provider", "reason"}),
@@ -50,6 +63,11 @@ def busy() -> Metrics:
     metrics.observe_command(0.003, "grpc", "device_register")
     metrics.api_command_errors.add(1, "grpc", "device_register", "107")
     metrics.push_requests.add(1, "filter", "accepted")
+    metrics.push_scheduled_requests.add(1, "filter")
+    metrics.rate_limit_hits.add(1)
+    metrics.analytics_drops.add(1, "notifications")
+    metrics.observe_flush(0.02, "notifications", "0", "ok")
+    metrics.observe_flush_size(500, "notifications")
     metrics.push_retries.add(2, "fcm", "quota_exceeded")
     metrics.push_dead_letters.add(1, "fcm", "too_old")
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
