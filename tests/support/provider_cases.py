@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.browsers import WEBPUSH_FAULTS, build_webpush_by_name
+
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import PushProvider
 from tocsin.core.push import TargetKind
@@ -37,6 +39,8 @@ class Case:
     refusal_code: str = ""
     """Code of every refusal by the token endpoint; empty: its own word."""
     validates: bool = False
+    encrypts: bool = False
+    """The service cannot read a message, which may be any JSON."""
     many_errors: int = 600
 
     def named(self, name: str) -> bytes:
@@ -147,4 +151,5 @@ CASES = (
         refusal_code="credentials_refused",
         validates=True,
     ),
+    Case("webpush", build_webpush_by_name, WEBPUSH_FAULTS, encrypts=True),
 )

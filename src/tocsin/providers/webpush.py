@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
 import structlog
 
 from tocsin.core.endpoints import Endpoint, EndpointRules
@@ -37,6 +38,7 @@ _SECTION = "push_notifications.webpush"
 _NOT_A_TOKEN = Outcome(
     Verdict.REJECTED, "unsupported_target", "Web Push has no topics or conditions"
 )
+_NOT_JSON = Outcome(Verdict.REJECTED, "invalid_message", "the payload is not JSON")
 _CHECKED = Outcome(Verdict.DELIVERED, message_id="dry_run")
 """Web Push cannot check without delivering: all but the request was done."""
 
@@ -170,6 +172,7 @@ class _Reader:
         self._batch = batch
         self._rules = rules
         self._push: dict[int, PushHeaders] = {}
+        self._json: dict[int, bool] = {}
 
     def read(self, report: Report) -> list[_Letter]:
         """Letters in the order of `pending`."""
@@ -184,6 +187,8 @@ class _Reader:
         return letters
 
     def _read_one(self, index: int, body: Body) -> _Letter | Outcome:
+        if not self._is_json(body.message):
+            return _NOT_JSON
         try:
             push = self._parse_headers(body.headers)
         except InvalidHeader as error:
@@ -198,8 +203,20 @@ class _Reader:
             return Outcome(Verdict.REJECTED, "endpoint_refused", f"endpoint {error}")
         return _Letter(index, endpoint, target, body.message, push)
 
+    # Both by identity: most messages of a batch share their body or its headers.
+
+    def _is_json(self, message: bytes) -> bool:
+        known = self._json.get(id(message))
+        if known is None:
+            try:
+                orjson.loads(message)
+                known = True
+            except ValueError:
+                known = False
+            self._json[id(message)] = known
+        return known
+
     def _parse_headers(self, headers: Mapping[str, str]) -> PushHeaders:
-        # By identity: messages that were rendered one by one share their headers.
         push = self._push.get(id(headers))
         if push is None:
             push = self._push[id(headers)] = parse_headers(headers)

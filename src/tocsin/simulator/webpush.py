@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any
+from urllib.parse import quote, unquote
 
 import orjson
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -51,7 +52,6 @@ _CLOCK_SKEW_S = 300
 _DATE_AHEAD_S = 30
 _CURVE = ec.SECP256R1()
 
-_NAME = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 _VAPID = re.compile(r"vapid\s+t=([^,\s]+)\s*,\s*k=([^,\s]+)", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -143,8 +143,6 @@ class WebPush:
         With `application_server_key` (base64url) only that VAPID key may push to it.
         """
         name = name or secrets.token_urlsafe(24)
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot stand in a path")
         private = ec.generate_private_key(_CURVE)
         point = private.public_key().public_bytes(
             Encoding.X962, PublicFormat.UncompressedPoint
@@ -152,7 +150,7 @@ class WebPush:
         auth = secrets.token_bytes(16)
         self._browsers[name] = _Browser(private, point, auth, application_server_key)
         return {
-            "endpoint": f"{self._origins[0]}{PUSH_PATH}{name}",
+            "endpoint": f"{self._origins[0]}{PUSH_PATH}{quote(name, safe='')}",
             "expirationTime": None,
             "keys": {"p256dh": _encode(point), "auth": _encode(auth)},
         }
@@ -164,11 +162,12 @@ class WebPush:
     def answer(self, request: Request) -> Reply | None:
         """The reply, or `None` where the path is not ours."""
         if request.path.startswith(PUSH_PATH):
-            return self._push(request, request.path.removeprefix(PUSH_PATH))
+            name = unquote(request.path.removeprefix(PUSH_PATH))
+            return self._push(request, name)
         if request.path == f"{_CONTROL}subscriptions" and request.method == "POST":
             return self._subscribe(request.body)
         if request.path.startswith(f"{_CONTROL}messages/"):
-            return self._show(request.path.rpartition("/")[2])
+            return self._show(unquote(request.path.rpartition("/")[2]))
         return None
 
     # -- pushing --------------------------------------------------------------
@@ -193,7 +192,7 @@ class WebPush:
         slow_ms = 0
         if name.startswith("moved-"):
             self._ledger.count("moved")
-            return Reply(301, headers=(("location", f"{PUSH_PATH}{name[6:]}"),))
+            return Reply(301, headers=(("location", f"{PUSH_PATH}elsewhere"),))
         chosen = self._faults.choose(name)
         if chosen is not None:
             fault, slow_ms = chosen
