@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from tocsin.core.channel import (
@@ -16,7 +18,7 @@ from tocsin.core.channel import (
     PublishResult,
     StreamPosition,
 )
-from tocsin.core.control import ControlCommand
+from tocsin.core.control import ControlCommand, Target
 
 
 class BrokerListener(Protocol):
@@ -194,6 +196,83 @@ class ControlBus(Protocol):
 
     async def close(self) -> None:
         """Leave; other nodes are told."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UserStatus:
+    """When a user last did something (`active`) and was last connected (`online`).
+
+    Unix seconds, 0 for never; `state` is the back end's own word.
+    """
+
+    user: str
+    active: int = 0
+    online: int = 0
+    state: str = ""
+
+
+class UserStatusStore(Protocol):
+    """Statuses of users, over all nodes.
+
+    Each is forgotten `ttl_s` after its last change.
+    """
+
+    async def set_active(
+        self, users: Sequence[str], state: str, *, now_s: int, ttl_s: int
+    ) -> None:
+        """Set `active` and `state` of each user, and renew its lifetime."""
+        ...
+
+    async def set_online(self, users: Sequence[str], *, now_s: int, ttl_s: int) -> None:
+        """Set `online` of each user, and renew its lifetime."""
+        ...
+
+    async def fetch(self, users: Sequence[str]) -> Sequence[UserStatus]:
+        """One for each, in the order asked for; zeros for an unknown user."""
+        ...
+
+    async def delete(self, users: Sequence[str]) -> None:
+        """Forget them; unknown users are no error."""
+        ...
+
+
+class DenialKind(StrEnum):
+    """What can be denied; the key is a user, a `jti`, or user and channel."""
+
+    USER = "user"
+    TOKEN = "token"
+    USER_TOKENS = "user_tokens"
+
+
+class DenialStore(Protocol):
+    """What is no longer let in, over all nodes. Raises `InternalError` when away."""
+
+    async def put(
+        self, kind: DenialKind, key: str, value: int, *, expire_at: int
+    ) -> None:
+        """Deny from now on until `expire_at` (Unix seconds, 0 for ever).
+
+        Put again, both numbers are replaced; a higher `value` stays.
+        """
+        ...
+
+    async def remove(self, kind: DenialKind, key: str) -> None:
+        """Deny no more; absent is no error."""
+        ...
+
+    async def fetch(
+        self, keys: Sequence[tuple[DenialKind, str]]
+    ) -> Sequence[int | None]:
+        """The value of each, in order; `None` where nothing is denied."""
+        ...
+
+
+class LocalConnections(Protocol):
+    """The connections of this node alone."""
+
+    def has_match(self, target: Target) -> bool:
+        """Whether any connection of this node matches."""
         ...
 
 

@@ -1,0 +1,121 @@
+"""Questions to all nodes, and what their answers hold. Pure values.
+
+The bytes travel between nodes of different releases: names are kept, unknown ones
+are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CHANNELS = "channels"
+"""`{"pattern": glob}` to `{channel: connections subscribed on this node}`."""
+CONNECTIONS = "connections"
+"""`{"user": user}` to `{client id: ConnectionAnswer.plain()}`; no user is all."""
+
+SUBSCRIBED_BY_CLIENT = 1
+SUBSCRIBED_BY_SERVER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """`jti` and `iat` of a token; a token without `iat` counts as issued at 0."""
+
+    uid: str = ""
+    issued_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionAnswer:
+    """One connection. `channels` tells for each channel who subscribed it.
+
+    `token` is the connection token, `subscription_tokens` are by channel. `meta`
+    is JSON text or empty, times are milliseconds.
+    """
+
+    user: str
+    app_name: str = ""
+    app_version: str = ""
+    transport: str = ""
+    protocol: str = ""
+    connected_at_ms: int = 0
+    ping_pong_latency_ms: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    channels: Mapping[str, int] = field(default_factory=dict)
+    token: TokenInfo | None = None
+    subscription_tokens: Mapping[str, TokenInfo] = field(default_factory=dict)
+    meta: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """The connection as JSON values, which a hub's member tells as its own."""
+        return {
+            "user": self.user,
+            "app_name": self.app_name,
+            "app_version": self.app_version,
+            "transport": self.transport,
+            "protocol": self.protocol,
+            "connected_at_ms": self.connected_at_ms,
+            "ping_pong_latency_ms": self.ping_pong_latency_ms,
+            "labels": dict(self.labels),
+            "channels": dict(self.channels),
+            "token": _plain_token(self.token),
+            "subscription_tokens": {
+                channel: _plain_token(token)
+                for channel, token in self.subscription_tokens.items()
+            },
+            "meta": self.meta,
+        }
+
+
+def parse_channels(answer: bytes) -> dict[str, int]:
+    """One node's answer to `CHANNELS`."""
+    counts: dict[str, int] = json.loads(answer or b"{}")
+    return counts
+
+
+def parse_connections(answer: bytes) -> dict[str, ConnectionAnswer]:
+    """One node's answer to `CONNECTIONS`, by client id."""
+    items: Mapping[str, Mapping[str, Any]] = json.loads(answer or b"{}")
+    return {client: _connection(item) for client, item in items.items()}
+
+
+def encode_params(**params: str) -> bytes:
+    """The params of either question."""
+    return json.dumps(params).encode()
+
+
+def _connection(item: Mapping[str, Any]) -> ConnectionAnswer:
+    tokens = item.get("subscription_tokens") or {}
+    return ConnectionAnswer(
+        user=item.get("user", ""),
+        app_name=item.get("app_name", ""),
+        app_version=item.get("app_version", ""),
+        transport=item.get("transport", ""),
+        protocol=item.get("protocol", ""),
+        connected_at_ms=item.get("connected_at_ms", 0),
+        ping_pong_latency_ms=item.get("ping_pong_latency_ms", 0),
+        labels=item.get("labels") or {},
+        channels=item.get("channels") or {},
+        token=_token(item.get("token")),
+        subscription_tokens={
+            channel: token
+            for channel, each in tokens.items()
+            if (token := _token(each)) is not None
+        },
+        meta=item.get("meta", ""),
+    )
+
+
+def _plain_token(token: TokenInfo | None) -> dict[str, Any] | None:
+    if token is None:
+        return None
+    return {"uid": token.uid, "issued_at": token.issued_at}
+
+
+def _token(item: Mapping[str, Any] | None) -> TokenInfo | None:
+    if item is None:
+        return None
+    return TokenInfo(item.get("uid", ""), item.get("issued_at", 0))
