@@ -129,6 +129,10 @@ def _check_providers(config: Config) -> Iterator[Contradiction]:
             "must name the service account file, since fcm is enabled",
             ("push_notifications.fcm.credentials_file",),
         )
+    if "apns" in push.enabled_providers:
+        for key, message in push.apns.find_faults():
+            path = f"push_notifications.apns.{key}"
+            yield Contradiction(path, message, ("push_notifications.apns",))
     for name in push.enabled_providers:
         for key in _NEEDED.get(name, ()):
             section = name.replace("-", "_")

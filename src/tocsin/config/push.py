@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from tocsin.config.apns import Apns
 from tocsin.config.database import DatabaseKind, Dsn
 from tocsin.config.fields import (
     Bool,
@@ -40,7 +41,7 @@ PROVIDERS = (
 )
 """Every provider that has a name, in the order of the documents."""
 
-BUILT_PROVIDERS = ("fcm", "hms", "webpush")
+BUILT_PROVIDERS = ("fcm", "hms", "apns", "webpush")
 """Those that this release can send to. A new one is one word here."""
 
 QueueKind = Literal["redis", "postgresql", "sqlite"]
@@ -271,6 +272,7 @@ class PushNotifications(Section):
     limits: Limits = Limits()
     fcm: Fcm = Fcm()
     hms: Hms = Hms()
+    apns: Apns = Apns()
     webpush: WebPush = WebPush()
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from aioapns import common, connection, exceptions
 from h2.exceptions import ProtocolError
@@ -21,7 +21,7 @@ from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import Origin
 from tocsin.providers.apns_answers import Answer
 
-_IDLE_S = 3600.0
+_IDLE_S = 3600
 _CLOSE_TIMEOUT_S = 2.0
 
 
@@ -43,7 +43,7 @@ class SdkClient:
         self._alone = asyncio.Lock()
 
     async def send(
-        self, path_token: str, payload: Mapping[str, Any], headers: Mapping[str, str]
+        self, path_token: str, payload: dict[str, Any], headers: Mapping[str, str]
     ) -> Answer | Outcome:
         """Send one notification; the outcome where no answer came."""
         if "apns-id" not in headers:
@@ -60,13 +60,13 @@ class SdkClient:
                 await self._pool.empty.wait()
 
     async def _send(
-        self, path_token: str, payload: Mapping[str, Any], headers: Mapping[str, str]
+        self, path_token: str, payload: dict[str, Any], headers: Mapping[str, str]
     ) -> Answer | Outcome:
         request = _request_of(path_token, payload, headers)
         chosen: _Protocol | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                chosen = await self._pool.acquire()
+                chosen = cast("_Protocol", await self._pool.acquire())
                 result = await chosen.send_notification(request)
         except TimeoutError:
             if chosen is None:
@@ -107,7 +107,7 @@ class _Word:
 
 
 def _request_of(
-    path_token: str, payload: Mapping[str, Any], headers: Mapping[str, str]
+    path_token: str, payload: dict[str, Any], headers: Mapping[str, str]
 ) -> Any:
     priority, expiration = headers.get("apns-priority"), headers.get("apns-expiration")
     return common.NotificationRequest(
@@ -118,12 +118,12 @@ def _request_of(
         time_to_live=int(expiration) - int(time.time()) if expiration else None,
         priority=int(priority) if priority else None,
         collapse_key=headers.get("apns-collapse-id"),
-        push_type=_Word(headers["apns-push-type"]),
+        push_type=cast("common.PushType", _Word(headers["apns-push-type"])),
         apns_topic=headers["apns-topic"],
     )
 
 
-class _Authorization(connection.AuthorizationHeaderProvider):  # type: ignore[misc] # ships no types
+class _Authorization(connection.AuthorizationHeaderProvider):
     """The token that all share, instead of one per connection."""
 
     def __init__(self, read: Callable[[], str]) -> None:
@@ -133,7 +133,7 @@ class _Authorization(connection.AuthorizationHeaderProvider):  # type: ignore[mi
         return self._read()
 
 
-class _Pool(connection.APNsBaseConnectionPool):  # type: ignore[misc] # ships no types
+class _Pool(connection.APNsBaseConnectionPool):
     """Connections to our origin with our trust."""
 
     def __init__(
@@ -171,7 +171,7 @@ class _Pool(connection.APNsBaseConnectionPool):  # type: ignore[misc] # ships no
         return _Authorization(self._authorization) if self._authorization else None
 
 
-class _Protocol(connection.APNsTLSClientProtocol):  # type: ignore[misc] # ships no types
+class _Protocol(connection.APNsTLSClientProtocol):
     """The library's connection, which gives back what it read and can forget."""
 
     INACTIVITY_TIME = _IDLE_S
@@ -182,7 +182,9 @@ class _Protocol(connection.APNsTLSClientProtocol):  # type: ignore[misc] # ships
         on_lost: Callable[[Any], None],
         authorization: _Authorization | None,
     ) -> None:
-        super().__init__("", None, on_lost, authorization)
+        # Its hint says that the call never returns; it means that nothing does.
+        never = cast("Callable[[Any], NoReturn]", on_lost)
+        super().__init__("", None, never, authorization)
         self.APNS_SERVER = origin.authority
         # One stream until SETTINGS say more; the library would start with 1000.
         self.free_channels.bound = 1
@@ -219,7 +221,7 @@ class _Protocol(connection.APNsTLSClientProtocol):  # type: ignore[misc] # ships
 
     def _settle_unreadable(self, stream_id: int) -> None:
         """A body that is no JSON, as of a gateway: its status has to do."""
-        notification_id = self.request_streams.pop(stream_id, None)
+        notification_id = self.request_streams.pop(stream_id, "")
         waiting = self.requests.pop(notification_id, None)
         status = self.request_statuses.pop(notification_id, "0")
         if waiting is not None and not waiting.done():

@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
+from tocsin.config import PemError, load_pem
+from tocsin.config.apns import Apns
 from tocsin.config.push import Hms
 from tocsin.config.webpush import WebPush
 from tocsin.core.endpoints import EndpointRules
-from tocsin.core.ports import PushProvider
+from tocsin.core.ports import PushProvider, TokenStore
+from tocsin.providers.apns import ApnsProvider
+from tocsin.providers.apns_sdk import ApnsSdkProvider
+from tocsin.providers.apns_setup import CertAuth, TokenAuth
 from tocsin.providers.errors import ProviderSetupError
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
 from tocsin.providers.hms import HmsProvider
+from tocsin.providers.process_tokens import ProcessTokenStore
 from tocsin.providers.webpush import WebPushProvider
 
 
@@ -54,10 +60,15 @@ class FcmSettings(Protocol):
 
 
 def build_provider(
-    name: str, settings: object, *, integration: str = ""
+    name: str,
+    settings: object,
+    *,
+    integration: str = "",
+    tokens: TokenStore | None = None,
 ) -> PushProvider:
     """The provider of this name; `integration` is its identifier, else the name.
 
+    `tokens` is where all workers agree on tokens; without it each has its own.
     Call it in the event loop that will send. Raises `ProviderSetupError` naming the
     configuration key at fault.
     """
@@ -67,6 +78,8 @@ def build_provider(
             "push_notifications.enabled_providers",
             f"{name} is not built into this release ({', '.join(BUILDERS)})",
         )
+    if builder is _build_apns:
+        return _build_apns(settings, integration or name, tokens)
     return builder(settings, integration or name)
 
 
@@ -123,7 +136,50 @@ def _build_webpush(settings: object, integration: str) -> PushProvider:
     )
 
 
+def _build_apns(
+    settings: object, integration: str, tokens: TokenStore | None = None
+) -> PushProvider:
+    apns = cast("Apns", settings)
+    builders: Mapping[str, Callable[..., PushProvider]] = {
+        "native": ApnsProvider,
+        "sdk": ApnsSdkProvider,
+    }
+    return builders[apns.transport](
+        auth=_apns_auth(apns),
+        tokens=tokens or ProcessTokenStore(),
+        bundle_id=apns.bundle_id,
+        endpoint=apns.endpoint,
+        ca_file=apns.ca_file,
+        batch_size=apns.tokens_batch_size,
+        max_connections=apns.max_connections,
+        integration=integration,
+    )
+
+
+def _apns_auth(apns: Apns) -> TokenAuth | CertAuth:
+    if apns.resolved_auth_type == "cert":
+        return CertAuth(
+            p12_file=apns.cert_p12_file,
+            p12_b64=apns.cert_p12_b64.get_secret_value(),
+            password=apns.cert_p12_password.get_secret_value(),
+        )
+    pem = b""
+    if apns.token_key_pem.get_secret_value():
+        try:
+            pem = load_pem(apns.token_key_pem)
+        except PemError as error:
+            key = "push_notifications.apns.token_key_pem"
+            raise ProviderSetupError(key, str(error)) from None
+    return TokenAuth(
+        key_id=apns.token_key_id,
+        team_id=apns.token_team_id,
+        key_file=apns.token_key_file,
+        key_pem=pem,
+    )
+
+
 BUILDERS: Mapping[str, Callable[[object, str], PushProvider]] = {
+    "apns": _build_apns,
     "fcm": _build_fcm,
     "hms": _build_hms,
     "webpush": _build_webpush,
