@@ -13,7 +13,9 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -104,6 +106,44 @@ push_uids = Table(
     Column("accepted", Boolean, nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False),
     Index("push_uids_expires_at_idx", "expires_at_ms"),
+)
+
+# Appended to and read by the analytics room, in words of its own.
+push_analytics = Table(
+    "push_analytics",
+    metadata,
+    Column(
+        "id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        Identity(always=True),
+        primary_key=True,
+    ),
+    Column("uid", TEXT, nullable=False),
+    Column("provider", TEXT, nullable=False),
+    Column("type", TEXT, nullable=False),
+    Column("recipient", TEXT, nullable=False),
+    Column("device_id", TEXT, nullable=False),
+    Column("platform", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("msg_id", TEXT, nullable=False),
+    Column("status", TEXT, nullable=False),
+    Column("error_message", TEXT, nullable=False),
+    Column("error_code", TEXT, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Index("push_analytics_uid_idx", "uid"),
+)
+
+push_tickets = Table(
+    "push_tickets",
+    metadata,
+    Column("integration", TEXT, primary_key=True),
+    Column("id", TEXT, primary_key=True),
+    Column("provider", TEXT, nullable=False),
+    Column("device_id", TEXT, nullable=False),
+    Column("token", TEXT, nullable=False),
+    Column("sent_at_ms", BigInteger, nullable=False),
+    Column("due_at_ms", BigInteger, nullable=False),
+    Index("push_tickets_due_at_idx", "due_at_ms"),
 )
 
 

@@ -1,0 +1,36 @@
+"""Rows of analytics as tests need them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from tocsin.core.analytics import NotificationRow
+from tocsin.core.analytics_ports import AnalyticsStore
+
+NOW_MS = 1_800_000_000_000
+
+_PLAIN = NotificationRow(
+    uid="u1",
+    provider="fcm",
+    type="filter",
+    recipient="0123456789abcdef",
+    device_id="",
+    platform="android",
+    user="",
+    msg_id="",
+    status="sent",
+    error_message="",
+    error_code="",
+    time_ms=NOW_MS,
+)
+
+
+def row(**fields: object) -> NotificationRow:
+    """A row that differs from a plain one in these fields."""
+    return _PLAIN._replace(**fields)
+
+
+async def put(store: AnalyticsStore, rows: Iterable[NotificationRow]) -> None:
+    """Store rows as one batch."""
+    await store.append(list(rows), batch_id=uuid.uuid4().hex)
