@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests.support.api import World
 
 from tocsin.api.call import Call
-from tocsin.api.grpc_calls import SERVICE
-from tocsin.api.methods.table import BUILT
+from tocsin.api.methods.table import BUILT, SERVICE
 from tocsin.core.device import PLATFORMS, PROVIDERS
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.core.ids import new_id

@@ -6,7 +6,8 @@ It compares in constant time and never logs or returns what was sent.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qs
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -42,3 +43,60 @@ class KeyGuard:
                 given = value if isinstance(value, bytes) else value.encode()
                 return hmac.compare_digest(given, self._expected)
         return False
+
+
+class HttpKeyGuard:
+    """Compares the key of an HTTP request, in any of its three forms.
+
+    Without a key nobody passes, unless `insecure`, which lets everybody pass.
+    """
+
+    def __init__(self, key: str, *, insecure: bool = False) -> None:
+        self._expected = _raw(key) if key else None
+        self._insecure = insecure
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no call can ever pass."""
+        return self._expected is None and not self._insecure
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every call passes without a key."""
+        return self._insecure
+
+    def allows(self, headers: Mapping[str, str], query: str) -> bool:
+        """Whether headers (names in any case) or the raw query string hold the key.
+
+        `X-API-Key` comes first; `Authorization` counts only where that is empty or
+        not there; `api_key` of the query is the last try.
+        """
+        if self._insecure:
+            return True
+        expected = self._expected
+        if expected is None:
+            return False
+        given = headers.get("X-API-Key") or _after_scheme(headers)
+        if given and hmac.compare_digest(_raw(given), expected):
+            return True
+        return bool(query) and hmac.compare_digest(_raw(_from_query(query)), expected)
+
+
+def _raw(text: str) -> bytes:
+    """Header values may hold bytes that are no text."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _after_scheme(headers: Mapping[str, str]) -> str:
+    parts = headers.get("Authorization", "").split()
+    if len(parts) == 2 and parts[0].lower() == "apikey":
+        return parts[1]
+    return ""
+
+
+def _from_query(query: str) -> str:
+    try:
+        values = parse_qs(query, max_num_fields=100, errors="surrogateescape")
+    except ValueError:  # more fields than a call can have
+        return ""
+    return values.get("api_key", [""])[0]

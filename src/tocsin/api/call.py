@@ -5,7 +5,7 @@ Plain values; nothing here knows a transport.
 
 from __future__ import annotations
 
-import secrets
+import random
 import string
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -53,4 +53,4 @@ def correlation_id_from(value: str) -> str:
     """The caller's request id where it is fit for a log line, else a fresh one."""
     if 0 < len(value) <= _ID_LENGTH and _ID_CHARACTERS.issuperset(value):
         return value
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"

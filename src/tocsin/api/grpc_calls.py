@@ -6,44 +6,30 @@ reflection. It opens no port.
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
 import structlog
-from google.protobuf.message_factory import GetMessageClass
 
 from tocsin.api.auth import KeyGuard
-from tocsin.api.call import (
-    Call,
-    CommandObserver,
-    Method,
-    Services,
-    correlation_id_from,
-)
+from tocsin.api.batch import MAX_COMMANDS, run_batch
+from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
+from tocsin.api.commands import CommandRunner
 from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
-from tocsin.api.methods.table import BUILT
-from tocsin.core.errors import ApiError, InternalError, QueueUnavailable
+from tocsin.api.methods.table import COMMANDS, SERVICE, Command, snake_case
+from tocsin.core.errors import ApiError
 from tocsin.protocol import api_pb2
 
-SERVICE = api_pb2.DESCRIPTOR.services_by_name["CentrifugoApi"]
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 ERROR_MODE_KEY = "x-centrifugo-error-mode"
 REQUEST_ID_KEY = "x-request-id"
 
 _LOGGED_METHOD_LENGTH = 128
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def snake_case(rpc: str) -> str:
-    """`DeviceRegister` → `device_register`, `RPC` → `rpc`."""
-    return _WORD.sub("_", rpc).lower()
 
 
 class ApiCalls:
@@ -56,56 +42,46 @@ class ApiCalls:
         transport_errors: bool,
         observer: CommandObserver | None,
     ) -> None:
-        self._services = services
+        self._runner = CommandRunner(services, observer, protocol="grpc")
         self._transport_errors = transport_errors
-        self._observer = observer
 
     def handlers(self) -> dict[str, Any]:
         """Path of every RPC of the schema → its gRPC handler."""
         return {
-            f"/{SERVICE.full_name}/{rpc.name}": self._handler(rpc)
+            f"/{SERVICE.full_name}/{rpc.name}": self._handler(rpc.name)
             for rpc in SERVICE.methods
         }
 
-    def _handler(self, rpc: Any) -> Any:
-        method = BUILT.get(rpc.name)
-        if method is None:
-            return refuse(
-                grpc.StatusCode.UNIMPLEMENTED, f"method {rpc.name} not implemented"
+    def _handler(self, rpc: str) -> Any:
+        if rpc == "Batch":
+            return grpc.unary_unary_rpc_method_handler(
+                self._answer_batch,
+                request_deserializer=api_pb2.BatchRequest.FromString,
+                response_serializer=api_pb2.BatchResponse.SerializeToString,
             )
-        response_class = GetMessageClass(rpc.output_type)
+        command = COMMANDS[snake_case(rpc)]
+        if command.method is None:
+            return refuse(
+                grpc.StatusCode.UNIMPLEMENTED, f"method {rpc} not implemented"
+            )
+        request_class: Any = command.request_class
         return grpc.unary_unary_rpc_method_handler(
-            self._answer(snake_case(rpc.name), method, response_class),
-            request_deserializer=GetMessageClass(rpc.input_type).FromString,
-            response_serializer=response_class.SerializeToString,
+            self._answer(command),
+            request_deserializer=request_class.FromString,
+            response_serializer=command.response_class.SerializeToString,
         )
 
-    def _answer(
-        self, name: str, method: Method, response_class: Callable[[], Any]
-    ) -> Callable[[Any, Context], Awaitable[Any]]:
-        """The behaviour of one RPC; the third border at which errors end."""
-        services, observer = self._services, self._observer
+    def _answer(self, command: Command) -> Callable[[Any, Context], Awaitable[Any]]:
+        """The behaviour of one RPC."""
+        runner, response_class = self._runner, command.response_class
 
         async def answer(request: Any, context: Context) -> Any:
-            started = time.perf_counter()
             by_transport, correlation_id = self._read_metadata(context)
             response = response_class()
-            error: ApiError | None = None
-            try:
-                await method(services, request, response.result, Call(correlation_id))
-                response.result.SetInParent()
-            except ApiError as raised:
-                error = raised
-                _log_failure(name, correlation_id, error, None)
-            except Exception as raised:  # noqa: BLE001 - the border of a call
-                error = InternalError()
-                _log_failure(name, correlation_id, error, raised)
-            if observer is not None:
-                seconds = time.perf_counter() - started
-                observer.observe_command(
-                    name, "grpc", seconds, 0 if error is None else error.code
-                )
+            call = Call(correlation_id)
+            error = await runner.run(command, request, response.result, call)
             if error is None:
+                response.result.SetInParent()
                 return response
             if by_transport:
                 await _abort(context, error)
@@ -114,6 +90,23 @@ class ApiCalls:
             return response
 
         return answer
+
+    async def _answer_batch(
+        self, request: api_pb2.BatchRequest, context: Context
+    ) -> api_pb2.BatchResponse:
+        """Errors stand in the replies, in transport error mode too."""
+        if len(request.commands) > MAX_COMMANDS:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"bad request: commands: must be at most {MAX_COMMANDS}",
+            )
+        _, correlation_id = self._read_metadata(context)
+        return await run_batch(
+            self._runner,
+            request.commands,
+            Call(correlation_id),
+            parallel=request.parallel,
+        )
 
     def _read_metadata(self, context: Context) -> tuple[bool, str]:
         """Whether errors go by transport, and the call's correlation id."""
@@ -130,24 +123,6 @@ class ApiCalls:
 
 async def _abort(context: Context, error: ApiError) -> NoReturn:
     await context.abort(grpc_status(error), error.message, grpc_trailers(error))
-
-
-def _log_failure(
-    method: str, correlation_id: str, error: ApiError, cause: Exception | None
-) -> None:
-    """One line per failed call; what the caller did wrong is worth an info only."""
-    write = _log.error if error.code == InternalError.code else _log.info
-    more = {"reason": error.reason} if isinstance(error, QueueUnavailable) else {}
-    write(
-        "call failed",
-        method=method,
-        protocol="grpc",
-        code=error.code,
-        error=error.message,
-        correlation_id=correlation_id,
-        exc_info=cause,
-        **more,
-    )
 
 
 def refuse(status: grpc.StatusCode, details: str) -> Any:

@@ -13,22 +13,15 @@ import structlog
 
 from tocsin.api.auth import KeyGuard
 from tocsin.api.call import CommandObserver, Services
-from tocsin.api.grpc_calls import SERVICE, ApiCalls, Switchboard
+from tocsin.api.grpc_calls import ApiCalls, Switchboard
 from tocsin.api.grpc_streams import Drain, Health, reflection_handlers
 from tocsin.api.listening import ListenError, join_address
+from tocsin.api.methods.table import SERVICE
+from tocsin.api.tls import ServerTls
 
 DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerTls:
-    """PEM of the server; with `client_ca_pem` clients must show a certificate."""
-
-    cert_pem: bytes
-    key_pem: bytes
-    client_ca_pem: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

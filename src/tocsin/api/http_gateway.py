@@ -14,7 +14,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import structlog
 from aiohttp import web
 
+from tocsin.api.http_connection import HEADER_TIMEOUT_S, TimedRunner
 from tocsin.api.listening import ListenError, join_address
+from tocsin.api.tls import ServerTls, build_ssl_context
 
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
@@ -27,6 +29,8 @@ _log = structlog.get_logger(__name__)
 
 class HttpGateway:
     """Serves `/health`, `/ready` and `/metrics`; `port` is known after `start`.
+
+    `max_body_bytes` holds for every route, `tls` for the whole port.
 
     `host` empty is every address, `port` 0 is any free one. `checks` are asked
     by `/ready`, each within `check_timeout_s`. `routes` are served beside; a
@@ -46,6 +50,9 @@ class HttpGateway:
         check_timeout_s: float = 2.0,
         shutdown_timeout_s: float = 1.0,
         setting: str = "http_server.port",
+        tls: ServerTls | None = None,
+        max_body_bytes: int = 1024 * 1024,
+        head_timeout_s: float = HEADER_TIMEOUT_S,
     ) -> None:
         self.port = port
         self._host = host
@@ -54,6 +61,9 @@ class HttpGateway:
         self._check_timeout_s = check_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
         self._setting = setting
+        self._tls = tls
+        self._max_body_bytes = max_body_bytes
+        self._head_timeout_s = head_timeout_s
         self._draining = False
         self._runner: web.AppRunner | None = None
         self._routes = list(routes)
@@ -66,17 +76,26 @@ class HttpGateway:
             self._routes.append(web.get("/metrics", self._metrics))
 
     async def start(self) -> None:
-        """Open the port and serve; raises `ListenError` naming a busy port."""
-        app = web.Application()
+        """Open the port and serve.
+
+        Raises `ListenError` naming a busy port, `TlsError` for a useless PEM.
+        """
+        context = None if self._tls is None else build_ssl_context(self._tls)
+        app = web.Application(client_max_size=self._max_body_bytes)
         app.add_routes(self._routes)
-        runner = web.AppRunner(
+        runner = TimedRunner(
             app,
-            access_log=None,
-            handle_signals=False,
+            head_timeout_s=self._head_timeout_s,
             shutdown_timeout=self._shutdown_timeout_s,
         )
         await runner.setup()
-        site = web.TCPSite(runner, self._host or None, self.port, reuse_port=False)
+        site = web.TCPSite(
+            runner,
+            self._host or None,
+            self.port,
+            reuse_port=False,
+            ssl_context=context,
+        )
         try:
             await site.start()
         except OSError as error:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import grpc.aio
 
-from tocsin.api.json_form import parse_request
+from tocsin.api.json_reading import decode
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import Listening, start_server
 from tocsin.config import load_config
@@ -141,7 +141,9 @@ def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
         if not line.strip():
             continue
         try:
-            requests.append(parse_request(line, api_pb2.DeviceRegisterRequest))
+            requests.append(
+                decode(api_pb2.DeviceRegisterRequest, line.encode(), strict=True)
+            )
         except ValueError as error:
             raise DemoError(f"{path}:{number}: {error}") from None
     if not requests:
@@ -152,8 +154,10 @@ def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
 def read_message(path: Path) -> api_pb2.SendPushNotificationRequest:
     """One SendPushNotification request as JSON; raises `DemoError`."""
     try:
-        return parse_request(
-            "\n".join(_lines(path)), api_pb2.SendPushNotificationRequest
+        return decode(
+            api_pb2.SendPushNotificationRequest,
+            "\n".join(_lines(path)).encode(),
+            strict=True,
         )
     except ValueError as error:
         raise DemoError(f"{path}: {error}") from None

@@ -16,6 +16,7 @@ class Explained:
 def explain(error: Exception) -> Explained | None:
     """The line for a known fault, or `None` for one that should not happen."""
     from tocsin.api.listening import ListenError
+    from tocsin.api.tls import TlsError
     from tocsin.config import PemError
     from tocsin.core.errors import ApiError
     from tocsin.providers.errors import ProviderSetupError
@@ -24,6 +25,8 @@ def explain(error: Exception) -> Explained | None:
 
     if isinstance(error, ProviderSetupError | PemError):
         return Explained(str(error), is_configuration=True)
+    if isinstance(error, TlsError):
+        return Explained(f"http_server.tls: {error}", is_configuration=True)
     if isinstance(error, AddressError):
         key = "push_notifications.queue.redis.address"
         return Explained(f"{key}: {error}", is_configuration=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import structlog
 
 from tocsin.api.call import Services
-from tocsin.api.grpc_server import GrpcServer, GrpcSettings, ServerTls
-from tocsin.api.http_gateway import HttpGateway
+from tocsin.api.grpc_server import GrpcServer, GrpcSettings
+from tocsin.app.http_doors import open_http, server_tls
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import start_worker
-from tocsin.config import Config, load_pem
+from tocsin.config import Config
+from tocsin.core.endpoints import EndpointRules
 from tocsin.core.ports import ResultSink
 from tocsin.core.push import RecipientType
 from tocsin.push.checks import DeviceLimits
@@ -28,10 +29,14 @@ _log = structlog.get_logger("tocsin.app")
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a started server answers; a port of 0 means that it does not."""
+    """Where a started server answers; a port of 0 means that it does not.
+
+    `internal_port` has API, health and metrics, and is `http_port` unless set apart.
+    """
 
     grpc_port: int
     http_port: int
+    internal_port: int
     resources: Resources
 
 
@@ -46,21 +51,18 @@ async def start_server(
     resources = await open_resources(config, stack)
     if config.worker_embedded:
         await start_worker(resources, stack, stopper, sinks=sinks)
-    gateway = await _start_http(resources, stack)
+    services = build_services(resources)
+    observer = CommandCounter(resources.metrics)
+    http = await open_http(resources, services, observer, stack)
     grpc_port = 0
     if config.grpc_api.enabled:
-        server = GrpcServer(
-            build_services(resources),
-            _grpc_settings(config),
-            observer=CommandCounter(resources.metrics),
-        )
+        server = GrpcServer(services, _grpc_settings(config), observer=observer)
         await server.start()
         stack.push_async_callback(server.stop, config.shutdown.timeout)
         grpc_port = server.port
-    if gateway is not None:
-        # Last in, first out: balancers are told before any door shuts.
-        stack.callback(gateway.begin_drain)
-    return Listening(grpc_port, gateway.port if gateway else 0, resources)
+    # Last in, first out: balancers are told before any door shuts.
+    stack.callback(http.begin_drain)
+    return Listening(grpc_port, http.port, http.internal_port, resources)
 
 
 async def run_server(config: Config, stopper: Stopper) -> int:
@@ -82,6 +84,7 @@ def build_services(resources: Resources) -> Services:
         topics_per_device=push.limits.topics_per_device,
         page_size=push.limits.page_size,
     )
+    rules = _endpoint_rules(resources.config)
     metrics = resources.metrics
 
     def count_expired(provider: str, kind: RecipientType, count: int) -> None:
@@ -97,6 +100,7 @@ def build_services(resources: Resources) -> Services:
             limits,
             enabled_providers=push.enabled_providers,
             switch_user_topics=push.switch_user_topics_on_update,
+            endpoint_rules=rules,
         ),
         topics=TopicService(resources.devices, resources.user_topics, limits),
         sends=SendService(
@@ -112,9 +116,25 @@ def build_services(resources: Resources) -> Services:
             payload_size=push.limits.payload_size,
             uid_ttl_s=push.uid_ttl,
             limits=limits,
+            endpoint_rules=rules,
             on_expired=count_expired,
             on_request=count_request,
         ),
+    )
+
+
+def _endpoint_rules(config: Config) -> EndpointRules:
+    """Which Web Push endpoints may be registered; the same hold when sending."""
+    webpush = config.push_notifications.webpush
+    if webpush.allow_private_addresses:
+        _log.warning(
+            "Web Push endpoints may have private addresses; unset"
+            " push_notifications.webpush.allow_private_addresses outside of tests"
+        )
+    return EndpointRules.configured(
+        webpush.allowed_endpoint_origins,
+        webpush.extra_allowed_endpoint_origins,
+        allow_private=webpush.allow_private_addresses,
     )
 
 
@@ -133,27 +153,6 @@ class CommandCounter:
             self._metrics.api_command_errors.add(1, protocol, method, str(error_code))
 
 
-async def _start_http(
-    resources: Resources, stack: AsyncExitStack
-) -> HttpGateway | None:
-    config, metrics = resources.config, resources.metrics
-    if not (config.health.enabled or config.prometheus.enabled):
-        return None
-    gateway = HttpGateway(
-        config.http_server.address,
-        config.http_server.port,
-        checks=resources.checks,
-        health=config.health.enabled,
-        render_metrics=(lambda: (metrics.render(), metrics.content_type))
-        if config.prometheus.enabled
-        else None,
-    )
-    await gateway.start()
-    stack.push_async_callback(gateway.stop)
-    _log.info("health and metrics listen", port=gateway.port)
-    return gateway
-
-
 def _grpc_settings(config: Config) -> GrpcSettings:
     grpc = config.grpc_api
     return GrpcSettings(
@@ -164,18 +163,6 @@ def _grpc_settings(config: Config) -> GrpcSettings:
         reflection=grpc.reflection,
         max_receive_bytes=grpc.max_receive_message_size,
         transport_errors=grpc.error_mode == "transport",
-        tls=_server_tls(config),
+        tls=server_tls(grpc.tls),
         reuse_port=grpc.reuse_port,
-    )
-
-
-def _server_tls(config: Config) -> ServerTls | None:
-    tls = config.grpc_api.tls
-    if not tls.enabled:
-        return None
-    client_ca = tls.client_ca_pem
-    return ServerTls(
-        cert_pem=load_pem(tls.cert_pem),
-        key_pem=load_pem(tls.key_pem),
-        client_ca_pem=load_pem(client_ca) if client_ca else None,
     )

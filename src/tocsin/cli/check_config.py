@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from pydantic import SecretStr
 
     from tocsin.config import Config
+    from tocsin.config.server import Tls
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,10 +83,8 @@ def _describe_grpc(config: Config) -> str:
     grpc = config.grpc_api
     if not grpc.enabled:
         return "off"
-    tls = ", TLS" if grpc.tls.enabled else ""
-    if grpc.tls.enabled and grpc.tls.client_ca_pem:
-        tls = ", TLS with client certificates"
-    return f"{grpc.address or '*'}:{grpc.port}, {_access(grpc.key, grpc.insecure)}{tls}"
+    access = _access(grpc.key, grpc.insecure)
+    return f"{grpc.address or '*'}:{grpc.port}, {access}{_describe_tls(grpc.tls)}"
 
 
 def _describe_http(config: Config) -> str:
@@ -99,8 +98,18 @@ def _describe_http(config: Config) -> str:
         if on
         for path in paths
     ]
-    where = f"{http.address or '*'}:{http.port}"
-    return f"{where}, {_access(api.key, api.insecure)}, {' '.join(served)}".rstrip(", ")
+    address, port = http.internal_at
+    access = "no API" if api.disabled else _access(api.key, api.insecure)
+    where = f"{address or '*'}:{port}"
+    return f"{where}, {access}{_describe_tls(http.tls)}, {' '.join(served)}".rstrip(
+        ", "
+    )
+
+
+def _describe_tls(tls: Tls) -> str:
+    if not tls.enabled:
+        return ""
+    return ", TLS with client certificates" if tls.client_ca_pem else ", TLS"
 
 
 def _access(key: SecretStr, insecure: bool) -> str:
@@ -114,17 +123,20 @@ def _access(key: SecretStr, insecure: bool) -> str:
 def _find_bad_pem(config: Config) -> Iterator[str]:
     from tocsin.config import PemError, load_pem
 
-    tls = config.grpc_api.tls
-    if not tls.enabled:
-        return
-    for name in ("cert_pem", "key_pem", "client_ca_pem"):
-        value = getattr(tls, name)
-        if name == "client_ca_pem" and not value:
+    for door, tls in (
+        ("http_server", config.http_server.tls),
+        ("grpc_api", config.grpc_api.tls),
+    ):
+        if not tls.enabled:
             continue
-        try:
-            load_pem(value)
-        except PemError as error:
-            yield f"grpc_api.tls.{name}: {error}"
+        for name in ("cert_pem", "key_pem", "client_ca_pem"):
+            value = getattr(tls, name)
+            if name == "client_ca_pem" and not value:
+                continue
+            try:
+                load_pem(value)
+            except PemError as error:
+                yield f"{door}.tls.{name}: {error}"
 
 
 def _find_missing_files(config: Config) -> Iterator[str]:

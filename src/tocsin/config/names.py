@@ -28,11 +28,8 @@ _IN_ADDRESS = (
 _IN_DSN = "put it into the dsn, as sslmode and sslrootcert"
 
 GUARDED = {
-    "http_server.tls.enabled": "HTTP would be served without TLS",
     "http_server.tls_autocert.enabled": "HTTP would be served without TLS",
     "http_server.internal_tls.enabled": "HTTP would be served without TLS",
-    "http_server.internal_port": "metrics would stay on the public port",
-    "http_server.internal_address": "metrics would stay on the public address",
     "http_api.jwks.enabled": "tokens would not be checked",
     "http_api.jwks.endpoint": "tokens would not be checked",
     "grpc_api.jwks.enabled": "tokens would not be checked",

@@ -5,9 +5,10 @@ It must not open anything; it only says what was asked for.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from tocsin.config.fields import (
     Bool,
@@ -22,6 +23,7 @@ from tocsin.config.fields import (
 
 DEFAULT_MESSAGE_SIZE = 4 * 1024 * 1024
 
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 Port = Annotated[Int, Field(ge=0, le=65535)]
 ErrorMode = Annotated[Literal["", "transport"], Kind("string")]
 
@@ -34,6 +36,12 @@ def _parse_level(value: object) -> object:
     text = value.strip().lower() if isinstance(value, str) else value
     names = {"trace": "debug", "warn": "warning", "fatal": "error", "critical": "error"}
     return names.get(text, text) if isinstance(text, str) else text
+
+
+def _check_prefix(value: str) -> str:
+    if value and not _PREFIX.fullmatch(value):
+        raise ValueError("must begin with / and hold only letters, digits and /-_.~")
+    return value.rstrip("/")
 
 
 class Tls(Section):
@@ -56,24 +64,41 @@ class Tls(Section):
 
 
 class HttpServer(Section):
-    """The HTTP port."""
+    """The HTTP ports; `tls` holds for both."""
 
     address: Text = ""
     """listen address; empty = all"""
     port: Port = 8000
-    """health and metrics over HTTP; 0 = any free port"""
+    """API, health and metrics over HTTP; 0 = any free port"""
+    internal_address: Text = ""
+    """listen address of the internal port; empty = `http_server.address`"""
+    internal_port: Annotated[Port, Shown("")] = 0
+    """moves API, health and metrics to a port of their own; 0 = stay"""
+    tls: Tls = Tls()
+
+    @property
+    def public_at(self) -> tuple[str, int]:
+        """Address and port that everybody may reach."""
+        return self.address, self.port
+
+    @property
+    def internal_at(self) -> tuple[str, int]:
+        """Address and port of API, health and metrics; often the public ones."""
+        return self.internal_address or self.address, self.internal_port or self.port
 
 
 class HttpApi(Section):
-    """Access to the HTTP API."""
+    """The HTTP API and the access to it."""
 
+    disabled: Bool = False
+    """do not serve the HTTP API"""
     key: Secret = SecretStr("")
-    """key of the HTTP API; it does not open gRPC"""
+    """key of the HTTP API; none and not insecure = every call is refused"""
     insecure: Bool = False
     """no key needed on HTTP"""
     error_mode: ErrorMode = ""
     """empty: errors in the body; `transport`: as HTTP status"""
-    handler_prefix: Text = "/api"
+    handler_prefix: Annotated[Text, AfterValidator(_check_prefix)] = "/api"
     """path prefix of the HTTP API"""
 
 

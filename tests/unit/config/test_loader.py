@@ -369,9 +369,11 @@ def test_known_names_that_are_not_built_are_warnings(files: Files) -> None:
 @pytest.mark.parametrize(
     ("content", "path"),
     [
-        ({"http_server": {"tls": {"enabled": True}}}, "http_server.tls.enabled"),
-        ({"tls": True}, "http_server.tls.enabled"),
-        ({"http_server": {"internal_port": "9000"}}, "http_server.internal_port"),
+        (
+            {"http_server": {"internal_tls": {"enabled": True}}},
+            "http_server.internal_tls.enabled",
+        ),
+        ({"tls_autocert": True}, "http_server.tls_autocert.enabled"),
         ({"grpc_api": {"jwks": {"enabled": True}}}, "grpc_api.jwks.enabled"),
         ({"http_api": {"jwks": {"endpoint": "x"}}}, "http_api.jwks.endpoint"),
         ({"push_notifications": {"dry_run": True}}, "push_notifications.dry_run"),
@@ -397,8 +399,8 @@ def test_a_guard_that_is_switched_off_is_only_a_warning(
     files: Files, off: object
 ) -> None:
     """Nothing is lost where the guard was not asked for."""
-    loaded = files.load({"http_server": {"tls": {"enabled": off}}})
-    assert "http_server.tls.enabled" in loaded.warnings[0]
+    loaded = files.load({"http_server": {"internal_tls": {"enabled": off}}})
+    assert "http_server.internal_tls.enabled" in loaded.warnings[0]
 
 
 def test_a_higher_source_can_switch_a_guard_off(files: Files) -> None:
@@ -503,3 +505,43 @@ def test_yaml_and_toml_load_as_json_does(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         loaded.append(load_config(str(tmp_path / name), environ={}).config)
     assert loaded[0] == loaded[1] == loaded[2]
+
+
+def test_http_has_doors_of_its_own(files: Files) -> None:
+    """Internal address and port follow the public ones until they are set."""
+    http = files.load({"http_server": {"address": "::1", "port": 1}}).config.http_server
+    assert http.internal_at == http.public_at == ("::1", 1)
+    http = files.load({"internal_port": "9000"}).config.http_server
+    assert (http.public_at, http.internal_at) == (("", 8000), ("", 9000))
+    section = {"address": "a", "internal_address": "b"}
+    http = files.load({"http_server": section}).config.http_server
+    assert http.internal_at == ("b", 8000)
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/a/b-c", "/", "", "/api/"])
+def test_a_prefix_is_a_path(files: Files, prefix: str) -> None:
+    """A prefix may be empty; a slash at its end counts for nothing."""
+    config = files.load({"http_api": {"handler_prefix": prefix}}).config
+    assert config.http_api.handler_prefix == prefix.rstrip("/")
+
+
+@pytest.mark.parametrize("prefix", ["api", "/a b", "/{x}", "//", "/a?b"])
+def test_what_is_no_path_is_no_prefix(files: Files, prefix: str) -> None:
+    """Anything else is an error by its key."""
+    faults = files.faults({"http_api": {"handler_prefix": prefix}})
+    assert "must begin with /" in faults["http_api.handler_prefix"]
+
+
+@pytest.mark.parametrize("door", ["http_server", "grpc_api"])
+def test_tls_needs_its_parts(files: Files, door: str) -> None:
+    """TLS without certificate and key, and a client CA without TLS, are errors."""
+    faults = files.faults({door: {"tls": {"enabled": True}}})
+    assert {f"{door}.tls.cert_pem", f"{door}.tls.key_pem"} <= set(faults)
+    faults = files.faults({door: {"tls": {"client_ca_pem": "ca.pem"}}})
+    assert "no client certificate" in faults[f"{door}.tls.client_ca_pem"]
+
+
+def test_the_internal_port_is_not_that_of_grpc(files: Files) -> None:
+    """Two doors on one port are an error that names both."""
+    faults = files.faults({"http_server": {"internal_port": 10000}})
+    assert "http_server.internal_port" in faults["grpc_api.port"]

@@ -1,14 +1,25 @@
-"""API methods: which RPCs of the schema this release answers.
+"""API methods: the one table of RPCs that gRPC, HTTP and batches share.
 
-A test fails until every RPC of the service stands in exactly one of the two.
+A test fails until every RPC of the service stands in exactly one of `BUILT`,
+`NOT_BUILT` and `COMPOSED`. It runs nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from tocsin.api.call import Method
 from tocsin.api.methods import devices, sending, topics
+from tocsin.protocol import api_pb2
+
+SERVICE = api_pb2.DESCRIPTOR.services_by_name["CentrifugoApi"]
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 BUILT: Mapping[str, Method] = {
     "DeviceRegister": devices.device_register,
@@ -24,7 +35,6 @@ BUILT: Mapping[str, Method] = {
 
 NOT_BUILT: frozenset[str] = frozenset(
     {
-        "Batch",
         "BlockUser",
         "Broadcast",
         "CancelPush",
@@ -57,3 +67,49 @@ NOT_BUILT: frozenset[str] = frozenset(
         "UpdateUserStatus",
     }
 )
+
+COMPOSED: frozenset[str] = frozenset({"Batch"})
+"""RPCs that are made of others; each door runs them by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One RPC: what it is called where, what it takes and gives, what runs it.
+
+    `name` is the RPC's in snake case: the HTTP route, the field of a batch and the
+    label of metrics. `method` is `None` where this release has none.
+    """
+
+    rpc: str
+    name: str
+    request_class: type[Message]
+    response_class: type[Any]
+    result_class: type[Message]
+    method: Method | None
+
+
+def snake_case(rpc: str) -> str:
+    """`DeviceRegister` → `device_register`, `RPC` → `rpc`."""
+    return _WORD.sub("_", rpc).lower()
+
+
+def _command(rpc: Any) -> Command:
+    return Command(
+        rpc=rpc.name,
+        name=snake_case(rpc.name),
+        request_class=GetMessageClass(rpc.input_type),
+        response_class=GetMessageClass(rpc.output_type),
+        result_class=GetMessageClass(
+            rpc.output_type.fields_by_name["result"].message_type
+        ),
+        method=BUILT.get(rpc.name),
+    )
+
+
+COMMANDS: Mapping[str, Command] = {
+    command.name: command
+    for command in (
+        _command(rpc) for rpc in SERVICE.methods if rpc.name not in COMPOSED
+    )
+}
+"""Every RPC but the composed ones, by name, in the order of the schema."""

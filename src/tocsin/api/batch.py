@@ -1,0 +1,154 @@
+"""API room: several commands in one call, for gRPC and HTTP alike.
+
+Each command is run as if it had come alone; an error of one touches no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tocsin.api.call import Call
+from tocsin.api.commands import CommandRunner
+from tocsin.api.errors import fill_error
+from tocsin.api.json_reading import (
+    WHITE,
+    JsonFault,
+    check_utf8,
+    decode,
+    split_array,
+    split_object,
+)
+from tocsin.api.methods.table import COMMANDS, Command
+from tocsin.core.errors import ApiError, BadRequest, NotFound
+from tocsin.protocol import api_pb2
+
+PARALLEL = 1024
+"""How many commands run side by side at most."""
+MAX_COMMANDS = 10_000
+"""How many commands a call may have: more would hold up everybody else."""
+TURN = 64
+"""After so many commands in a row others get their turn."""
+
+_FIRST = (
+    *("publish", "broadcast", "subscribe", "unsubscribe", "disconnect"),
+    *("history", "history_remove", "presence", "presence_stats", "info", "rpc"),
+    *("refresh", "channels"),
+)
+_ORDER = (*_FIRST, *(name for name in COMMANDS if name not in _FIRST))
+"""Of a command with several fields only the first in this order runs."""
+
+
+async def run_batch(
+    runner: CommandRunner,
+    commands: Sequence[api_pb2.Command | None],
+    call: Call,
+    *,
+    parallel: bool,
+) -> api_pb2.BatchResponse:
+    """Replies in the order of the commands; `None` stands for a null in JSON."""
+    numbered = enumerate(commands)
+    replies: list[Any] = [None] * len(commands)
+    if parallel and len(commands) > 1:
+        workers = (
+            _run_some(runner, numbered, replies, call)
+            for _ in range(min(PARALLEL, len(commands)))
+        )
+        await asyncio.gather(*workers)
+    else:
+        await _run_some(runner, numbered, replies, call)
+    return api_pb2.BatchResponse(replies=replies)
+
+
+async def _run_some(
+    runner: CommandRunner,
+    numbered: Iterator[tuple[int, api_pb2.Command | None]],
+    replies: list[Any],
+    call: Call,
+) -> None:
+    """Run what is left of the shared row, one after another."""
+    for number, command in numbered:
+        reply = api_pb2.Reply()
+        error = await _run_one(runner, number, command, reply, call)
+        if error is not None:
+            reply.Clear()  # a half-filled result must not go out
+            fill_error(reply.error, error)
+        replies[number] = reply
+        if number % TURN == TURN - 1:
+            await asyncio.sleep(0)
+
+
+async def _run_one(
+    runner: CommandRunner,
+    number: int,
+    command: api_pb2.Command | None,
+    reply: api_pb2.Reply,
+    call: Call,
+) -> ApiError | None:
+    error: ApiError
+    if command is None:
+        error = BadRequest(f"commands[{number}]", "must be an object")
+    elif (chosen := _choose(command)) is None:
+        error = NotFound(f"commands[{number}]: names no method")
+    else:
+        result = getattr(reply, chosen.name)
+        result.SetInParent()
+        return await runner.run(chosen, getattr(command, chosen.name), result, call)
+    runner.note("batch", call, 0.0, error)
+    return error
+
+
+def _choose(command: api_pb2.Command) -> Command | None:
+    fields = command.ListFields()
+    if len(fields) == 1:
+        return COMMANDS[fields[0][0].name]
+    present = {field.name for field, _ in fields}
+    return next((COMMANDS[name] for name in _ORDER if name in present), None)
+
+
+def read_batch(body: bytes) -> tuple[list[api_pb2.Command | None], bool]:
+    """Commands and `parallel` of a batch in JSON; raises `JsonFault`.
+
+    Not a `BatchRequest`, because that cannot hold the null that gets an error of
+    its own.
+    """
+    check_utf8(body)
+    if body.strip(WHITE) == b"null":
+        return [], False
+    commands: list[api_pb2.Command | None] = []
+    parallel = False
+    try:
+        for name, raw in split_object(body).items():
+            text = bytes(raw)
+            match name.lower():
+                case "commands" if text != b"null":
+                    commands = _read_commands(text)
+                case "parallel" if text != b"null":
+                    parallel = _read_bool(text)
+    except RecursionError:
+        raise JsonFault("nested too deep") from None
+    return commands, parallel
+
+
+def _read_commands(text: bytes) -> list[api_pb2.Command | None]:
+    try:
+        texts = split_array(text)
+    except JsonFault as fault:
+        raise fault.inside("commands") from None
+    if len(texts) > MAX_COMMANDS:
+        raise JsonFault(f"must be at most {MAX_COMMANDS}", "commands")
+    commands: list[api_pb2.Command | None] = []
+    for number, raw in enumerate(texts):
+        one = bytes(raw)
+        try:
+            commands.append(None if one == b"null" else decode(api_pb2.Command, one))
+        except JsonFault as fault:
+            raise fault.inside(f"commands[{number}]") from None
+    return commands
+
+
+def _read_bool(text: bytes) -> bool:
+    if text not in (b"true", b"false"):
+        raise JsonFault("must be true or false", "parallel")
+    return text == b"true"

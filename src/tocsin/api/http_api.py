@@ -1,0 +1,232 @@
+"""API room: the server API over HTTP, one route for each RPC of the schema.
+
+It checks verb and key, turns JSON into messages and back, and runs the same commands
+as the other doors; what a command does is not known here. It opens no port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from tocsin.api.auth import HttpKeyGuard
+from tocsin.api.batch import read_batch, run_batch
+from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
+from tocsin.api.commands import CommandRunner
+from tocsin.api.errors import http_status
+from tocsin.api.json_reading import JsonFault, decode
+from tocsin.api.json_writing import NotEncodable, dump, plain
+from tocsin.api.legacy import read_commands, run_commands
+from tocsin.api.methods.table import COMMANDS, Command
+from tocsin.core.errors import ApiError, BadRequest, InternalError
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+READ_TIMEOUT_S = 30.0
+"""For the body of a request."""
+ERROR_MODE_HEADER = "X-Centrifugo-Error-Mode"
+REASON_HEADER = "X-Tocsin-Error"
+"""Says what was wrong with a request whose answer has a fixed text."""
+
+_LOGGED_PATH_LENGTH = 128
+_JSON = {"Content-Type": "application/json"}
+_LEGACY = "legacy"
+
+_log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.Request, bytes, Call], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpApiSettings:
+    """`http_api` of the configuration."""
+
+    key: str = ""
+    insecure: bool = False
+    prefix: str = "/api"
+    transport_errors: bool = False
+    max_body_bytes: int = MAX_BODY_BYTES
+    read_timeout_s: float = READ_TIMEOUT_S
+
+
+class _UnreadableError(Exception):
+    """A body that did not arrive as a whole; carries the answer."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class HttpApi:
+    """Makes the routes of the API."""
+
+    def __init__(
+        self,
+        services: Services,
+        settings: HttpApiSettings,
+        *,
+        observer: CommandObserver | None = None,
+    ) -> None:
+        self._settings = settings
+        self._runner = CommandRunner(services, observer, protocol="http")
+        self._guard = HttpKeyGuard(settings.key, insecure=settings.insecure)
+        self._draining = False
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every path of the API, and all others below its prefix."""
+        prefix = self._settings.prefix.rstrip("/")
+        routes = [
+            web.route("*", f"{prefix}/{command.name}", self._handler(command))
+            for command in COMMANDS.values()
+        ]
+        return [
+            web.route("*", prefix or "/", self._guarded(_LEGACY, self._answer_legacy)),
+            *routes,
+            web.route("*", f"{prefix}/batch", self._guarded("batch", self._batch)),
+            web.route("*", f"{prefix}/{{path:.*}}", _not_found),
+        ]
+
+    def begin_drain(self) -> None:
+        """From now on the oldest form is refused, as its clients expect."""
+        self._draining = True
+
+    def log_access(self, port: int) -> None:
+        """Say who may call, and what to set where nobody may."""
+        if self._guard.is_closed:
+            _log.warning(
+                "HTTP API answers nobody: no key is configured; set http_api.key"
+                " (TOCSIN_HTTP_API_KEY), or http_api.insecure to do without",
+                port=port,
+            )
+        elif self._guard.is_open:
+            _log.warning("HTTP API needs no key: http_api.insecure is set", port=port)
+        else:
+            _log.info("HTTP API listens", port=port)
+
+    def _handler(self, command: Command) -> Handler:
+        runner, request_class = self._runner, command.request_class
+
+        async def answer(request: web.Request, body: bytes, call: Call) -> web.Response:
+            message = decode(request_class, body)
+            result = command.result_class()
+            error = await runner.run(command, message, result, call)
+            if error is not None:
+                return self._error(request, error)
+            return _json(b'{"result":' + dump(plain(result)) + b"}")
+
+        return self._guarded(command.name, answer)
+
+    def _guarded(self, name: str, answer: Answer) -> Handler:
+        """Verb, key and body come before the answer; faults of the body end here."""
+        allows, settings = self._guard.allows, self._settings
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if request.method != "POST":
+                return web.Response(status=405, headers={"Allow": "POST"})
+            if not allows(request.headers, request.rel_url.raw_query_string):
+                _log_refused(request)
+                return web.Response(status=401)
+            call = Call(correlation_id_from(request.headers.get("X-Request-Id", "")))
+            try:
+                body = await _read(request, settings)
+                return await answer(request, body, call)
+            except JsonFault as fault:
+                error = BadRequest(fault.path or "body", fault.reason)
+                self._runner.note(name, call, 0.0, error)
+                return _text(400, "Bad Request", error.message)
+            except _UnreadableError as fault:
+                error = BadRequest("body", fault.reason)
+                self._runner.note(name, call, 0.0, error)
+                return _text(fault.status, _REASONS[fault.status], error.message)
+            except NotEncodable as cause:
+                self._runner.note(name, call, 0.0, InternalError(), cause)
+                return _text(500, "Internal Server Error", str(cause))
+
+        return handle
+
+    def _error(self, request: web.Request, error: ApiError) -> web.Response:
+        body = dump({"code": error.code, "message": error.message})
+        by_transport = (
+            self._settings.transport_errors
+            or request.headers.get(ERROR_MODE_HEADER) == "transport"
+        )
+        if by_transport:
+            return _json(body, status=http_status(error))
+        return _json(b'{"error":' + body + b"}")
+
+    async def _answer_legacy(
+        self, _request: web.Request, body: bytes, call: Call
+    ) -> web.Response:
+        if self._draining:
+            return web.Response(status=503)
+        return _json(await run_commands(self._runner, read_commands(body), call))
+
+    async def _batch(
+        self, _request: web.Request, body: bytes, call: Call
+    ) -> web.Response:
+        commands, parallel = read_batch(body)
+        response = await run_batch(self._runner, commands, call, parallel=parallel)
+        return _json(dump(plain(response)))
+
+
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    413: "Request Entity Too Large",
+}
+
+
+async def _read(request: web.Request, settings: HttpApiSettings) -> bytes:
+    content = request.content
+    try:
+        if content.is_eof():  # it came together with the head
+            body = content.read_nowait()
+            if len(body) > settings.max_body_bytes:
+                raise _too_large(settings)
+            return body
+        if (request.content_length or 0) > settings.max_body_bytes:
+            raise _too_large(settings)
+        async with asyncio.timeout(settings.read_timeout_s):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large(settings) from None
+    except TimeoutError:
+        request.protocol.keep_alive(False)
+        reason = f"did not arrive within {settings.read_timeout_s:g} s"
+        raise _UnreadableError(408, reason) from None
+    except (web.RequestPayloadError, ValueError):
+        raise _UnreadableError(400, "cannot be read") from None
+
+
+def _too_large(settings: HttpApiSettings) -> _UnreadableError:
+    reason = f"must be at most {settings.max_body_bytes} bytes"
+    return _UnreadableError(413, reason)
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, headers=_JSON)
+
+
+def _text(status: int, text: str, reason: str) -> web.Response:
+    return web.Response(
+        text=f"{text}\n",
+        status=status,
+        headers={REASON_HEADER: reason.encode("ascii", "replace").decode()},
+    )
+
+
+async def _not_found(_request: web.Request) -> web.StreamResponse:
+    return web.Response(text="404 page not found\n", status=404)
+
+
+def _log_refused(request: web.Request) -> None:
+    """The path only: a query may hold a key."""
+    _log.warning(
+        "call refused: the request does not carry the configured key",
+        path=request.path[:_LOGGED_PATH_LENGTH],
+    )

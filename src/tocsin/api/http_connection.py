@@ -1,0 +1,93 @@
+"""API room: how long an HTTP connection may take to say what it wants.
+
+aiohttp waits without end for the head of a request; here it has a deadline, so that
+nobody can hold connections open by sending nothing. It answers no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+HEADER_TIMEOUT_S = 10.0
+"""For the head of a request, from its first byte or from the connection's start."""
+KEEPALIVE_S = 75.0
+"""How long an idle connection is kept for the next request."""
+
+
+class TimedConnection(web.RequestHandler):
+    """Closes itself when the head of a request does not arrive in time."""
+
+    __slots__ = ("_head_timeout_s", "_head_timer", "_heads_seen")
+
+    def __init__(self, *args: Any, head_timeout_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timeout_s = head_timeout_s
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._heads_seen = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        super().data_received(data)
+        if self._request_count != self._heads_seen:
+            self._heads_seen = self._request_count
+            self._stop_timer()
+        elif data and self._head_timer is None and self._current_request is None:
+            self._start_timer()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _start_timer(self) -> None:
+        self._head_timer = self._loop.call_later(self._head_timeout_s, self.force_close)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class TimedRunner(web.AppRunner):
+    """An `AppRunner` whose connections are `TimedConnection`s."""
+
+    def __init__(
+        self, app: web.Application, *, head_timeout_s: float, shutdown_timeout: float
+    ) -> None:
+        self._head_timeout_s = head_timeout_s
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "keepalive_timeout": KEEPALIVE_S,
+        }
+        super().__init__(
+            app,
+            handle_signals=False,
+            shutdown_timeout=shutdown_timeout,
+            **self._options,
+        )
+
+    @property
+    def server(self) -> Any:
+        """What makes the protocol of a new connection; a site asks for it."""
+        inner = super().server
+        return None if inner is None else self._factory(inner)
+
+    def _factory(self, inner: web.Server) -> Callable[[], TimedConnection]:
+        def make() -> TimedConnection:
+            return TimedConnection(
+                inner,
+                loop=asyncio.get_running_loop(),
+                head_timeout_s=self._head_timeout_s,
+                **self._options,
+            )
+
+        return make

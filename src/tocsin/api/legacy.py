@@ -1,0 +1,196 @@
+"""API room: the oldest form of the HTTP API, all commands to one path.
+
+A body holds one or more commands, `{"id", "method", "params"}`, with or without
+white space between them; the answer has one line for each. It runs nothing before
+the whole body has been understood, so that a broken one changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tocsin.api.batch import MAX_COMMANDS, TURN
+from tocsin.api.call import Call
+from tocsin.api.commands import CommandRunner
+from tocsin.api.json_reading import (
+    WHITE,
+    JsonFault,
+    check_utf8,
+    decode,
+    split_object,
+)
+from tocsin.api.json_writing import NotEncodable, dump, plain
+from tocsin.api.methods.table import COMMANDS, Command
+from tocsin.core.errors import ApiError, BadRequest, InternalError, NotFound
+from tocsin.protocol import api_pb2
+
+_EARLY = (
+    *("publish", "broadcast", "unsubscribe", "disconnect", "presence"),
+    *("presence_stats", "history", "history_remove", "channels", "info", "rpc"),
+    *("subscribe", "refresh"),
+)
+_BEHIND_FIELDS = 3
+"""From `connections` on, numbers run in step with the fields of a batch command."""
+
+NUMBERS: Mapping[int, str] = {
+    **dict(enumerate(_EARLY)),
+    **{
+        field.number - _BEHIND_FIELDS: field.name
+        for field in api_pb2.Command.DESCRIPTOR.fields
+        if field.name not in _EARLY
+    },
+}
+"""Methods by number, as the oldest clients name them."""
+
+_scan = json.JSONDecoder().raw_decode
+_BLANK = re.compile(r"[ \t\n\r]*")
+_UINT32_MAX = 2**32 - 1
+_INT32 = range(-(2**31), 2**31)
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyCommand:
+    """One command as it came; `params` is JSON, or `None` when absent."""
+
+    id: int
+    method: str | int
+    params: bytes | None
+
+
+def read_commands(body: bytes) -> list[LegacyCommand]:
+    """All commands of a body, at least one; raises `JsonFault`."""
+    check_utf8(body)
+    try:
+        return [_read_command(body)]  # most bodies hold one
+    except JsonFault:
+        texts = _split(body.decode())
+    return [_read_command(text) for text in texts]
+
+
+def _split(text: str) -> list[bytes]:
+    """The values that stand one after another in the text."""
+    texts: list[bytes] = []
+    index = _after_blank(text, 0)
+    while index < len(text) or not texts:
+        if len(texts) == MAX_COMMANDS:
+            raise JsonFault(f"must hold at most {MAX_COMMANDS} commands")
+        try:
+            _, end = _scan(text, index)
+        except json.JSONDecodeError as error:
+            raise JsonFault(f"not JSON: {error}") from None
+        except ValueError:  # thousands of digits: the interpreter refuses them
+            raise JsonFault("not JSON: a number is too long") from None
+        except RecursionError:
+            raise JsonFault("nested too deep") from None
+        texts.append(text[index:end].encode())
+        index = _after_blank(text, end)
+    return texts
+
+
+def _after_blank(text: str, index: int) -> int:
+    match = _BLANK.match(text, index)
+    assert match is not None  # noqa: S101 - the pattern matches emptiness
+    return match.end()
+
+
+def _read_command(text: bytes) -> LegacyCommand:
+    parts: dict[str, bytes] = {}
+    try:
+        if text.strip(WHITE) != b"null":
+            for name, raw in split_object(text).items():
+                parts[name.lower()] = bytes(raw)
+        return LegacyCommand(
+            id=_id_from(_value_of(parts, "id", 0)),
+            method=_method_from(_value_of(parts, "method", 0)),
+            params=parts.get("params"),
+        )
+    except RecursionError:
+        raise JsonFault("nested too deep") from None
+
+
+def _value_of(parts: Mapping[str, bytes], name: str, default: int) -> Any:
+    try:
+        value = orjson.loads(parts.get(name, b"null"))
+    except orjson.JSONDecodeError as error:
+        raise JsonFault(f"cannot be read: {error.msg}", name) from None
+    return default if value is None else value
+
+
+def _id_from(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _UINT32_MAX:
+        raise JsonFault(f"must be a whole number from 0 to {_UINT32_MAX}", "id")
+    return value
+
+
+def _method_from(value: Any) -> str | int:
+    if type(value) is int and value in _INT32:
+        return NUMBERS.get(value, value)
+    if type(value) is str and value.lower() in COMMANDS:
+        return value.lower()
+    raise JsonFault("must be the name or number of a method", "method")
+
+
+async def run_commands(
+    runner: CommandRunner, commands: list[LegacyCommand], call: Call
+) -> bytes:
+    """Run them strictly one after another; the lines of the answer."""
+    lines = []
+    for number, command in enumerate(commands, 1):
+        lines.append(await _run_one(runner, command, call))
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+    return b"\n".join(lines)
+
+
+async def _run_one(runner: CommandRunner, command: LegacyCommand, call: Call) -> bytes:
+    reply: dict[str, Any] = {"id": command.id} if command.id else {}
+    error, result = await _result_of(runner, command, call)
+    if error is None:
+        reply["result"] = result
+    else:
+        reply["error"] = {"code": error.code, "message": error.message}
+    return dump(reply)
+
+
+async def _result_of(
+    runner: CommandRunner, command: LegacyCommand, call: Call
+) -> tuple[ApiError | None, dict[str, Any]]:
+    known = COMMANDS.get(command.method) if isinstance(command.method, str) else None
+    error: ApiError | None
+    if known is None:
+        error = NotFound(f"method: no method has the number {command.method}")
+        runner.note("unknown", call, 0.0, error)
+        return error, {}
+    try:
+        request = _request_of(known, command.params)
+    except BadRequest as fault:
+        runner.note(known.name, call, 0.0, fault)
+        return fault, {}
+    result = known.result_class()
+    error = await runner.run(known, request, result, call)
+    if error is not None:
+        return error, {}
+    try:
+        return None, plain(result)
+    except NotEncodable as cause:
+        error = InternalError()
+        runner.note(known.name, call, 0.0, error, cause)
+        return error, {}
+
+
+def _request_of(command: Command, params: bytes | None) -> Any:
+    if command.name == "info" or (params is None and command.method is None):
+        return command.request_class()
+    if params is None:
+        raise BadRequest("params", "must be set")
+    try:
+        return decode(command.request_class, params)
+    except JsonFault as fault:
+        raise BadRequest(fault.path or "params", fault.reason) from None

@@ -1,0 +1,118 @@
+"""Builds and opens the HTTP ports: API, health and metrics, on one port or two."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from tocsin.api.call import CommandObserver, Services
+from tocsin.api.http_api import MAX_BODY_BYTES, HttpApi, HttpApiSettings
+from tocsin.api.http_gateway import HttpGateway
+from tocsin.api.tls import ServerTls
+from tocsin.app.resources import Resources
+from tocsin.config import Config, load_pem
+from tocsin.config.server import Tls
+
+_log = structlog.get_logger("tocsin.app")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpDoors:
+    """What is open; `public` and `internal` are the same unless set apart."""
+
+    public: HttpGateway | None = None
+    internal: HttpGateway | None = None
+    api: HttpApi | None = None
+
+    @property
+    def port(self) -> int:
+        """The public port, 0 without one."""
+        return self.public.port if self.public else 0
+
+    @property
+    def internal_port(self) -> int:
+        """The port of API, health and metrics, 0 without one."""
+        return self.internal.port if self.internal else 0
+
+    def begin_drain(self) -> None:
+        """Tell balancers and clients to look elsewhere; the doors stay open."""
+        if self.internal is not None:
+            self.internal.begin_drain()
+        if self.api is not None:
+            self.api.begin_drain()
+
+
+async def open_http(
+    resources: Resources,
+    services: Services,
+    observer: CommandObserver,
+    stack: AsyncExitStack,
+) -> HttpDoors:
+    """Open what the configuration asks for; leaving `stack` closes it."""
+    config = resources.config
+    http = config.http_server
+    api = None if config.http_api.disabled else _build_api(config, services, observer)
+    if api is None and not (config.health.enabled or config.prometheus.enabled):
+        return HttpDoors()
+    internal = await _open_internal(resources, api, stack)
+    if http.internal_at == http.public_at:
+        return HttpDoors(internal, internal, api)
+    # Nothing is public yet; the port is held so that a busy one shows now.
+    public = HttpGateway(*http.public_at, health=False, tls=server_tls(http.tls))
+    await public.start()
+    stack.push_async_callback(public.stop)
+    return HttpDoors(public, internal, api)
+
+
+async def _open_internal(
+    resources: Resources, api: HttpApi | None, stack: AsyncExitStack
+) -> HttpGateway:
+    config, metrics = resources.config, resources.metrics
+    http = config.http_server
+    gateway = HttpGateway(
+        *http.internal_at,
+        checks=resources.checks,
+        health=config.health.enabled,
+        render_metrics=(lambda: (metrics.render(), metrics.content_type))
+        if config.prometheus.enabled
+        else None,
+        routes=api.routes() if api is not None else (),
+        shutdown_timeout_s=config.shutdown.timeout,
+        setting=f"http_server.{'internal_' if http.internal_port else ''}port",
+        tls=server_tls(http.tls),
+        max_body_bytes=MAX_BODY_BYTES,
+    )
+    await gateway.start()
+    stack.push_async_callback(gateway.stop)
+    if config.health.enabled or config.prometheus.enabled:
+        _log.info("health and metrics listen", port=gateway.port)
+    if api is not None:
+        api.log_access(gateway.port)
+    return gateway
+
+
+def _build_api(
+    config: Config, services: Services, observer: CommandObserver
+) -> HttpApi:
+    api = config.http_api
+    settings = HttpApiSettings(
+        key=api.key.get_secret_value(),
+        insecure=api.insecure,
+        prefix=api.handler_prefix,
+        transport_errors=api.error_mode == "transport",
+    )
+    return HttpApi(services, settings, observer=observer)
+
+
+def server_tls(tls: Tls) -> ServerTls | None:
+    """The PEM of a door's TLS section, `None` while it is off; raises `PemError`."""
+    if not tls.enabled:
+        return None
+    client_ca = tls.client_ca_pem
+    return ServerTls(
+        cert_pem=load_pem(tls.cert_pem),
+        key_pem=load_pem(tls.key_pem),
+        client_ca_pem=load_pem(client_ca) if client_ca else None,
+    )
