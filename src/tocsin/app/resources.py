@@ -16,7 +16,13 @@ import structlog
 
 from tocsin.app.clock import SystemClock
 from tocsin.config import Config
-from tocsin.core.ports import DeviceStore, JobQueue, UidStore, UserTopicStore
+from tocsin.core.ports import (
+    DeviceStore,
+    JobQueue,
+    TokenStore,
+    UidStore,
+    UserTopicStore,
+)
 from tocsin.storage.engine import Database
 from tocsin.telemetry.metrics import Metrics, PoolStats
 
@@ -34,6 +40,7 @@ class Resources:
     devices: DeviceStore | None = None
     user_topics: UserTopicStore | None = None
     uids: UidStore | None = None
+    tokens: TokenStore | None = None
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
 
 
@@ -97,6 +104,7 @@ async def _open_queue(
 async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None:
     from tocsin.queue.redis_connection import connect
     from tocsin.queue.redis_stream import RedisStreamJobQueue
+    from tocsin.queue.tokens import RedisTokenStore
     from tocsin.queue.uids import RedisUidStore
 
     push = resources.config.push_notifications
@@ -113,6 +121,7 @@ async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None
     stack.push_async_callback(queue.close)
     await queue.start()
     resources.queue = queue
+    resources.tokens = RedisTokenStore(client, prefix=settings.prefix)
     if resources.uids is None:
         resources.uids = RedisUidStore(client, prefix=settings.prefix)
 
@@ -121,6 +130,7 @@ async def _open_sql_queue(
     resources: Resources, database: Database | None, stack: AsyncExitStack
 ) -> None:
     from tocsin.queue.sql import SqlJobQueue
+    from tocsin.queue.tokens import SqlTokenStore
     from tocsin.storage.engine import open_postgres
 
     config = resources.config
@@ -139,6 +149,9 @@ async def _open_sql_queue(
     stack.push_async_callback(queue.close)
     await queue.start()
     resources.queue = queue
+    resources.tokens = SqlTokenStore(
+        database.engine, prefix=push.queue.postgresql.prefix
+    )
 
 
 def _consumer_name() -> str:

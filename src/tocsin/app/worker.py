@@ -40,7 +40,7 @@ async def start_worker(
     config, queue = resources.config, resources.queue
     if queue is None:
         raise ValueError("a worker needs push_notifications.enabled_providers")
-    providers = await _build_providers(config, stack)
+    providers = await _build_providers(resources, stack)
     settlement = Settlement(
         devices=resources.devices,
         retry=_retry_policy(config),
@@ -106,16 +106,20 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
 
 
 async def _build_providers(
-    config: Config, stack: AsyncExitStack
+    resources: Resources, stack: AsyncExitStack
 ) -> dict[str, PushProvider]:
-    from tocsin.providers.table import build_provider
+    from tocsin.providers.table import Expiring, build_provider
 
-    push = config.push_notifications
+    push = resources.config.push_notifications
     providers: dict[str, PushProvider] = {}
     for name in push.enabled_providers:
         section = getattr(push, name.replace("-", "_"))
-        provider = build_provider(name, section)
+        provider = build_provider(name, section, tokens=resources.tokens)
         stack.push_async_callback(provider.close)
+        if isinstance(provider, Expiring) and provider.credential_expires_at_s:
+            resources.metrics.push_credential_expiry.set(
+                provider.credential_expires_at_s, name, provider.integration
+            )
         providers[name] = provider
     return providers
 

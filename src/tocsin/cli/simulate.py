@@ -19,11 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dir",
         default="simulator",
         metavar="DIR",
-        help="folder for its CA and service account file (default: ./simulator)",
+        help="folder for its CA, keys and service account (default: ./simulator)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument(
         "--port", type=int, default=9443, help="port to listen on; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--apns-port",
+        type=int,
+        metavar="PORT",
+        help="port of the imitated APNs (default: the one after --port)",
     )
     parser.add_argument(
         "--fast",
@@ -47,13 +53,29 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
     from tocsin.simulator.server import Simulator
 
-    simulator = Simulator(args.dir, host=args.host, port=args.port, fast=args.fast)
+    apns_port = args.apns_port
+    if apns_port is None:
+        apns_port = args.port + 1 if args.port else 0
+    simulator = Simulator(
+        args.dir,
+        host=args.host,
+        port=args.port,
+        apns_port=apns_port,
+        fast=args.fast,
+    )
     await simulator.start()
     try:
         curl = f"curl --cacert {simulator.ca_file} {simulator.origin}/control"
         print(f"origin           {simulator.origin}")
         print(f"ca file          {simulator.ca_file}")
         print(f"service account  {simulator.service_account_file}")
+        print(f"APNs origin      {simulator.apns_origin}")
+        print(f"APNs bundle id   {simulator.apns_bundle_id}")
+        print(f"APNs key         {simulator.apns_key_file}")
+        print(f"APNs key id      {simulator.apns_key_id}")
+        print(f"APNs team id     {simulator.apns_team_id}")
+        print(f"APNs p12         {simulator.apns_p12_file}")
+        print(f"APNs p12 password {simulator.apns_p12_password}")
         print(f"what happened    {curl}/stats")
         print(f"make it fail     {curl}/faults -d '{_EXAMPLE}'", flush=True)
         await stopper.wait()

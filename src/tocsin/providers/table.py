@@ -6,7 +6,7 @@ It must read no configuration itself: settings come in as they were validated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from tocsin.config import PemError, load_pem
 from tocsin.config.apns import Apns
@@ -57,6 +57,14 @@ class FcmSettings(Protocol):
     def max_connections(self) -> int:
         """HTTP/2 connections per worker."""
         ...
+
+
+@runtime_checkable
+class Expiring(Protocol):
+    """A provider whose credential may end (APNs certificates)."""
+
+    credential_expires_at_s: float | None
+    """Unix seconds; `None` where it never does."""
 
 
 def build_provider(

@@ -1,7 +1,8 @@
 """The simulator as a whole: one TLS port, HTTP/2 and HTTP/1.1, services by path.
 
 Push services have disjoint paths, so all imitated ones share the port; adding one
-is adding a `Service` here. It must import no other room of the product.
+is adding a `Service` here. Only APNs has a port of its own, for its rules are about
+connections. It must import no other room of the product.
 """
 
 from __future__ import annotations
@@ -11,6 +12,15 @@ import ssl
 from pathlib import Path
 from typing import cast
 
+from tocsin.simulator.apns import Apns
+from tocsin.simulator.apns_keys import (
+    BUNDLE_ID,
+    KEY_ID,
+    P12_PASSWORD,
+    TEAM_ID,
+    prepare_apns,
+)
+from tocsin.simulator.apns_listener import ApnsListener
 from tocsin.simulator.certificates import Certificates, prepare_certificates
 from tocsin.simulator.control import Control
 from tocsin.simulator.exchange import Reply, Request, Service, json_reply
@@ -31,7 +41,8 @@ class Simulator:
 
     `fast` answers every send with a constant 200 without looking at token or body,
     and only counts; `/token` and `/control/` work as usual. `port` 0 takes a free
-    one. After `start`, `origin` is what goes into `fcm.endpoint`.
+    one, and so does `apns_port`. After `start`, `origin` is what goes into
+    `fcm.endpoint`, `apns_origin` into `apns.endpoint`.
     """
 
     def __init__(
@@ -40,11 +51,15 @@ class Simulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        apns_port: int = 0,
         fast: bool = False,
     ) -> None:
         self._directory = Path(directory)
         self._host = host
         self._port = port
+        self._apns_port = apns_port
+        self._apns: ApnsListener | None = None
+        self._fast = fast
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._services: tuple[Service, ...] = ()
@@ -57,6 +72,13 @@ class Simulator:
         self.origin = ""
         self.ca_file = ""
         self.service_account_file = ""
+        self.apns_origin = ""
+        self.apns_bundle_id = BUNDLE_ID
+        self.apns_team_id = TEAM_ID
+        self.apns_key_id = KEY_ID
+        self.apns_key_file = ""
+        self.apns_p12_file = ""
+        self.apns_p12_password = P12_PASSWORD
 
     async def start(self) -> None:
         """Write the files and listen; raises `OSError` where the port is taken."""
@@ -88,17 +110,27 @@ class Simulator:
             (self.origin, f"https://localhost:{port}"), self.ledger, self.faults
         )
         self._services = (fcm, hms, self.webpush, control)
+        await self._start_apns(certificates, name)
         await self._server.start_serving()
 
     async def stop(self) -> None:
         """Close the port and every connection."""
         if self._server is None:
             return
+        if self._apns is not None:
+            await self._apns.stop()
         self._server.close()
         for connection in list(self._connections):
             connection.abort()
         await asyncio.wait_for(self._server.wait_closed(), _CLOSE_TIMEOUT_S)
         self._server = None
+
+    @property
+    def apns(self) -> Apns:
+        """The imitated APNs: its judge of tokens, its clock, its last requests."""
+        if self._apns is None:
+            raise RuntimeError("the simulator is not started")
+        return self._apns.apns
 
     def expire_access_tokens(self) -> int:
         """Make every access token granted so far invalid; returns how many."""
@@ -141,7 +173,22 @@ class Simulator:
             start_serving=False,
         )
 
+    async def _start_apns(self, certificates: Certificates, name: str) -> None:
+        files, judge = await asyncio.get_running_loop().run_in_executor(
+            None, prepare_apns, self._directory
+        )
+        apns = Apns(judge, self.ledger, self.faults)
+        self._apns = ApnsListener(apns, self.ledger, self.faults, fast=self._fast)
+        port = await self._apns.start(
+            self._host, self._apns_port, certificates.asking_context()
+        )
+        self.apns_origin = f"https://{name}:{port}"
+        self.apns_key_file = str(files.key_file)
+        self.apns_p12_file = str(files.p12_file)
+
     def _settings_changed(self) -> None:
+        if self._apns is not None:
+            self._apns.settings_changed()
         for connection in self._connections:
             connection.settings_changed()
 
@@ -149,6 +196,7 @@ class Simulator:
         fresh = FaultPlan()
         for name in FaultPlan.__slots__:
             setattr(self.faults, name, getattr(fresh, name))
+        self.apns.reset()
         self._settings_changed()
 
 

@@ -126,6 +126,12 @@ class Metrics:
             *("provider", "reason"),
         )
 
+        self.push_credential_expiry = self._gauge(
+            "push_credential_expiry_timestamp_seconds",
+            "When a provider's certificate ends, in Unix seconds.",
+            *("provider", "integration"),
+        )
+
     def _define_api(self) -> None:
         self.api_command_duration, self.api_command_duration_histogram = self._timing(
             "api_command_duration_seconds",
