@@ -101,6 +101,12 @@ def parse_payload(data: bytes) -> Payload:
             provider: Body(body.message, dict(body.headers))
             for provider, body in message.bodies.items()
         },
+        reliable=message.reliable,
+        rate=_rate_of(message.rate) if message.HasField("rate") else None,
+        window=_window_of(message.window) if message.HasField("window") else None,
+        templating=_templating_of(message.templating)
+        if message.HasField("templating")
+        else None,
     )
 
 
@@ -157,6 +163,17 @@ def parse_dead_job(data: bytes) -> Job | None:
         return _job_of(message.job) if message.HasField("job") else None
     except (DecodeError, UnicodeDecodeError, Undecodable):
         return None
+
+
+def parse_cancelled(taken: Iterable[bytes], uid: str) -> list[Job]:
+    """The jobs in these bytes; what cannot be read is gone too, only uncounted."""
+    jobs = []
+    for data in taken:
+        try:
+            jobs.append(parse_job(data))
+        except Undecodable as error:
+            _log.warning("a cancelled job cannot be read", uid=uid, reason=str(error))
+    return jobs
 
 
 def refresh(job: Job) -> Job:

@@ -6,8 +6,8 @@ Part of the queue room; it must not know keys, jobs or uids.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,29 @@ def _reason(error: Exception) -> str:
             return reason
     # Redis names the failing command and key there, never a value.
     return f"Redis answers: {str(error)[:200]}"
+
+
+CONFIRM_MS = 1000
+"""How long a replica may take to have what must not be lost."""
+
+
+@asynccontextmanager
+async def confirmed(client: Redis, key: str) -> AsyncIterator[Redis]:
+    """One connection, whose writes a replica has when this ends.
+
+    Without replicas there is nobody to wait for. Raises `QueueUnavailable` when
+    none of them answered in time; the writes have happened nevertheless. `key`
+    is one that nobody reads.
+    """
+    async with client.client() as one:  # WAIT is about the connection's own writes
+        yield one
+        about = await one.info("replication")
+        if not about.get("connected_slaves"):
+            return
+        # A repeat has nothing to write, yet what it repeats must be confirmed.
+        await run(one, "SET", key, "", "PX", CONFIRM_MS)
+        if await run(one, "WAIT", 1, CONFIRM_MS) < 1:
+            raise QueueUnavailable("no replica of Redis has the entries yet")
 
 
 async def run(client: Redis, *command: Any) -> Any:

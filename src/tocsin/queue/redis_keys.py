@@ -21,6 +21,7 @@ class Keys:
         self.progress = f"{self._tag}progress"
         self.dead = f"{self._tag}dead"
         self.sequence = f"{self._tag}sequence"
+        self.confirm = f"{self._tag}confirm"
 
     def stream(self, queue: str) -> str:
         """The entries of a queue; all of them are unfinished."""
@@ -45,6 +46,14 @@ class Keys:
     def once(self, push_id: str) -> str:
         """The mark of an accepted request."""
         return f"{self._tag}once:{push_id}"
+
+    def scheduled(self, uid: str) -> str:
+        """Where the jobs wait that can be taken back under this uid."""
+        return f"{self._tag}scheduled:{uid}"
+
+    def rate(self, name: str) -> str:
+        """The token buckets of one key."""
+        return f"{self._tag}rate:{name}"
 
 
 def receipt_of(queue: str, entry_id: str) -> str:

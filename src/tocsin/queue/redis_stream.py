@@ -30,10 +30,11 @@ from tocsin.queue.codec import (
     find_payload,
     parse_job,
 )
-from tocsin.queue.redis_connection import Script, own_errors, run
+from tocsin.queue.redis_connection import Script, confirmed, own_errors, run
 from tocsin.queue.redis_dead import DeadStream
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt, receipt_of
 from tocsin.queue.redis_reader import Entry, StreamReader
+from tocsin.queue.redis_schedule import SCHEDULE_KEPT_MS, Schedule
 from tocsin.queue.timing import Timing, WallClock
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ class RedisStreamJobQueue:
             clock=self._clock,
         )
         self._dead = DeadStream(client, self._keys)
+        self._schedule = Schedule(client, self._keys)
         self._enqueue = Script("enqueue")
         self._settle = Script("settle")
         self._keep_alive = Script("keep_alive")
@@ -89,28 +91,49 @@ class RedisStreamJobQueue:
             )
 
     async def enqueue(
-        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+        self,
+        payload: Payload,
+        jobs: Sequence[Job],
+        *,
+        once_ttl_s: float = 0,
+        due_ms: int = 0,
     ) -> bool:
         """Store the payload and all jobs in one atomic step; see the port."""
         by_queue: dict[str, list[bytes]] = {}
         for job in jobs:
             by_queue.setdefault(job.queue, []).append(encode_job(job))
         push_id = payload.push_id
-        keys = [self._keys.once(push_id), self._keys.payload(push_id)]
+        keys = [
+            self._keys.once(push_id),
+            self._keys.payload(push_id),
+            self._keys.sequence,
+            self._keys.scheduled(payload.uid),
+        ]
         args: list[Any] = [
             max(1, int(once_ttl_s * 1000)) if once_ttl_s > 0 else 0,
             push_id,
             encode_payload(payload),
             self._limit,
+            due_ms,
+            due_ms + SCHEDULE_KEPT_MS,
         ]
         for queue, encoded in by_queue.items():
-            keys += [self._keys.stream(queue), self._keys.delayed(queue)]
-            args += [len(encoded), *encoded]
+            keys += self._keys.all_of(queue)
+            args += [queue, len(encoded), *encoded]
         with own_errors():
-            answer = await self._enqueue(self._client, keys, args)
+            if payload.reliable:
+                async with confirmed(self._client, self._keys.confirm) as client:
+                    answer = await self._enqueue(client, keys, args)
+            else:
+                answer = await self._enqueue(self._client, keys, args)
         if answer < 0:
             raise QueueFull
         return bool(answer)
+
+    async def cancel(self, uid: str) -> list[Job]:
+        """Take back jobs of this uid that are not due yet; see the port."""
+        with own_errors():
+            return await self._schedule.cancel(uid)
 
     async def receive(
         self, queues: Sequence[str], *, limit: int, wait_s: float
@@ -181,13 +204,16 @@ class RedisStreamJobQueue:
             lost = await self._keep_alive(self._client, streams, args)
         return [deliveries[position].receipt for position in lost]
 
-    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
-        """Entries per queue that nobody holds, delayed ones included."""
+    async def waiting(
+        self, queues: Sequence[str], *, only_due: bool = False
+    ) -> dict[str, int]:
+        """Entries per queue that nobody holds; see the port."""
         if not queues:
             return {}
         keys = [key for queue in queues for key in self._keys.all_of(queue)[:2]]
+        until = self._clock.now_ms() if only_due else "+inf"
         with own_errors():
-            counts = await self._waiting(self._client, keys, [GROUP])
+            counts = await self._waiting(self._client, keys, [GROUP, until])
         return dict(zip(queues, counts, strict=True))
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:

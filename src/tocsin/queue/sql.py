@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -28,6 +29,7 @@ from tocsin.queue.codec import (
     encode_letter,
     encode_payload,
     find_payload,
+    parse_cancelled,
     parse_job,
 )
 from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
@@ -85,10 +87,19 @@ class SqlJobQueue:
             _log.info("queue tables updated", steps=steps)
 
     async def enqueue(
-        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+        self,
+        payload: Payload,
+        jobs: Sequence[Job],
+        *,
+        once_ttl_s: float = 0,
+        due_ms: int = 0,
     ) -> bool:
-        """Store the payload and all jobs in one transaction; see the port."""
-        encoded = [(job, encode_job(job), 0) for job in jobs]
+        """Store the payload and all jobs in one transaction; see the port.
+
+        A committed transaction outlives a power cut, so that nothing is added for
+        a payload that is `reliable`.
+        """
+        encoded = [(job, encode_job(job), due_ms) for job in jobs]
         body = encode_payload(payload)
         async with self._database.writing() as connection:
             if once_ttl_s > 0 and not await self._rows.mark_once(
@@ -104,9 +115,17 @@ class SqlJobQueue:
                 await self._rows.add_payload(
                     connection, payload.push_id, body, len(encoded)
                 )
-                await self._rows.add(connection, encoded)
+                await self._rows.add(connection, encoded, scheduled_uid=payload.uid)
         self._wake_readers()
         return True
+
+    async def cancel(self, uid: str) -> list[Job]:
+        """Take back jobs of this uid that nobody was handed; see the port."""
+        async with self._database.writing() as connection:
+            taken = await self._rows.take_back(connection, uid)
+            for push_id, number in Counter(push_id for push_id, _ in taken).items():
+                await self._rows.change_outstanding(connection, push_id, -number)
+        return parse_cancelled((body for _, body in taken), uid)
 
     async def receive(
         self, queues: Sequence[str], *, limit: int, wait_s: float
@@ -167,16 +186,22 @@ class SqlJobQueue:
         held = await self._claims.renew([int(receipt) for receipt in receipts])
         return [receipt for receipt in receipts if int(receipt) not in held]
 
-    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
-        """Entries per queue that nobody holds, delayed ones included."""
+    async def waiting(
+        self, queues: Sequence[str], *, only_due: bool = False
+    ) -> dict[str, int]:
+        """Entries per queue that nobody holds; see the port."""
         jobs = self._tables.jobs
         statement = (
             select(jobs.c.queue, func.count().label("number"))
             .where(jobs.c.queue.in_(queues), jobs.c.lease_owner == NOBODY)
             .group_by(jobs.c.queue)
         )
+        values: dict[str, int] = {}
+        if only_due:
+            statement = statement.where(jobs.c.run_at_ms <= self._database.now)
+            values = self._database.now_values()
         async with self._database.reading() as connection:
-            rows = await connection.execute(statement)
+            rows = await connection.execute(statement, values)
             found = {row.queue: row.number for row in rows}
         return {queue: found.get(queue, 0) for queue in queues}
 
@@ -261,7 +286,8 @@ class SqlJobQueue:
         if time.monotonic() < self._next_housekeeping:
             return
         self._next_housekeeping = time.monotonic() + self._timing.housekeeping_s
-        once = self._tables.once
-        expired = delete(once).where(once.c.expires_ms <= self._database.now)
+        values = self._database.now_values()
         async with self._database.writing(lasting=False) as connection:
-            await connection.execute(expired, self._database.now_values())
+            for table in (self._tables.once, self._tables.rates):
+                over = table.c.expires_ms <= self._database.now
+                await connection.execute(delete(table).where(over), values)

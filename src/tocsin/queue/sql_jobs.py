@@ -98,23 +98,36 @@ class JobRows:
                 )
 
     async def add(
-        self, connection: AsyncConnection, jobs: Sequence[tuple[Job, bytes, int]]
+        self,
+        connection: AsyncConnection,
+        jobs: Sequence[tuple[Job, bytes, int]],
+        *,
+        scheduled_uid: str | None = None,
     ) -> None:
-        """Add (job, its bytes, due Unix milliseconds or 0 for now)."""
+        """Add (job, its bytes, due Unix milliseconds or 0 for now).
+
+        Those due later can be taken back under `scheduled_uid`.
+        """
         await self.add_raw(
             connection,
             [(job.queue, job.push_id, body, due_ms) for job, body, due_ms in jobs],
+            scheduled_uid=scheduled_uid,
         )
 
     async def add_raw(
         self,
         connection: AsyncConnection,
         rows: Sequence[JobRow],
+        *,
+        scheduled_uid: str | None = None,
     ) -> None:
         """Add (queue, push id, bytes, due Unix milliseconds or 0 for now)."""
         delayed = [row for row in rows if row[3]]
         if delayed:
-            values = [{**_names(row), "run_at_ms": row[3]} for row in delayed]
+            values = [
+                {**_names(row), "run_at_ms": row[3], "scheduled_uid": scheduled_uid}
+                for row in delayed
+            ]
             await self._insert(connection, insert(self._tables.jobs), delayed, values)
         at_once = [row for row in rows if not row[3]]
         if at_once:
@@ -143,6 +156,34 @@ class JobRows:
                 for id, row in zip(ids.all(), rows, strict=True)
             ],
         )
+
+    async def take_back(
+        self, connection: AsyncConnection, uid: str
+    ) -> list[tuple[str, bytes]]:
+        """Remove what was scheduled under this uid and never handed out.
+
+        Returns (push id, bytes) of each. A worker that claims a row at this moment
+        either has it already, and the row stays, or finds it gone.
+        """
+        jobs, bodies = self._tables.jobs, self._tables.bodies
+        gone = await connection.execute(
+            delete(jobs)
+            .where(
+                jobs.c.scheduled_uid == uid,
+                literal_column("lease_owner = ''"),
+                jobs.c.deliveries == 0,
+            )
+            .returning(jobs.c.id, jobs.c.push_id)
+        )
+        push_ids = {row.id: row.push_id for row in gone}
+        if not push_ids:
+            return []
+        found = await connection.execute(
+            delete(bodies)
+            .where(bodies.c.job_id.in_(push_ids))
+            .returning(bodies.c.job_id, bodies.c.body)
+        )
+        return [(push_ids[row.job_id], row.body) for row in found]
 
     async def remove(self, connection: AsyncConnection, id: int) -> bool:
         """Remove a job; `False` if it is gone already."""

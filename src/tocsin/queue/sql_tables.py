@@ -79,6 +79,17 @@ _STEPS: tuple[str, ...] = (
         expires_ms BIGINT NOT NULL
     );
     """,
+    """
+    ALTER TABLE {p}queue_jobs ADD COLUMN scheduled_uid TEXT;
+    CREATE INDEX {p}queue_jobs_scheduled ON {p}queue_jobs (scheduled_uid)
+        WHERE scheduled_uid IS NOT NULL;
+    CREATE TABLE {p}queue_rates (
+        name TEXT PRIMARY KEY,
+        states TEXT NOT NULL,
+        expires_ms BIGINT NOT NULL
+    ) {narrow};
+    CREATE INDEX {p}queue_rates_expires ON {p}queue_rates (expires_ms);
+    """,
 )
 
 _WORDS = {
@@ -105,6 +116,7 @@ class Tables:
     payloads: Table
     dead: Table
     once: Table
+    rates: Table
     tokens: Table
 
 
@@ -129,6 +141,7 @@ def build_tables(prefix: str) -> Tables:
             Column("lease_owner", Text),
             Column("deliveries", Integer),
             Column("done", LargeBinary),
+            Column("scheduled_uid", Text),
         ),
         bodies=Table(
             f"{prefix}queue_bodies",
@@ -159,6 +172,13 @@ def build_tables(prefix: str) -> Tables:
             f"{prefix}queue_once",
             metadata,
             Column("push_id", Text, primary_key=True),
+            Column("expires_ms", BigInteger),
+        ),
+        rates=Table(
+            f"{prefix}queue_rates",
+            metadata,
+            Column("name", Text, primary_key=True),
+            Column("states", Text),
             Column("expires_ms", BigInteger),
         ),
         tokens=Table(

@@ -1,37 +1,52 @@
 -- Accepts a request whole or not at all: the once marker, the backlog limit, the
 -- payload and every job in one step, so that a crash leaves nothing half stored.
--- KEYS: once marker, payload, then per queue: stream, delayed set.
--- ARGV: once ttl (ms, 0 = no marker), push id, payload, limit, then per queue:
--- the number of its jobs and their bytes.
+-- Jobs that are due later wait beside their streams; where they are is written
+-- down under the uid, for the one who takes them back.
+-- KEYS: once marker, payload, sequence, scheduled, then per queue: stream, delayed
+-- set, delayed jobs.
+-- ARGV: once ttl (ms, 0 = no marker), push id, payload, limit, due (ms, 0 = now),
+-- end of the written-down places (ms), then per queue: its name, the number of its
+-- jobs and their bytes.
 -- Returns 1 accepted, 0 accepted earlier, -1 a queue is full.
-local once_ttl_ms, limit = tonumber(ARGV[1]), tonumber(ARGV[4])
+local once_ttl_ms, limit, due = tonumber(ARGV[1]), tonumber(ARGV[4]), ARGV[5]
 if once_ttl_ms > 0 and redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
 
-local total, at = 0, 5
-for k = 3, #KEYS, 2 do
-  local count = tonumber(ARGV[at])
+local total, at = 0, 7
+for k = 5, #KEYS, 3 do
+  local count = tonumber(ARGV[at + 1])
   local unfinished = redis.call('XLEN', KEYS[k]) + redis.call('ZCARD', KEYS[k + 1])
   if unfinished + count > limit then
     return -1
   end
-  total, at = total + count, at + count + 1
+  total, at = total + count, at + count + 2
 end
 
 if once_ttl_ms > 0 then
   redis.call('SET', KEYS[1], '1', 'PX', once_ttl_ms)
 end
-if total > 0 then
-  redis.call('HSET', KEYS[2], 'body', ARGV[3])
-  redis.call('HINCRBY', KEYS[2], 'jobs', total)
+if total == 0 then
+  return 1
 end
-at = 5
-for k = 3, #KEYS, 2 do
-  local count = tonumber(ARGV[at])
-  for job = at + 1, at + count do
-    redis.call('XADD', KEYS[k], '*', 'push', ARGV[2], 'job', ARGV[job])
+redis.call('HSET', KEYS[2], 'body', ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'jobs', total)
+at = 7
+for k = 5, #KEYS, 3 do
+  local queue, count = ARGV[at], tonumber(ARGV[at + 1])
+  for job = at + 2, at + count + 1 do
+    if due == '0' then
+      redis.call('XADD', KEYS[k], '*', 'push', ARGV[2], 'job', ARGV[job])
+    else
+      local member = redis.call('INCR', KEYS[3]) .. ':' .. ARGV[2]
+      redis.call('HSET', KEYS[k + 2], member, ARGV[job])
+      redis.call('ZADD', KEYS[k + 1], due, member)
+      redis.call('RPUSH', KEYS[4], queue .. '|' .. member)
+    end
   end
-  at = at + count + 1
+  at = at + count + 2
+end
+if due ~= '0' then
+  redis.call('PEXPIREAT', KEYS[4], ARGV[6])
 end
 return 1

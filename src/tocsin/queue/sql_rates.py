@@ -1,0 +1,101 @@
+"""Token buckets in PostgreSQL or SQLite, shared by all workers.
+
+Part of the queue room; it must not know what a key stands for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tocsin.core.ports import Clock
+from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
+from tocsin.queue.sql_connection import QueueDatabase
+from tocsin.queue.sql_tables import build_tables
+
+# The rows are locked in the order of their names, so that two workers never wait
+# for each other; a missing one is made on the way, since nothing could be locked.
+_LOCK = {
+    "postgresql": """
+        INSERT INTO {table} AS kept (name, states, expires_ms)
+        SELECT name, '', 0 FROM unnest(CAST(:names AS text[])) AS wanted (name)
+        ON CONFLICT (name) DO UPDATE SET states = kept.states
+        RETURNING name, states
+        """,
+    "sqlite": """
+        SELECT name, states FROM {table}
+        WHERE name IN (SELECT value FROM json_each(:names))
+        """,
+}
+_STORE = """
+    INSERT INTO {table} (name, states, expires_ms)
+    VALUES (:name, :states, :expires_ms)
+    ON CONFLICT (name) DO UPDATE
+    SET states = excluded.states, expires_ms = excluded.expires_ms
+    """
+
+
+class SqlRateLimiter:
+    """`RateLimiter` in the queue's database; the engine stays its opener's.
+
+    The queue makes the table and clears out full buckets. They are judged by the
+    worker's clock, as due times are.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, *, prefix: str = "", clock: Clock | None = None
+    ) -> None:
+        self._database = QueueDatabase(engine, clock)
+        table = build_tables(prefix).rates.name
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._lock = text(_LOCK[engine.dialect.name].format(table=table))
+        self._store = text(_STORE.format(table=table))
+
+    async def take(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[int]:
+        """Take a token for each key in turn; see the port."""
+        if not keys:
+            return []
+        names = [buckets_name(key, limits) for key in keys]
+        now_us = self._database.clock.now_ms() * US_PER_MS
+        answers: list[int] = []
+        changed: dict[str, list[int]] = {}
+        async with self._database.writing(lasting=False) as connection:
+            states = await self._fetch(connection, names)
+            unused = [0] * len(limits)
+            for name in names:
+                before = states.get(name, unused)
+                allowed_us, after = take_token(before, limits, now_us)
+                answers.append(-(-allowed_us // US_PER_MS))
+                if not allowed_us:
+                    states[name] = changed[name] = after
+            await self._write(connection, changed)
+        return answers
+
+    async def _fetch(
+        self, connection: AsyncConnection, names: Sequence[str]
+    ) -> dict[str, list[int]]:
+        wanted = sorted(set(names))
+        given = json.dumps(wanted) if self._is_sqlite else wanted
+        rows = await connection.execute(self._lock, {"names": given})
+        return {
+            row.name: [int(state) for state in row.states.split(",")]
+            for row in rows
+            if row.states
+        }
+
+    async def _write(
+        self, connection: AsyncConnection, changed: Mapping[str, Sequence[int]]
+    ) -> None:
+        rows = [
+            {
+                "name": name,
+                "states": ",".join(map(str, states)),
+                "expires_ms": -(-max(states) // US_PER_MS),
+            }
+            for name, states in sorted(changed.items())
+        ]
+        if rows:
+            await connection.execute(self._store, rows)
