@@ -43,6 +43,17 @@ class QueueUnavailable(InternalError):
         super().__init__("queue is unavailable")
 
 
+class BrokerUnavailable(InternalError):
+    """The broker cannot be reached now; it may have taken the last command.
+
+    `reason` is for logs only: callers are told no address.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__("broker is unavailable")
+
+
 class UnknownChannel(ApiError):
     """The channel names a namespace that is not configured."""
 

@@ -1,0 +1,89 @@
+"""Who is in a channel, shared by all nodes through Redis.
+
+Part of the broker room. Entries end by themselves when nobody renews them, so a
+node that dies leaves nobody behind for longer than the ttl.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tocsin.broker.messages import encode_info, parse_info
+from tocsin.broker.redis_shard import load_script
+from tocsin.broker.sharding import find_shard
+from tocsin.core.channel import ClientInfo, PresenceStats
+from tocsin.core.errors import BrokerUnavailable
+
+DEFAULT_TTL_S = 60
+
+
+class RedisPresence:
+    """`PresenceStore` in Redis; clients belong to whoever opened them."""
+
+    def __init__(
+        self,
+        clients: Sequence[Redis],
+        *,
+        prefix: str = "centrifugo",
+        ttl_s: int = DEFAULT_TTL_S,
+        cluster: bool = False,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._clients = clients
+        self._prefix = prefix
+        self._ttl_s = ttl_s
+        self._cluster = cluster
+        self._now_s = now_s
+        self._add = [c.register_script(load_script("presence_add")) for c in clients]
+        self._fetch = [
+            c.register_script(load_script("presence_fetch")) for c in clients
+        ]
+
+    async def add(self, channel: str, info: ClientInfo) -> None:
+        """See the port."""
+        arguments = [info.client, encode_info(info), int(self._now_s()), self._ttl_s]
+        await self._run(self._add, channel, arguments)
+
+    async def remove(self, channel: str, client: str, user: str) -> None:  # noqa: ARG002 - the port's
+        """See the port."""
+        data, expiry = self._keys(channel)
+        redis = self._clients[find_shard(channel, len(self._clients))]
+        try:
+            await redis.hdel(data, client)
+            await redis.zrem(expiry, client)
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(str(error)) from error
+
+    async def fetch(self, channel: str) -> Mapping[str, ClientInfo]:
+        """See the port."""
+        flat = await self._run(self._fetch, channel, [int(self._now_s())])
+        return {
+            client.decode(): parse_info(info)
+            for client, info in zip(flat[::2], flat[1::2], strict=True)
+        }
+
+    async def fetch_stats(self, channel: str) -> PresenceStats:
+        """See the port."""
+        clients = await self.fetch(channel)
+        return PresenceStats(len(clients), len({i.user for i in clients.values()}))
+
+    async def _run(
+        self, scripts: Sequence[Any], channel: str, arguments: Sequence[Any]
+    ) -> Any:
+        script = scripts[find_shard(channel, len(scripts))]
+        try:
+            return await script(keys=self._keys(channel), args=arguments)
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(str(error)) from error
+
+    def _keys(self, channel: str) -> list[str]:
+        name = f"{{{channel}}}" if self._cluster else channel
+        return [
+            f"{self._prefix}.presence.data.{name}",
+            f"{self._prefix}.presence.expire.{name}",
+        ]

@@ -1,0 +1,201 @@
+"""Pub/sub and history in Redis, over one server or several.
+
+Part of the broker room; it knows no namespace and no client. A publish is one
+script on one server, so its check, its place in the stream and its fan-out cannot
+come apart. Keys are the published ones; a channel's keys share a hash tag where
+the server is a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from tocsin.broker.memory import DEFAULT_META_TTL_S, RESULT_TTL_S, make_epoch
+from tocsin.broker.messages import (
+    JOIN,
+    LEAVE,
+    Joined,
+    Left,
+    encode_info,
+    encode_publication,
+    parse_message,
+    parse_publication,
+)
+from tocsin.broker.redis_shard import RedisShard
+from tocsin.broker.sharding import find_shard
+from tocsin.core.channel import (
+    ClientInfo,
+    History,
+    HistoryFilter,
+    Publication,
+    PublishOptions,
+    PublishResult,
+    StreamPosition,
+)
+from tocsin.core.channel_ports import BrokerListener
+from tocsin.core.errors import BadRequest, UnrecoverablePosition
+
+_SUPPRESSED = ("", "idempotency", "version")
+
+_log = structlog.get_logger("tocsin.broker")
+
+
+class RedisBroker:
+    """`Broker` in Redis; see the port for what each method promises.
+
+    The clients belong to whoever opened them. With several, a channel lives on
+    the one that `find_shard` names; their order is part of that.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[Redis],
+        *,
+        prefix: str = "centrifugo",
+        cluster: bool = False,
+    ) -> None:
+        self._prefix = prefix
+        self._cluster = cluster
+        self._listener: BrokerListener | None = None
+        self._channel_prefix = f"{prefix}.client."
+        self._shards = [
+            RedisShard(client, on_message=self._take, on_gap=self._tell_gap)
+            for client in clients
+        ]
+
+    def listen(self, listener: BrokerListener) -> None:
+        """See the port."""
+        self._listener = listener
+
+    async def start(self) -> None:
+        """See the port."""
+        for number, shard in enumerate(self._shards):
+            await shard.start([f"{self._prefix}.shard.{number}"])
+
+    async def close(self) -> None:
+        """See the port."""
+        for shard in self._shards:
+            await shard.close()
+
+    async def check(self) -> None:
+        """See the port."""
+        for shard in self._shards:
+            await shard.run("PING")
+
+    async def subscribe(self, channel: str) -> None:
+        """See the port."""
+        await self._shard(channel).subscribe(self._channel_prefix + channel)
+
+    async def unsubscribe(self, channel: str) -> None:
+        """See the port."""
+        await self._shard(channel).unsubscribe(self._channel_prefix + channel)
+
+    async def publish(
+        self, channel: str, data: bytes, options: PublishOptions
+    ) -> PublishResult:
+        """See the port."""
+        publication = Publication(data, 0, options.info, options.tags, options.version)
+        keeps = options.history_size > 0 and options.history_ttl_s > 0
+        key = options.idempotency_key
+        offset, epoch, reason = await self._shard(channel).run_script(
+            "publish",
+            [*self._stream_keys(channel), self._key("result", channel, key)],
+            [
+                self._channel_prefix + channel,
+                encode_publication(publication),
+                options.history_size if keeps else 0,
+                options.history_ttl_s,
+                options.history_meta_ttl_s or DEFAULT_META_TTL_S,
+                make_epoch(),
+                int(RESULT_TTL_S) if key else 0,
+                options.version,
+                options.version_epoch,
+                int(options.delta),
+            ],
+        )
+        position = StreamPosition(int(offset), _text(epoch))
+        return PublishResult(position, _SUPPRESSED[reason])
+
+    async def publish_join(self, channel: str, info: ClientInfo) -> None:
+        """See the port."""
+        await self._announce(channel, JOIN + encode_info(info))
+
+    async def publish_leave(self, channel: str, info: ClientInfo) -> None:
+        """See the port."""
+        await self._announce(channel, LEAVE + encode_info(info))
+
+    async def fetch_history(
+        self, channel: str, filter: HistoryFilter, *, meta_ttl_s: int
+    ) -> History:
+        """See the port."""
+        since = filter.since
+        if since is not None and filter.reverse and since.offset == 0:
+            raise BadRequest("since.offset", "must be above 0 in reverse")
+        offset, epoch, entries = await self._shard(channel).run_script(
+            "history",
+            self._stream_keys(channel),
+            [
+                make_epoch(),
+                meta_ttl_s or DEFAULT_META_TTL_S,
+                filter.limit,
+                "" if since is None else since.offset,
+                int(filter.reverse),
+            ],
+        )
+        top = StreamPosition(int(offset), _text(epoch))
+        if since is not None and since.epoch and since.epoch != top.epoch:
+            raise UnrecoverablePosition
+        return History(tuple(_parse_entry(entry) for entry in entries), top)
+
+    async def remove_history(self, channel: str) -> None:
+        """See the port."""
+        await self._shard(channel).run("DEL", self._key("stream", channel))
+
+    async def _announce(self, channel: str, message: bytes) -> None:
+        name = self._channel_prefix + channel
+        await self._shard(channel).run("PUBLISH", name, message)
+
+    def _shard(self, channel: str) -> RedisShard:
+        return self._shards[find_shard(channel, len(self._shards))]
+
+    def _stream_keys(self, channel: str) -> list[str]:
+        return [self._key("stream", channel), self._key("stream.meta", channel)]
+
+    def _key(self, kind: str, channel: str, more: str = "") -> str:
+        name = f"{{{channel}}}" if self._cluster else channel
+        return f"{self._prefix}.{kind}.{name}" + (f".{more}" if more else "")
+
+    def _take(self, name: str, data: bytes) -> None:
+        if self._listener is None or not name.startswith(self._channel_prefix):
+            return
+        channel = name[len(self._channel_prefix) :]
+        try:
+            message = parse_message(data)
+        except ValueError:
+            _log.warning("foreign bytes on a channel were left out", channel=channel)
+            return
+        if isinstance(message, Joined):
+            self._listener.on_join(channel, message.info)
+        elif isinstance(message, Left):
+            self._listener.on_leave(channel, message.info)
+        else:
+            self._listener.on_publication(
+                channel, message.publication, message.position, message.previous
+            )
+
+    def _tell_gap(self) -> None:
+        if self._listener is not None:
+            self._listener.on_gap()
+
+
+def _parse_entry(entry: Any) -> Publication:
+    id, fields = entry
+    return parse_publication(fields[1], int(_text(id).partition("-")[0]))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,168 @@
+"""One Redis server of the broker: commands, scripts, and its pub/sub connection.
+
+Part of the broker room; it knows channels of Redis, not what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from importlib import resources
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tocsin.core.errors import BrokerUnavailable
+
+RECONNECT_S = (0.1, 0.5, 1.0, 2.0)
+SUBSCRIBE_TIMEOUT_S = 5.0
+
+_log = structlog.get_logger("tocsin.broker")
+
+
+def load_script(name: str) -> str:
+    """The text of a script of this room."""
+    return (resources.files("tocsin.broker") / "lua" / f"{name}.lua").read_text()
+
+
+class RedisShard:
+    """Commands to one server, and messages from it in the order they came."""
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        on_message: Callable[[str, bytes], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        """`client` belongs to whoever opened it; names are text, payloads bytes."""
+        self._client = client
+        self._on_message = on_message
+        self._on_gap = on_gap
+        self._pubsub = client.pubsub(ignore_subscribe_messages=False)
+        self._wanted: set[str] = set()
+        self._confirming: dict[str, asyncio.Future[None]] = {}
+        self._scripts: dict[str, Any] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._mark = ""
+        self._marked = False
+
+    async def start(self, channels: Iterable[str]) -> None:
+        """Subscribe to these and read from now on.
+
+        The first of them marks the connection: whenever the server confirms it
+        again, the connection was lost in between, whoever mended it.
+        """
+        names = list(channels)
+        self._mark = names[0]
+        self._wanted.update(names)
+        try:
+            await self._pubsub.subscribe(*self._wanted)
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(str(error)) from error
+        self._reader = asyncio.create_task(self._read_for_ever())
+
+    async def close(self) -> None:
+        """Stop reading and give the pub/sub connection back."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+            self._reader = None
+        with suppress(RedisError, OSError):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # not in the stubs
+
+    async def subscribe(self, channel: str) -> None:
+        """Return when the server has confirmed it."""
+        if channel in self._wanted and channel not in self._confirming:
+            return
+        confirmed = self._confirming.get(channel)
+        if confirmed is None:
+            confirmed = asyncio.get_running_loop().create_future()
+            self._confirming[channel] = confirmed
+            self._wanted.add(channel)
+            try:
+                await self._pubsub.subscribe(channel)
+            except (RedisError, OSError) as error:
+                self._give_up(channel)
+                raise BrokerUnavailable(str(error)) from error
+        try:
+            await asyncio.wait_for(asyncio.shield(confirmed), SUBSCRIBE_TIMEOUT_S)
+        except TimeoutError as error:
+            self._give_up(channel)
+            raise BrokerUnavailable("subscription was not confirmed") from error
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Hear it no more; a server that is away forgets it anyway."""
+        self._wanted.discard(channel)
+        with suppress(RedisError, OSError):
+            await self._pubsub.unsubscribe(channel)
+
+    async def run(self, *command: Any) -> Any:
+        """One command; raises `BrokerUnavailable`."""
+        try:
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call] # not in the stubs
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(str(error)) from error
+
+    async def run_script(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Any]
+    ) -> Any:
+        """One script of this room; raises `BrokerUnavailable`."""
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._client.register_script(load_script(name))
+            self._scripts[name] = script
+        try:
+            return await script(keys=keys, args=arguments)
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(str(error)) from error
+
+    def _give_up(self, channel: str) -> None:
+        self._wanted.discard(channel)
+        waiting = self._confirming.pop(channel, None)
+        if waiting is not None and not waiting.done():
+            waiting.cancel()
+
+    async def _read_for_ever(self) -> None:
+        failures = 0
+        while True:
+            try:
+                message = await self._pubsub.get_message(timeout=None)
+            except (RedisError, OSError) as error:
+                _log.warning("connection to Redis lost", error=str(error))
+                await asyncio.sleep(RECONNECT_S[min(failures, len(RECONNECT_S) - 1)])
+                failures += 1
+                if await self._subscribe_again():
+                    failures = 0
+                continue
+            if message is not None:
+                self._take(message)
+
+    async def _subscribe_again(self) -> bool:
+        try:
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # not in the stubs
+            self._pubsub = self._client.pubsub(ignore_subscribe_messages=False)
+            if self._wanted:
+                await self._pubsub.subscribe(*self._wanted)
+        except (RedisError, OSError):
+            return False
+        _log.info("connection to Redis is back", channels=len(self._wanted))
+        return True
+
+    def _take(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        name = message["channel"]
+        channel = name.decode() if isinstance(name, bytes) else name
+        if kind == "message":
+            self._on_message(channel, message["data"])
+        elif kind == "subscribe":
+            waiting = self._confirming.pop(channel, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+            if channel == self._mark:
+                if self._marked:
+                    self._on_gap()
+                self._marked = True
