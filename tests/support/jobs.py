@@ -48,12 +48,20 @@ class MemoryJobQueue:
     serial: int = 0
 
     async def enqueue(
-        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+        self,
+        payload: Payload,
+        jobs: Sequence[Job],
+        *,
+        once_ttl_s: float = 0,
+        due_ms: int = 0,
     ) -> bool:
         self.payloads[payload.push_id] = payload
         for job in jobs:
-            self.put(job)
+            self.put(job, due_ms)
         return True
+
+    async def cancel(self, uid: str) -> list[Job]:
+        return []
 
     def put(self, job: Job, due_ms: int = 0) -> None:
         self.ready.setdefault(job.queue, []).append((job, due_ms))
@@ -106,8 +114,17 @@ class MemoryJobQueue:
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         return [d.receipt for d in deliveries if d.receipt in self.lost]
 
-    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
-        return {name: len(self.ready.get(name, [])) for name in queues}
+    async def waiting(
+        self, queues: Sequence[str], *, only_due: bool = False
+    ) -> dict[str, int]:
+        now_ms = self.clock.now_ms()
+        return {
+            name: sum(
+                not only_due or due_ms <= now_ms
+                for _, due_ms in self.ready.get(name, [])
+            )
+            for name in queues
+        }
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
         return [

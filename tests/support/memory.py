@@ -7,13 +7,14 @@ They keep the contracts of `core/ports.py` that the services and the API lean on
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tocsin.core.device import (
     GLOBAL_USER,
     DeadToken,
+    Detail,
     Device,
     DeviceChange,
     DeviceFilter,
@@ -275,7 +276,13 @@ class MemoryDevices:
         return _page(rows, page)
 
     async def fetch_targets(
-        self, filter: DeviceFilter, *, provider: str, cursor: str, limit: int
+        self,
+        filter: DeviceFilter,
+        *,
+        provider: str,
+        cursor: str,
+        limit: int,
+        details: Collection[Detail] = (),
     ) -> TargetPage:
         page = _page(
             (
@@ -299,6 +306,11 @@ class MemoryDevices:
 
     async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
         raise NotImplementedError("the API removes no dead tokens")
+
+    async def remove_inactive(
+        self, *, older_than_ms: int, limit: int
+    ) -> Mapping[str, int]:
+        raise NotImplementedError("the API removes no inactive devices")
 
     async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:
         raise NotImplementedError("the API purges nothing")
@@ -336,6 +348,7 @@ class MemoryQueue:
     failure: Exception | None = None
     accepted: list[tuple[Payload, list[Job]]] = field(default_factory=list)
     once: set[str] = field(default_factory=set)
+    due_ms: dict[str, int] = field(default_factory=dict)
 
     @property
     def jobs(self) -> list[Job]:
@@ -343,7 +356,12 @@ class MemoryQueue:
         return [job for _, jobs in self.accepted for job in jobs]
 
     async def enqueue(
-        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+        self,
+        payload: Payload,
+        jobs: Sequence[Job],
+        *,
+        once_ttl_s: float = 0,
+        due_ms: int = 0,
     ) -> bool:
         if self.failure is not None:
             raise self.failure
@@ -354,7 +372,20 @@ class MemoryQueue:
                 return False
             self.once.add(payload.push_id)
         self.accepted.append((payload, list(jobs)))
+        self.due_ms[payload.push_id] = due_ms
         return True
+
+    async def cancel(self, uid: str) -> list[Job]:
+        if self.failure is not None:
+            raise self.failure
+        waiting = [
+            entry
+            for entry in self.accepted
+            if entry[0].uid == uid and self.due_ms[entry[0].push_id]
+        ]
+        for entry in waiting:
+            self.accepted.remove(entry)
+        return [job for _, jobs in waiting for job in jobs]
 
     async def check(self) -> None:
         if self.failure is not None:
@@ -386,7 +417,9 @@ class MemoryQueue:
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         raise NotImplementedError("the API holds no jobs")
 
-    async def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+    async def waiting(
+        self, queues: Sequence[str], *, only_due: bool = False
+    ) -> dict[str, int]:
         return dict.fromkeys(queues, 0)
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
