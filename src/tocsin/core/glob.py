@@ -75,7 +75,7 @@ class _Reader:
                 found = _joined(found, self._alternatives())
             else:
                 token = self._token(char)
-                found = [tokens + (token,) for tokens in found]
+                found = [(*tokens, token) for tokens in found]
         return found
 
     def _token(self, char: str) -> str:

@@ -1,0 +1,104 @@
+"""Channels room: commands to connections, wherever they are.
+
+It must not touch a connection itself: the control bus brings commands to all nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tocsin.channels.lookup import check_named, find_options
+from tocsin.channels.namespaces import Namespaces
+from tocsin.channels.payloads import decode_payload
+from tocsin.core.channel_ports import ControlBus, LocalConnections
+from tocsin.core.control import (
+    DisconnectCommand,
+    RefreshCommand,
+    SubscribeCommand,
+    Target,
+    UnsubscribeCommand,
+)
+from tocsin.core.errors import BadRequest, InternalError
+from tocsin.core.ports import Clock
+from tocsin.protocol.tags_filter import BadFilter, compile_label_filter
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedParts:
+    """Base64 beside a command's own `info` and `data`; it wins where it is given."""
+
+    b64info: str = ""
+    b64data: str = ""
+
+
+class ControlService:
+    """Subscribe, unsubscribe, disconnect and refresh of the server API.
+
+    None of them says how many connections matched, or waits for other nodes.
+    """
+
+    def __init__(
+        self,
+        namespaces: Namespaces,
+        bus: ControlBus,
+        *,
+        clock: Clock,
+        local: LocalConnections,
+    ) -> None:
+        self._namespaces = namespaces
+        self._bus = bus
+        self._clock = clock
+        self._local = local
+
+    async def subscribe(
+        self, command: SubscribeCommand, encoded: EncodedParts | None = None
+    ) -> None:
+        """Subscribe the target's connections.
+
+        Raises `BadRequest`, `UnknownChannel`, and `InternalError` where a
+        connection of this node cannot take it: `expire_at` is over.
+        """
+        check_named(command.channel)
+        find_options(self._namespaces, command.channel)
+        check_target(command.target)
+        if encoded is not None:
+            command = replace(
+                command,
+                info=decode_payload(command.info, encoded.b64info, "b64info"),
+                data=decode_payload(command.data, encoded.b64data, "b64data"),
+            )
+        if 0 < command.expire_at <= self._clock.now_ms() // 1000:
+            if self._local.has_match(command.target):
+                raise InternalError("expire_at is over")
+            return  # it would fail on every other node as well
+        await self._bus.broadcast(command)
+
+    async def unsubscribe(self, command: UnsubscribeCommand) -> None:
+        """End subscriptions; an empty channel is passed on as it is.
+
+        Raises `UnknownChannel`, and `BadRequest` for a bad label filter.
+        """
+        if command.channel:
+            find_options(self._namespaces, command.channel)
+        check_target(command.target)
+        await self._bus.broadcast(command)
+
+    async def disconnect(self, command: DisconnectCommand) -> None:
+        """Close connections; raises `BadRequest` for a bad label filter."""
+        check_target(command.target)
+        await self._bus.broadcast(command)
+
+    async def refresh(self, command: RefreshCommand) -> None:
+        """Move or end expiry; raises `BadRequest` for a bad label filter."""
+        check_target(command.target)
+        await self._bus.broadcast(command)
+
+
+def check_target(target: Target) -> None:
+    """Raise `BadRequest` for a label filter that is no condition."""
+    if target.label_filter is None:
+        return
+    try:
+        compile_label_filter(target.label_filter)
+    except BadFilter as error:
+        raise BadRequest("label_filter", str(error)) from None

@@ -1,0 +1,190 @@
+"""Channels room: what happens to a publication before the broker has it.
+
+It must not wait for anything but the broker: on the memory broker a publish is one
+straight run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tocsin.channels.lookup import MUST_NOT_BE_EMPTY, check_named, find_options
+from tocsin.channels.namespaces import Namespaces
+from tocsin.channels.payloads import check_data, decode_payload
+from tocsin.core.channel import (
+    ChannelOptions,
+    ClientInfo,
+    PublishOptions,
+    PublishResult,
+)
+from tocsin.core.channel_ports import Broker
+from tocsin.core.errors import ApiError, BadRequest
+
+AT_ONCE = 1024
+"""Channels of one broadcast that are under way together."""
+TURN = 256
+"""After so many in a row others get their turn."""
+
+_CACHED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRequest:
+    """What a back end may say about a publication; names are the API's.
+
+    `b64data` wins over `data`. `tags` travel with the publication. The key, the
+    version and delta are as `PublishOptions` has them.
+    """
+
+    data: bytes = b""
+    b64data: str = ""
+    skip_history: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str = ""
+    delta: bool = False
+    version: int = 0
+    version_epoch: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says nothing beyond the data."""
+        return not (
+            self.skip_history
+            or self.tags
+            or self.idempotency_key
+            or self.delta
+            or self.version
+        )
+
+
+class Publisher:
+    """Publishes for back ends, and for clients that were let through.
+
+    `on_suppressed` hears the reason of each publication that was not published,
+    and the channel. `at_once` is 1 for a broker that never waits: there is nothing
+    to do meanwhile.
+    """
+
+    def __init__(
+        self,
+        namespaces: Namespaces,
+        broker: Broker,
+        *,
+        at_once: int = AT_ONCE,
+        on_suppressed: Callable[[str, str], None] = lambda _reason, _channel: None,
+    ) -> None:
+        self._at_once = at_once
+        self._namespaces = namespaces
+        self._broker = broker
+        self._on_suppressed = on_suppressed
+        self._plain: dict[int, tuple[ChannelOptions, PublishOptions]] = {}
+
+    async def publish(self, channel: str, request: PublishRequest) -> PublishResult:
+        """Publish to one channel; position 0 and no epoch without history.
+
+        Raises `BadRequest`, `UnknownChannel`, and `InternalError` from the broker.
+        """
+        check_named(channel)
+        data = decode_payload(request.data, request.b64data, "b64data")
+        options = find_options(self._namespaces, channel)
+        if options.subscription_type not in ("", "stream"):
+            raise BadRequest("channel", "namespace is not of the stream type")
+        return await self._publish(channel, data, options, request)
+
+    async def broadcast(
+        self, channels: Sequence[str], request: PublishRequest
+    ) -> list[PublishResult | ApiError]:
+        """Publish the same to many; results in the order of `channels`.
+
+        What concerns one channel stands in its place; raises `BadRequest` for what
+        concerns all of them.
+        """
+        if not channels:
+            raise BadRequest("channels", MUST_NOT_BE_EMPTY)
+        data = decode_payload(request.data, request.b64data, "b64data")
+        results: list[PublishResult | ApiError] = [PublishResult()] * len(channels)
+        numbered = iter(enumerate(channels))
+
+        async def work() -> None:
+            for number, channel in numbered:
+                results[number] = await self._publish_one(channel, data, request)
+                if self._at_once == 1 and number % TURN == TURN - 1:
+                    await asyncio.sleep(0)
+
+        if self._at_once == 1:
+            await work()
+        else:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._at_once, len(channels))):
+                    group.create_task(work())
+        return results
+
+    async def publish_from_client(
+        self, channel: str, data: bytes, options: ChannelOptions, info: ClientInfo
+    ) -> PublishResult:
+        """Publish what a client sent; its permission is checked already.
+
+        Raises `BadRequest` for the data format, `InternalError` from the broker.
+        """
+        check_data(data, options)
+        wanted = replace(self._plain_options(options), info=info)
+        return await self._broker.publish(channel, data, wanted)
+
+    async def _publish_one(
+        self, channel: str, data: bytes, request: PublishRequest
+    ) -> PublishResult | ApiError:
+        try:
+            check_named(channel)
+            options = find_options(self._namespaces, channel)
+            return await self._publish(channel, data, options, request)
+        except ApiError as error:
+            return error
+
+    async def _publish(
+        self,
+        channel: str,
+        data: bytes,
+        options: ChannelOptions,
+        request: PublishRequest,
+    ) -> PublishResult:
+        check_data(data, options)
+        wanted = self._plain_options(options)
+        if not request.is_plain:
+            wanted = _with_request(wanted, request)
+        result = await self._broker.publish(channel, data, wanted)
+        if result.suppressed:
+            self._on_suppressed(result.suppressed, channel)
+        return result
+
+    def _plain_options(self, options: ChannelOptions) -> PublishOptions:
+        """What the namespace says; made once for each set of options."""
+        found = self._plain.get(id(options))
+        if found is not None and found[0] is options:
+            return found[1]
+        if len(self._plain) >= _CACHED:  # reloads leave some behind
+            self._plain.clear()
+        keeps = options.keeps_history
+        made = PublishOptions(
+            history_size=options.history_size if keeps else 0,
+            history_ttl_s=options.history_ttl if keeps else 0,
+            history_meta_ttl_s=options.history_meta_ttl,
+            delta=options.delta_publish,
+        )
+        self._plain[id(options)] = (options, made)
+        return made
+
+
+def _with_request(plain: PublishOptions, request: PublishRequest) -> PublishOptions:
+    keeps = not request.skip_history
+    return PublishOptions(
+        history_size=plain.history_size if keeps else 0,
+        history_ttl_s=plain.history_ttl_s if keeps else 0,
+        history_meta_ttl_s=plain.history_meta_ttl_s,
+        idempotency_key=request.idempotency_key,
+        version=request.version,
+        version_epoch=request.version_epoch,
+        delta=plain.delta or request.delta,
+        tags=request.tags,
+    )
