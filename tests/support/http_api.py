@@ -1,0 +1,103 @@
+"""The HTTP API over stores in memory, on a real loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from tests.support.api import KEY, World
+
+from tocsin.api.http_api import HttpApi, HttpApiSettings
+from tocsin.api.http_gateway import HttpGateway
+
+WITH_KEY = {"X-API-Key": KEY}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
+    headers: Any
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "")
+
+
+class HttpCaller:
+    """Sends to one open API."""
+
+    def __init__(
+        self, api: HttpApi, gateway: HttpGateway, session: aiohttp.ClientSession
+    ) -> None:
+        self.api = api
+        self.gateway = gateway
+        self._session = session
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+    async def send(
+        self,
+        path: str,
+        body: object = b"{}",
+        *,
+        verb: str = "POST",
+        headers: dict[str, str] | None = WITH_KEY,
+    ) -> Answer:
+        """One request; a body that is no bytes goes as compact JSON."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body, separators=(",", ":")).encode()
+        async with self._session.request(
+            verb,
+            f"http://127.0.0.1:{self.port}{path}",
+            data=body,
+            headers=headers,
+            skip_auto_headers=["Content-Type"],
+        ) as response:
+            return Answer(response.status, await response.read(), response.headers)
+
+    async def raw(self, *parts: bytes) -> bytes:
+        """Everything that the server says to these bytes until it closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            async with asyncio.timeout(10):
+                return await reader.read()
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def serving_http(
+    world: World, *, gateway: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[HttpCaller]:
+    """A started API on a free loopback port with the key `KEY`."""
+    chosen = HttpApiSettings(**{"key": KEY, **settings})
+    api = HttpApi(world.services, chosen, observer=world.observed)
+    options = {"max_body_bytes": chosen.max_body_bytes, **(gateway or {})}
+    port = HttpGateway("127.0.0.1", 0, routes=api.routes(), **options)
+    await port.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield HttpCaller(api, port, session)
+    finally:
+        await port.stop()
