@@ -1,20 +1,24 @@
-"""Soft removal of devices whose token a provider called dead, and the purge.
+"""Soft removal of devices, dead or inactive, and the purge of what was removed.
 
 Part of the storage room; whether a verdict is to be believed is decided elsewhere.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, delete, select, update
+from sqlalchemy import BigInteger, Text, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from tocsin.core.device import DeadToken
 from tocsin.storage.rows import is_postgres, unnest_columns
 from tocsin.storage.tables import devices
+
+INACTIVE = "inactive"
+"""The reason of a removal that no provider asked for."""
 
 _SAID: dict[str, TypeEngine[Any]] = {
     "device_id": Text(),
@@ -60,6 +64,31 @@ async def mark_dead(
         )
         gone.extend(result.scalars())
     return gone
+
+
+async def mark_inactive(
+    connection: AsyncConnection, older_than_ms: int, limit: int, now_ms: int
+) -> dict[str, int]:
+    """Soft-remove up to `limit` devices not updated since; how many by provider."""
+    table = devices.c
+    idle = and_(table.removed_at_ms.is_(None), table.updated_at_ms < older_than_ms)
+    oldest = (
+        select(table.id)
+        .where(idle)
+        .order_by(table.updated_at_ms)
+        .limit(limit)
+        # One that registers right now is skipped, and counts as active.
+        .with_for_update(skip_locked=True)
+        .cte("oldest")
+    )
+    result = await connection.execute(
+        update(devices)
+        .where(table.id.in_(select(oldest.c.id)), idle)
+        # The removal is an update too: else each next call would read these again.
+        .values(removed_at_ms=now_ms, updated_at_ms=now_ms, removed_reason=INACTIVE)
+        .returning(table.provider)
+    )
+    return dict(Counter(result.scalars()))
 
 
 async def purge(connection: AsyncConnection, older_than_ms: int, limit: int) -> int:

@@ -5,10 +5,11 @@ Part of the storage room; it must not decide who may call, nor log tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tocsin.core.device import (
     DeadToken,
+    Detail,
     Device,
     DeviceChange,
     DeviceFilter,
@@ -24,7 +25,7 @@ from tocsin.core.device import (
 from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
 from tocsin.core.ports import Clock
-from tocsin.storage.dead_tokens import mark_dead, purge
+from tocsin.storage.dead_tokens import mark_dead, mark_inactive, purge
 from tocsin.storage.device_changes import (
     change_devices,
     change_own_topics,
@@ -35,6 +36,7 @@ from tocsin.storage.engine import Database
 from tocsin.storage.errors import DatabaseUnavailable
 from tocsin.storage.group_commit import GroupCommit
 from tocsin.storage.registration import Entry, register_all
+from tocsin.storage.replicas import ReplicaReader
 from tocsin.storage.tables import token_key
 from tocsin.storage.targets import fetch_target_page
 from tocsin.storage.topic_sets import check_count
@@ -45,7 +47,8 @@ class SqlDeviceStore:
 
     Registrations that arrive together are written together, at most
     `group_limit` in a transaction. A device may hold `topics_per_device` topics
-    of its own; those bound to its user or to everybody do not count.
+    of its own; those bound to its user or to everybody do not count. Lists and
+    walks are read from `replicas` where there are some, and may lag behind then.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class SqlDeviceStore:
         clock: Clock,
         topics_per_device: int = 1000,
         group_limit: int = 200,
+        replicas: Sequence[Database] = (),
     ) -> None:
         self._database = database
+        self._reading = ReplicaReader(database, replicas)
         self._clock = clock
         self._topics_per_device = topics_per_device
         self._registrations: GroupCommit[Entry, str] = GroupCommit(
@@ -112,7 +117,7 @@ class SqlDeviceStore:
         include_topics: bool = False,
     ) -> Page[Device]:
         """See `DeviceStore.fetch_page`; a cursor that is no id is refused."""
-        return await self._database.read(
+        return await self._reading.read(
             lambda connection: list_devices(
                 connection, filter, page, include_topics=include_topics
             )
@@ -140,19 +145,30 @@ class SqlDeviceStore:
         include_device: bool = False,
     ) -> Page[DeviceTopic]:
         """See `DeviceStore.fetch_topic_page`; the device comes without topics."""
-        return await self._database.read(
+        return await self._reading.read(
             lambda connection: list_device_topics(
                 connection, filter, page, include_device=include_device
             )
         )
 
     async def fetch_targets(
-        self, filter: DeviceFilter, *, provider: str, cursor: str, limit: int
+        self,
+        filter: DeviceFilter,
+        *,
+        provider: str,
+        cursor: str,
+        limit: int,
+        details: Collection[Detail] = (),
     ) -> TargetPage:
         """See `DeviceStore.fetch_targets`."""
-        return await self._database.read(
+        return await self._reading.read(
             lambda connection: fetch_target_page(
-                connection, filter, provider=provider, cursor=cursor, limit=limit
+                connection,
+                filter,
+                provider=provider,
+                cursor=cursor,
+                limit=limit,
+                details=details,
             )
         )
 
@@ -162,6 +178,16 @@ class SqlDeviceStore:
             return []
         return await self._database.write(
             lambda connection: mark_dead(connection, dead, self._clock.now_ms())
+        )
+
+    async def remove_inactive(
+        self, *, older_than_ms: int, limit: int
+    ) -> Mapping[str, int]:
+        """See `DeviceStore.remove_inactive`."""
+        return await self._database.write(
+            lambda connection: mark_inactive(
+                connection, older_than_ms, limit, self._clock.now_ms()
+            )
         )
 
     async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:

@@ -5,21 +5,29 @@ Part of the storage room; it must stay free of ORM entities and of row objects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, Text, cast
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core import webpush
-from tocsin.core.device import DeviceFilter, TargetPage
+from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.storage.device_filters import filter_conditions, walk
 from tocsin.storage.rows import is_postgres
 from tocsin.storage.tables import devices
 
 _COLUMNS = (devices.c.id, devices.c.token, devices.c.platform)
 _WEBPUSH_COLUMNS = (*_COLUMNS, devices.c.webpush_keys)
+_DETAILS: Mapping[Detail, tuple[str, ColumnElement[Any]]] = {
+    Detail.USER: ("users", devices.c.user_id),
+    Detail.TIMEZONE: ("timezones", devices.c.timezone),
+    Detail.LOCALE: ("locales", devices.c.locale),
+    # As text: only the worker that renders has to read it.
+    Detail.META: ("metas", cast(devices.c.meta, Text)),
+}
+"""The list of a page and the column that each detail comes from."""
 
 
 async def fetch_target_page(
@@ -29,13 +37,19 @@ async def fetch_target_page(
     provider: str,
     cursor: str,
     limit: int,
+    details: Collection[Detail] = (),
 ) -> TargetPage:
     """See `DeviceStore.fetch_targets`."""
     if filter.providers and provider not in filter.providers:
         return TargetPage([], [], [], "")
     dialect = connection.dialect.name
+    is_webpush = provider == webpush.PROVIDER
+    more_columns = [_DETAILS[detail] for detail in details]
     statement = walk(
-        _WEBPUSH_COLUMNS if provider == webpush.PROVIDER else _COLUMNS,
+        [
+            *(_WEBPUSH_COLUMNS if is_webpush else _COLUMNS),
+            *(column for _, column in more_columns),
+        ],
         [devices.c.provider == provider, *filter_conditions(filter, dialect)],
         filter.topics,
         after=cursor,
@@ -50,9 +64,12 @@ async def fetch_target_page(
     if not rows:
         return TargetPage([], [], [], "")
     ids, tokens, platforms, *rest = map(list, zip(*rows[:limit], strict=True))
-    for keys in rest:  # Web Push only: a message is encrypted for the device's keys
-        tokens = list(map(webpush.make_target, tokens, keys))
-    return TargetPage(ids, tokens, platforms, ids[-1] if more else "")
+    if is_webpush:  # a message is encrypted for the device's keys
+        tokens = list(map(webpush.make_target, tokens, rest.pop(0)))
+    page = TargetPage(ids, tokens, platforms, ids[-1] if more else "")
+    for (name, _), values in zip(more_columns, rest, strict=True):
+        setattr(page, name, values)
+    return page
 
 
 def _is_by_topic(filter: DeviceFilter) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,7 +15,7 @@ from tests.support.jobs import (
     make_send_job,
 )
 
-from tocsin.core.device import DeviceFilter, TargetPage
+from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.errors import InternalError
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports import Delivery
@@ -36,7 +36,13 @@ class Pages:
         self.ids = [f"{number:024d}" for number in range(count)]
 
     async def fetch_targets(
-        self, filter: DeviceFilter, *, provider: str, cursor: str, limit: int
+        self,
+        filter: DeviceFilter,
+        *,
+        provider: str,
+        cursor: str,
+        limit: int,
+        details: Collection[Detail] = (),
     ) -> TargetPage:
         rest = [id for id in self.ids if id > cursor]
         page = rest[:limit]

@@ -306,12 +306,19 @@ class CrashingQueue(MemoryQueue):
         self.crashed = False
 
     async def enqueue(
-        self, payload: Payload, jobs: Sequence[Job], *, once_ttl_s: float = 0
+        self,
+        payload: Payload,
+        jobs: Sequence[Job],
+        *,
+        once_ttl_s: float = 0,
+        due_ms: int = 0,
     ) -> bool:
         if not self.crashed and not self.after:
             self.crashed = True
             raise ConnectionError
-        stored = await super().enqueue(payload, jobs, once_ttl_s=once_ttl_s)
+        stored = await super().enqueue(
+            payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms
+        )
         if not self.crashed:
             self.crashed = True
             raise ConnectionError
