@@ -47,6 +47,7 @@ class RedisShard:
         self._confirming: dict[str, asyncio.Future[None]] = {}
         self._scripts: dict[str, Any] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._lost = False
         self._mark = ""
         self._marked = False
 
@@ -76,6 +77,8 @@ class RedisShard:
 
     async def subscribe(self, channel: str) -> None:
         """Return when the server has confirmed it."""
+        if self._lost:
+            raise BrokerUnavailable("connection is lost")
         if channel in self._wanted and channel not in self._confirming:
             return
         confirmed = self._confirming.get(channel)
@@ -97,8 +100,9 @@ class RedisShard:
     async def unsubscribe(self, channel: str) -> None:
         """Hear it no more; a server that is away forgets it anyway."""
         self._wanted.discard(channel)
-        with suppress(RedisError, OSError):
-            await self._pubsub.unsubscribe(channel)
+        if not self._lost:
+            with suppress(RedisError, OSError):
+                await self._pubsub.unsubscribe(channel)
 
     async def run(self, *command: Any) -> Any:
         """One command; raises `BrokerUnavailable`."""
@@ -131,8 +135,12 @@ class RedisShard:
         while True:
             try:
                 message = await self._pubsub.get_message(timeout=None)
-            except (RedisError, OSError) as error:
-                _log.warning("connection to Redis lost", error=str(error))
+            except (RedisError, OSError, RuntimeError) as error:
+                # RuntimeError: the library says so of a connection that a failed
+                # subscribe has taken away.
+                if not self._lost:
+                    _log.warning("connection to Redis lost", error=str(error))
+                self._lost = True
                 await asyncio.sleep(RECONNECT_S[min(failures, len(RECONNECT_S) - 1)])
                 failures += 1
                 if await self._subscribe_again():
@@ -149,6 +157,7 @@ class RedisShard:
                 await self._pubsub.subscribe(*self._wanted)
         except (RedisError, OSError):
             return False
+        self._lost = False
         _log.info("connection to Redis is back", channels=len(self._wanted))
         return True
 
