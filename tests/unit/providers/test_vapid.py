@@ -74,6 +74,8 @@ def test_a_header_as_rfc_8292_has_it() -> None:
         (make_vapid_keys()[0], PRIVATE_KEY, SUBJECT, "vapid_public_key"),
         (PUBLIC_KEY, PRIVATE_KEY, "ops@example.com", "subject"),
     ],
+    # Keys are made afresh: names of tests must be the same in every process.
+    ids=("none", "no text", "short", "zero", "no public", "another", "no address"),
 )
 def test_a_wrong_key_is_named(
     public: str, private: str, subject: str, key: str
