@@ -11,6 +11,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tocsin.channels.control import ControlService
+from tocsin.channels.history import HistoryService
+from tocsin.channels.presence import PresenceService
+from tocsin.channels.publishing import Publisher
+from tocsin.channels.survey import SurveyService
+from tocsin.channels.users import DenialService, UserStatusService
+from tocsin.core.errors import NotAvailable
 from tocsin.push.devices import DeviceService
 from tocsin.push.sending import SendService
 from tocsin.push.topics import TopicService
@@ -20,12 +27,33 @@ _ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.:/+=@")
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelServices:
+    """The services of the realtime corridor."""
+
+    publisher: Publisher
+    history: HistoryService
+    presence: PresenceService
+    control: ControlService
+    survey: SurveyService
+    statuses: UserStatusService
+    denials: DenialService
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
-    """The services that the methods call."""
+    """The services that the methods call; `realtime` is `None` without channels."""
 
     devices: DeviceService
     topics: TopicService
     sends: SendService
+    realtime: ChannelServices | None = None
+
+    @property
+    def channels(self) -> ChannelServices:
+        """Those of the realtime corridor; raises `NotAvailable` without them."""
+        if self.realtime is None:
+            raise NotAvailable("this process has no channels")
+        return self.realtime
 
 
 @dataclass(frozen=True, slots=True)

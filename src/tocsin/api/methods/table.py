@@ -15,7 +15,17 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tocsin.api.call import Method
-from tocsin.api.methods import devices, sending, topics
+from tocsin.api.methods import (
+    cluster,
+    control,
+    devices,
+    maps,
+    publication,
+    sending,
+    streams,
+    topics,
+    users,
+)
 from tocsin.protocol import api_pb2
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["CentrifugoApi"]
@@ -31,42 +41,37 @@ BUILT: Mapping[str, Method] = {
     "UserTopicList": topics.user_topic_list,
     "UserTopicUpdate": topics.user_topic_update,
     "SendPushNotification": sending.send_push_notification,
+    "Publish": publication.publish,
+    "Broadcast": publication.broadcast,
+    "Subscribe": control.subscribe,
+    "Unsubscribe": control.unsubscribe,
+    "Disconnect": control.disconnect,
+    "Refresh": control.refresh,
+    "History": streams.history,
+    "HistoryRemove": streams.history_remove,
+    "Presence": streams.presence,
+    "PresenceStats": streams.presence_stats,
+    "Channels": cluster.channels,
+    "Connections": cluster.connections,
+    "Info": cluster.info,
+    "RPC": cluster.rpc,
+    "UpdateUserStatus": users.update_user_status,
+    "GetUserStatus": users.get_user_status,
+    "DeleteUserStatus": users.delete_user_status,
+    "BlockUser": users.block_user,
+    "UnblockUser": users.unblock_user,
+    "RevokeToken": users.revoke_token,
+    "InvalidateUserTokens": users.invalidate_user_tokens,
+    "MapPublish": maps.not_available("map_publish"),
+    "MapRemove": maps.not_available("map_remove"),
+    "MapReadState": maps.not_available("map_read_state"),
+    "MapReadStream": maps.not_available("map_read_stream"),
+    "MapStats": maps.not_available("map_stats"),
+    "MapClear": maps.not_available("map_clear"),
+    "SharedPollPublish": maps.not_available("shared_poll_publish"),
 }
 
-NOT_BUILT: frozenset[str] = frozenset(
-    {
-        "BlockUser",
-        "Broadcast",
-        "CancelPush",
-        "Channels",
-        "Connections",
-        "DeleteUserStatus",
-        "Disconnect",
-        "GetUserStatus",
-        "History",
-        "HistoryRemove",
-        "Info",
-        "InvalidateUserTokens",
-        "MapClear",
-        "MapPublish",
-        "MapReadState",
-        "MapReadStream",
-        "MapRemove",
-        "MapStats",
-        "Presence",
-        "PresenceStats",
-        "Publish",
-        "RPC",
-        "Refresh",
-        "RevokeToken",
-        "SharedPollPublish",
-        "Subscribe",
-        "UnblockUser",
-        "Unsubscribe",
-        "UpdatePushStatus",
-        "UpdateUserStatus",
-    }
-)
+NOT_BUILT: frozenset[str] = frozenset({"CancelPush", "UpdatePushStatus"})
 
 COMPOSED: frozenset[str] = frozenset({"Batch"})
 """RPCs that are made of others; each door runs them by itself."""

@@ -1,0 +1,22 @@
+"""API methods for map and shared-poll channels, which this release has not built.
+
+They only say so: no namespace can be of these types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tocsin.api.call import Call, Method, Services
+from tocsin.core.errors import NotAvailable
+
+
+def not_available(name: str) -> Method:
+    """A method that answers 108 to whatever it is asked."""
+
+    async def refuse(
+        _services: Services, _request: Any, _result: Any, _call: Call
+    ) -> None:
+        raise NotAvailable(name)
+
+    return refuse
