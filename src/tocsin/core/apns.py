@@ -24,6 +24,8 @@ PUSH_TYPES: Mapping[str, str] = {
 }
 """Values of apns-push-type, and what each appends to the bundle id in apns-topic."""
 
+PAYLOAD_BYTES = 4096
+VOIP_PAYLOAD_BYTES = 5120
 PRIORITIES = ("10", "5", "1")
 COLLAPSE_ID_BYTES = 64
 _TOPIC_BYTES = 255
@@ -40,6 +42,15 @@ class InvalidHeader(ValueError):
         self.name = name
         self.reason = reason
         super().__init__(f"{name}: {reason}")
+
+
+def payload_limit(headers: Mapping[str, str]) -> int:
+    """Bytes that Apple takes as payload of a notification with these headers."""
+    voip = any(
+        name.lower() == "apns-push-type" and value == "voip"
+        for name, value in headers.items()
+    )
+    return VOIP_PAYLOAD_BYTES if voip else PAYLOAD_BYTES
 
 
 def parse_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -132,7 +132,7 @@ class ProviderTokens:
         if previous is not None and self._age_s(previous) < LAST_AGE_S:
             self._current, self._previous = previous, None
             until_s = min(until_s, previous.made_at_ms / 1000 + LAST_AGE_S)
-        self._renew_at_s = max(self._renew_at_s, until_s)
+        self._renew_at_s = until_s
         _log.warning(
             "APNs sees this key's token change too often: does something else send"
             " with the same key? The old token is used again",

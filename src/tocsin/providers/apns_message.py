@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from tocsin.core.apns import PUSH_TYPES, InvalidHeader, parse_headers
+from tocsin.core.apns import (
+    PUSH_TYPES,
+    InvalidHeader,
+    parse_headers,
+    payload_limit,
+)
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Report
 from tocsin.core.push import Body
 from tocsin.providers.answer_class import DRY_RUN
 from tocsin.providers.json_message import InvalidMessage, parse_message
 
-PAYLOAD_BYTES = 4096
-VOIP_PAYLOAD_BYTES = 5120
 _ALERTING = ("alert", "sound", "badge")
 _PATH = "/3/device/"
 
@@ -94,8 +97,7 @@ def _judge(body: Body, topic: str) -> Outcome:
     headers = headers_for(body, topic=topic)
     if isinstance(headers, Outcome):
         return headers
-    voip = headers["apns-push-type"] == "voip"
-    size, limit = len(body.message), VOIP_PAYLOAD_BYTES if voip else PAYLOAD_BYTES
+    size, limit = len(body.message), payload_limit(headers)
     if size > limit:
         detail = f"{size} bytes, APNs takes {limit}"
         return Outcome(Verdict.REJECTED, "payload_too_large", detail)

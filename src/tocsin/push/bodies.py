@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import orjson
 
+from tocsin.core import apns
 from tocsin.core.errors import BadRequest
 from tocsin.core.push import Body
 from tocsin.core.webpush import MAX_PAYLOAD_BYTES, InvalidHeader, parse_headers
@@ -40,13 +41,15 @@ def body_field(provider: str) -> tuple[str, str]:
 def check_body(provider: str, body: Body, size_limit: int) -> None:
     """A JSON object within the limit (bytes), with headers that HTTP can carry.
 
-    A Web Push payload is any JSON, as it goes to the page's own code, and is bounded
-    by what the push services must take.
+    A Web Push payload is any JSON, as it goes to the page's own code. It and one for
+    APNs are bounded by what the push services take, their headers are checked.
     """
     outer, field = body_field(provider)
     webpush = provider == "webpush"
     if webpush:
         size_limit = min(size_limit, MAX_PAYLOAD_BYTES)
+    elif provider == "apns":
+        size_limit = min(size_limit, apns.payload_limit(body.headers))
     size = len(body.message)
     if not size:
         raise BadRequest(field, "must not be empty")
@@ -79,6 +82,12 @@ def check_body(provider: str, body: Body, size_limit: int) -> None:
             parse_headers(body.headers)
         except InvalidHeader as error:
             raise BadRequest(f"{outer}.headers.{error.name}", error.reason) from None
+    elif provider == "apns":
+        try:
+            apns.parse_headers(body.headers)
+        except apns.InvalidHeader as error:
+            path = checks.entry(f"{outer}.headers", error.name)
+            raise BadRequest(path, error.reason) from None
 
 
 def canonical_body(message: bytes) -> bytes:

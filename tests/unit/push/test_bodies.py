@@ -119,6 +119,46 @@ def test_webpush_headers_that_no_push_service_takes(
     assert caught.value.field == f"notification.webpush.headers.{name}"
 
 
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [
+        ({"x-custom": "1"}, "x-custom"),
+        ({"apns-colapse-id": "1"}, "apns-colapse-id"),
+        ({"apns-priority": "7"}, "apns-priority"),
+        ({"apns-priority": ""}, "apns-priority"),
+        ({"APNS-Push-Type": "Alert"}, "APNS-Push-Type"),
+        ({"apns-expiration": "soon"}, "apns-expiration"),
+        ({"apns-expiration": "1700000000000"}, "apns-expiration"),
+        ({"apns-expiration": "-1"}, "apns-expiration"),
+        ({"apns-id": "1"}, "apns-id"),
+        ({"apns-collapse-id": "x" * 65}, "apns-collapse-id"),
+        ({"apns-collapse-id": ""}, "apns-collapse-id"),
+        ({"apns-topic": "com.example app"}, "apns-topic"),
+        ({"apns-priority": "5", "Apns-Priority": "10"}, "Apns-Priority"),
+        ({"apns-push-type": "background", "apns-priority": "10"}, "apns-priority"),
+    ],
+)
+def test_apns_headers_that_apple_refuses(headers: dict[str, str], name: str) -> None:
+    """What every device would be refused is refused once, by the header's name."""
+    with pytest.raises(BadRequest) as caught:
+        check_body("apns", Body(b"{}", headers), 100)
+    assert caught.value.field == f'notification.apns.headers["{name}"]'
+
+
+def test_an_apns_payload_has_apples_limit() -> None:
+    """4096 bytes, a call 5120; a smaller limit of ours still counts."""
+    voip = {"Apns-Push-Type": "voip"}
+    check_body("apns", Body(_sized(4096)), 65_536)
+    check_body("apns", Body(_sized(5120), voip), 65_536)
+    for size, limit, headers in ((4097, 65_536, {}), (5121, 65_536, voip), (9, 8, {})):
+        with pytest.raises(BadRequest, match=r"apns\.payload: must be at most"):
+            check_body("apns", Body(_sized(size), headers), limit)
+
+
+def _sized(size: int) -> bytes:
+    return b'{"a":"' + b"x" * (size - 8) + b'"}'
+
+
 def test_every_provider_has_a_body_field() -> None:
     """Each known provider's body is named as the schema spells it."""
     assert body_field("one-signal") == (
