@@ -1,0 +1,222 @@
+"""Analytics room: rows in ClickHouse, in the documented table `notifications`.
+
+It must not buffer: the writer hands it whole batches. Nothing but the HTTP port is
+needed, so no client library is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from tocsin.analytics.clickhouse_http import (
+    UNKNOWN_DATABASE,
+    Address,
+    ClickHouseError,
+    ClickHouseHttp,
+)
+from tocsin.analytics.text_rows import encode_rows
+from tocsin.core.analytics import Funnel, NotificationRow
+
+SLICE_ROWS = 1000
+"""Rows made into text without letting anybody else run."""
+
+DEDUPLICATED_BATCHES = 100
+"""Batches whose id a table remembers, so that a repeated one adds nothing."""
+
+_TEXTS = (
+    "uid",
+    "provider",
+    "type",
+    "recipient",
+    "device_id",
+    "platform",
+    "user",
+    "msg_id",
+    "status",
+    "error_message",
+    "error_code",
+)
+_COLUMNS = ", ".join((*_TEXTS, "time"))
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{1,128}")
+_TTL = re.compile(
+    r"[1-9][0-9]{0,5} (SECOND|MINUTE|HOUR|DAY|WEEK|MONTH|QUARTER|YEAR)S?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseSettings:
+    """`clickhouse_analytics` of the configuration; see `check_*` for what is legal."""
+
+    addresses: tuple[Address, ...]
+    database: str = "centrifugo"
+    cluster: str = ""
+    ttl: str = "7 DAY"
+    skip_schema: bool = False
+
+
+def check_name(value: str) -> str:
+    """A database's name; raises `ValueError`."""
+    if not _NAME.fullmatch(value):
+        raise ValueError("must be a name of letters, digits and _")
+    return value
+
+
+def check_cluster(value: str) -> str:
+    """A cluster's name or its macro; empty for none. Raises `ValueError`."""
+    if value and not _CLUSTER.fullmatch(value):
+        raise ValueError("must be the name of a cluster, or a macro such as {cluster}")
+    return value
+
+
+def check_ttl(value: str) -> str:
+    """An interval as ClickHouse writes it; raises `ValueError`."""
+    if not _TTL.fullmatch(value):
+        raise ValueError("must be an interval such as 7 DAY")
+    return value
+
+
+def build_schema(settings: ClickHouseSettings) -> list[str]:
+    """Statements that make what is missing; they change nothing that is there."""
+    database, cluster = check_name(settings.database), check_cluster(settings.cluster)
+    on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
+    texts = "".join(f"    `{name}` String,\n" for name in _TEXTS)
+    engine = "ReplicatedMergeTree" if cluster else "MergeTree"
+    # A replicated table remembers batches by itself.
+    remember = (
+        ""
+        if cluster
+        else f"\nSETTINGS non_replicated_deduplication_window = {DEDUPLICATED_BATCHES}"
+    )
+    table = (
+        f"CREATE TABLE IF NOT EXISTS `{database}`.notifications{on_cluster}\n(\n"
+        f"{texts}    `time` DateTime\n)\n"
+        f"ENGINE = {engine}\nPARTITION BY toYYYYMMDD(time)\nORDER BY time\n"
+        f"TTL time + INTERVAL {check_ttl(settings.ttl)}{remember}"
+    )
+    statements = [table]
+    if cluster:
+        statements.append(
+            f"CREATE TABLE IF NOT EXISTS `{database}`.notifications_distributed"
+            f"{on_cluster}\nAS `{database}`.notifications\nENGINE = Distributed("
+            f"'{cluster}', '{database}', 'notifications', murmurHash3_64(uid))"
+        )
+    return statements
+
+
+class ClickHouseAnalyticsStore:
+    """Rows in `notifications`; with a cluster through `notifications_distributed`."""
+
+    def __init__(self, http: ClickHouseHttp, settings: ClickHouseSettings) -> None:
+        self.http = http
+        self._settings = settings
+        self._table = (
+            "notifications_distributed" if settings.cluster else "notifications"
+        )
+        self._schema_done = settings.skip_schema
+        self._schema_lock = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Reach the server and make what is missing; raises `ClickHouseError`."""
+        await self.http.run("SELECT 1", in_database=False)
+        await self._make_schema()
+
+    async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
+        """See `AnalyticsStore.append`; it can tell a batch that it has already."""
+        await self._make_schema()
+
+        async def lines() -> AsyncIterator[bytes]:
+            for start in range(0, len(rows), SLICE_ROWS):
+                part = rows[start : start + SLICE_ROWS]
+                yield encode_rows(part, in_seconds=True)
+                await asyncio.sleep(0)
+
+        await self.http.run(
+            f"INSERT INTO {self._table} ({_COLUMNS}) FORMAT TabSeparated",
+            body=lines,
+            settings={
+                "insert_deduplication_token": batch_id,
+                # One block per batch, else parts of it would share the token.
+                "input_format_parallel_parsing": "0",
+                "max_insert_block_size": str(len(rows)),
+                "async_insert": "0",
+            },
+        )
+
+    async def fetch_funnel(self, uid: str) -> Funnel:
+        """See `AnalyticsStore.fetch_funnel`."""
+        answer = await self.http.run(
+            _FUNNEL.format(table=self._table), values={"uid": uid}
+        )
+        try:
+            groups = [orjson.loads(line) for line in answer.splitlines() if line]
+            return Funnel(
+                uid,
+                sent=sum(int(group["sent"]) for group in groups),
+                delivered=sum(int(group["delivered"]) for group in groups),
+                interacted=sum(int(group["interacted"]) for group in groups),
+                failed={
+                    str(group["reason"]): int(group["failed"])
+                    for group in groups
+                    if int(group["failed"])
+                },
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ClickHouseError("ClickHouse answered what cannot be read") from error
+
+    async def purge(self, *, before_ms: int, limit: int) -> int:
+        """See `AnalyticsStore.purge`; the table's TTL does it."""
+        del before_ms, limit
+        return 0
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.close()
+
+    async def _make_schema(self) -> None:
+        async with self._schema_lock:
+            if self._schema_done:
+                return
+            first, *others = build_schema(self._settings)
+            try:
+                await self.http.run(first, in_database=False)
+            except ClickHouseError as error:
+                if error.number != UNKNOWN_DATABASE:
+                    raise
+                # Not asked for before: the user may not be allowed to.
+                await self.http.run(self._create_database(), in_database=False)
+                others = [first, *others]
+            for statement in others:
+                await self.http.run(statement, in_database=False)
+            self._schema_done = True
+
+    def _create_database(self) -> str:
+        cluster = self._settings.cluster
+        on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
+        return f"CREATE DATABASE IF NOT EXISTS `{self._settings.database}`{on_cluster}"
+
+
+# A recipient is a device, else whoever stands behind a mark, a topic or a condition.
+_FUNNEL = """
+SELECT sum(was_sent) AS sent, sum(was_delivered) AS delivered,
+       sum(was_interacted) AS interacted, reason,
+       countIf(was_failed AND NOT was_sent) AS failed
+FROM (
+    SELECT max(status = 'sent') AS was_sent,
+           max(status = 'delivered') AS was_delivered,
+           max(status = 'interacted') AS was_interacted,
+           max(status = 'failed') AS was_failed,
+           if(was_sent, '', argMaxIf(error_code, time, status = 'failed')) AS reason
+    FROM {table} WHERE uid = {{uid:String}}
+    GROUP BY if(device_id != '', device_id, concat(provider, ':', recipient))
+)
+GROUP BY reason
+FORMAT JSONEachRow
+"""

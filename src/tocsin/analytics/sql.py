@@ -1,0 +1,165 @@
+"""Analytics room: rows in the configured database, PostgreSQL or SQLite.
+
+The embedded default. It must not open the database nor make its table: migrations do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.analytics.text_rows import encode_rows
+from tocsin.core.analytics import Funnel, NotificationRow, RowsRefused
+from tocsin.core.errors import BadRequest, InternalError
+
+T = TypeVar("T")
+
+SLICE_ROWS = 1000
+"""Rows made into text without letting anybody else run."""
+
+_TABLE = "push_analytics"
+_COLUMNS = (
+    "uid, provider, type, recipient, device_id, platform, user_id, msg_id, status,"
+    " error_message, error_code, time_ms"
+)
+_COPY = f"COPY {_TABLE} ({_COLUMNS}) FROM STDIN"
+_INSERT = (
+    f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+)
+
+# A recipient is a device, else whoever stands behind a mark, a topic or a condition.
+# The time has 13 digits until the year 2286, so the greatest text is the newest fault.
+_FUNNEL = text(
+    f"""
+    SELECT sum(sent), sum(delivered), sum(interacted),
+           CASE WHEN sent = 0 THEN substr(fault, 14) END AS reason, count(*)
+    FROM (
+        SELECT max(CASE WHEN status = 'sent' THEN 1 ELSE 0 END) AS sent,
+               max(CASE WHEN status = 'delivered' THEN 1 ELSE 0 END) AS delivered,
+               max(CASE WHEN status = 'interacted' THEN 1 ELSE 0 END) AS interacted,
+               max(CASE WHEN status = 'failed'
+                   THEN CAST(time_ms AS TEXT) || error_code END) AS fault
+        FROM {_TABLE} WHERE uid = :uid
+        GROUP BY CASE WHEN device_id <> '' THEN device_id
+                 ELSE provider || ':' || recipient END
+    ) AS recipients
+    GROUP BY 4
+    """  # noqa: S608 - constants
+)
+
+# Rows come nearly in order of time, so the oldest are those with the smallest ids:
+# no index of the time is needed, and a purge never looks at more than its limit.
+_PURGE = text(
+    f"""
+    DELETE FROM {_TABLE} WHERE id IN (
+        SELECT id FROM (SELECT id, time_ms FROM {_TABLE} ORDER BY id LIMIT :limit)
+            AS oldest
+        WHERE time_ms < :before_ms
+    )
+    """  # noqa: S608 - constants
+)
+
+
+class Transactions(Protocol):
+    """How a database runs a function of a connection in one transaction.
+
+    Raises `ApiError` for its faults, those of the statements included.
+    """
+
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `work`, which changes nothing."""
+        ...
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `work` and commit it."""
+        ...
+
+
+class SqlAnalyticsStore:
+    """Rows in the table `push_analytics`; the database stays its opener's."""
+
+    def __init__(self, database: Transactions) -> None:
+        self._database = database
+
+    async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
+        """See `AnalyticsStore.append`; it cannot tell a batch that it has already."""
+        del batch_id
+
+        async def insert(connection: AsyncConnection) -> None:
+            if connection.dialect.name == "postgresql":
+                await _copy(connection, rows)
+            else:
+                plain = [tuple([_storable(value) for value in row]) for row in rows]
+                await connection.exec_driver_sql(_INSERT, plain)
+
+        try:
+            await self._database.write(insert)
+        except BadRequest as error:
+            raise RowsRefused(error.message) from error
+
+    async def fetch_funnel(self, uid: str) -> Funnel:
+        """See `AnalyticsStore.fetch_funnel`."""
+
+        async def select(connection: AsyncConnection) -> Sequence[Sequence[Any]]:
+            return (await connection.execute(_FUNNEL, {"uid": uid})).all()
+
+        groups = await self._database.read(select)
+        return Funnel(
+            uid,
+            sent=sum(int(group[0]) for group in groups),
+            delivered=sum(int(group[1]) for group in groups),
+            interacted=sum(int(group[2]) for group in groups),
+            failed={
+                str(reason): int(count)
+                for *_, reason, count in groups
+                if reason is not None
+            },
+        )
+
+    async def purge(self, *, before_ms: int, limit: int) -> int:
+        """See `AnalyticsStore.purge`."""
+
+        async def delete(connection: AsyncConnection) -> int:
+            values = {"before_ms": before_ms, "limit": limit}
+            return (await connection.execute(_PURGE, values)).rowcount
+
+        return await self._database.write(delete)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _storable(value: object) -> object:
+    """SQLite takes any text but lone surrogates."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+async def _copy(connection: AsyncConnection, rows: Sequence[NotificationRow]) -> None:
+    # A row lost in a power cut is worth less than a disk waited for.
+    await connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    with _own_errors():
+        async with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for start in range(0, len(rows), SLICE_ROWS):
+                part = rows[start : start + SLICE_ROWS]
+                await copy.write(encode_rows(part, in_seconds=False))
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """COPY runs on the driver itself, so SQLAlchemy does not wrap its errors."""
+    psycopg: Any = sys.modules["psycopg"]
+    try:
+        yield
+    except psycopg.DataError as error:
+        raise RowsRefused(f"PostgreSQL answers {error.sqlstate}") from error
+    except psycopg.Error as error:
+        state = error.sqlstate or type(error).__name__
+        raise InternalError(f"the database refused the rows ({state})") from error

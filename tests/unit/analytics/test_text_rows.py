@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.analytics import NOW_MS, row
+
+from tocsin.analytics.text_rows import encode_rows
+
+UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
+
+
+def decode(line: str) -> list[str]:
+    """Read a line back as PostgreSQL and ClickHouse do."""
+    fields = []
+    for field in line.split("\t"):
+        text, at = "", 0
+        while at < len(field):
+            pair = field[at : at + 2]
+            text += UNESCAPED.get(pair, field[at])
+            at += 2 if pair in UNESCAPED else 1
+        fields.append(text)
+    return fields
+
+
+def test_plain_rows_are_lines_of_fields() -> None:
+    """Twelve fields in the order of the columns, the time as asked for."""
+    line = encode_rows([row()], in_seconds=False).decode()
+    assert line.count("\t") == 11
+    assert line.endswith(f"\t{NOW_MS}\n")
+    assert (
+        encode_rows([row()], in_seconds=True).decode().endswith(f"{NOW_MS // 1000}\n")
+    )
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
+def test_whatever_a_field_holds_comes_back(texts: list[tuple[str, str]]) -> None:
+    """No text can end its field or its line; only NUL is lost."""
+    rows = [row(user=user, error_message=words) for user, words in texts]
+    lines = encode_rows(rows, in_seconds=False).decode().split("\n")
+    assert lines.pop() == ""
+    assert [(decode(line)[6], decode(line)[9]) for line in lines] == [
+        (user.replace("\0", ""), words.replace("\0", "")) for user, words in texts
+    ]
+
+
+@pytest.mark.parametrize("evil", ["\\N", "\\.", "a\tb\tc", "\n\\.\n"])
+def test_words_of_the_format_stay_text(evil: str) -> None:
+    """A null mark or an end mark in a field is that text."""
+    text = encode_rows([row(msg_id=evil), row()], in_seconds=False).decode()
+    first, second, end = text.split("\n")
+    assert decode(first)[7] == evil
+    assert (decode(second)[0], end) == ("u1", "")
+
+
+def test_half_a_character_becomes_a_mark() -> None:
+    """Text that no database takes does not take its neighbours along."""
+    data = encode_rows([row(user="\ud83d"), row(user="ok")], in_seconds=False)
+    assert data.count(b"\n") == 2
