@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from tocsin.api.convert import device_filter_from
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BadRequest, NotAvailable
-from tocsin.core.push import Body, RawRecipient, SendRequest, TargetKind
+from tocsin.core.push import (
+    Body,
+    RateRule,
+    RawRecipient,
+    SendRequest,
+    TargetKind,
+    Templating,
+    TimeWindow,
+)
+from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
+from tocsin.push.limits import parse_window
 from tocsin.push.sending import RAW_FIELDS, check_seconds
 
-_NOT_BUILT = (
-    "optimize_for_reliability",
-    "limit_strategy",
-    "localizations",
-    "use_templating",
-    "use_meta",
-    "online_first",
-)
+_NOT_BUILT = ("online_first",)
 """Fields of the request whose presence is refused."""
 
 _JSON_BODIES: Mapping[str, str] = {
@@ -50,18 +53,17 @@ class Spelled:
 
 
 def send_request_from(
-    request: api_pb2.SendPushNotificationRequest, *, now_s: float, correlation_id: str
+    request: api_pb2.SendPushNotificationRequest, *, correlation_id: str
 ) -> Spelled:
-    """Join both spellings; raises `BadRequest` and `NotAvailable` by field.
-
-    `now_s` is Unix seconds: a `send_at` that is not in the future is no delay.
-    """
-    _refuse_not_built(request, now_s)
+    """Join both spellings; raises `BadRequest` and `NotAvailable` by field."""
+    _refuse_not_built(request)
     if not request.HasField("notification"):
         raise BadRequest("notification", "must be set")
     notification = request.notification
     recipient, fields = _recipient_from(request.recipient)
     check_seconds("notification.expire_at", notification.expire_at)
+    check_seconds("send_at", request.send_at)
+    strategy = request.limit_strategy
     joined = SendRequest(
         recipient=recipient,
         bodies=_bodies_from(notification),
@@ -70,20 +72,52 @@ def send_request_from(
         expire_at_ms=notification.expire_at * 1000,
         integration=request.integration,
         correlation_id=correlation_id,
+        send_at_ms=request.send_at * 1000,
+        reliable=request.optimize_for_reliability,
+        rate=_rate_from(strategy.rate_limit)
+        if strategy.HasField("rate_limit")
+        else None,
+        window=_window_from(strategy.time_limit)
+        if strategy.HasField("time_limit")
+        else None,
+        templating=_templating_from(request),
     )
     return Spelled(joined, fields)
 
 
-def _refuse_not_built(
-    request: api_pb2.SendPushNotificationRequest, now_s: float
-) -> None:
+def _refuse_not_built(request: api_pb2.SendPushNotificationRequest) -> None:
     present = {field.name for field, _ in request.ListFields()}
     for name in _NOT_BUILT:
         if name in present:
             raise NotAvailable(name)
-    check_seconds("send_at", request.send_at)
-    if request.send_at > now_s:
-        raise NotAvailable("send_at")
+
+
+def _rate_from(strategy: api_pb2.PushRateLimitStrategy) -> RateRule:
+    limits = tuple(
+        RateLimit(policy.rate, policy.interval_ms) for policy in strategy.policies
+    )
+    return RateRule(limits, strategy.key, strategy.drop_if_rate_limited)
+
+
+def _window_from(strategy: api_pb2.PushTimeLimitStrategy) -> TimeWindow:
+    return parse_window(
+        strategy.send_after_time,
+        strategy.send_before_time,
+        no_tz_send_now=strategy.no_tz_send_now,
+    )
+
+
+def _templating_from(
+    request: api_pb2.SendPushNotificationRequest,
+) -> Templating | None:
+    """Localizations switch templating on; `use_meta` alone renders nothing."""
+    if not (request.use_templating or request.localizations):
+        return None
+    localizations = {
+        language: dict(texts.translations)
+        for language, texts in request.localizations.items()
+    }
+    return Templating(localizations, request.use_meta)
 
 
 def _uid_from(in_request: str, in_notification: str) -> str:

@@ -94,6 +94,13 @@ def build_services(resources: Resources) -> Services:
     def count_request(kind: RecipientType, result: str) -> None:
         metrics.push_requests.add(1, kind.value, result)
 
+    def count_scheduled(kind: RecipientType) -> None:
+        metrics.push_scheduled_requests.add(1, kind.value)
+
+    def count_cancelled(provider: str, kind: RecipientType, count: int) -> None:
+        labels = (provider, kind.value, "", "false", "cancelled")
+        metrics.push_notifications.add(count, *labels)
+
     return Services(
         devices=DeviceService(
             resources.devices,
@@ -119,6 +126,8 @@ def build_services(resources: Resources) -> Services:
             endpoint_rules=rules,
             on_expired=count_expired,
             on_request=count_request,
+            on_scheduled=count_scheduled,
+            on_cancelled=count_cancelled,
         ),
     )
 

@@ -504,7 +504,7 @@ class CentrifugoApiServicer:
 
     def CancelPush(self, request, context):
         """Takes back a push that waits for its `send_at`. Succeeds also when there is
-        none, or when it went out already. Not built yet.
+        none, or when it went out already: what has begun is not stopped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

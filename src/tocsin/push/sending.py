@@ -25,10 +25,13 @@ from tocsin.core.push import (
     TargetKind,
 )
 from tocsin.push import checks
-from tocsin.push.bodies import body_field, canonical_body, check_body
+from tocsin.push.bodies import body_field, check_body
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import NO_DATABASE
+from tocsin.push.fingerprint import fingerprint
+from tocsin.push.limits import check_rate
 from tocsin.push.subscription import parse_subscription
+from tocsin.push.templates import check_templating, needed_details
 
 RAW_FIELDS: Mapping[str, tuple[str, TargetKind]] = {
     "fcm_tokens": ("fcm", TargetKind.TOKEN),
@@ -53,6 +56,8 @@ _CONDITION_LENGTH = 4096
 _LAST_SECOND = 253_402_300_799
 """The end of the year 9999: above it a time is not in Unix seconds."""
 _DEFAULT_BATCH = 500
+_LOCALIZATIONS_PER_BODY = 4
+"""Localizations may be this many times as long as one body."""
 _RECIPIENT_TYPES = {
     TargetKind.TOKEN: RecipientType.TOKENS,
     TargetKind.TOPIC: RecipientType.TOPIC,
@@ -65,6 +70,15 @@ OnExpired = Callable[[str, RecipientType, int], None]
 The recipients of a filter are not known then; it counts as one.
 """
 
+
+OnCancelled = Callable[[str, RecipientType, int], None]
+"""Hears (provider, recipient type, how many) of what was taken back.
+
+A filter counts as one, as in `OnExpired`.
+"""
+
+OnScheduled = Callable[[RecipientType], None]
+"""Hears of each request that was accepted for later."""
 
 OnRequest = Callable[[RecipientType, str], None]
 """Hears (recipient type, `accepted` | `repeated` | `expired` | `refused`)."""
@@ -97,6 +111,8 @@ class SendService:
         endpoint_rules: EndpointRules | None = None,
         on_expired: OnExpired = _ignore,
         on_request: OnRequest = _ignore,
+        on_scheduled: OnScheduled = _ignore,
+        on_cancelled: OnCancelled = _ignore,
     ) -> None:
         self._queue = queue
         self._uids = uids
@@ -110,6 +126,8 @@ class SendService:
         self._endpoint_rules = endpoint_rules or EndpointRules.of()
         self._on_expired = on_expired
         self._on_request = on_request
+        self._on_scheduled = on_scheduled
+        self._on_cancelled = on_cancelled
 
     async def send(
         self, request: SendRequest, *, spelled: Mapping[str, str] | None = None
@@ -132,11 +150,25 @@ class SendService:
         self._on_request(recipient_type, result)
         return uid
 
+    async def cancel(self, uid: str) -> None:
+        """Take back what was accepted under this uid for later and has not begun.
+
+        An unknown uid, one that was cancelled before and a send that began are
+        no errors: the caller may be late, or repeat itself.
+        """
+        checks.check_text("uid", uid, checks.NAME_LENGTH)
+        for job in await self._open_queue().cancel(uid):
+            size = len(job.work.targets) if isinstance(job.work, Send) else 1
+            self._on_cancelled(job.provider, job.recipient_type, size)
+
+    def _open_queue(self) -> JobQueue:
+        if self._queue is None:
+            raise NotAvailable("push_notifications.enabled_providers is empty")
+        return self._queue
+
     async def _accept(self, request: SendRequest) -> tuple[str, str]:
         """The uid, and how it went in the words of `OnRequest`."""
-        queue = self._queue
-        if queue is None:
-            raise NotAvailable("push_notifications.enabled_providers is empty")
+        queue = self._open_queue()
         if request.uid:
             return request.uid, await self._enqueue_once(queue, request)
         uid = str(uuid.uuid4())
@@ -146,6 +178,9 @@ class SendService:
     async def _enqueue_once(self, queue: JobQueue, request: SendRequest) -> str:
         """Queue a request that carries a uid, unless that was done before."""
         print_of = fingerprint(request)
+        # A send for next month is remembered until then, and a while after it.
+        delay_ms = max(0, request.send_at_ms - self._clock.now_ms())
+        uid_ttl_s = self._uid_ttl_s + delay_ms / 1000
         if self._uids is None:
             # Content and uid make the push id, so that the queue itself still
             # recognises a repeat; only other content goes unnoticed.
@@ -156,7 +191,7 @@ class SendService:
                 request.uid,
                 fingerprint=print_of,
                 push_id=uuid.uuid4().hex,
-                ttl_s=self._uid_ttl_s,
+                ttl_s=uid_ttl_s,
             )
             push_id, accepted = claim.push_id, claim.accepted
         if accepted:
@@ -164,7 +199,7 @@ class SendService:
         # A crash before `confirm` leaves a claim whose repeat comes here again:
         # the queue takes one push id only once.
         result = await self._enqueue(
-            queue, request, request.uid, push_id=push_id, once_ttl_s=self._uid_ttl_s
+            queue, request, request.uid, push_id=push_id, once_ttl_s=uid_ttl_s
         )
         if self._uids is not None:
             await self._uids.confirm(request.uid)
@@ -189,9 +224,18 @@ class SendService:
             uid=uid,
             analytics_uid=request.analytics_uid or uid,
             bodies={provider: request.bodies[provider] for provider in providers},
+            reliable=request.reliable,
+            rate=request.rate,
+            window=request.window,
+            templating=request.templating,
         )
         jobs = self._jobs(request, providers, push_id, now_ms)
-        stored = await queue.enqueue(payload, jobs, once_ttl_s=once_ttl_s)
+        due_ms = request.send_at_ms if request.send_at_ms > now_ms else 0
+        stored = await queue.enqueue(
+            payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms
+        )
+        if stored and due_ms:
+            self._on_scheduled(_recipient_type(request))
         return "accepted" if stored else "repeated"
 
     def _jobs(
@@ -200,7 +244,8 @@ class SendService:
         recipient = request.recipient
         works: list[tuple[str, Expand | Send]]
         if isinstance(recipient, DeviceFilter):
-            works = [(provider, Expand(recipient)) for provider in providers]
+            walk = Expand(recipient, details=needed_details(request))
+            works = [(provider, walk) for provider in providers]
         else:
             works = [
                 (recipient.provider, Send(recipient.kind, targets))
@@ -253,7 +298,7 @@ class SendService:
         checks.check_text(
             "analytics_uid", request.analytics_uid, length, required=False
         )
-        check_seconds("notification.expire_at", request.expire_at_ms // 1000)
+        self._check_times(request)
         recipient: DeviceFilter | RawRecipient
         if isinstance(request.recipient, DeviceFilter):
             recipient = self._check_filter(request.recipient, spelled)
@@ -266,6 +311,29 @@ class SendService:
         checks.check_integration("integration", request.integration, self._enabled)
         request = replace(request, recipient=recipient)
         self._check_bodies_fit(request)
+        return self._check_options(request)
+
+    def _check_times(self, request: SendRequest) -> None:
+        check_seconds("notification.expire_at", request.expire_at_ms // 1000)
+        check_seconds("send_at", request.send_at_ms // 1000)
+        now_ms = self._clock.now_ms()
+        if (
+            now_ms < request.send_at_ms
+            and 0 < request.expire_at_ms <= request.send_at_ms
+        ):
+            reason = "must be after send_at, else nothing could ever be sent"
+            raise BadRequest("notification.expire_at", reason)
+
+    def _check_options(self, request: SendRequest) -> SendRequest:
+        """Limits and templates, with the key of the rate limit as a template."""
+        if isinstance(request.recipient, RawRecipient):
+            _refuse_for_raw(request)
+            return request
+        if request.templating is not None:
+            size = _LOCALIZATIONS_PER_BODY * self._payload_size
+            check_templating(request.templating, request.bodies, size)
+        if request.rate is not None:
+            request = replace(request, rate=check_rate(request.rate))
         return request
 
     def _check_bodies_fit(self, request: SendRequest) -> None:
@@ -341,47 +409,22 @@ def check_seconds(field: str, value: int) -> None:
         raise BadRequest(field, "must be Unix seconds; this looks like milliseconds")
 
 
-def fingerprint(request: SendRequest) -> bytes:
-    """SHA-256 over what the request asks for, without its uid.
-
-    The order of lists, maps and JSON keys does not count, nor does the spelling
-    of the API that it came in.
-    """
-    digest = hashlib.sha256()
-
-    def add(*parts: str | bytes) -> None:
-        for part in parts:
-            data = part if isinstance(part, bytes) else part.encode()
-            digest.update(b"%d:" % len(data))
-            digest.update(data)
-        digest.update(b";")
-
-    recipient = request.recipient
-    if isinstance(recipient, RawRecipient):
-        add("raw", recipient.provider, recipient.kind, *sorted(recipient.targets))
-    else:
-        add("filter")
-        for name in ("ids", "users", "topics", "providers", "platforms"):
-            add(name, *sorted(getattr(recipient, name)))
-        add("integrations", *sorted(recipient.integrations))
-        for key in sorted(recipient.tags):
-            add("tag", key, recipient.tags[key])
-        pairs = {(g.provider, t) for g in recipient.provider_tokens for t in g.tokens}
-        for pair in sorted(pairs):
-            add("token", *pair)
-    for provider in sorted(request.bodies):
-        body = request.bodies[provider]
-        add("body", provider, canonical_body(body.message))
-        for key in sorted(body.headers):
-            add("header", key, body.headers[key])
-    add("rest", str(request.expire_at_ms), request.analytics_uid, request.integration)
-    return digest.digest()
-
-
 def _recipient_type(request: SendRequest) -> RecipientType:
     if isinstance(request.recipient, RawRecipient):
         return _RECIPIENT_TYPES[request.recipient.kind]
     return RecipientType.FILTER
+
+
+def _refuse_for_raw(request: SendRequest) -> None:
+    """Raw recipients have no device row to read a name, a zone or a user from."""
+    given = {
+        "limit_strategy": request.rate is not None or request.window is not None,
+        "localizations": bool(request.templating and request.templating.localizations),
+        "use_templating": request.templating is not None,
+    }
+    for field, is_given in given.items():
+        if is_given:
+            raise BadRequest(field, "is only for devices chosen by a filter")
 
 
 def _field_of(recipient: RawRecipient) -> str:

@@ -7,7 +7,16 @@ import pytest
 from tocsin.api.convert_send import send_request_from
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BadRequest, NotAvailable
-from tocsin.core.push import Body, RawRecipient, SendRequest, TargetKind
+from tocsin.core.push import (
+    Body,
+    RateRule,
+    RawRecipient,
+    SendRequest,
+    TargetKind,
+    Templating,
+    TimeWindow,
+)
+from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
 from tocsin.push.sending import RAW_FIELDS, fingerprint
 
@@ -18,42 +27,33 @@ GOOD: dict[str, Any] = {"recipient": {"topics": ["x"]}, "notification": {"fcm": 
 
 def _convert(**changes: Any) -> SendRequest:
     message = api_pb2.SendPushNotificationRequest(**{**GOOD, **changes})
-    return send_request_from(message, now_s=NOW_S, correlation_id="c").request
+    return send_request_from(message, correlation_id="c").request
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("optimize_for_reliability", True),
-        ("limit_strategy", {}),
-        ("localizations", {"en": {"translations": {"a": "b"}}}),
-        ("use_templating", True),
-        ("use_meta", True),
-        ("online_first", {}),
-        ("send_at", NOW_S + 1),
-    ],
-)
-def test_options_not_built_are_refused_by_name(field: str, value: Any) -> None:
+def test_options_not_built_are_refused_by_name() -> None:
     """An option that would be ignored is answered 108 with its name."""
     with pytest.raises(NotAvailable) as caught:
-        _convert(**{field: value})
-    assert caught.value.message == f"not available: {field}"
+        _convert(online_first={})
+    assert caught.value.message == "not available: online_first"
 
 
 def test_every_field_of_the_request_is_read_or_refused() -> None:
     """A field that the schema gains fails here until it is acted on."""
-    read = {"recipient", "notification", "uid", "analytics_uid", "integration"}
-    refused = {
+    fields = api_pb2.SendPushNotificationRequest.DESCRIPTOR.fields_by_name
+    assert set(fields) == {
+        "recipient",
+        "notification",
+        "uid",
+        "analytics_uid",
+        "integration",
         "optimize_for_reliability",
         "limit_strategy",
         "localizations",
         "use_templating",
         "use_meta",
-        "online_first",
         "send_at",
+        "online_first",
     }
-    fields = api_pb2.SendPushNotificationRequest.DESCRIPTOR.fields_by_name
-    assert set(fields) == read | refused
     recipients = api_pb2.PushRecipient.DESCRIPTOR.fields_by_name
     assert set(recipients) == {"filter", "device_ids", "topics", *RAW_FIELDS}
     bodies = api_pb2.PushNotification.DESCRIPTOR.fields_by_name
@@ -70,16 +70,64 @@ def test_every_field_of_the_request_is_read_or_refused() -> None:
     }
 
 
-@pytest.mark.parametrize("send_at", [0, 1, NOW_S])
-def test_send_at_that_is_not_ahead(send_at: int) -> None:
-    """A moment that has come is no delay."""
-    _convert(send_at=send_at)
+def test_options_arrive() -> None:
+    """Schedule, limits and templates become the nouns of the core."""
+    request = _convert(
+        send_at=NOW_S,
+        optimize_for_reliability=True,
+        limit_strategy={
+            "rate_limit": {
+                "key": "{{.device.user}}",
+                "policies": [{"rate": 1, "interval_ms": 60_000}],
+                "drop_if_rate_limited": True,
+            },
+            "time_limit": {
+                "send_after_time": "09:00:00",
+                "send_before_time": "18:00:30",
+                "no_tz_send_now": True,
+            },
+        },
+        localizations={"en": {"translations": {"a": "b"}}},
+        use_meta=True,
+    )
+    assert request.send_at_ms == NOW_S * 1000
+    assert request.reliable
+    assert request.rate == RateRule(
+        (RateLimit(1, 60_000),), key="{{.device.user}}", drop=True
+    )
+    assert request.window == TimeWindow(9 * 3600, 18 * 3600 + 30, no_tz_send_now=True)
+    assert request.templating == Templating({"en": {"a": "b"}}, use_meta=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        ({"use_meta": True}, None),
+        ({"use_templating": True}, Templating()),
+        ({"localizations": {"en": {}}}, Templating({"en": {}})),
+    ],
+)
+def test_what_switches_templating_on(
+    changes: dict[str, Any], expected: Templating | None
+) -> None:
+    """The switch itself, or any localization; the device's meta alone does not."""
+    assert _convert(**changes).templating == expected
+
+
+def test_an_empty_strategy_limits_nothing() -> None:
+    """A strategy without limits is the same as none."""
+    assert _convert(limit_strategy={}) == _convert()
 
 
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
         ("send_at", {"send_at": -1}),
+        (
+            "limit_strategy.time_limit.send_after_time",
+            {"limit_strategy": {"time_limit": {"send_before_time": "10:00:00"}}},
+        ),
         ("send_at", {"send_at": NOW_S * 1000}),
         ("notification", {"notification": None}),
         ("notification.expire_at", {"notification": {"fcm": FCM, "expire_at": -1}}),
@@ -178,7 +226,6 @@ def test_both_spellings_are_one_request(
     """The older recipient equals the filter, down to the fingerprint."""
     old = send_request_from(
         api_pb2.SendPushNotificationRequest(**{**GOOD, "recipient": seed}),
-        now_s=NOW_S,
         correlation_id="c",
     )
     new = _convert(recipient={"filter": newest})

@@ -41,6 +41,7 @@ BUILT: Mapping[str, Method] = {
     "UserTopicList": topics.user_topic_list,
     "UserTopicUpdate": topics.user_topic_update,
     "SendPushNotification": sending.send_push_notification,
+    "CancelPush": sending.cancel_push,
     "Publish": publication.publish,
     "Broadcast": publication.broadcast,
     "Subscribe": control.subscribe,
@@ -71,7 +72,7 @@ BUILT: Mapping[str, Method] = {
     "SharedPollPublish": maps.not_available("shared_poll_publish"),
 }
 
-NOT_BUILT: frozenset[str] = frozenset({"CancelPush", "UpdatePushStatus"})
+NOT_BUILT: frozenset[str] = frozenset({"UpdatePushStatus"})
 
 COMPOSED: frozenset[str] = frozenset({"Batch"})
 """RPCs that are made of others; each door runs them by itself."""
