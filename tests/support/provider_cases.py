@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.apns_devices import APNS_FAULTS, APNS_SDK_FAULTS, by_name
 from tests.support.browsers import WEBPUSH_FAULTS, build_webpush_by_name
+from tests.support.raw_services import EXPO_FAULTS, build_expo
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import PushProvider
 from tocsin.core.push import TargetKind
+from tocsin.providers.apns import ApnsProvider
+from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
 from tocsin.providers.hms import HmsProvider
@@ -151,5 +155,16 @@ CASES = (
         refusal_code="credentials_refused",
         validates=True,
     ),
+    Case(
+        "expo",
+        build_expo,
+        EXPO_FAULTS,
+        single={"batch_size": 1},
+        aimed=b'{"to": ["old"], "title": "t"}',
+    ),
     Case("webpush", build_webpush_by_name, WEBPUSH_FAULTS, encrypts=True),
+    Case(
+        "apns", by_name(ApnsProvider), APNS_FAULTS, aimed=b'{"a": 1}', many_errors=5000
+    ),
+    Case("apns-sdk", by_name(ApnsSdkProvider), APNS_SDK_FAULTS, aimed=b'{"a": 1}'),
 )

@@ -5,10 +5,8 @@ It must not connect to anything; it resolves only what follows from the keys.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -26,6 +24,8 @@ from tocsin.config.fields import (
     Text,
     Texts,
 )
+from tocsin.config.origins import Origin
+from tocsin.config.raw_push import Expo
 from tocsin.config.webpush import WebPush
 
 PROVIDERS = (
@@ -41,7 +41,7 @@ PROVIDERS = (
 )
 """Every provider that has a name, in the order of the documents."""
 
-BUILT_PROVIDERS = ("fcm", "hms", "apns", "webpush")
+BUILT_PROVIDERS = ("fcm", "hms", "apns", "webpush", "expo")
 """Those that this release can send to. A new one is one word here."""
 
 QueueKind = Literal["redis", "postgresql", "sqlite"]
@@ -85,32 +85,6 @@ def _check_redis(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
-def _check_origin(value: str) -> str:
-    value = value.strip()
-    try:
-        parts = urlsplit(value)
-        host = parts.hostname or ""
-        # Reading the port is what checks it.
-        bad = parts.port == 0 or not host
-    except ValueError:
-        bad, host, parts = True, "", urlsplit("")
-    if bad or parts.scheme not in ("http", "https"):
-        raise ValueError("must be an origin such as https://fcm.googleapis.com")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
-        raise ValueError("must be an origin only: the path is appended")
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise ValueError("must be https: access tokens travel on it")
-    return value.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-Origin = Annotated[Text, AfterValidator(_check_origin)]
 Positive = Annotated[Int, Field(ge=1, le=2**31 - 1)]
 Delay = Annotated[Duration, Field(gt=0)]
 Prefix = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.:{}-]*$", max_length=100)]
@@ -274,6 +248,7 @@ class PushNotifications(Section):
     hms: Hms = Hms()
     apns: Apns = Apns()
     webpush: WebPush = WebPush()
+    expo: Expo = Expo()
 
     @model_validator(mode="after")
     def _resolve_enabled(self) -> Self:

@@ -18,7 +18,19 @@ from tocsin.providers.http1 import Http1Client, RequestFailed
 from tocsin.providers.json_message import InvalidMessage, JsonTemplate
 from tocsin.providers.outcomes import report_all
 
-Exchange = Callable[[JsonTemplate, Sequence[str]], Awaitable[Outcome | list[Outcome]]]
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The service wants these groups of the targets' indexes in separate requests.
+
+    Nobody was sent anything yet. Each group must be smaller than the whole.
+    """
+
+    groups: Sequence[Sequence[int]]
+
+
+Found = Outcome | list[Outcome] | Split
+Exchange = Callable[[JsonTemplate, Sequence[str]], Awaitable[Found]]
 """One request with this message to these targets: one outcome for all of them, or
 one for each in order. It may raise `RequestFailed`."""
 
@@ -49,7 +61,7 @@ async def send_batch(
     templates: dict[bytes, JsonTemplate] = {}
 
     async def send(message: bytes, chunk: Sequence[int]) -> None:
-        found: Outcome | list[Outcome]
+        found: Found
         try:
             template = templates.get(message)
             if template is None:
@@ -66,9 +78,11 @@ async def send_batch(
             found = failure.outcome
         if isinstance(found, Outcome):
             report_all(chunk, found, report)
-            return
-        for index, outcome in zip(chunk, found, strict=True):
-            report(index, outcome)
+        elif isinstance(found, Split):
+            todo.extend((message, [chunk[i] for i in one]) for one in found.groups)
+        else:
+            for index, outcome in zip(chunk, found, strict=True):
+                report(index, outcome)
 
     await _run_lanes(todo, send, pace, shape.http)
 

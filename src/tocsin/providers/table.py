@@ -11,6 +11,7 @@ from typing import Protocol, cast, runtime_checkable
 from tocsin.config import PemError, load_pem
 from tocsin.config.apns import Apns
 from tocsin.config.push import Hms
+from tocsin.config.raw_push import Expo
 from tocsin.config.webpush import WebPush
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.ports import PushProvider, TokenStore
@@ -18,6 +19,7 @@ from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.apns_setup import CertAuth, TokenAuth
 from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.expo import ExpoProvider
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
 from tocsin.providers.hms import HmsProvider
@@ -186,8 +188,22 @@ def _apns_auth(apns: Apns) -> TokenAuth | CertAuth:
     )
 
 
+def _build_expo(settings: object, integration: str) -> PushProvider:
+    expo = cast("Expo", settings)
+    return ExpoProvider(
+        access_token=expo.access_token.get_secret_value(),
+        endpoint=expo.endpoint,
+        ca_file=expo.ca_file,
+        batch_size=expo.tokens_batch_size,
+        max_connections=expo.max_connections,
+        receipt_delay_s=expo.receipt_delay,
+        integration=integration,
+    )
+
+
 BUILDERS: Mapping[str, Callable[[object, str], PushProvider]] = {
     "apns": _build_apns,
+    "expo": _build_expo,
     "fcm": _build_fcm,
     "hms": _build_hms,
     "webpush": _build_webpush,

@@ -24,6 +24,7 @@ from tocsin.simulator.apns_listener import ApnsListener
 from tocsin.simulator.certificates import Certificates, prepare_certificates
 from tocsin.simulator.control import Control
 from tocsin.simulator.exchange import Reply, Request, Service, json_reply
+from tocsin.simulator.expo import Expo
 from tocsin.simulator.faults import FaultPlan
 from tocsin.simulator.fcm import FAST_REPLY, Fcm
 from tocsin.simulator.hms import Hms
@@ -67,6 +68,7 @@ class Simulator:
         self.ledger = Ledger()
         self.faults = FaultPlan()
         self.webpush = WebPush(("",), self.ledger, self.faults)
+        self.expo = Expo(self.ledger, self.faults)
         self.fast_path = f"/v1/projects/{PROJECT_ID}/messages:send" if fast else ""
         self.fast_reply = FAST_REPLY
         self.origin = ""
@@ -109,7 +111,7 @@ class Simulator:
         self.webpush = WebPush(
             (self.origin, f"https://localhost:{port}"), self.ledger, self.faults
         )
-        self._services = (fcm, hms, self.webpush, control)
+        self._services = (fcm, hms, self.webpush, self.expo, control)
         await self._start_apns(certificates, name)
         await self._server.start_serving()
 

@@ -1,0 +1,138 @@
+"""What Expo's tickets, receipts and request errors mean.
+
+Pure: an answer in, outcomes out. It must not decide what follows from a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.answer_class import (
+    BAD_ANSWER,
+    BY_STATUS,
+    AnswerClass,
+    class_of_status,
+    hide_targets,
+    outcome_of,
+)
+from tocsin.providers.chunks import Split
+from tocsin.providers.http1 import Answer
+
+BY_ERROR: Mapping[str, AnswerClass] = {
+    "DeviceNotRegistered": AnswerClass(Verdict.UNREGISTERED, "unregistered"),
+    "MessageTooBig": AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    "MessageRateExceeded": AnswerClass(Verdict.RETRY, "rate_exceeded"),
+    # A key that is missing at Expo concerns one platform of one project only.
+    "MismatchSenderId": AnswerClass(Verdict.MISCONFIGURED, "mismatch_sender_id"),
+    "InvalidCredentials": AnswerClass(Verdict.MISCONFIGURED, "invalid_credentials"),
+    "DeveloperError": AnswerClass(Verdict.MISCONFIGURED, "developer_error"),
+    "ProviderError": AnswerClass(Verdict.RETRY, "provider_error"),
+    "ExpoError": AnswerClass(Verdict.RETRY, "expo_error"),
+}
+"""`details.error` of one ticket or one receipt."""
+UNKNOWN_ERROR = AnswerClass(Verdict.RETRY, "unknown_error")
+
+TOO_MANY_PROJECTS = "PUSH_TOO_MANY_EXPERIENCE_IDS"
+BY_REQUEST_ERROR: Mapping[str, AnswerClass] = {
+    "TOO_MANY_REQUESTS": AnswerClass(Verdict.RETRY, "quota_exceeded", slow_down=True),
+    "UNAUTHORIZED": AnswerClass(
+        Verdict.MISCONFIGURED, "unauthenticated", slow_down=True
+    ),
+    "VALIDATION_ERROR": AnswerClass(Verdict.REJECTED, "invalid_message"),
+    "PUSH_TOO_MANY_NOTIFICATIONS": AnswerClass(Verdict.REJECTED, "too_many_messages"),
+    "PUSH_TOO_MANY_RECEIPTS": AnswerClass(Verdict.REJECTED, "too_many_receipts"),
+    TOO_MANY_PROJECTS: AnswerClass(Verdict.REJECTED, "too_many_projects"),
+}
+"""`errors[0].code` of a whole request; any other falls back to the status."""
+
+
+def read_tickets(
+    answer: Answer, targets: Sequence[str]
+) -> Outcome | list[Outcome] | Split:
+    """Tickets in the order of the request, or what befell all of it.
+
+    Expo takes one project per request: a mixed one is to be split by project.
+    """
+    fields = _parse(answer.body)
+    tickets = fields.get("data")
+    if isinstance(tickets, dict):  # for a request with a single message
+        tickets = [tickets]
+    if isinstance(tickets, list) and answer.status == 200:
+        if len(tickets) != len(targets):
+            return BAD_ANSWER
+        return [
+            _read_ticket(ticket, target)
+            for ticket, target in zip(tickets, targets, strict=True)
+        ]
+    error = _request_error(fields)
+    if error.get("code") == TOO_MANY_PROJECTS and len(targets) > 1:
+        return Split(_by_project(error.get("details"), targets))
+    return _failed(answer, error, targets)
+
+
+def read_receipts(answer: Answer) -> Mapping[str, Outcome] | Outcome:
+    """Receipts by ticket id, or what befell the request."""
+    fields = _parse(answer.body)
+    receipts = fields.get("data")
+    if answer.status == 200 and isinstance(receipts, dict):
+        return {id: _read_ticket(receipt, "") for id, receipt in receipts.items()}
+    return _failed(answer, _request_error(fields), ())
+
+
+def _read_ticket(ticket: Any, target: str) -> Outcome:
+    """A receipt looks the same, but for the id."""
+    if not isinstance(ticket, dict):
+        return BAD_ANSWER
+    if ticket.get("status") == "ok":
+        return Outcome(Verdict.DELIVERED, message_id=str(ticket.get("id", "")))
+    details = ticket.get("details")
+    error = str(details.get("error", "")) if isinstance(details, dict) else ""
+    found = BY_ERROR.get(error, UNKNOWN_ERROR)
+    text = hide_targets(str(ticket.get("message", "")), (target,) if target else ())
+    return Outcome(found.verdict, found.code, f"{error} {text}".strip())
+
+
+def _failed(
+    answer: Answer, error: Mapping[str, Any], targets: Sequence[str]
+) -> Outcome:
+    code = str(error.get("code", ""))
+    found = BY_REQUEST_ERROR.get(code)
+    if found is None:
+        if answer.status == 200:
+            return BAD_ANSWER
+        found = class_of_status(answer.status, BY_STATUS)
+    return outcome_of(found, answer, f"{code} {error.get('message', '')}", targets)
+
+
+def _by_project(details: Any, targets: Sequence[str]) -> list[list[int]]:
+    """Indexes per project; those that the details leave out each on their own."""
+    project_of: dict[str, str] = {}
+    if isinstance(details, dict):
+        for project, tokens in details.items():
+            if isinstance(tokens, list):
+                project_of.update({str(token): project for token in tokens})
+    groups: dict[str, list[int]] = {}
+    for index, target in enumerate(targets):
+        groups.setdefault(project_of.get(target, f"\0{index}"), []).append(index)
+    if len(groups) == 1:  # then they contradict what they came with
+        return [[index] for index in range(len(targets))]
+    return list(groups.values())
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(body)
+    except ValueError:  # HTML of a gateway, or nothing
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _request_error(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    errors = fields.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        return errors[0]
+    return {}
