@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 from aioapns import common, connection, exceptions
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import Event, StreamReset
 from h2.exceptions import ProtocolError
 
 from tocsin.core.outcome import Outcome, Verdict
@@ -82,6 +85,8 @@ class SdkClient:
             return Outcome(Verdict.RETRY, "connect_failed", "aioapns cannot connect")
         except exceptions.ConnectionClosed:
             return _lost("the connection was lost")
+        except _StreamReset as reset:
+            return reset.outcome
         except ProtocolError as error:
             # The library counts streams wrongly from here on.
             if chosen is not None:
@@ -97,6 +102,35 @@ class SdkClient:
 
 def _lost(detail: str) -> Outcome:
     return Outcome(Verdict.RETRY, "connection_closed", detail, maybe_sent=True)
+
+
+class _StreamReset(Exception):
+    """The server gave one request up."""
+
+    def __init__(self, code: int) -> None:
+        refused = code == ErrorCodes.REFUSED_STREAM
+        self.outcome = Outcome(
+            Verdict.RETRY,
+            "stream_refused" if refused else "stream_reset",
+            f"the server reset the request: error {code}",
+            maybe_sent=not refused,
+        )
+        super().__init__(self.outcome.detail)
+
+
+class _Http2(H2Connection):
+    """h2's connection, which tells of resets; the library only logs them."""
+
+    def __init__(self, on_reset: Callable[[int, int], None]) -> None:
+        super().__init__()
+        self._on_reset = on_reset
+
+    def receive_data(self, data: Any) -> list[Event]:
+        events = super().receive_data(data)
+        for event in events:
+            if isinstance(event, StreamReset) and event.remote_reset:
+                self._on_reset(event.stream_id, int(event.error_code))
+        return [event for event in events if not isinstance(event, StreamReset)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +185,13 @@ class _Pool(connection.APNsBaseConnectionPool):
         self.empty.set()
 
     async def create_connection(self) -> Any:
-        self.empty.clear()
         _, protocol = await self.loop.create_connection(
             lambda: _Protocol(self._origin, self.discard_connection, self._provider()),
             self._origin.host,
             self._origin.port,
             ssl=self._tls,
         )
+        self.empty.clear()
         return protocol
 
     def discard_connection(self, connection: Any) -> None:
@@ -186,6 +220,7 @@ class _Protocol(connection.APNsTLSClientProtocol):
         never = cast("Callable[[Any], NoReturn]", on_lost)
         super().__init__("", None, never, authorization)
         self.APNS_SERVER = origin.authority
+        self.conn = _Http2(self._on_reset)
         # One stream until SETTINGS say more; the library would start with 1000.
         self.free_channels.bound = 1
 
@@ -197,6 +232,12 @@ class _Protocol(connection.APNsTLSClientProtocol):
             if owner == notification_id:
                 del self.request_streams[stream]
                 self._reset(stream)
+
+    def _on_reset(self, stream: int, code: int) -> None:
+        waiting = self.requests.pop(self.request_streams.pop(stream, ""), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(_StreamReset(code))
+        self.free_channels.release()
 
     def _reset(self, stream: int) -> None:
         try:

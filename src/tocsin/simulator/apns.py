@@ -6,7 +6,8 @@ Device tokens are hex. One whose bytes spell a word of `faults.py` and a hyphen 
 that fault (`646561642d31` is `dead-1`); a word may also be one of Apple's reasons in
 lower case (`topicdisallowed-1`), always, or as often as the number behind it says.
 For `unregistered` and `expiredtoken` the number is how many seconds ago the token
-died. `goaway-1` closes the connection by a GOAWAY with a reason, once.
+died. `goaway-1` closes the connection by a GOAWAY with a reason, once. A token whose
+bytes are text is known to the ledger by that text.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ _FAULT_REASONS: Mapping[Fault, str] = {
     Fault.FLAKY: "ServiceUnavailable",
     Fault.EXPIRED: "ExpiredProviderToken",
 }
+_WAITS = {Fault.QUOTA_SECONDS: "7", Fault.UNAVAILABLE: "2"}
 _PAGES = {Fault.HTML: 502, Fault.GATEWAY: 504}
 _ENDINGS = {
     Fault.SILENT: Ending.SILENCE,
@@ -184,31 +186,28 @@ class Apns:
         peer.key_id, peer.known = key_id, True
 
     def _judge_token(self, token: str) -> Reply:
-        try:
-            text = bytes.fromhex(token).decode("latin-1")
-        except ValueError:
-            raise Refused(400, "BadDeviceToken") from None
-        own = self._own_fault(token, text)
+        name = _name_of(token)
+        own = self._own_fault(name)
         if own is not None:
             return own
-        fault, slow_ms = self._faults.choose(text) or (None, 0)
+        fault, slow_ms = self._faults.choose(name) or (None, 0)
         if fault is None or fault is Fault.SLOW:
             self._ledger.count("delivered")
-            self._ledger.deliver(token)
+            self._ledger.deliver(name)
             return self._late(Reply(200), slow_ms)
         self._ledger.count(fault.value)
         if fault in _ENDINGS:
             if fault is Fault.DROP:
-                self._ledger.deliver(token)
+                self._ledger.deliver(name)
             return Reply(0, ending=_ENDINGS[fault])
         return self._late(self._fault_reply(fault), 0)
 
-    def _own_fault(self, token: str, text: str) -> Reply | None:
+    def _own_fault(self, name: str) -> Reply | None:
         """The fault of a word that only APNs has."""
-        match = _WORD.match(text)
+        match = _WORD.match(name)
         word, number = match.groups() if match else ("", "")
         if word == "goaway":
-            if not self._meets(token, int(number or 1)):
+            if not self._meets(name, int(number or 1)):
                 return None
             self._ledger.count(word)
             return Reply(0, b'{"reason":"Shutdown"}', ending=Ending.GOODBYE)
@@ -218,13 +217,13 @@ class Apns:
         if reason in _GONE:
             self._ledger.count(reason)
             return _refusal(410, reason, self.clock() - int(number or 0))
-        if number and not self._meets(token, int(number)):
+        if number and not self._meets(name, int(number)):
             return None
         raise Refused(REASONS[reason], reason)
 
-    def _meets(self, token: str, times: int) -> bool:
-        met = self._met.get(token, 0)
-        self._met[token] = met + 1
+    def _meets(self, name: str, times: int) -> bool:
+        met = self._met.get(name, 0)
+        self._met[name] = met + 1
         return met < times
 
     def _fault_reply(self, fault: Fault) -> Reply:
@@ -237,13 +236,26 @@ class Apns:
         wait = ""
         if fault is Fault.QUOTA_DATE:
             wait = formatdate(self.clock() + _DATE_AHEAD_S, usegmt=True)
-        elif fault is Fault.QUOTA_SECONDS:
-            wait = "7"
+        elif fault in _WAITS:
+            wait = _WAITS[fault]
         return replace(reply, headers=(("retry-after", wait),)) if wait else reply
 
     def _late(self, reply: Reply, slow_ms: int) -> Reply:
         delay_ms = slow_ms + self._faults.latency_ms
         return replace(reply, delay_s=delay_ms / 1000) if delay_ms else reply
+
+
+def _name_of(token: str) -> str:
+    """What the token's bytes spell, or the token where that is no text."""
+    try:
+        raw = bytes.fromhex(token)
+    except ValueError:
+        raise Refused(400, "BadDeviceToken") from None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return token
+    return text if text.isprintable() else token
 
 
 def _refusal(status: int, reason: str, died_s: float | None = None) -> Reply:
