@@ -88,7 +88,8 @@ class Subscription:
     """What the fan-out needs to know of a subscriber.
 
     `offset` and `epoch` hold the position of a positioned subscription only while
-    it is not level with its channel's others. `buffer` collects what arrives until the subscriber has its reply.
+    it is not level with its channel's others. `buffer` collects what arrives until
+    the subscriber has its reply.
     """
 
     __slots__ = (

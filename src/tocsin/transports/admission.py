@@ -1,0 +1,68 @@
+"""Transports room: who may open a connection at all, before any protocol.
+
+It must not know users; it counts, and looks at where a browser comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tocsin.core.glob import compile_glob
+
+
+class Origins:
+    """`client.allowed_origins`: no Origin is fine, any other must match.
+
+    Raises `ValueError` for a bad pattern.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = [compile_glob(pattern.lower()) for pattern in patterns]
+
+    def allows(self, origin: str | None) -> bool:
+        """Whether a page from there may connect; `None` is no browser."""
+        if not origin:
+            return True
+        lowered = origin.lower()
+        return any(pattern.fullmatch(lowered) for pattern in self._patterns)
+
+
+class Admission:
+    """Counts open connections, and new ones per second.
+
+    Limits of 0 are off. The rate refills evenly and allows one second's worth at
+    once.
+    """
+
+    def __init__(
+        self, connection_limit: int, rate_limit: int, *, clock: Callable[[], float]
+    ) -> None:
+        self._limit = connection_limit
+        self._rate = rate_limit
+        self._clock = clock
+        self._tokens = float(rate_limit)
+        self._seen_s = clock()
+        self.num_open = 0
+
+    def enter(self) -> bool:
+        """Count a connection in, or refuse it; who came in calls `leave` once."""
+        if 0 < self._limit <= self.num_open or not self._take():
+            return False
+        self.num_open += 1
+        return True
+
+    def leave(self) -> None:
+        """Count a connection out."""
+        self.num_open -= 1
+
+    def _take(self) -> bool:
+        if self._rate <= 0:
+            return True
+        now_s = self._clock()
+        refill = (now_s - self._seen_s) * self._rate
+        self._tokens = min(float(self._rate), self._tokens + refill)
+        self._seen_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

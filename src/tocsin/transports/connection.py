@@ -1,0 +1,350 @@
+"""Transports room: one client's connection: its state and its simplest acts.
+
+It must not read frames or know sockets: `session.py` walks the protocol over it,
+the modules beside it carry out commands, a `Link` moves bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from uuid import uuid4
+
+from tocsin.core.channel import ChannelOptions, ClientInfo
+from tocsin.core.channel_ports import Broker, ControlBus, PresenceStore
+from tocsin.core.client_codes import (
+    INAPPROPRIATE_PROTOCOL,
+    INSUFFICIENT_STATE,
+    UNSUBSCRIBE_INSUFFICIENT,
+    ClientError,
+    Disconnect,
+    Unsubscribe,
+)
+from tocsin.core.control import RefreshCommand, SubscribeCommand
+from tocsin.core.errors import ApiError
+from tocsin.core.ports import Clock
+from tocsin.hub.hub import Hub
+from tocsin.hub.subscription import Subscription
+from tocsin.protocol import client_pb2 as pb
+from tocsin.protocol.frames import ForeignData, encode_message, encode_push
+from tocsin.transports.link import Link, Traits
+from tocsin.transports.ports import ChannelRules, Gate, RpcHandlers, Verifier
+from tocsin.transports.settings import SessionSettings
+from tocsin.transports.timers import TimerWheel
+
+log = logging.getLogger(__name__)
+
+MAX_TTL_S = 365 * 24 * 3600
+
+
+@dataclass(slots=True)
+class Context:
+    """What all connections of a node share. `settings` may be replaced."""
+
+    settings: SessionSettings
+    rules: ChannelRules
+    verifier: Verifier
+    hub: Hub
+    broker: Broker
+    presence: PresenceStore
+    clock: Clock
+    wheel: TimerWheel
+    control: ControlBus | None = None
+    gate: Gate | None = None
+    rpc: RpcHandlers = field(default_factory=dict)
+    version: str = ""
+
+
+class State(Enum):
+    """How far a connection has come."""
+
+    NEW = "new"
+    CONNECTED = "connected"
+    REFUSED = "refused"
+    CLOSED = "closed"
+
+
+class ClientSubscription(Subscription):
+    """A subscription with what the protocol must remember of it.
+
+    `expire_at` is Unix seconds, 0 for never. Until `is_active` it is on its way;
+    `is_present` once the presence store has it.
+    """
+
+    __slots__ = (
+        "expire_at",
+        "info",
+        "is_active",
+        "is_present",
+        "is_server_side",
+        "options",
+        "settled",
+    )
+
+    def __init__(self, channel: str, connection: Connection) -> None:
+        super().__init__(channel, connection, connection.link, connection.traits.form)
+        self.is_active = False
+        self.is_present = False
+        self.is_server_side = False
+        self.expire_at = 0
+        self.info = b""
+        self.options = ChannelOptions()
+        self.settled: asyncio.Event | None = None
+
+    def settle(self) -> None:
+        """Wake who waits until it is in place, or until that has failed."""
+        if self.settled is not None:
+            self.settled.set()
+
+
+class Connection(ABC):
+    """State, replies, pushes, and the end."""
+
+    __slots__ = (
+        "__weakref__",
+        "app_name",
+        "app_version",
+        "claims_id",
+        "client",
+        "connected_at_ms",
+        "context",
+        "expire_at",
+        "header_user",
+        "info",
+        "labels",
+        "latency_ms",
+        "link",
+        "meta",
+        "session",
+        "state",
+        "subscriptions",
+        "token_channels",
+        "traits",
+        "user",
+    )
+
+    def __init__(
+        self, context: Context, link: Link, traits: Traits, *, header_user: str = ""
+    ) -> None:
+        self.context = context
+        self.link = link
+        self.traits = traits
+        self.header_user = header_user
+        self.client = str(uuid4())
+        has_session = traits.emulated or traits.form.unidirectional
+        self.session = str(uuid4()) if has_session else ""
+        self.state = State.NEW
+        self.user = ""
+        self.info = b""
+        self.meta = b""
+        self.labels: Mapping[str, str] = _NO_LABELS
+        self.app_name = self.app_version = ""
+        self.claims_id: tuple[str, int] = _NO_CLAIMS_ID
+        self.expire_at = 0
+        self.token_channels: frozenset[str] = frozenset()
+        self.subscriptions: dict[str, ClientSubscription] = {}
+        self.connected_at_ms = 0
+        self.latency_ms = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended: nothing more may be started for it."""
+        return self.state is State.CLOSED
+
+    def now_s(self) -> int:
+        """Unix seconds."""
+        return self.context.clock.now_ms() // 1000
+
+    def ttl_s(self, expire_at: int) -> int:
+        """Seconds from now to an expiry, a year at most."""
+        return max(0, min(expire_at - self.now_s(), MAX_TTL_S))
+
+    def client_info(self, chan_info: bytes = b"") -> ClientInfo:
+        """As others see this connection."""
+        return ClientInfo(self.user, self.client, self.info, chan_info)
+
+    def is_subscribed(self, channel: str) -> bool:
+        """Whether a subscription is in place, not only on its way."""
+        subscription = self.subscriptions.get(channel)
+        return subscription is not None and subscription.is_active
+
+    # --- what the server orders ---
+
+    @abstractmethod
+    def take_subscribe(self, command: SubscribeCommand) -> None:
+        """See `Member`."""
+
+    @abstractmethod
+    def take_unsubscribe(self, channel: str) -> None:
+        """See `Member`."""
+
+    @abstractmethod
+    def take_refresh(self, command: RefreshCommand) -> None:
+        """See `Member`."""
+
+    @abstractmethod
+    def take_emulated(self, data: bytes) -> None:
+        """See `Member`."""
+
+    # --- what goes out ---
+
+    def reply(self, command_id: int, reply: pb.Reply) -> None:
+        """Answer a command; raises `ForeignData`."""
+        reply.id = command_id
+        form = self.traits.form
+        self.link.write(form.frame(encode_message(form.encoding, reply)))
+
+    def reply_error(self, command_id: int, error: ClientError) -> None:
+        """Answer a command with an error."""
+        self.reply(
+            command_id,
+            pb.Reply(
+                error=pb.Error(
+                    code=error.code, message=error.message, temporary=error.temporary
+                )
+            ),
+        )
+
+    def push(self, push: pb.Push) -> None:
+        """Tell the client something; data its encoding cannot carry ends it."""
+        try:
+            frame = encode_push(self.traits.form, push)
+        except ForeignData:
+            self.refuse_data()
+        else:
+            self.link.write(frame)
+
+    def push_unsubscribe(self, channel: str, reason: Unsubscribe) -> None:
+        """Tell that a subscription has ended."""
+        self.push(
+            pb.Push(
+                channel=channel,
+                unsubscribe=pb.Unsubscribe(code=reason.code, reason=reason.reason),
+            )
+        )
+
+    # --- ends ---
+
+    def close(self, disconnect: Disconnect) -> None:
+        """End the connection; a second call does nothing."""
+        if self.is_closed:
+            return
+        self.shut()
+        if self.traits.pushes_disconnect:
+            self.push(
+                pb.Push(
+                    disconnect=pb.Disconnect(
+                        code=disconnect.code, reason=disconnect.reason
+                    )
+                )
+            )
+        self.link.close(disconnect)
+
+    def shut(self) -> None:
+        """Leave the hub and every channel; the link is somebody else's matter."""
+        if self.is_closed:
+            return
+        self.state = State.CLOSED
+        self.context.hub.remove(self)
+        subscriptions, self.subscriptions = self.subscriptions, {}
+        for subscription in subscriptions.values():
+            self.context.hub.leave(subscription)
+            subscription.settle()
+        self.say_goodbye(list(subscriptions.values()))
+
+    def drop_subscription(self, channel: str) -> ClientSubscription | None:
+        """Take a subscription out; the caller tells the client."""
+        subscription = self.subscriptions.pop(channel, None)
+        if subscription is not None:
+            self.context.hub.leave(subscription)
+            subscription.settle()
+        return subscription
+
+    def say_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
+        """Remove presence and publish leaves, beside everything else."""
+        concerned = [
+            each
+            for each in subscriptions
+            if each.is_present or (each.options.join_leave and each.is_active)
+        ]
+        if concerned:
+            self.context.hub.spawn(self._say_goodbye(concerned))
+
+    async def _say_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
+        for subscription in subscriptions:
+            await say_goodbye(self, subscription)
+
+    def lose_position(self, channel: str) -> None:
+        """A publication was missed: the client has to recover."""
+        subscription = self.subscriptions.pop(channel, None)
+        if subscription is None:
+            return
+        if subscription.is_server_side:
+            self.subscriptions[channel] = subscription
+            self.close(INSUFFICIENT_STATE)
+            return
+        self.push_unsubscribe(channel, UNSUBSCRIBE_INSUFFICIENT)
+        self.say_goodbye([subscription])
+
+    def refuse_data(self) -> None:
+        """Data came that is no JSON, and this client reads JSON."""
+        self.close(INAPPROPRIATE_PROTOCOL)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the commands of this connection."""
+        self.context.hub.spawn(work)
+
+    def describe(self) -> Mapping[str, object]:
+        """See `Member`; the shape is that of the server API's ConnectionInfo."""
+        uid, issued_at = self.claims_id
+        state: dict[str, object] = {
+            "channels": {
+                name: {"source": 1 if each.is_server_side else 0}
+                for name, each in self.subscriptions.items()
+                if each.is_active
+            }
+        }
+        if uid or issued_at:
+            state["connection_token"] = {"uid": uid, "issued_at": issued_at}
+        if self.meta:
+            state["meta"] = self.meta.decode(errors="replace")
+        return {
+            "app_name": self.app_name,
+            "app_version": self.app_version,
+            "transport": self.traits.name,
+            "protocol": self.traits.form.encoding.value,
+            "user": self.user,
+            "state": state,
+            "connected_at_ms": self.connected_at_ms,
+            "ping_pong_latency_ms": self.latency_ms,
+            "labels": dict(self.labels),
+        }
+
+
+_NO_LABELS: Mapping[str, str] = {}
+_NO_CLAIMS_ID = ("", 0)
+
+
+async def say_goodbye(connection: Connection, subscription: ClientSubscription) -> None:
+    """Remove presence and publish the leave of one subscription."""
+    context, options = connection.context, subscription.options
+    channel = subscription.channel
+    try:
+        if subscription.is_present:
+            subscription.is_present = False
+            await context.presence.remove(channel, connection.client, connection.user)
+        if options.join_leave and subscription.is_active:
+            info = connection.client_info(subscription.info)
+            await context.broker.publish_leave(channel, info)
+    except ApiError as error:
+        log.warning(
+            "client %s left %s, and others were not told: %s",
+            connection.client,
+            channel,
+            error,
+        )

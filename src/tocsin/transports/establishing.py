@@ -1,0 +1,266 @@
+"""Transports room: puts a granted subscription in place without losing anything.
+
+It must not decide whether it is granted: a `Plan` says what was decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from tocsin.core.channel import ChannelOptions, RecoveryMode, StreamPosition
+from tocsin.core.client_codes import (
+    INSUFFICIENT_STATE,
+    SERVER_ERROR,
+    UNRECOVERABLE_POSITION,
+    ClientDisconnect,
+    ClientFault,
+)
+from tocsin.core.errors import ApiError
+from tocsin.hub.arrival import Arrival
+from tocsin.hub.group import send_alone
+from tocsin.protocol import client_pb2 as pb
+from tocsin.protocol.tags_filter import Condition
+from tocsin.transports.connection import (
+    ClientSubscription,
+    Connection,
+    say_goodbye,
+)
+from tocsin.transports.recovery import (
+    Recovery,
+    read_position,
+    recover,
+    recovered_messages,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Plan:
+    """A subscription as it was granted.
+
+    `since` is set where the client wants back what it missed. `expire_at` is Unix
+    seconds, 0 for never.
+    """
+
+    options: ChannelOptions
+    is_server_side: bool = False
+    is_positioned: bool = False
+    is_recoverable: bool = False
+    wants_joins: bool = False
+    wants_delta: bool = False
+    condition: Condition | None = None
+    filter_key: bytes = b""
+    since: StreamPosition | None = None
+    refuses_unrecovered: bool = False
+    info: bytes = b""
+    data: bytes = b""
+    expire_at: int = 0
+
+
+@dataclass(slots=True)
+class Established:
+    """A subscription that collects, and what its client is told first."""
+
+    subscription: ClientSubscription
+    recovery: Recovery
+    result: pb.SubscribeResult
+
+
+def apply_overrides(
+    options: ChannelOptions, overrides: Mapping[str, bool]
+) -> ChannelOptions:
+    """The options with what a token or a command sets differently."""
+    if not overrides:
+        return options
+    return replace(options, **cast("dict[str, Any]", dict(overrides)))
+
+
+def reserve(connection: Connection, channel: str) -> ClientSubscription:
+    """Take the channel's place in the connection while it is being subscribed."""
+    subscription = ClientSubscription(channel, connection)
+    connection.subscriptions[channel] = subscription
+    return subscription
+
+
+def release(connection: Connection, subscription: ClientSubscription) -> None:
+    """Give the place back after a failure."""
+    connection.context.hub.leave(subscription)
+    if connection.subscriptions.get(subscription.channel) is subscription:
+        del connection.subscriptions[subscription.channel]
+    subscription.settle()
+
+
+async def establish(
+    connection: Connection, subscription: ClientSubscription, plan: Plan
+) -> Established:
+    """Begin to listen, be present, and read what was missed; in this order.
+
+    Raises `ClientFault` (112) or `ClientDisconnect`. On any failure nothing of the
+    subscription is left behind.
+    """
+    _configure(subscription, plan)
+    try:
+        return await _establish(connection, subscription, plan)
+    except ApiError as error:
+        log.warning(
+            "client %s could not subscribe to %s: %s",
+            connection.client,
+            subscription.channel,
+            error,
+        )
+        await _undo(connection, subscription)
+        raise ClientDisconnect(SERVER_ERROR) from error
+    except BaseException:
+        await _undo(connection, subscription)
+        raise
+
+
+async def _undo(connection: Connection, subscription: ClientSubscription) -> None:
+    release(connection, subscription)
+    await say_goodbye(connection, subscription)
+
+
+def _configure(subscription: ClientSubscription, plan: Plan) -> None:
+    subscription.options = plan.options
+    subscription.is_server_side = plan.is_server_side
+    subscription.expire_at = plan.expire_at
+    subscription.info = plan.info
+    subscription.is_positioned = plan.is_positioned or plan.is_recoverable
+    subscription.wants_joins = plan.wants_joins
+    subscription.wants_delta = plan.wants_delta
+    subscription.condition = plan.condition
+    subscription.filter_key = plan.filter_key
+
+
+async def _establish(
+    connection: Connection, subscription: ClientSubscription, plan: Plan
+) -> Established:
+    context, channel = connection.context, subscription.channel
+    await context.hub.collect(subscription)
+    if plan.options.presence:
+        subscription.is_present = True  # even if adding fails half-way
+        await context.presence.add(channel, connection.client_info(plan.info))
+    recovery = Recovery(StreamPosition())
+    if subscription.is_positioned:
+        recovery = await _read(connection, channel, plan)
+        context.hub.set_meta_ttl(channel, plan.options.history_meta_ttl)
+    if recovery.was_recovering and not recovery.recovered and plan.refuses_unrecovered:
+        raise ClientFault(UNRECOVERABLE_POSITION)
+    if (
+        connection.is_closed
+        or connection.subscriptions.get(channel) is not subscription
+    ):
+        raise Vanished
+    return Established(subscription, recovery, _result(connection, plan, recovery))
+
+
+class Vanished(Exception):
+    """The connection ended, or left the channel, while it was being subscribed."""
+
+
+async def _read(connection: Connection, channel: str, plan: Plan) -> Recovery:
+    context = connection.context
+    options, since = plan.options, plan.since
+    is_cache = options.force_recovery_mode == RecoveryMode.CACHE
+    if since is None and is_cache and options.auto_cache_recover:
+        since = StreamPosition()
+    if since is None or not plan.is_recoverable:
+        return await read_position(context.broker, channel, options)
+    limit = context.settings.recovery_max_publication_limit
+    return await recover(context.broker, channel, options, since, limit=limit)
+
+
+def _result(
+    connection: Connection, plan: Plan, recovery: Recovery
+) -> pb.SubscribeResult:
+    positioned = plan.is_positioned or plan.is_recoverable
+    offset = recovery.top.offset
+    if recovery.recovered and plan.since is not None:
+        offset = plan.since.offset
+    return pb.SubscribeResult(
+        expires=bool(plan.expire_at),
+        ttl=connection.ttl_s(plan.expire_at) if plan.expire_at else 0,
+        recoverable=plan.is_recoverable,
+        positioned=positioned,
+        epoch=recovery.top.epoch if positioned else "",
+        offset=offset if positioned else 0,
+        publications=recovered_messages(
+            connection.traits.form,
+            recovery,
+            condition=plan.condition,
+            wants_delta=plan.wants_delta,
+        ),
+        recovered=recovery.recovered,
+        was_recovering=recovery.was_recovering,
+        data=plan.data,
+        delta=plan.wants_delta,
+    )
+
+
+def check_continuity(established: Established) -> None:
+    """Raises `ClientDisconnect` (3010) when messages between were lost."""
+    subscription = established.subscription
+    if not subscription.is_positioned:
+        return
+    top = established.recovery.top
+    offset = top.offset
+    for _, position in subscription.buffer or ():
+        if not position.offset:
+            continue
+        if position.epoch != top.epoch or position.offset > offset + 1:
+            raise ClientDisconnect(INSUFFICIENT_STATE)
+        offset = max(offset, position.offset)
+
+
+def activate(connection: Connection, established: Established) -> None:
+    """Let it take part, right after its client was told, with no wait between."""
+    subscription = established.subscription
+    position = established.recovery.top
+    base = position.offset if established.recovery.publications else 0
+    for arrival, at in subscription.buffer or ():
+        if _is_new(subscription, position, at):
+            send_alone(subscription, arrival)
+            if at.offset:
+                position, base = at, at.offset
+    if connection.is_closed:  # the data was not for its encoding
+        return
+    subscription.is_active = True
+    subscription.settle()
+    connection.context.hub.join(subscription, position, base=base)
+
+
+def _is_new(
+    subscription: ClientSubscription, position: StreamPosition, at: StreamPosition
+) -> bool:
+    if not subscription.is_positioned or not at.offset:
+        return True
+    return at.offset > position.offset
+
+
+async def announce(connection: Connection, subscription: ClientSubscription) -> None:
+    """Tell the others, and the subscriber itself, that it joined."""
+    if not subscription.options.join_leave or not subscription.is_active:
+        return
+    info = connection.client_info(subscription.info)
+    try:
+        await connection.context.broker.publish_join(subscription.channel, info)
+    except ApiError as error:
+        log.warning(
+            "client %s joined %s, and others were not told: %s",
+            connection.client,
+            subscription.channel,
+            error,
+        )
+
+
+def missed_arrivals(established: Established) -> list[Arrival]:
+    """The recovered publications, for a client that takes them as pushes."""
+    recovery = established.recovery
+    return [
+        Arrival(established.subscription.channel, publication, recovery.top.epoch, None)
+        for publication in recovery.publications
+    ]

@@ -1,0 +1,124 @@
+"""Transports room: what the protocol state machine asks of a connection's edge.
+
+It must not know the protocol: bytes go down framed, and an end has a code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tocsin.core.client_codes import Disconnect
+from tocsin.hub.turn import Turn
+from tocsin.protocol.frames import WireForm
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What kind of transport a connection has.
+
+    `name` is the published one. Emulated and one-way connections have a session
+    id, emulated ones name their node. `pushes_disconnect`: the code travels in a
+    push; else in the transport's own way of closing. `pings`: the protocol pings
+    (else the transport does it on `Link.ping`, or nobody); `ends_after_refusal`:
+    a refused connect ends the connection.
+    """
+
+    name: str
+    form: WireForm
+    emulated: bool = False
+    pushes_disconnect: bool = False
+    pings: bool = True
+    native_pings: bool = False
+    ends_after_refusal: bool = False
+
+
+class Link(Protocol):
+    """The edge of one connection; no call blocks or raises."""
+
+    def write(self, data: bytes) -> None:
+        """Queue framed bytes."""
+        ...
+
+    def ping(self) -> None:
+        """Send the transport's own ping."""
+        ...
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Write what is queued, tell the code if the transport can, and end."""
+        ...
+
+    def end(self) -> None:
+        """End without a code."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more from the client for now."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on taking."""
+        ...
+
+
+class Outbox:
+    """Bytes that wait for a connection; written in one piece per loop turn.
+
+    While the edge is `blocked` they wait up to `limit` bytes, `held` ones that the
+    edge already has included; beyond that `overflow` is called. A connection that
+    takes its bytes is never cut off for a burst: they are written earlier.
+    """
+
+    __slots__ = ("_limit", "_queue", "_size", "_turn", "held", "is_blocked", "is_shut")
+
+    def __init__(self, turn: Turn, limit: int) -> None:
+        self._turn = turn
+        self._limit = limit
+        self._queue: list[bytes] = []
+        self._size = 0
+        self.held = 0
+        self.is_blocked = False
+        self.is_shut = False
+
+    def write(self, data: bytes) -> None:
+        """Queue framed bytes."""
+        queue = self._queue
+        if not queue:
+            if self.is_shut:
+                return
+            if not self.is_blocked:
+                self._turn.add_connection(self)
+        queue.append(data)
+        self._size += len(data)
+        if self._size + self.held > self._limit:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if not self.is_blocked:
+            self.flush()
+        elif not self.is_shut:
+            self.drop()
+            self.overflow()
+
+    def flush(self) -> None:
+        """Hand what waits to the edge, unless it is blocked."""
+        queue = self._queue
+        if not queue or self.is_blocked:
+            return
+        data = queue[0] if len(queue) == 1 else b"".join(queue)
+        queue.clear()
+        self._size = 0
+        self.send(data)
+
+    def drop(self) -> None:
+        """Forget what waits."""
+        self._queue.clear()
+        self._size = 0
+
+    def send(self, data: bytes) -> None:
+        """Write to the edge now; the transport's part."""
+        raise NotImplementedError
+
+    def overflow(self) -> None:
+        """Too much waits; the transport's part."""
+        raise NotImplementedError

@@ -1,0 +1,99 @@
+"""Transports room: one clockwork for the deadlines of all connections.
+
+It must not know what is due; entries look for themselves when they are called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from typing import Protocol
+
+RESOLUTION_S = 0.05
+_NOWHERE = -1
+
+
+class Timed(Protocol):
+    """Something with a next deadline; `timer_slot` belongs to the wheel."""
+
+    timer_slot: int
+
+    def on_timer(self, now_s: float) -> None:
+        """The time has come; must not raise, may put itself in again."""
+        ...
+
+
+class TimerWheel:
+    """Deadlines in slots of `RESOLUTION_S`; an entry is in one slot at most.
+
+    One timer of the loop serves all: ten thousand idle connections cost ten
+    thousand places in sets, and no timer handles.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        resolution_s: float = RESOLUTION_S,
+    ) -> None:
+        self._loop = loop or asyncio.get_running_loop()
+        self._resolution_s = resolution_s
+        self._slots: dict[int, dict[Timed, None]] = {}
+        self._order: list[int] = []
+        self._handle: asyncio.TimerHandle | None = None
+        self._next = _NOWHERE
+
+    def now(self) -> float:
+        """The loop's time in seconds."""
+        return self._loop.time()
+
+    def put(self, entry: Timed, when_s: float) -> None:
+        """Call `entry` at that time of the loop, never before it."""
+        slot = int(when_s / self._resolution_s) + 1
+        if entry.timer_slot == slot:
+            return
+        self.remove(entry)
+        entries = self._slots.get(slot)
+        if entries is None:
+            entries = self._slots[slot] = {}
+            heapq.heappush(self._order, slot)
+            self._set()
+        entries[entry] = None
+        entry.timer_slot = slot
+
+    def remove(self, entry: Timed) -> None:
+        """Forget an entry; absent is no error."""
+        entries = self._slots.get(entry.timer_slot)
+        if entries is not None:
+            entries.pop(entry, None)
+        entry.timer_slot = _NOWHERE
+
+    def close(self) -> None:
+        """Call nobody any more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._slots.clear()
+        self._order.clear()
+
+    def _set(self) -> None:
+        first = self._order[0]
+        if self._handle is not None:
+            if self._next <= first:
+                return
+            self._handle.cancel()
+        self._next = first
+        self._handle = self._loop.call_at(first * self._resolution_s, self._run)
+
+    def _run(self) -> None:
+        self._handle = None
+        now_s = self._loop.time()
+        while self._order and self._order[0] * self._resolution_s <= now_s:
+            slot = heapq.heappop(self._order)
+            entries = self._slots.pop(slot)
+            for entry in entries:
+                if entry.timer_slot == slot:
+                    entry.timer_slot = _NOWHERE
+                    entry.on_timer(now_s)
+        if self._order and self._handle is None:
+            self._set()
