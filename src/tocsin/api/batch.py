@@ -6,6 +6,7 @@ Each command is run as if it had come alone; an error of one touches no other.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ async def run_batch(
     parallel: bool,
 ) -> api_pb2.BatchResponse:
     """Replies in the order of the commands; `None` stands for a null in JSON."""
+    started = time.perf_counter()
     numbered = enumerate(commands)
     replies: list[Any] = [None] * len(commands)
     if parallel and len(commands) > 1:
@@ -58,6 +60,7 @@ async def run_batch(
         await asyncio.gather(*workers)
     else:
         await _run_some(runner, numbered, replies, call)
+    runner.note("batch", call, time.perf_counter() - started, None)
     return api_pb2.BatchResponse(replies=replies)
 
 

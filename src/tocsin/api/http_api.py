@@ -142,7 +142,9 @@ class HttpApi:
             except _UnreadableError as fault:
                 error = BadRequest("body", fault.reason)
                 self._runner.note(name, call, 0.0, error)
-                return _text(fault.status, _REASONS[fault.status], error.message)
+                refusal = _text(fault.status, _REASONS[fault.status], error.message)
+                refusal.force_close()
+                return refusal
             except NotEncodable as cause:
                 self._runner.note(name, call, 0.0, InternalError(), cause)
                 return _text(500, "Internal Server Error", str(cause))
@@ -196,7 +198,6 @@ async def _read(request: web.Request, settings: HttpApiSettings) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(settings) from None
     except TimeoutError:
-        request.protocol.keep_alive(False)
         reason = f"did not arrive within {settings.read_timeout_s:g} s"
         raise _UnreadableError(408, reason) from None
     except (web.RequestPayloadError, ValueError):

@@ -16,6 +16,8 @@ HEADER_TIMEOUT_S = 10.0
 """For the head of a request, from its first byte or from the connection's start."""
 KEEPALIVE_S = 75.0
 """How long an idle connection is kept for the next request."""
+LINGER_S = 2.0
+"""How long the rest of a refused body is read, so that the answer gets through."""
 
 
 class TimedConnection(web.RequestHandler):
@@ -67,6 +69,9 @@ class TimedRunner(web.AppRunner):
         self._options: dict[str, Any] = {
             "access_log": None,
             "keepalive_timeout": KEEPALIVE_S,
+            "lingering_time": min(LINGER_S, head_timeout_s),
+            # No caller of this API compresses, and a small body stays small.
+            "auto_decompress": False,
         }
         super().__init__(
             app,

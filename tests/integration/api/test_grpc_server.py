@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.support.api import KEY, WITH_KEY, World, calling, serving
 from tests.support.certificates import make_ca
 
-from tocsin.api.grpc_calls import SERVICE
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings, ServerTls
 from tocsin.api.listening import ListenError
+from tocsin.api.methods.table import COMMANDS, SERVICE
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ids import is_id
@@ -271,12 +272,14 @@ async def test_insecure() -> None:
         assert (await stub.DeviceRegister(GOOD)).result.id
 
 
-async def test_not_built_and_unknown_methods() -> None:
+async def test_not_built_and_unknown_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the key, what is not built answers UNIMPLEMENTED."""
+    bare = dataclasses.replace(COMMANDS["revoke_token"], method=None)
+    monkeypatch.setitem(COMMANDS, "revoke_token", bare)  # type: ignore[arg-type]
     async with serving(World()) as server, calling(server) as stub:
         assert await _code(
-            stub.CancelPush(api_pb2.CancelPushRequest(), metadata=WITH_KEY)
-        ) == (grpc.StatusCode.UNIMPLEMENTED, "method CancelPush not implemented")
+            stub.RevokeToken(api_pb2.RevokeTokenRequest(), metadata=WITH_KEY)
+        ) == (grpc.StatusCode.UNIMPLEMENTED, "method RevokeToken not implemented")
         async with _channel(server) as channel:
             unknown = channel.unary_unary(f"/{SERVICE.full_name}/NoSuch")
             code, _ = await _code(unknown(b"", metadata=WITH_KEY))
