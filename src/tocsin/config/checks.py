@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tocsin.config.channel_checks import find_channel_faults
 from tocsin.config.durations import format_duration
 from tocsin.config.root import Config
 from tocsin.config.webpush import is_pair
@@ -41,6 +42,8 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
         yield from _check_providers(config)
     yield from _check_vapid(config)
     yield from _check_retry(config)
+    for found in find_channel_faults(config):
+        yield Contradiction(*found)
 
 
 def _check_database(config: Config) -> Iterator[Contradiction]:

@@ -82,6 +82,18 @@ def parse_texts(value: object) -> tuple[str, ...]:
     raise ValueError("must be a list of texts")
 
 
+def parse_objects(value: object) -> object:
+    """A list of objects, or the JSON text of one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("must be a JSON list of objects") from None
+    if isinstance(value, list | tuple):
+        return value
+    raise ValueError("must be a list of objects")
+
+
 def _as_text(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError("must be text: put it in quotes")  # noqa: TRY004 - pydantic collects ValueError only

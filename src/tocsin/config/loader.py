@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from tocsin.config import names
+from tocsin.config import namespace_items as namespaces
 from tocsin.config.checks import find_contradictions
 from tocsin.config.faults import ConfigError, Fault
 from tocsin.config.fields import parse_bool
@@ -58,6 +59,8 @@ def load_config(
     for level in levels:
         settings |= level.settings
         unbuilt |= level.unbuilt
+    warnings = [text for level in levels for text in level.warnings]
+    _apply_variables(levels, settings, unbuilt, faults, warnings)
     is_default = path is None and not any(
         level.settings or level.unbuilt or level.faults for level in levels[1:3]
     )
@@ -68,7 +71,6 @@ def load_config(
     faults += _find_ignored_guards(unbuilt)
     if faults:
         raise ConfigError(_ordered(faults))
-    warnings = [text for level in levels for text in level.warnings]
     return LoadedConfig(
         config=config,
         warnings=[*warnings, *_describe_unbuilt(unbuilt)],
@@ -97,6 +99,31 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[Level, Level]:
     return published, ours
 
 
+def _apply_variables(
+    levels: list[Level],
+    settings: dict[str, Setting],
+    unbuilt: dict[str, Setting],
+    faults: list[Fault],
+    warnings: list[str],
+) -> None:
+    """Options of namespaces from the environment, over whatever gave the list."""
+    variables = [each for level in levels for each in level.namespace_variables]
+    if not variables:
+        return
+    path = namespaces.PATH
+    given = settings.get(path) or Setting(path, [], "environment", path)
+    applied = namespaces.apply_variables(given.value, variables)
+    settings[path] = replace(given, value=applied.items)
+    for option, variable, text in applied.unbuilt:
+        unbuilt[option] = Setting(option, text, variable, variable)
+    for unknown in applied.unknown:
+        words = "belongs to no namespace and option"
+        if unknown.is_ours:
+            faults.append(Fault(unknown.variable, words, "environment"))
+        else:
+            warnings.append(f"{unknown.variable} {words}, and has no effect")
+
+
 def _read_flags(overrides: Mapping[str, object] | None) -> Level:
     level = Level()
     for key, value in (overrides or {}).items():
@@ -116,12 +143,15 @@ def _build(settings: dict[str, Setting], faults: list[Fault]) -> Config:
         try:
             config = Config.model_validate(_nest(sound))
         except ValidationError as error:
-            for key, message in list(_explain(error, sound)):
-                faults.append(Fault(key, message, sound.pop(key).source))
-    bad = {fault.path for fault in faults}
+            for key, where, message in list(_explain(error, sound)):
+                faults.append(Fault(where, message, sound[key].source))
+            for key in {_key_of(item["loc"]) for item in error.errors()}:
+                del sound[key]
+    bad = {fault.path.partition("[")[0] for fault in faults}
     for found in find_contradictions(config):
         if not any(_overlap(key, other) for key in bad for other in found.about):
-            source = settings[found.path].source if found.path in settings else ""
+            setting = settings.get(found.path.partition("[")[0])
+            source = setting.source if setting is not None else ""
             faults.append(Fault(found.path, found.message, source))
     return config
 
@@ -142,13 +172,29 @@ def _nest(settings: Mapping[str, Setting]) -> dict[str, Any]:
 
 def _explain(
     error: ValidationError, settings: Mapping[str, Setting]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, str, str]]:
+    """Key, where in its value, and the words of each fault; one for each place."""
     seen: set[str] = set()
     for item in error.errors(include_url=False):
         key = _key_of(item["loc"])
-        if key not in seen:
-            seen.add(key)
-            yield key, _words(item, key, settings[key].value)
+        inside = item["loc"][key.count(".") + 1 :]
+        value = settings[key].value
+        where = key
+        if inside and isinstance(inside[0], int):
+            where = _place(key, inside, value)
+            value = item["input"]
+        if where not in seen:
+            seen.add(where)
+            yield key, where, _words(item, key, value)
+
+
+def _place(key: str, inside: tuple[int | str, ...], value: Any) -> str:
+    """`channel.namespaces[chat].history_ttl`: items are called by their names."""
+    number, *rest = inside
+    name = number
+    if isinstance(value, list) and isinstance(value[int(number)], Mapping):
+        name = value[int(number)].get("name", number)
+    return ".".join([f"{key}[{name}]", *map(str, rest)])
 
 
 def _key_of(loc: tuple[int | str, ...]) -> str:

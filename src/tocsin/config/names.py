@@ -26,6 +26,8 @@ _IN_ADDRESS = (
     "rediss://user:password@host:6379/0"
 )
 _IN_DSN = "put it into the dsn, as sslmode and sslrootcert"
+_IN_ENGINE = "put it into engine.redis.address"
+_NOT_ASKED = "clients would be let in without asking the back end"
 
 GUARDED = {
     "http_server.tls_autocert.enabled": "HTTP would be served without TLS",
@@ -34,7 +36,21 @@ GUARDED = {
     "http_api.jwks.endpoint": "tokens would not be checked",
     "grpc_api.jwks.enabled": "tokens would not be checked",
     "grpc_api.jwks.endpoint": "tokens would not be checked",
+    "client.proxy.connect.enabled": _NOT_ASKED,
+    "channel.without_namespace.subscribe_proxy_enabled": _NOT_ASKED,
+    "channel.without_namespace.subscribe_stream_proxy_enabled": _NOT_ASKED,
+    "channel.without_namespace.publish_proxy_enabled": _NOT_ASKED,
+    "channel.without_namespace.sub_refresh_proxy_enabled": _NOT_ASKED,
+    "channel.without_namespace.subscribe_cel": _NOT_ASKED,
+    "channel.without_namespace.publish_cel": _NOT_ASKED,
+    "channel.without_namespace.history_cel": _NOT_ASKED,
+    "channel.without_namespace.presence_cel": _NOT_ASKED,
+    "engine.redis.tls.enabled": f"{_IN_ENGINE}, as rediss://",
+    "engine.redis.cluster_address": _IN_ENGINE,
+    "engine.redis.sentinel_address": _IN_ENGINE,
+    "engine.redis.sentinel_tls.enabled": _IN_ENGINE,
     "push_notifications.dry_run": "messages would really be sent",
+    "clickhouse_analytics.tls.enabled": "write https:// into clickhouse_dsn",
     "database.postgresql.tls.enabled": _IN_DSN,
     "push_notifications.queue.postgresql.tls.enabled": _IN_DSN,
     "push_notifications.queue.redis.tls.enabled": _IN_ADDRESS,
@@ -53,7 +69,7 @@ GUARDED = {
 The rule: a name not built yet is a warning, unless a door that this release does
 open (gRPC, the HTTP port, its database, its queue, its providers) would then admit
 more, encrypt less or do more than its owner wrote. Guards of doors that are not
-there at all (client tokens, allowed origins, the admin password) are warnings.
+there at all (such as the admin password) are warnings.
 """
 
 

@@ -5,7 +5,6 @@ It must not connect to anything; it resolves only what follows from the keys.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -26,6 +25,7 @@ from tocsin.config.fields import (
 )
 from tocsin.config.origins import Origin
 from tocsin.config.raw_push import Expo
+from tocsin.config.redis_addresses import check_redis
 from tocsin.config.webpush import WebPush
 
 PROVIDERS = (
@@ -49,17 +49,6 @@ QueueKind = Literal["redis", "postgresql", "sqlite"]
 _FIRST_DELAY_S = 1.0
 _FIRST_DELAY_BY_PROVIDER_S = {"fcm": 10.0}  # FCM's guidance: wait at least 10 s
 
-_REDIS_SCHEMES = (
-    "redis",
-    "rediss",
-    "tcp",
-    "unix",
-    "redis+sentinel",
-    "rediss+sentinel",
-    "redis+cluster",
-    "rediss+cluster",
-)
-_HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 
 
 def _check_providers(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,19 +61,6 @@ def _check_providers(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _check_redis(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    for address in addresses:
-        scheme, colon, rest = address.partition("://")
-        if colon:
-            if scheme not in _REDIS_SCHEMES or not rest:
-                raise ValueError(
-                    f"must be host:port or a URL with {', '.join(_REDIS_SCHEMES)}"
-                )
-        elif not (match := _HOST_PORT.fullmatch(address)) or int(match[1]) > 65535:
-            raise ValueError("must be host:port or a redis:// URL")
-    return addresses
-
-
 Positive = Annotated[Int, Field(ge=1, le=2**31 - 1)]
 Delay = Annotated[Duration, Field(gt=0)]
 Prefix = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.:{}-]*$", max_length=100)]
@@ -95,13 +71,15 @@ class RedisQueue(Section):
 
     address: Annotated[
         Texts,
-        AfterValidator(_check_redis),
+        AfterValidator(check_redis),
         Kind("string or list"),
         Shown(""),
         Holds(),
         Field(repr=False),
     ] = ()
     """host:port, redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"""
+    reuse_from_engine: Bool = False
+    """use engine.redis.address"""
     prefix: Annotated[Prefix, Field(min_length=1)] = "tocsin"
     """prefix of every Redis key"""
     max_stream_length: Positive = 100_000

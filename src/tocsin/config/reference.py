@@ -58,8 +58,8 @@ encrypt less or do more than was asked for:
 """  # noqa: E501 - rows of a table cannot be wrapped
 
 _SECTIONS = """
-The guards of doors that this release does not have (client tokens, allowed origins,
-the admin password) are warnings: nobody can come in there.
+The guards of doors that this release does not have (such as the admin password) are
+warnings: nobody can come in there.
 
 Providers of this release: {providers}. Any other one in
 `push_notifications.enabled_providers` is an error.
@@ -104,7 +104,10 @@ def _row(leaf: Leaf, meaning: str, old: list[str]) -> str:
 
 def _meanings(section: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
     """Key and the docstring under its field."""
-    written = dict(_docstrings(section))
+    written: dict[str, str] = {}
+    for base in reversed(section.__mro__):  # what a section inherits is told there
+        if issubclass(base, Section) and base is not Section:
+            written |= dict(_docstrings(base))
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):

@@ -15,7 +15,9 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 
 from tocsin.config import names
+from tocsin.config import namespace_items as namespaces
 from tocsin.config.faults import Fault
+from tocsin.config.namespace_items import printable
 from tocsin.config.root import built
 
 _SEE = "see docs/reference/configuration.md"
@@ -44,6 +46,9 @@ class Level:
     unbuilt: dict[str, Setting] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    namespace_variables: list[namespaces.NamespaceVariable] = field(
+        default_factory=list
+    )
 
     def take_tree(self, tree: Mapping[Any, Any], source: str, prefix: str = "") -> None:
         """Take a nested object; a name may also be written with dots."""
@@ -57,7 +62,9 @@ class Level:
         if value is None:
             return
         is_object = isinstance(value, Mapping)
-        if path in built():
+        if path == namespaces.PATH:
+            self._take_namespaces(value, source, written or path)
+        elif path in built():
             self._keep(Setting(path, value, source, written or path))
         elif is_object and (path in _sections() or path in names.known_sections()):
             self.take_tree(value, source, f"{path}.")
@@ -78,6 +85,13 @@ class Level:
             # A switch of old that became an object: `tls: {"enabled": true}`.
             path = path.removesuffix(".enabled")
         self.take(path, value, source, written=written)
+
+    def _take_namespaces(self, value: Any, source: str, written: str) -> None:
+        taken = namespaces.take_namespaces(value, source)
+        self.faults += taken.faults
+        for path, where, option in taken.unbuilt:
+            self.unbuilt[path] = Setting(path, option, source, where)
+        self._keep(Setting(namespaces.PATH, taken.items, source, written))
 
     def _keep(self, setting: Setting) -> None:
         other = self.settings.get(setting.path)
@@ -117,6 +131,10 @@ class Level:
                     if new != variable:
                         self.warnings.append(f"{variable} is the old name of {new}")
                 self.take(path, text, variable, written=variable)
+            elif (option := _namespace_option(rest)) is not None:
+                self.namespace_variables.append(
+                    namespaces.NamespaceVariable(option, text, variable, ours)
+                )
             elif (path := _collection(rest)) is not None:
                 self.unbuilt[path] = Setting(path, text, variable, variable)
             else:
@@ -142,12 +160,6 @@ class Level:
             self.warnings.append(f"{variable} is not known and has no effect; {hint}")
 
 
-def printable(name: str) -> str:
-    """A name cut and escaped, so that it cannot break a line of output."""
-    name = name[:120]
-    return name if name.isprintable() else name.encode("unicode_escape").decode()
-
-
 @cache
 def _sections() -> frozenset[str]:
     return frozenset(names.sections_of(built()))
@@ -167,6 +179,11 @@ def _env_table(*, ours: bool) -> dict[str, str]:
         table.update({names.env_name(path): path for path in names.planned()})
         table.update({names.env_name(path): path for path in built()})
     return table
+
+
+def _namespace_option(rest: str) -> str | None:
+    prefix = names.env_name(namespaces.PATH) + "_"
+    return rest.removeprefix(prefix) if rest.startswith(prefix) else None
 
 
 def _collection(rest: str) -> str | None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
-from pydantic import SecretStr
+from pydantic import SecretStr, model_validator
 
+from tocsin.config.channel import Channel
+from tocsin.config.client import Client
 from tocsin.config.database import Database
 from tocsin.config.durations import format_duration
+from tocsin.config.engine import Denials, Engine, Node, Rpc, UserStatus
 from tocsin.config.fields import Leaf, Section, leaves
 from tocsin.config.push import PushNotifications, QueueKind
 from tocsin.config.server import (
@@ -24,6 +27,16 @@ from tocsin.config.server import (
     Prometheus,
     Shutdown,
     Worker,
+)
+from tocsin.config.transports import (
+    Emulation,
+    HttpStream,
+    Sse,
+    UniGrpc,
+    UniHttpStream,
+    UniSse,
+    UniWebSocket,
+    WebSocket,
 )
 
 _MASK = "***"
@@ -48,6 +61,32 @@ class Config(Section):
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
     push_notifications: PushNotifications = PushNotifications()
+    engine: Engine = Engine()
+    node: Node = Node()
+    client: Client = Client()
+    channel: Channel = Channel()
+    rpc: Rpc = Rpc()
+    websocket: WebSocket = WebSocket()
+    sse: Sse = Sse()
+    http_stream: HttpStream = HttpStream()
+    emulation: Emulation = Emulation()
+    uni_websocket: UniWebSocket = UniWebSocket()
+    uni_sse: UniSse = UniSse()
+    uni_http_stream: UniHttpStream = UniHttpStream()
+    uni_grpc: UniGrpc = UniGrpc()
+    user_status: UserStatus = UserStatus()
+    user_block: Denials = Denials()
+    token_revoke: Denials = Denials()
+    user_tokens_invalidate: Denials = Denials()
+
+    @model_validator(mode="after")
+    def _reuse_engine(self) -> Self:
+        redis = self.push_notifications.queue.redis
+        reuses = redis.reuse_from_engine and self.engine.type == "redis"
+        if reuses and not redis.address:
+            # Written past the frozen attribute: the object is still being made.
+            redis.__dict__["address"] = self.engine.redis.urls
+        return self
 
     @property
     def queue_kind(self) -> QueueKind | None:
@@ -102,6 +141,8 @@ def mask_passwords(text: str) -> str:
 
 
 def _redact(value: Any, leaf: Leaf) -> Any:
+    if isinstance(value, Section):
+        return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, SecretStr):
         return _MASK if value.get_secret_value() else ""
     if isinstance(value, tuple):

@@ -1,0 +1,166 @@
+"""From namespaces as people write them to options: old names, unbuilt ones, variables.
+
+Part of `config`. It must not look into values beyond telling an object from the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tocsin.config import names
+from tocsin.config.channel import NAMESPACE_NAME, Namespace
+from tocsin.config.faults import Fault
+
+PATH = "channel.namespaces"
+_TEMPLATE = "channel.without_namespace"
+
+Items = list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class TakenNamespaces:
+    """What could be read. `unbuilt` has paths of `channel.without_namespace`.
+
+    Its second part is the name under which the option was written.
+    """
+
+    items: Items = field(default_factory=list)
+    unbuilt: list[tuple[str, str, Any]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def take_namespaces(value: object, source: str) -> TakenNamespaces:
+    """Read a list of objects, its JSON text, or names with blanks between."""
+    taken = TakenNamespaces()
+    given = _parse(value)
+    if given is None:
+        fault = "must be a list of objects with a name"
+        taken.faults.append(Fault(PATH, fault, source))
+        return taken
+    for number, item in enumerate(given):
+        name = item.get("name")
+        if not isinstance(name, str) or not re.fullmatch(NAMESPACE_NAME, name):
+            words = "must have a name of at least two letters, digits, - _ or ."
+            taken.faults.append(Fault(f"{PATH}[{number}]", words, source))
+        else:
+            taken.items.append(_take_item(taken, name, item, source))
+    return taken
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceVariable:
+    """A variable that may belong to an option of a namespace.
+
+    `rest` follows the name of the list. `is_ours`: an unknown one is a fault.
+    """
+
+    rest: str
+    text: str
+    variable: str
+    is_ours: bool
+
+
+@dataclass(slots=True)
+class AppliedVariables:
+    """Namespaces with their variables; `unknown` belong to none of them."""
+
+    items: Items
+    unbuilt: list[tuple[str, str, str]] = field(default_factory=list)
+    unknown: list[NamespaceVariable] = field(default_factory=list)
+
+
+def apply_variables(
+    items: Sequence[Mapping[str, Any]], variables: Sequence[NamespaceVariable]
+) -> AppliedVariables:
+    """Set options by `<NAME>_<OPTION>`; a later variable wins over an earlier one."""
+    applied = AppliedVariables([dict(item) for item in items])
+    for variable in variables:
+        found = next(_find_option(applied.items, variable.rest), None)
+        if found is None:
+            applied.unknown.append(variable)
+            continue
+        item, option = found
+        if option in Namespace.model_fields:
+            item[option] = variable.text
+        else:
+            path = f"{_TEMPLATE}.{option}"
+            applied.unbuilt.append((path, variable.variable, variable.text))
+    return applied
+
+
+def _find_option(items: Items, rest: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The longest namespace name first: one may begin with another."""
+    for item in sorted(items, key=lambda each: -len(each["name"])):
+        prefix = names.env_name(item["name"]) + "_"
+        if rest.startswith(prefix):
+            for option in _options():
+                if names.env_name(option) == rest.removeprefix(prefix):
+                    yield item, option
+
+
+def _options() -> Iterator[str]:
+    yield from (name for name in Namespace.model_fields if name != "name")
+    start = f"{_TEMPLATE}."
+    for path in sorted(names.published()):
+        if path.startswith(start):
+            yield path.removeprefix(start)
+
+
+def _parse(value: object) -> list[Mapping[str, Any]] | None:
+    if isinstance(value, str):
+        if not value.lstrip().startswith("["):
+            return [{"name": name} for name in value.split()]
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(value, list | tuple):
+        return None
+    if not all(isinstance(item, Mapping) for item in value):
+        return None
+    return list(value)
+
+
+def _take_item(
+    taken: TakenNamespaces, name: str, item: Mapping[str, Any], source: str
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"name": name}
+    for written, value in _flatten(item):
+        if written == "name" or value is None:
+            continue
+        option = _current_name(written)
+        where = f"{PATH}[{name}].{written}"
+        if option in Namespace.model_fields:
+            options[option] = value
+        elif f"{_TEMPLATE}.{option}" in names.published():
+            taken.unbuilt.append((f"{_TEMPLATE}.{option}", where, value))
+        else:
+            near = names.nearest(written, list(Namespace.model_fields))
+            hint = f"; did you mean {near}?" if near else ""
+            taken.faults.append(Fault(printable(where), f"is not known{hint}", source))
+    return options
+
+
+def _flatten(item: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in item.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _current_name(option: str) -> str:
+    """Today's name: an old flat name of the options without namespace is one here."""
+    new = names.renamed().get(option, "")
+    start = f"{_TEMPLATE}."
+    return new.removeprefix(start) if new.startswith(start) else option
+
+
+def printable(name: str) -> str:
+    """A name cut and escaped, so that it cannot break a line of output."""
+    name = name[:160]
+    return name if name.isprintable() else name.encode("unicode_escape").decode()
