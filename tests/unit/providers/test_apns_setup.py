@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from tocsin.providers.apns_setup import (
+    CertAuth,
+    TokenAuth,
+    find_origin,
+    load_identity,
+)
+from tocsin.providers.errors import ProviderSetupError
+from tocsin.simulator.apns_keys import (
+    BUNDLE_ID,
+    KEY_ID,
+    P12_PASSWORD,
+    TEAM_ID,
+    ApnsFiles,
+    prepare_apns,
+)
+from tocsin.simulator.certificates import prepare_certificates
+
+SECTION = "push_notifications.apns"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ApnsFiles:
+    directory = tmp_path_factory.mktemp("apns")
+    prepare_certificates(directory)
+    return prepare_apns(directory)[0]
+
+
+@pytest.fixture
+def key(files: ApnsFiles) -> TokenAuth:
+    return TokenAuth(KEY_ID, TEAM_ID, str(files.key_file))
+
+
+@pytest.fixture
+def cert(files: ApnsFiles) -> CertAuth:
+    return CertAuth(p12_file=str(files.p12_file), password=P12_PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "origin"),
+    [
+        ("development", "https://api.sandbox.push.apple.com"),
+        ("production", "https://api.push.apple.com"),
+        ("https://10.0.0.1:2197/", "https://10.0.0.1:2197"),
+    ],
+)
+def test_endpoints(endpoint: str, origin: str) -> None:
+    """Apple's two by name, any other by its origin."""
+    assert find_origin(endpoint) == origin
+
+
+@pytest.mark.parametrize("endpoint", ["", "prod", "http://x", "https://x/path"])
+def test_a_wrong_endpoint_is_named(endpoint: str) -> None:
+    """The error carries the configuration key."""
+    with pytest.raises(ProviderSetupError, match="development") as caught:
+        find_origin(endpoint)
+    assert caught.value.key == f"{SECTION}.endpoint"
+
+
+def test_a_key_signs_for_the_bundle(key: TokenAuth) -> None:
+    """Key and ids as configured; nothing is shown in TLS."""
+    identity = load_identity(key, bundle_id="com.example.app")
+    assert identity.key is not None
+    assert (identity.key.team_id, identity.key.key_id) == (TEAM_ID, KEY_ID)
+    assert (identity.topic, identity.expires_at_s) == ("com.example.app", None)
+
+
+def test_a_key_may_be_text(key: TokenAuth, files: ApnsFiles) -> None:
+    """The content of the file does as well as its path."""
+    text = replace(key, key_file="", key_pem=files.key_file.read_bytes())
+    identity = load_identity(text, bundle_id="x")
+    assert identity.key is not None
+    assert identity.key.name.startswith(f"apns:{TEAM_ID}:{KEY_ID}:")
+    assert "PRIVATE" not in repr(text)
+
+
+def test_a_certificate_brings_its_app_and_its_end(cert: CertAuth) -> None:
+    """The UID of the subject is the topic unless the configuration has one."""
+    identity = load_identity(cert, bundle_id="")
+    assert identity.topic == BUNDLE_ID
+    assert identity.key is None
+    assert identity.expires_at_s is not None
+    assert load_identity(cert, bundle_id="other").topic == "other"
+
+
+def test_no_key_is_left_on_disk(
+    cert: CertAuth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL reads a file; afterwards there is none."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    load_identity(cert, bundle_id="")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_base64_of_a_certificate(cert: CertAuth, files: ApnsFiles) -> None:
+    """Line breaks inside it do no harm; neither it nor the password shows."""
+    text = base64.encodebytes(files.p12_file.read_bytes()).decode()
+    auth = CertAuth(p12_b64=text, password=P12_PASSWORD)
+    assert load_identity(auth, bundle_id="").topic == BUNDLE_ID
+    assert text[:20] not in repr(auth)
+    assert P12_PASSWORD not in repr(auth)
+
+
+@pytest.mark.parametrize(
+    ("change", "key_at_fault"),
+    [
+        ({"key_id": ""}, "token_key_id"),
+        ({"team_id": ""}, "token_team_id"),
+        ({"key_file": ""}, "token_key_file"),
+        ({"key_file": "/does/not/exist"}, "token_key_file"),
+        ({"key_file": "a\0b"}, "token_key_file"),
+        ({"key_pem": b"-----BEGIN PRIVATE KEY-----\nxx\n"}, "token_key_pem"),
+    ],
+)
+def test_a_wrong_key_is_named(
+    key: TokenAuth, change: dict[str, str], key_at_fault: str
+) -> None:
+    """The error carries the configuration key, never the key itself."""
+    with pytest.raises(ProviderSetupError) as caught:
+        load_identity(replace(key, **change), bundle_id="x")  # type: ignore[arg-type] # each of its own type
+    assert caught.value.key == f"{SECTION}.{key_at_fault}"
+    assert "xx" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["rsa", "p384", "encrypted"])
+def test_another_kind_of_key_is_refused(key: TokenAuth, kind: str) -> None:
+    """Apple's keys are of the curve P-256 and without a password."""
+    made = {
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+        "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "encrypted": lambda: ec.generate_private_key(ec.SECP256R1()),
+    }[kind]()
+    locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if kind == "encrypted":
+        locked = serialization.BestAvailableEncryption(b"p")
+    pem = made.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked
+    )
+    with pytest.raises(ProviderSetupError) as caught:
+        load_identity(replace(key, key_pem=pem), bundle_id="x")
+    assert caught.value.key == f"{SECTION}.token_key_pem"
+
+
+def test_a_key_needs_a_bundle(key: TokenAuth) -> None:
+    """Apple asks for a topic with every token."""
+    with pytest.raises(ProviderSetupError) as caught:
+        load_identity(key, bundle_id="")
+    assert caught.value.key == f"{SECTION}.bundle_id"
+
+
+@pytest.mark.parametrize(
+    ("change", "key_at_fault"),
+    [
+        ({"password": "wrong"}, "cert_p12_file"),
+        ({"password": ""}, "cert_p12_file"),
+        ({"p12_file": ""}, "cert_p12_file"),
+        ({"p12_file": "/does/not/exist"}, "cert_p12_file"),
+        ({"p12_b64": "no base64!"}, "cert_p12_b64"),
+        ({"p12_b64": "bm8gcDEy"}, "cert_p12_b64"),
+    ],
+)
+def test_a_wrong_certificate_is_named(
+    cert: CertAuth, change: dict[str, str], key_at_fault: str
+) -> None:
+    """The error carries the configuration key, never the password."""
+    with pytest.raises(ProviderSetupError) as caught:
+        load_identity(replace(cert, **change), bundle_id="x")
+    assert caught.value.key == f"{SECTION}.{key_at_fault}"
+    assert P12_PASSWORD not in str(caught.value)
+
+
+def test_a_certificate_without_its_key_is_no_use(files: ApnsFiles) -> None:
+    """Apple's portal gives the certificate alone; the key is in the keychain."""
+    found = pkcs12.load_pkcs12(files.p12_file.read_bytes(), P12_PASSWORD.encode())
+    assert found.cert is not None
+    raw = pkcs12.serialize_key_and_certificates(
+        b"x", None, found.cert.certificate, None, serialization.NoEncryption()
+    )
+    auth = CertAuth(p12_b64=base64.b64encode(raw).decode())
+    with pytest.raises(ProviderSetupError, match="private key"):
+        load_identity(auth, bundle_id="x")
+
+
+def test_a_wrong_ca_file_is_named(key: TokenAuth) -> None:
+    """A worker starts with the trust that was asked for, or not at all."""
+    with pytest.raises(ProviderSetupError) as caught:
+        load_identity(key, bundle_id="x", ca_file="/does/not/exist")
+    assert caught.value.key == f"{SECTION}.ca_file"
