@@ -56,8 +56,9 @@ BAD_ANSWER = Outcome(
 )
 """A success whose body is not the service's; something stands in between."""
 
-DRY_RUN = Outcome(Verdict.DELIVERED, message_id="dry_run")
-"""For services that cannot check without delivering: nothing was asked of them."""
+DRY_RUN = Outcome(Verdict.DELIVERED)
+"""For services that cannot check without delivering: nothing was asked of them, so
+there is no id."""
 
 
 def class_of_status(

@@ -126,6 +126,11 @@ class Metrics:
             *("provider", "reason"),
         )
 
+        self.push_receipts = self._counter(
+            "push_receipt_count",
+            "Accepted messages by what the provider said of them later.",
+            *("provider", "success", "err_code"),
+        )
         self.push_credential_expiry = self._gauge(
             "push_credential_expiry_timestamp_seconds",
             "When a provider's certificate ends, in Unix seconds.",

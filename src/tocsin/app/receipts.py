@@ -1,0 +1,75 @@
+"""Starts asking for receipts, where a provider gives tickets and a database is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import structlog
+
+from tocsin.app.lifecycle import Stopper
+from tocsin.app.resources import Resources
+from tocsin.core.ports import PushProvider, ReceiptSource
+from tocsin.delivery.receipts import ReceiptPoller, TicketKeeper
+from tocsin.delivery.removal import DeviceRemoval
+
+OVERDUE_KEPT_S = 3 * 86_400
+"""Tickets that nobody claimed for so long belong to a provider that was taken out."""
+
+_log = structlog.get_logger("tocsin.app")
+
+
+async def start_receipts(
+    resources: Resources,
+    providers: Mapping[str, PushProvider],
+    stack: AsyncExitStack,
+    stopper: Stopper,
+) -> TicketKeeper | None:
+    """What keeps the tickets of these providers, if any has some; `stack` stops it."""
+    sources = {
+        name: provider
+        for name, provider in providers.items()
+        if isinstance(provider, ReceiptSource)
+    }
+    if not sources:
+        return None
+    if resources.receipts is None:
+        _log.info(
+            "without a database nobody asks for receipts: what a provider says later"
+            " of accepted messages stays unknown",
+            providers=sorted(sources),
+        )
+        return None
+    poller = ReceiptPoller(
+        resources.receipts,
+        list(sources.values()),
+        removal=DeviceRemoval(resources.devices, resources.metrics),
+        clock=resources.clock,
+        metrics=resources.metrics,
+    )
+    task = asyncio.create_task(poller.poll_for_ever())
+
+    def watch(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            _log.critical("the receipt poller died", exc_info=error)
+            stopper.fail("the receipt poller died")
+
+    task.add_done_callback(watch)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(stop)
+    return TicketKeeper(resources.receipts, sources)
+
+
+async def purge_overdue(resources: Resources, limit: int) -> None:
+    """Forget tickets that no worker asks for any more."""
+    if resources.receipts is None:
+        return
+    before_ms = resources.clock.now_ms() - OVERDUE_KEPT_S * 1000
+    purge = resources.receipts.purge_overdue
+    while await purge(due_before_ms=before_ms, limit=limit) == limit:
+        pass

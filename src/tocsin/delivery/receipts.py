@@ -1,0 +1,174 @@
+"""Keeps tickets of accepted messages, asks for their receipts, and acts on these.
+
+For services whose success is only a ticket. It knows no service and sends nothing:
+what a receipt calls failed was accepted, and is counted, not sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from tocsin.core.device import DeadToken
+from tocsin.core.errors import ApiError
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import Clock, ReceiptSource, ReceiptStore, Ticket
+from tocsin.delivery.removal import DeviceRemoval
+from tocsin.delivery.run import Result, Run
+from tocsin.telemetry.metrics import Metrics
+
+GIVE_UP_AFTER_MS = 24 * 3_600_000
+"""Services keep receipts for about a day; a ticket older than that has none."""
+MISSING = Outcome(Verdict.RETRY, "receipt_missing", "no receipt within a day")
+LONGEST_NAP_S = 30.0
+
+_log = structlog.get_logger("tocsin.delivery")
+
+
+class TicketKeeper:
+    """Stores the tickets among fresh results, before progress is recorded."""
+
+    def __init__(
+        self, store: ReceiptStore, sources: Mapping[str, ReceiptSource]
+    ) -> None:
+        """`sources` are the providers that give tickets, by name."""
+        self._store = store
+        self._sources = sources
+
+    async def keep(self, run: Run, results: Sequence[Result]) -> None:
+        """Remember what was accepted; a store that is away costs only receipts."""
+        source = self._sources.get(run.job.provider)
+        if source is None:
+            return
+        work = run.work
+        tickets = [
+            Ticket(
+                id=outcome.message_id,
+                provider=source.name,
+                integration=source.integration,
+                sent_at_ms=run.started_ms,
+                device_id=work.device_ids[index] if work.device_ids else "",
+                token=work.targets[index] if work.device_ids else "",
+            )
+            for index, outcome, _ in results
+            if outcome.verdict is Verdict.DELIVERED and outcome.message_id
+        ]
+        if not tickets:
+            return
+        due_at_ms = run.started_ms + int(source.receipt_delay_s * 1000)
+        try:
+            await self._store.add(tickets, due_at_ms=due_at_ms)
+        except ApiError as error:
+            _log.warning(
+                "tickets not kept: nobody will ask what became of these messages",
+                job_id=run.job.id,
+                count=len(tickets),
+                error=error.message,
+            )
+
+
+class ReceiptPoller:
+    """Asks each source for the receipts that are due, as long as its task lives."""
+
+    def __init__(
+        self,
+        store: ReceiptStore,
+        sources: Sequence[ReceiptSource],
+        *,
+        removal: DeviceRemoval,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._sources = sources
+        self._removal = removal
+        self._clock = clock
+        self._metrics = metrics
+
+    async def poll_for_ever(self) -> None:
+        """Ask whenever something is due; a store that is away is tried again."""
+        delays = [source.receipt_delay_s for source in self._sources]
+        nap_s = min(LONGEST_NAP_S, *(delay / 2 for delay in delays))
+        while True:
+            for source in self._sources:
+                try:
+                    while await self.poll(source):
+                        pass
+                except ApiError as error:
+                    _log.warning(
+                        "receipts not asked for, trying again",
+                        provider=source.name,
+                        error=error.message,
+                    )
+            await asyncio.sleep(nap_s)
+
+    async def poll(self, source: ReceiptSource) -> bool:
+        """One request's worth; returns whether more may be due."""
+        now_ms = self._clock.now_ms()
+        limit = source.receipt_batch_size
+        tickets = await self._store.claim(
+            source.integration,
+            now_ms=now_ms,
+            next_due_ms=now_ms + int(source.receipt_delay_s * 1000),
+            limit=limit,
+        )
+        if not tickets:
+            return False
+        receipts = await source.fetch_receipts([ticket.id for ticket in tickets])
+        if isinstance(receipts, Outcome):
+            _log.warning(
+                "receipts not read, asking again after the delay",
+                provider=source.name,
+                integration=source.integration,
+                tickets=len(tickets),
+                code=receipts.code,
+                detail=receipts.detail,
+            )
+            return False
+        await self._act(tickets, receipts, now_ms)
+        return len(tickets) == limit
+
+    async def _act(
+        self, tickets: Sequence[Ticket], receipts: Mapping[str, Outcome], now_ms: int
+    ) -> None:
+        ended: list[tuple[Ticket, Outcome]] = []
+        for ticket in tickets:
+            outcome = receipts.get(ticket.id)
+            if outcome is None and now_ms - ticket.sent_at_ms > GIVE_UP_AFTER_MS:
+                outcome = MISSING
+            if outcome is not None:
+                ended.append((ticket, outcome))
+        # Dropped last: after a crash in between the receipt is read again.
+        await self._removal.remove(
+            [
+                DeadToken(
+                    device_id=ticket.device_id,
+                    token=ticket.token,
+                    before_ms=ticket.sent_at_ms,
+                    reason=f"{ticket.provider}: {outcome.code}",
+                )
+                for ticket, outcome in ended
+                if outcome.verdict is Verdict.UNREGISTERED and ticket.device_id
+            ]
+        )
+        await self._store.drop([ticket for ticket, _ in ended])
+        self._count(ended)
+
+    def _count(self, ended: Sequence[tuple[Ticket, Outcome]]) -> None:
+        counts = Counter(
+            (ticket.provider, outcome.verdict, outcome.code)
+            for ticket, outcome in ended
+        )
+        for (provider, verdict, code), count in counts.items():
+            sent = "true" if verdict is Verdict.DELIVERED else "false"
+            self._metrics.push_receipts.add(count, provider, sent, code)
+            if verdict is Verdict.MISCONFIGURED:
+                _log.error(
+                    "accepted messages were not delivered: check the provider's keys",
+                    provider=provider,
+                    code=code,
+                    count=count,
+                )
