@@ -168,6 +168,20 @@ class Send:
             admitted=self.admitted,
         )
 
+    def slice(self, start: int, end: int) -> Send:
+        """The batch of the recipients from `start` up to `end`."""
+        return Send(
+            kind=self.kind,
+            targets=self.targets[start:end],
+            device_ids=self.device_ids[start:end],
+            platforms=self.platforms[start:end],
+            users=self.users[start:end],
+            timezones=self.timezones[start:end],
+            locales=self.locales[start:end],
+            metas=self.metas[start:end],
+            admitted=self.admitted,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -8,19 +8,33 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import Batch, Clock, Delivery, JobQueue, PushProvider
+from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.ports import (
+    Batch,
+    Clock,
+    Delivery,
+    JobQueue,
+    PushProvider,
+    RateLimiter,
+    Report,
+)
 from tocsin.core.push import Job, Payload, Send
+from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
-from tocsin.delivery.journal import Journal
+from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
+from tocsin.delivery.limits import Gate, MemoryRateLimiter
+from tocsin.delivery.rendering import BodyRenderer, RenderFault
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import DeadEnd, FollowUp, Settlement
 from tocsin.telemetry.metrics import Metrics
 
 KEPT_PAYLOADS = 64
+RENDERED_PER_TURN = 100
 SETTLE_RETRY_S = 0.5
 
 _log = structlog.get_logger("tocsin.delivery")
@@ -41,17 +55,20 @@ class RunPace:
         self._credential = credential
         self._clock = clock
         self._expire_at_ms = run.job.expire_at_ms
+        self._most = journal.max
+        if run.payload.reliable:
+            self._most = min(self._most, RELIABLE_UNRECORDED)
 
     def ready(self) -> bool:
         """Cheap on purpose: it runs once per recipient."""
-        return self._journal.has_room() and not self._must_stop()
+        return self._journal.unrecorded < self._most and not self._must_stop()
 
     async def wait(self) -> bool:
         """Wait for room in the journal, or for a reason to stop."""
         while not self._must_stop():
-            if self._journal.has_room():
+            if self._journal.unrecorded < self._most:
                 return True
-            await self._journal.wait_room()
+            await self._journal.wait_room(self._most)
         return False
 
     def _must_stop(self) -> bool:
@@ -77,6 +94,7 @@ class Dispatcher:
         clock: Clock,
         metrics: Metrics,
         validate_only: bool = False,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self._queue = queue
         self._providers = providers
@@ -85,7 +103,14 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._validate_only = validate_only
+        self._gate = Gate(
+            limiter=limiter or MemoryRateLimiter(clock),
+            settlement=settlement,
+            clock=clock,
+            metrics=metrics,
+        )
         self._payloads: OrderedDict[str, Payload] = OrderedDict()
+        self._renderers: OrderedDict[tuple[str, str], BodyRenderer] = OrderedDict()
         self._runs: dict[str, Run] = {}
         self._stopping = False
 
@@ -123,26 +148,42 @@ class Dispatcher:
         if credential.is_paused(self._clock.now_ms()):
             await self._postpone(run, credential)
             return
+        if await self._hold_back(run):
+            return
         await self._send(run, credential)
+
+    async def _hold_back(self, run: Run) -> bool:
+        """Whether limits split the batch up, so that nothing of it is sent now."""
+        payload = run.payload
+        if payload.window is None and payload.rate is None:
+            return False
+        held = await self._gate.hold_back(run)
+        if held is None:
+            return False
+        if await self._end(run.delivery, held.follow, []):
+            for code, indexes in held.dropped.items():
+                self._settlement.drop(run.job, payload, indexes, code)
+        return True
 
     async def _send(self, run: Run, credential: CredentialState) -> None:
         job = run.job
         provider = self._providers[job.provider]
-        batch = Batch(
-            body=run.payload.bodies[job.provider],
-            kind=run.work.kind,
-            targets=run.work.targets,
-            pending=run.pending,
-            deadline_ms=job.expire_at_ms,
-            validate_only=self._validate_only,
-        )
         run.stopped = self._stopping
         self._runs[run.delivery.receipt] = run
         try:
+            report = self._journal.reporter(run)
+            batch = Batch(
+                body=run.payload.bodies[job.provider],
+                kind=run.work.kind,
+                targets=run.work.targets,
+                pending=run.pending,
+                deadline_ms=job.expire_at_ms,
+                validate_only=self._validate_only,
+            )
+            if run.payload.templating is not None:
+                batch = await self._render(run, batch, report)
             await provider.send(
-                batch,
-                self._journal.reporter(run),
-                RunPace(run, self._journal, credential, self._clock),
+                batch, report, RunPace(run, self._journal, credential, self._clock)
             )
             run.complete = True
             await self._settlement.take_in([run])
@@ -151,6 +192,43 @@ class Dispatcher:
             run.complete = True
             self._journal.release(run)
             self._runs.pop(run.delivery.receipt, None)
+
+    async def _render(self, run: Run, batch: Batch, report: Report) -> Batch:
+        """The batch with a body for each pending recipient that can have one."""
+        try:
+            renderer = self._renderer(run)
+        except TemplateFault as fault:
+            # Checked when it was accepted: a newer release did that.
+            outcome = Outcome(Verdict.REJECTED, "template_failed", fault.reason)
+            for index in batch.pending:
+                report(index, outcome)
+            return replace(batch, pending=())
+        if renderer.is_constant:
+            return batch
+        bodies = [batch.body] * len(batch.targets)
+        pending: list[int] = []
+        for number, index in enumerate(batch.pending, start=1):
+            if not number % RENDERED_PER_TURN:
+                await asyncio.sleep(0)  # others have work too
+            try:
+                bodies[index] = renderer.render(run.work, index)
+            except RenderFault as fault:
+                report(index, Outcome(Verdict.REJECTED, "template_failed", str(fault)))
+            else:
+                pending.append(index)
+        return replace(batch, pending=pending, bodies=bodies)
+
+    def _renderer(self, run: Run) -> BodyRenderer:
+        key = (run.job.push_id, run.job.provider)
+        renderer = self._renderers.get(key)
+        if renderer is None:
+            templating = run.payload.templating
+            assert templating is not None  # noqa: S101 - the caller has looked
+            body = run.payload.bodies[run.job.provider]
+            renderer = self._renderers[key] = BodyRenderer(body, templating)
+            if len(self._renderers) > KEPT_PAYLOADS:
+                self._renderers.popitem(last=False)
+        return renderer
 
     async def _conclude(self, run: Run) -> None:
         if run.lost:
@@ -176,14 +254,15 @@ class Dispatcher:
 
     async def _end(
         self, delivery: Delivery, follow: list[FollowUp], dead: list[DeadEnd]
-    ) -> None:
+    ) -> bool:
+        """Settle; `False` means that another worker did."""
         while True:
             try:
-                await self._queue.settle(delivery, follow=follow, dead=dead)
+                settled = await self._queue.settle(delivery, follow=follow, dead=dead)
             except ApiError as error:
                 run = self._runs.get(delivery.receipt)
                 if run is not None and run.lost:
-                    return
+                    return False
                 _log.warning(
                     "batch is sent but not settled, trying again",
                     job_id=delivery.job.id,
@@ -191,9 +270,9 @@ class Dispatcher:
                 )
                 await asyncio.sleep(SETTLE_RETRY_S)
             else:
-                break
-        for job, reason in dead:
-            self._bury(job, reason)
+                for job, reason in dead:
+                    self._bury(job, reason)
+                return settled
 
     def _bury(self, job: Job, reason: str) -> None:
         size = len(job.work.targets) if isinstance(job.work, Send) else 1

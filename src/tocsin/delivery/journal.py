@@ -18,6 +18,8 @@ from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
 
 MAX_UNRECORDED = 100
+RELIABLE_UNRECORDED = 10
+"""The same for requests that want it smaller, and pay with speed."""
 
 _log = structlog.get_logger("tocsin.delivery")
 
@@ -36,7 +38,7 @@ class Journal:
         self._queue = queue
         self._settlement = settlement
         self._clock = clock
-        self._max = max_unrecorded
+        self.max = max_unrecorded
         self.unrecorded = 0
         self._dirty: dict[int, Run] = {}
         self._wake = asyncio.Event()
@@ -54,11 +56,11 @@ class Journal:
 
     def has_room(self) -> bool:
         """Whether one more request may start."""
-        return self.unrecorded < self._max
+        return self.unrecorded < self.max
 
-    async def wait_room(self) -> None:
-        """Wait until `has_room`."""
-        while not self.has_room():
+    async def wait_room(self, most: int) -> None:
+        """Wait until fewer than `most` results are unrecorded."""
+        while self.unrecorded >= most:
             waiter = asyncio.get_running_loop().create_future()
             self._room.append(waiter)
             await waiter

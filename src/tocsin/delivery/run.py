@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Job, Payload, Send
@@ -59,17 +57,3 @@ class Run:
         """Pending indexes that no result came for."""
         answered = {index for index, _, _ in self.results}
         return [index for index in self.pending if index not in answered]
-
-    def subset(self, indexes: Iterable[int]) -> Send:
-        """The batch of only these recipients."""
-        work, chosen = self.work, list(indexes)
-        return Send(
-            kind=work.kind,
-            targets=tuple(work.targets[i] for i in chosen),
-            device_ids=tuple(work.device_ids[i] for i in chosen)
-            if work.device_ids
-            else (),
-            platforms=tuple(work.platforms[i] for i in chosen)
-            if work.platforms
-            else (),
-        )

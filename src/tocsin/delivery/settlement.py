@@ -16,7 +16,7 @@ import structlog
 from tocsin.core.device import DeadToken
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Clock, DeviceStore, ResultSink
-from tocsin.core.push import Job
+from tocsin.core.push import Job, Payload, Send
 from tocsin.core.webpush import stored_token
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.retries import RetryPolicy
@@ -75,7 +75,7 @@ class Settlement:
             credential = self.credential(run.job)
             self._note(credential, results)
             dead.extend(self._find_dead(run, results, credential))
-            self._count(run, results)
+            self._count(run.job, run.work.platforms, results)
             for sink in self._sinks:
                 sink.record(run.job, run.payload, results)
             if credential.is_suspicious():
@@ -88,6 +88,18 @@ class Settlement:
         self._metrics.push_notifications.add(
             count, job.provider, job.recipient_type.value, "", "false", "expired"
         )
+
+    def drop(
+        self, job: Job, payload: Payload, indexes: Sequence[int], code: str
+    ) -> None:
+        """Count recipients of a batch that its request asked to leave out."""
+        work, now_ms = job.work, self._clock.now_ms()
+        platforms = work.platforms if isinstance(work, Send) else ()
+        outcome = Outcome(Verdict.REJECTED, code)
+        results = [(index, outcome, now_ms) for index in indexes]
+        self._count(job, platforms, results)
+        for sink in self._sinks:
+            sink.record(job, payload, results)
 
     def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
         """What follows once no further request of this run will start."""
@@ -113,7 +125,7 @@ class Settlement:
         for key, indexes in sorted(retries.items()):
             self._retry_later(run, key, indexes, first_try_ms, follow)
         for reason, indexes in rejected.items():
-            dead.append((self._part(run, indexes), reason))
+            dead.append((self.part(run, indexes), reason))
         return follow, dead
 
     def postpone(
@@ -122,7 +134,7 @@ class Settlement:
         """What becomes of a batch whose credential is paused: nothing is tried."""
         now_ms = self._clock.now_ms()
         first_try_ms = run.job.first_try_at_ms or now_ms
-        part = self._part(run, run.pending)
+        part = self.part(run, run.pending)
         if now_ms > self._retry.gives_up_at_ms(first_try_ms):
             return [], [(part, f"retries exhausted: {credential.pause_reason}")]
         part = replace(part, first_try_at_ms=first_try_ms)
@@ -131,7 +143,7 @@ class Settlement:
     def _requeue_unsent(self, run: Run, unsent: list[int], now_ms: int) -> FollowUp:
         paused_until_ms = self.credential(run.job).paused_until_ms
         due_ms = paused_until_ms if paused_until_ms > now_ms else 0
-        part = self._part(run, unsent)
+        part = self.part(run, unsent)
         if due_ms and not part.first_try_at_ms:
             part = replace(part, first_try_at_ms=now_ms)
         return part, due_ms
@@ -160,15 +172,16 @@ class Settlement:
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
             self.expire(job, len(indexes))
             return
-        part = self._part(run, indexes)
+        part = self.part(run, indexes)
         follow.append(
             (replace(part, attempt=attempt, first_try_at_ms=first_try_ms), due_ms)
         )
 
-    def _part(self, run: Run, indexes: Sequence[int]) -> Job:
+    def part(self, run: Run, indexes: Sequence[int]) -> Job:
+        """The job of only these recipients, under an id of its own."""
         stem = run.job.id.partition("~")[0]
         return run.job.with_work(
-            run.subset(indexes), id=f"{stem}~{secrets.token_hex(4)}"
+            run.work.subset(indexes), id=f"{stem}~{secrets.token_hex(4)}"
         )
 
     def _find_dead(
@@ -213,8 +226,9 @@ class Settlement:
             self._metrics.push_devices_removed.add(1, provider, code)
             _log.debug("device removed", device_id=device_id, reason=reasons[device_id])
 
-    def _count(self, run: Run, results: Sequence[Result]) -> None:
-        job, platforms = run.job, run.work.platforms
+    def _count(
+        self, job: Job, platforms: Sequence[str], results: Sequence[Result]
+    ) -> None:
         counts: Counter[tuple[str, bool, str]] = Counter(
             (
                 platforms[index] if platforms else "",

@@ -1,0 +1,220 @@
+"""Holds back recipients whom the limits of their request do not let pass now.
+
+It sends nothing and keeps no buckets of its own but `MemoryRateLimiter`; what it
+holds back returns to the queue with a due time, and no try is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import structlog
+
+from tocsin.core.errors import ApiError
+from tocsin.core.ports import Clock, RateLimiter
+from tocsin.core.push import Job, RateRule, Send
+from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
+from tocsin.core.template_values import DeviceFields
+from tocsin.core.templates import Scope, Template, parse_template
+from tocsin.delivery.run import Run
+from tocsin.delivery.settlement import FollowUp, Settlement
+from tocsin.delivery.windows import sort_by_window
+from tocsin.telemetry.metrics import Metrics
+
+DUE_STEP_MS = 1000
+"""Recipients held back to within this span travel in one job, not one each."""
+RETRY_S = 0.5
+
+RATE_LIMITED = "rate_limited"
+NO_TIMEZONE = "no_timezone"
+EXPIRED = "expired"
+
+_log = structlog.get_logger("tocsin.delivery")
+
+
+@dataclass(slots=True)
+class Held:
+    """What becomes of a batch that cannot be sent as it is.
+
+    `dropped` are indexes of the batch by the code under which they are counted.
+    """
+
+    follow: list[FollowUp] = field(default_factory=list)
+    dropped: dict[str, list[int]] = field(default_factory=dict)
+
+    def drop(self, code: str, indexes: list[int]) -> None:
+        """Give these up."""
+        if indexes:
+            self.dropped.setdefault(code, []).extend(indexes)
+
+
+class Gate:
+    """Decides before each batch who of it may be sent to."""
+
+    def __init__(
+        self,
+        *,
+        limiter: RateLimiter,
+        settlement: Settlement,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._limiter = limiter
+        self._settlement = settlement
+        self._clock = clock
+        self._metrics = metrics
+
+    async def hold_back(self, run: Run) -> Held | None:
+        """What shall happen instead of sending, or `None`: send to all pending.
+
+        Whoever took a token comes back as a job of its own that says so: a worker
+        that dies on it does not take a second one, nor does a retry.
+        """
+        payload = run.payload
+        held = Held()
+        passing = run.pending
+        if payload.window is not None:
+            passing = self._sort_by_window(run, held)
+        rate = payload.rate
+        if rate is not None and not run.work.admitted and passing:
+            passing = await self._take_tokens(rate, run, passing, held)
+        elif not (held.follow or held.dropped):
+            return None
+        if passing:
+            part = self._settlement.part(run, passing)
+            assert isinstance(part.work, Send)  # noqa: S101 - a part of a batch is one
+            admitted = rate is not None
+            held.follow.insert(
+                0, (_with(part, replace(part.work, admitted=admitted)), 0)
+            )
+        return held
+
+    def _sort_by_window(self, run: Run, held: Held) -> list[int]:
+        window = run.payload.window
+        assert window is not None  # noqa: S101 - the caller has looked
+        now_ms = self._clock.now_ms()
+        found = sort_by_window(window, run.work.timezones, run.pending, now_ms)
+        held.drop(NO_TIMEZONE, found.nowhere)
+        for due_ms, indexes in sorted(found.later.items()):
+            self._put_off(run, indexes, due_ms, held)
+        return found.now
+
+    def _put_off(self, run: Run, indexes: list[int], due_ms: int, held: Held) -> None:
+        job = run.job
+        if job.expire_at_ms and due_ms >= job.expire_at_ms:
+            held.drop(EXPIRED, indexes)
+            return
+        # The time of a retry that meets a closed window starts anew.
+        part = replace(self._settlement.part(run, indexes), first_try_at_ms=0)
+        held.follow.append((part, due_ms))
+
+    async def _take_tokens(
+        self, rate: RateRule, run: Run, indexes: Sequence[int], held: Held
+    ) -> list[int]:
+        keys = bucket_keys(rate, run.work, indexes)
+        answers = await self._ask(keys, rate)
+        passing = [i for i, at_ms in zip(indexes, answers, strict=True) if not at_ms]
+        over = len(answers) - len(passing)
+        if not over:
+            return passing
+        self._metrics.rate_limit_hits.add(over)
+        if rate.drop:
+            held.drop(
+                RATE_LIMITED,
+                [i for i, at_ms in zip(indexes, answers, strict=True) if at_ms],
+            )
+            return passing
+        by_due: dict[int, list[int]] = {}
+        for index, due_ms in zip(indexes, spread(keys, answers, rate), strict=True):
+            if due_ms:
+                by_due.setdefault(due_ms, []).append(index)
+        for due_ms, late in sorted(by_due.items()):
+            self._put_off(run, late, due_ms, held)
+        return passing
+
+    async def _ask(self, keys: Sequence[str], rate: RateRule) -> list[int]:
+        while True:
+            try:
+                return await self._limiter.take(keys, rate.limits)
+            except ApiError as error:
+                _log.warning("rate limits not read, trying again", error=error.message)
+                await asyncio.sleep(RETRY_S)
+
+
+def bucket_keys(rate: RateRule, work: Send, indexes: Sequence[int]) -> list[str]:
+    """What names the buckets of each recipient; a device without a user is its own."""
+    if not rate.key:
+        return [f"device:{work.device_ids[index]}" for index in indexes]
+    render = _key_template(rate.key).render
+    keys = []
+    for index in indexes:
+        device_id = work.device_ids[index]
+        user = work.users[index] if work.users else ""
+        keys.append("key:" + render(DeviceFields(device_id, user or device_id)))
+    return keys
+
+
+def spread(keys: Sequence[str], answers: Sequence[int], rate: RateRule) -> list[int]:
+    """When to try again whoever got no token, in Unix milliseconds, 0 for the rest.
+
+    Several that wait for one bucket are set apart as its tokens come: else all of
+    them would come back for the first.
+    """
+    spacing_us = max(limit.spacing_us for limit in rate.limits)
+    waiting: Counter[str] = Counter()
+    dues: list[int] = []
+    for key, at_ms in zip(keys, answers, strict=True):
+        if not at_ms:
+            dues.append(0)
+            continue
+        due_ms = at_ms + waiting[key] * spacing_us // US_PER_MS
+        waiting[key] += 1
+        dues.append(-(-due_ms // DUE_STEP_MS) * DUE_STEP_MS)
+    return dues
+
+
+class MemoryRateLimiter:
+    """`RateLimiter` of one process alone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._full_at_us: dict[str, list[int]] = {}
+        self._next_sweep = 1000
+
+    async def take(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[int]:
+        """As the port says."""
+        now_us = self._clock.now_ms() * US_PER_MS
+        if len(self._full_at_us) > self._next_sweep:
+            self._sweep(now_us)
+        unused = [0] * len(limits)
+        answers: list[int] = []
+        for key in keys:
+            name = buckets_name(key, limits)
+            before = self._full_at_us.get(name, unused)
+            allowed_us, after = take_token(before, limits, now_us)
+            if not allowed_us:
+                self._full_at_us[name] = after
+            answers.append(-(-allowed_us // US_PER_MS))
+        return answers
+
+    def _sweep(self, now_us: int) -> None:
+        # A bucket that is full again is as good as one that never was.
+        self._full_at_us = {
+            name: states
+            for name, states in self._full_at_us.items()
+            if max(states) > now_us
+        }
+        self._next_sweep = 2 * len(self._full_at_us) + 1000
+
+
+@lru_cache(maxsize=256)
+def _key_template(key: str) -> Template:
+    return parse_template(key, Scope())
+
+
+def _with(job: Job, work: Send) -> Job:
+    return replace(job, work=work)
