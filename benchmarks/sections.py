@@ -99,7 +99,36 @@ def measure_sends() -> str:
     )
 
 
+def measure_webpush() -> str:
+    """Web Push beside a pywebpush loop."""
+    from benchmarks import webpush
+
+    result = webpush.run()
+    ours = result["figures"]["tocsin"]["per_second"]
+    rows = [
+        (
+            name,
+            f"{figure['per_second']:,.0f}",
+            f"{figure['cpu_us']:.0f}",
+            f"{ours / figure['per_second']:.2f} x",
+        )
+        for name, figure in result["figures"].items()
+    ]
+    return (
+        "## Web Push beside pywebpush\n\n"
+        f"Sink {result['sink']}, TLS, {result['payload_bytes']}-byte payload, 1,000"
+        " browsers with keys of their own, one process each;"
+        f" {result['rounds']} alternating rounds of {result['seconds']:g} s, medians."
+        " pywebpush has one requests session and a parsed key; it signs each message"
+        " but in the row that says so. Encryption alone has no network.\n\n"
+        + table(("client", "messages/s", "CPU µs per message", "tocsin is"), rows)
+        + "\n\n"
+        + verdicts(result["verdicts"])
+    )
+
+
 ALL: tuple[tuple[str, Callable[[], str]], ...] = (
     ("engine", measure_engine),
     ("sends", measure_sends),
+    ("webpush", measure_webpush),
 )

@@ -1,8 +1,9 @@
 """A local provider that swallows pushes as fast as it can: TLS, HTTP/2 and HTTP/1.1.
 
-It answers the FCM send URL and a token endpoint with fixed JSON, so a benchmark
-measures its client. nginx with one worker where it is on PATH, else granian; which one
-it was is part of the result. The sink ends with the process that started it.
+It answers the FCM send URL, a token endpoint and Web Push endpoints with fixed text, so
+a benchmark measures its client. nginx with one worker where it is on PATH, else
+granian; which one it was is part of the result. The sink ends with the process that
+started it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tests.support.certificates import make_ca
 SEND_ANSWER = '{"name":"projects/p/messages/1"}'
 TOKEN_ANSWER = '{"access_token":"t","expires_in":3599,"token_type":"Bearer"}'
 SEND_PATH = "/v1/projects/p/messages:send"
+WPUSH_PATH = "/wpush/"
 START_TIMEOUT_S = 15.0
 
 _NGINX_CONF = """\
@@ -60,6 +62,10 @@ http {{
         }}
         location = /token {{
             return 200 '{token}';
+        }}
+        location ^~ {wpush} {{
+            add_header location https://127.0.0.1/m/1 always;
+            return 201;
         }}
         location / {{
             return 404 '{{"error":{{"code":404,"status":"NOT_FOUND"}}}}';
@@ -125,6 +131,7 @@ def _nginx_command(folder: Path, port: int, cert: Path, key: Path) -> list[str]:
             key=key,
             send=SEND_ANSWER,
             token=TOKEN_ANSWER,
+            wpush=WPUSH_PATH,
             user="user root;" if os.geteuid() == 0 else "",
         )
     )
@@ -151,6 +158,9 @@ async def application(scope: object, protocol: object) -> None:
         status, body = 200, TOKEN_ANSWER
     elif path.startswith("/v1/projects/") and path.endswith("/messages:send"):
         status, body = 200, SEND_ANSWER
+    elif path.startswith(WPUSH_PATH):
+        status, body = 201, ""
+        headers = [("location", "https://127.0.0.1/m/1")]
     protocol.response_str(status, headers, body)  # type: ignore[attr-defined] # as above
 
 

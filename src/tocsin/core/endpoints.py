@@ -6,6 +6,7 @@ requests out of private networks. Nothing here resolves or connects.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ DEFAULT_ORIGINS: tuple[str, ...] = (
 
 ANY_ORIGIN = "*"
 
+_URL = re.compile(r"(https://[^/?#]*)([^#]*)", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _IPV4_IN_IPV6 = tuple(
@@ -125,17 +127,28 @@ def parse_endpoint(url: str, *, allow_address: bool = False) -> Endpoint:
     Only https, a plain host name (no address in any spelling unless `allow_address`)
     and no user name; a fragment is dropped, for it is never sent.
     """
-    reason = _SHAPE_OR_ADDRESS if allow_address else _SHAPE
     # Controls, spaces and `\` are refused first: parsers differ in what they drop.
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise ValueError(reason)
+    odd = not url.isascii() or not url.isprintable() or " " in url or "\\" in url
+    match = None if odd else _URL.match(url)
+    if match is None:
+        raise ValueError(_SHAPE_OR_ADDRESS if allow_address else _SHAPE)
+    start, path = match.groups()
+    origin, host, port = _parse_origin(start, allow_address)
+    return Endpoint(origin, host, port, path if path[:1] == "/" else f"/{path}")
+
+
+# Few origins in many endpoints: only the path of each is new.
+@functools.lru_cache(maxsize=1024)
+def _parse_origin(start: str, allow_address: bool) -> tuple[str, str, int]:
+    """The one spelling of an origin, its host and its port."""
+    reason = _SHAPE_OR_ADDRESS if allow_address else _SHAPE
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(start)
         host = parts.hostname or ""
         port = 443 if parts.port is None else parts.port
     except ValueError:
         raise ValueError(reason) from None
-    if parts.scheme != "https" or "@" in parts.netloc or not port:
+    if "@" in parts.netloc or not port:
         raise ValueError(reason)
     if _is_address(host):
         if not allow_address:
@@ -143,10 +156,8 @@ def parse_endpoint(url: str, *, allow_address: bool = False) -> Endpoint:
         host = ipaddress.ip_address(host).compressed
     elif not _is_name(host):
         raise ValueError(reason)
-    path = parts.path or "/"
-    if parts.query:
-        path += "?" + parts.query
-    return Endpoint(_origin_of(host, port), host, port, path)
+    name = f"[{host}]" if ":" in host else host
+    return f"https://{name}" if port == 443 else f"https://{name}:{port}", host, port
 
 
 def parse_origin_rule(text: str) -> OriginRule:
@@ -211,8 +222,3 @@ def _is_name(host: str) -> bool:
     # label is never a number.
     last = host.rpartition(".")[2]
     return bool(_HOST.fullmatch(host)) and not _NUMBER.fullmatch(last)
-
-
-def _origin_of(host: str, port: int) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return f"https://{name}" if port == 443 else f"https://{name}:{port}"

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tocsin.core.webpush import MAX_PAYLOAD_BYTES, Target
 
-CHUNK = 16
-"""Messages per turn of the thread: about 2 ms of work."""
+CHUNK = 32
+"""Messages per turn of the thread: about 4 ms of work, measured to cost least."""
 
 _RECORD_BYTES = 4096
 _SALT_BYTES = 16
