@@ -13,7 +13,8 @@ from typing import Any
 from aiohttp import web
 
 from tocsin.analytics.clickhouse import ClickHouseAnalyticsStore, ClickHouseSettings
-from tocsin.analytics.clickhouse_http import Address, ClickHouseHttp, parse_dsn
+from tocsin.analytics.clickhouse_http import ClickHouseHttp
+from tocsin.core.clickhouse import Address, parse_dsn
 
 Answer = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 
@@ -182,7 +183,7 @@ async def chdb_store(directory: Path) -> AsyncIterator[ClickHouseAnalyticsStore]
     async with _listening(engine.handle) as origin:
         address = parse_dsn(origin)
         store = ClickHouseAnalyticsStore(
-            ClickHouseHttp([address], "centrifugo"), ClickHouseSettings((address,))
+            ClickHouseHttp([address], "centrifugo"), ClickHouseSettings()
         )
         await store.prepare()
         yield store

@@ -7,7 +7,6 @@ needed, so no client library is.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -15,12 +14,12 @@ import orjson
 
 from tocsin.analytics.clickhouse_http import (
     UNKNOWN_DATABASE,
-    Address,
     ClickHouseError,
     ClickHouseHttp,
 )
 from tocsin.analytics.text_rows import encode_rows
 from tocsin.core.analytics import Funnel, NotificationRow
+from tocsin.core.clickhouse import check_cluster, check_name, check_ttl
 
 SLICE_ROWS = 1000
 """Rows made into text without letting anybody else run."""
@@ -43,44 +42,15 @@ _TEXTS = (
 )
 _COLUMNS = ", ".join((*_TEXTS, "time"))
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{1,128}")
-_TTL = re.compile(
-    r"[1-9][0-9]{0,5} (SECOND|MINUTE|HOUR|DAY|WEEK|MONTH|QUARTER|YEAR)S?",
-    re.IGNORECASE,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ClickHouseSettings:
-    """`clickhouse_analytics` of the configuration; see `check_*` for what is legal."""
+    """`clickhouse_analytics` of the configuration."""
 
-    addresses: tuple[Address, ...]
     database: str = "centrifugo"
     cluster: str = ""
     ttl: str = "7 DAY"
     skip_schema: bool = False
-
-
-def check_name(value: str) -> str:
-    """A database's name; raises `ValueError`."""
-    if not _NAME.fullmatch(value):
-        raise ValueError("must be a name of letters, digits and _")
-    return value
-
-
-def check_cluster(value: str) -> str:
-    """A cluster's name or its macro; empty for none. Raises `ValueError`."""
-    if value and not _CLUSTER.fullmatch(value):
-        raise ValueError("must be the name of a cluster, or a macro such as {cluster}")
-    return value
-
-
-def check_ttl(value: str) -> str:
-    """An interval as ClickHouse writes it; raises `ValueError`."""
-    if not _TTL.fullmatch(value):
-        raise ValueError("must be an interval such as 7 DAY")
-    return value
 
 
 def build_schema(settings: ClickHouseSettings) -> list[str]:

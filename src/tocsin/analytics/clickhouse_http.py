@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
 from tocsin.core.analytics import RowsRefused
+from tocsin.core.clickhouse import Address
 from tocsin.core.errors import InternalError
 
 TIMEOUT_S = 30.0
@@ -36,40 +35,6 @@ class ClickHouseError(InternalError):
     def __init__(self, reason: str, number: int = 0) -> None:
         super().__init__(reason)
         self.number = number
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where one server listens and who asks."""
-
-    origin: str
-    user: str = ""
-    password: str = field(default="", repr=False)
-
-
-def parse_dsn(dsn: str) -> Address:
-    """`http(s)://[user[:password]@]host[:port]`; raises `ValueError` with words."""
-    parts = urlsplit(dsn.strip())
-    if parts.scheme in ("tcp", "clickhouse", "native"):
-        raise ValueError(
-            "names the native port; give the HTTP port instead, as in"
-            " http://user:password@host:8123"
-        )
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be a URL such as http://user:password@host:8123")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("must be an origin only; the database has a key of its own")
-    host = f"[{host}]" if ":" in host else host
-    at = f":{port}" if port else ""
-    return Address(
-        f"{parts.scheme}://{host}{at}",
-        unquote(parts.username or ""),
-        unquote(parts.password or ""),
-    )
 
 
 class ClickHouseHttp:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tocsin.channels.control import ControlService
@@ -20,6 +20,7 @@ from tocsin.channels.users import DenialService, UserStatusService
 from tocsin.core.errors import NotAvailable
 from tocsin.push.devices import DeviceService
 from tocsin.push.sending import SendService
+from tocsin.push.status import StatusService
 from tocsin.push.topics import TopicService
 
 _ID_LENGTH = 128
@@ -46,6 +47,7 @@ class Services:
     devices: DeviceService
     topics: TopicService
     sends: SendService
+    statuses: StatusService = field(default_factory=StatusService)
     realtime: ChannelServices | None = None
 
     @property

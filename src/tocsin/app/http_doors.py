@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
+from aiohttp.web import RouteDef
 
+from tocsin.api.auth import HttpKeyGuard
 from tocsin.api.call import CommandObserver, Services
 from tocsin.api.http_api import MAX_BODY_BYTES, HttpApi, HttpApiSettings
 from tocsin.api.http_gateway import HttpGateway
+from tocsin.api.push_funnel import PushFunnel
 from tocsin.api.tls import ServerTls
 from tocsin.app.resources import Resources
 from tocsin.config import Config, load_pem
@@ -56,7 +60,11 @@ async def open_http(
     api = None if config.http_api.disabled else _build_api(config, services, observer)
     if api is None and not (config.health.enabled or config.prometheus.enabled):
         return HttpDoors()
-    internal = await _open_internal(resources, api, stack)
+    routes: list[RouteDef] = []
+    if api is not None:
+        routes += api.routes()
+        routes += _build_funnel(config, services, observer).routes()
+    internal = await _open_internal(resources, api, routes, stack)
     if http.internal_at == http.public_at:
         return HttpDoors(internal, internal, api)
     # Nothing is public yet; the port is held so that a busy one shows now.
@@ -67,7 +75,10 @@ async def open_http(
 
 
 async def _open_internal(
-    resources: Resources, api: HttpApi | None, stack: AsyncExitStack
+    resources: Resources,
+    api: HttpApi | None,
+    routes: Iterable[RouteDef],
+    stack: AsyncExitStack,
 ) -> HttpGateway:
     config, metrics = resources.config, resources.metrics
     http = config.http_server
@@ -78,7 +89,7 @@ async def _open_internal(
         render_metrics=(lambda: (metrics.render(), metrics.content_type))
         if config.prometheus.enabled
         else None,
-        routes=api.routes() if api is not None else (),
+        routes=routes,
         shutdown_timeout_s=config.shutdown.timeout,
         setting=f"http_server.{'internal_' if http.internal_port else ''}port",
         tls=server_tls(http.tls),
@@ -104,6 +115,19 @@ def _build_api(
         transport_errors=api.error_mode == "transport",
     )
     return HttpApi(services, settings, observer=observer)
+
+
+def _build_funnel(
+    config: Config, services: Services, observer: CommandObserver
+) -> PushFunnel:
+    api = config.http_api
+    return PushFunnel(
+        services.statuses,
+        HttpKeyGuard(api.key.get_secret_value(), insecure=api.insecure),
+        prefix=api.handler_prefix,
+        transport_errors=api.error_mode == "transport",
+        observer=observer,
+    )
 
 
 def server_tls(tls: Tls) -> ServerTls | None:

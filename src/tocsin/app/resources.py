@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from tocsin.app.analytics import Analytics
 from tocsin.app.clock import SystemClock
 from tocsin.config import Config
 from tocsin.core.ports import (
     DeviceStore,
     JobQueue,
+    ReceiptStore,
     TokenStore,
     UidStore,
     UserTopicStore,
@@ -36,11 +38,14 @@ class Resources:
     config: Config
     metrics: Metrics
     clock: SystemClock
+    database: Database | None = None
     queue: JobQueue | None = None
     devices: DeviceStore | None = None
     user_topics: UserTopicStore | None = None
     uids: UidStore | None = None
+    receipts: ReceiptStore | None = None
     tokens: TokenStore | None = None
+    analytics: Analytics | None = None
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
 
 
@@ -49,6 +54,7 @@ async def open_resources(config: Config, stack: AsyncExitStack) -> Resources:
     resources = Resources(config, Metrics(config.prometheus.namespace), SystemClock())
     database = await open_database(config, stack)
     if database is not None:
+        resources.database = database
         _add_stores(resources, database)
     if config.push_notifications.enabled:
         await _open_queue(resources, database, stack)
@@ -76,6 +82,7 @@ async def open_database(config: Config, stack: AsyncExitStack) -> Database | Non
 
 def _add_stores(resources: Resources, database: Database) -> None:
     from tocsin.storage.devices import SqlDeviceStore
+    from tocsin.storage.tickets import SqlReceiptStore
     from tocsin.storage.uids import SqlUidStore
     from tocsin.storage.user_topics import SqlUserTopicStore
 
@@ -85,6 +92,7 @@ def _add_stores(resources: Resources, database: Database) -> None:
     )
     resources.user_topics = SqlUserTopicStore(database, topics_per_user=limit)
     resources.uids = SqlUidStore(database, clock=resources.clock)
+    resources.receipts = SqlReceiptStore(database)
     resources.checks["database"] = database.check
     resources.metrics.watch_pool("database", lambda: _pool_stats(database))
 

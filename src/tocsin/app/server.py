@@ -10,6 +10,7 @@ import structlog
 
 from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
+from tocsin.app.analytics import open_analytics
 from tocsin.app.http_doors import open_http, server_tls
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.resources import Resources, open_resources
@@ -21,6 +22,7 @@ from tocsin.core.push import RecipientType
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import DeviceService
 from tocsin.push.sending import SendService
+from tocsin.push.status import StatusService
 from tocsin.push.topics import TopicService
 from tocsin.telemetry.metrics import Metrics
 
@@ -49,6 +51,9 @@ async def start_server(
 ) -> Listening:
     """Open everything and serve; leaving `stack` drains and closes it."""
     resources = await open_resources(config, stack)
+    resources.analytics = await open_analytics(
+        config, resources.metrics, resources.database, stack
+    )
     if config.worker_embedded:
         await start_worker(resources, stack, stopper, sinks=sinks)
     services = build_services(resources)
@@ -129,7 +134,15 @@ def build_services(resources: Resources) -> Services:
             on_scheduled=count_scheduled,
             on_cancelled=count_cancelled,
         ),
+        statuses=_status_service(resources),
     )
+
+
+def _status_service(resources: Resources) -> StatusService:
+    analytics = resources.analytics
+    if analytics is None:
+        return StatusService()
+    return StatusService(analytics.writer, analytics.store, clock=resources.clock)
 
 
 def _endpoint_rules(config: Config) -> EndpointRules:

@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 import structlog
 
 from tocsin.api.http_gateway import HttpGateway
+from tocsin.app.analytics import open_analytics, purge_analytics
 from tocsin.app.lifecycle import Stopper
+from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
 from tocsin.core.errors import ApiError
@@ -46,7 +48,8 @@ async def start_worker(
         retry=_retry_policy(config),
         clock=resources.clock,
         metrics=resources.metrics,
-        sinks=sinks,
+        sinks=[*sinks, *_own_sinks(resources)],
+        tickets=await start_receipts(resources, providers, stack, stopper),
     )
     journal = Journal(queue, settlement, resources.clock)
     worker = Worker(
@@ -85,6 +88,9 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
     """The life of `tocsin worker`."""
     async with AsyncExitStack() as stack:
         resources = await open_resources(config, stack)
+        resources.analytics = await open_analytics(
+            config, resources.metrics, resources.database, stack
+        )
         if config.worker.port:
             gateway = HttpGateway(
                 config.http_server.address,
@@ -103,6 +109,10 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
         await stopper.wait()
     _log.info("worker stopped")
     return 0
+
+
+def _own_sinks(resources: Resources) -> list[ResultSink]:
+    return [resources.analytics.writer] if resources.analytics else []
 
 
 async def _build_providers(
@@ -146,6 +156,13 @@ async def _clean_for_ever(resources: Resources) -> None:
 
 
 async def _clean(resources: Resources) -> None:
+    await purge_overdue(resources, CLEAN_LIMIT)
+    if resources.analytics is not None:
+        await purge_analytics(
+            resources.analytics.store,
+            now_ms=resources.clock.now_ms(),
+            retention_s=resources.config.analytics.retention,
+        )
     if resources.uids is not None:
         while await resources.uids.purge_expired(limit=CLEAN_LIMIT) == CLEAN_LIMIT:
             pass

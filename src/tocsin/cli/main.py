@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "simulate": "run local provider servers to send to",
     "migrate": "bring the database and queue schemas up to date",
     "check-config": "say what a configuration means, or all that is wrong with it",
+    "funnel": "show what became of a send: sent, delivered, interacted, failed",
     "queue": "look at the queue and its dead letters, replay or purge them",
 }
 

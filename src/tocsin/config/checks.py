@@ -44,6 +44,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _check_retry(config)
     for found in find_channel_faults(config):
         yield Contradiction(*found)
+    yield from _check_clickhouse(config)
 
 
 def _check_database(config: Config) -> Iterator[Contradiction]:
@@ -162,4 +163,21 @@ def _check_retry(config: Config) -> Iterator[Contradiction]:
             "push_notifications.retry.first_delay",
             f"is more than max_delay, {format_duration(retry.max_delay)}",
             ("push_notifications.retry",),
+        )
+
+
+def _check_clickhouse(config: Config) -> Iterator[Contradiction]:
+    clickhouse = config.clickhouse_analytics
+    if clickhouse.enabled and not clickhouse.clickhouse_dsn:
+        yield Contradiction(
+            "clickhouse_analytics.clickhouse_dsn",
+            "must be set, since clickhouse_analytics.enabled is",
+            ("clickhouse_analytics",),
+        )
+    notifications = clickhouse.export.notifications
+    if notifications.flush_size > notifications.max_buffer_size:
+        yield Contradiction(
+            "clickhouse_analytics.export.notifications.flush_size",
+            f"is more than max_buffer_size, {notifications.max_buffer_size}",
+            ("clickhouse_analytics.export.notifications",),
         )

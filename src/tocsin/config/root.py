@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import SecretStr, model_validator
 
+from tocsin.config.analytics import Analytics, ClickHouseAnalytics
 from tocsin.config.channel import Channel
 from tocsin.config.client import Client
 from tocsin.config.database import Database
@@ -87,6 +88,8 @@ class Config(Section):
             # Written past the frozen attribute: the object is still being made.
             redis.__dict__["address"] = self.engine.redis.urls
         return self
+    clickhouse_analytics: ClickHouseAnalytics = ClickHouseAnalytics()
+    analytics: Analytics = Analytics()
 
     @property
     def queue_kind(self) -> QueueKind | None:
@@ -104,6 +107,15 @@ class Config(Section):
             queue.postgresql.reuse_from_database
         )
         return queue.postgresql.dsn if own else self.database.postgresql.dsn
+
+    @property
+    def analytics_kind(self) -> Literal["clickhouse", "sql"] | None:
+        """Where rows of what became of pushes go; `None` for nowhere."""
+        clickhouse = self.clickhouse_analytics
+        if clickhouse.enabled and clickhouse.export.notifications.enabled:
+            return "clickhouse"
+        in_database = self.database.kind is not None and self.analytics.retention > 0
+        return "sql" if in_database else None
 
     @property
     def worker_embedded(self) -> bool:

@@ -20,9 +20,10 @@ from tests.support.clickhouse_server import (
 from tests.support.ports import free_port
 
 from tocsin.analytics.clickhouse import ClickHouseAnalyticsStore, ClickHouseSettings
-from tocsin.analytics.clickhouse_http import ClickHouseHttp, parse_dsn
+from tocsin.analytics.clickhouse_http import ClickHouseHttp
 from tocsin.analytics.writer import AnalyticsWriter, BufferLimits
 from tocsin.core.analytics import Funnel, RowsRefused
+from tocsin.core.clickhouse import parse_dsn
 from tocsin.core.errors import ApiError
 from tocsin.telemetry.metrics import Metrics
 
@@ -46,7 +47,7 @@ def build(
     addresses = (*map(parse_dsn, more), server.address)
     return ClickHouseAnalyticsStore(
         ClickHouseHttp(addresses, "stats", timeout_s=0.3),
-        replace(ClickHouseSettings(addresses, "stats"), **settings),  # type: ignore[arg-type]
+        replace(ClickHouseSettings("stats"), **settings),  # type: ignore[arg-type]
     )
 
 

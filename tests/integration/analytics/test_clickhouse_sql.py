@@ -52,6 +52,6 @@ async def test_schema_of_a_cluster_can_be_read(
     store: ClickHouseAnalyticsStore,
 ) -> None:
     """Its syntax is right; no cluster is here to run it."""
-    settings = ClickHouseSettings((), "centrifugo", cluster="{cluster}")
+    settings = ClickHouseSettings(cluster="{cluster}")
     for statement in build_schema(settings):
         assert await store.http.run(f"EXPLAIN AST {statement}")

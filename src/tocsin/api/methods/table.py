@@ -22,6 +22,7 @@ from tocsin.api.methods import (
     maps,
     publication,
     sending,
+    status,
     streams,
     topics,
     users,
@@ -42,6 +43,7 @@ BUILT: Mapping[str, Method] = {
     "UserTopicUpdate": topics.user_topic_update,
     "SendPushNotification": sending.send_push_notification,
     "CancelPush": sending.cancel_push,
+    "UpdatePushStatus": status.update_push_status,
     "Publish": publication.publish,
     "Broadcast": publication.broadcast,
     "Subscribe": control.subscribe,
@@ -72,7 +74,7 @@ BUILT: Mapping[str, Method] = {
     "SharedPollPublish": maps.not_available("shared_poll_publish"),
 }
 
-NOT_BUILT: frozenset[str] = frozenset({"UpdatePushStatus"})
+NOT_BUILT: frozenset[str] = frozenset()
 
 COMPOSED: frozenset[str] = frozenset({"Batch"})
 """RPCs that are made of others; each door runs them by itself."""

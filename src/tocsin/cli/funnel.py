@@ -1,0 +1,75 @@
+"""`tocsin funnel`: what became of one send. It reads analytics and prints.
+
+It goes to the store itself, as the configuration names it, so no server has to run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from tocsin.cli.configuration import add_config_arguments
+from tocsin.cli.process import run_process
+
+if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
+    from tocsin.app.lifecycle import Stopper
+    from tocsin.config import Config
+    from tocsin.core.analytics import Funnel
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument("uid", help="analytics_uid of the send, or its uid without one")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; exit code 1 when nothing is known of that uid, 2 without analytics."""
+
+    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+        from contextlib import AsyncExitStack
+
+        from tocsin.app.analytics import open_store
+        from tocsin.app.resources import open_database
+
+        async with AsyncExitStack() as stack:
+            database = await open_database(config, stack)
+            store = await open_store(config, database, stack)
+            if store is None:
+                print(
+                    "analytics is off: configure a database, or"
+                    " clickhouse_analytics.export.notifications"
+                )
+                return 2
+            funnel = await store.fetch_funnel(args.uid)
+        _print(funnel, as_json=args.json)
+        return 0 if _is_known(funnel) else 1
+
+    return run_process(args, life)
+
+
+def _is_known(funnel: Funnel) -> bool:
+    counts = (funnel.sent, funnel.delivered, funnel.interacted, *funnel.failed.values())
+    return any(counts)
+
+
+def _print(funnel: Funnel, *, as_json: bool) -> None:
+    failed = dict(sorted(funnel.failed.items()))
+    if as_json:
+        steps = {
+            "uid": funnel.uid,
+            "sent": funnel.sent,
+            "delivered": funnel.delivered,
+            "interacted": funnel.interacted,
+            "failed": failed,
+        }
+        print(json.dumps(steps))
+        return
+    print(f"{'sent':<12}{funnel.sent:>10}  recipients that the provider accepted")
+    print(f"{'delivered':<12}{funnel.delivered:>10}  devices that reported it")
+    print(f"{'interacted':<12}{funnel.interacted:>10}  devices that reported it")
+    print(f"{'failed':<12}{sum(failed.values()):>10}  recipients never accepted")
+    for code, count in failed.items():
+        print(f"  {code:<10}{count:>10}")

@@ -1,0 +1,89 @@
+"""Push room: what apps report of a push, and what became of it altogether.
+
+It checks and hands on; where rows are kept, and for how long, is not known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tocsin.core.analytics import Funnel, NotificationRow, PushStatus
+from tocsin.core.analytics_ports import AnalyticsStore, RowSink
+from tocsin.core.errors import InternalError, NotAvailable
+from tocsin.core.ports import Clock
+from tocsin.push import checks
+
+MSG_ID_LENGTH = 1024
+
+_REPORTED = (PushStatus.DELIVERED.value, PushStatus.INTERACTED.value)
+_OFF = (
+    "analytics is off: set database.postgresql.dsn or database.sqlite.path, or"
+    " clickhouse_analytics.export.notifications.enabled"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """What a back end relays from an app."""
+
+    uid: str
+    status: str
+    device_id: str
+    msg_id: str = ""
+
+
+class StatusService:
+    """Takes reports and reads funnels; `None` for both where analytics is off.
+
+    Every method raises `BadRequest` naming the field and `NotAvailable` where
+    analytics is off.
+    """
+
+    def __init__(
+        self,
+        rows: RowSink | None = None,
+        store: AnalyticsStore | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._rows = rows
+        self._store = store
+        self._clock = clock
+
+    async def update(self, report: StatusReport) -> None:
+        """Add a row, which is stored soon; whether the uid is known is not asked.
+
+        The device id has to be one that a server made: anything else could be a
+        token, and those are not kept. Raises `InternalError` when the buffer is
+        full because the store is away.
+        """
+        checks.check_text("analytics_uid", report.uid, checks.NAME_LENGTH)
+        checks.check_choice("status", report.status, _REPORTED)
+        checks.check_text("device_id", report.device_id, checks.NAME_LENGTH)
+        checks.check_id("device_id", report.device_id)
+        checks.check_text("msg_id", report.msg_id, MSG_ID_LENGTH, required=False)
+        if self._rows is None or self._clock is None:
+            raise NotAvailable(_OFF)
+        row = NotificationRow(
+            uid=report.uid,
+            provider="",
+            type="",
+            recipient="",
+            device_id=report.device_id,
+            platform="",
+            user="",
+            msg_id=report.msg_id,
+            status=report.status,
+            error_message="",
+            error_code="",
+            time_ms=self._clock.now_ms(),
+        )
+        if not self._rows.add(row):
+            raise InternalError("analytics cannot be written now, try again later")
+
+    async def fetch_funnel(self, uid: str) -> Funnel:
+        """What became of the sends with that analytics_uid, or uid without one."""
+        checks.check_text("uid", uid, checks.NAME_LENGTH)
+        if self._store is None:
+            raise NotAvailable(_OFF)
+        return await self._store.fetch_funnel(uid)
