@@ -7,7 +7,7 @@ does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -26,7 +26,7 @@ from tocsin.core.ports import Clock
 from tocsin.core.surveys import ConnectionAnswer, TokenInfo
 
 STATUS_TTL_S = 30 * 24 * 3600
-FLUSH_INTERVAL_S = 5.0
+FLUSH_INTERVAL_S = 25.0
 MAX_USERS = 10_000
 """Users of one call."""
 
@@ -42,13 +42,20 @@ class UserStatusService:
     """Statuses of users; `store` is `None` where they are off.
 
     `note_online` may be called as often as wanted: what it hears is written every
-    few seconds, and before a question is answered.
+    half a minute, and before a question is answered. `online` tells who is connected
+    here; they are noted again all the time.
     """
 
     def __init__(
-        self, store: UserStatusStore | None, *, clock: Clock, ttl_s: int = STATUS_TTL_S
+        self,
+        store: UserStatusStore | None,
+        *,
+        clock: Clock,
+        ttl_s: int = STATUS_TTL_S,
+        online: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._store = store
+        self._who_is_online = online
         self._clock = clock
         self._ttl_s = ttl_s
         self._online: set[str] = set()
@@ -103,6 +110,7 @@ class UserStatusService:
         return self._store
 
     async def _flush(self, store: UserStatusStore) -> None:
+        self._online.update(user for user in self._who_is_online() if user)
         if not self._online:
             return
         online, self._online = self._online, set()

@@ -14,10 +14,10 @@ from typing import Any
 CHANNELS = "channels"
 """`{"pattern": glob}` to `{channel: connections subscribed on this node}`."""
 CONNECTIONS = "connections"
-"""`{"user": user}` to `{client id: ConnectionAnswer.plain()}`; no user is all."""
+"""`{"user": user}` to `{client id: description}`; no user is everybody.
 
-SUBSCRIBED_BY_CLIENT = 1
-SUBSCRIBED_BY_SERVER = 2
+A description is the API's ConnectionInfo in JSON, but that `meta` is text.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionAnswer:
-    """One connection. `channels` tells for each channel who subscribed it.
+    """One connection. `channels` tells for each: 1 when the server subscribed it.
 
     `token` is the connection token, `subscription_tokens` are by channel. `meta`
     is JSON text or empty, times are milliseconds.
@@ -48,26 +48,6 @@ class ConnectionAnswer:
     token: TokenInfo | None = None
     subscription_tokens: Mapping[str, TokenInfo] = field(default_factory=dict)
     meta: str = ""
-
-    def plain(self) -> dict[str, Any]:
-        """The connection as JSON values, which a hub's member tells as its own."""
-        return {
-            "user": self.user,
-            "app_name": self.app_name,
-            "app_version": self.app_version,
-            "transport": self.transport,
-            "protocol": self.protocol,
-            "connected_at_ms": self.connected_at_ms,
-            "ping_pong_latency_ms": self.ping_pong_latency_ms,
-            "labels": dict(self.labels),
-            "channels": dict(self.channels),
-            "token": _plain_token(self.token),
-            "subscription_tokens": {
-                channel: _plain_token(token)
-                for channel, token in self.subscription_tokens.items()
-            },
-            "meta": self.meta,
-        }
 
 
 def parse_channels(answer: bytes) -> dict[str, int]:
@@ -88,7 +68,10 @@ def encode_params(**params: str) -> bytes:
 
 
 def _connection(item: Mapping[str, Any]) -> ConnectionAnswer:
-    tokens = item.get("subscription_tokens") or {}
+    state = item.get("state") or {}
+    channels = state.get("channels") or {}
+    tokens = state.get("subscription_tokens") or {}
+    token = state.get("connection_token")
     return ConnectionAnswer(
         user=item.get("user", ""),
         app_name=item.get("app_name", ""),
@@ -98,24 +81,12 @@ def _connection(item: Mapping[str, Any]) -> ConnectionAnswer:
         connected_at_ms=item.get("connected_at_ms", 0),
         ping_pong_latency_ms=item.get("ping_pong_latency_ms", 0),
         labels=item.get("labels") or {},
-        channels=item.get("channels") or {},
-        token=_token(item.get("token")),
-        subscription_tokens={
-            channel: token
-            for channel, each in tokens.items()
-            if (token := _token(each)) is not None
-        },
-        meta=item.get("meta", ""),
+        channels={name: each.get("source", 0) for name, each in channels.items()},
+        token=None if token is None else _token(token),
+        subscription_tokens={name: _token(each) for name, each in tokens.items()},
+        meta=state.get("meta", ""),
     )
 
 
-def _plain_token(token: TokenInfo | None) -> dict[str, Any] | None:
-    if token is None:
-        return None
-    return {"uid": token.uid, "issued_at": token.issued_at}
-
-
-def _token(item: Mapping[str, Any] | None) -> TokenInfo | None:
-    if item is None:
-        return None
+def _token(item: Mapping[str, Any]) -> TokenInfo:
     return TokenInfo(item.get("uid", ""), item.get("issued_at", 0))

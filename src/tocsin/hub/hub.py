@@ -81,6 +81,7 @@ class Hub:
         self.name = name
         self.version = version
         self.metrics: Callable[[], dict[str, float]] | None = None
+        self.note_user: Callable[[str], None] | None = None
         self.is_closing = False
         self.filtered = 0
 
@@ -92,6 +93,8 @@ class Hub:
         self._by_user.setdefault(member.user, {})[member.client] = member
         if member.session:
             self._by_session[member.session] = member
+        if self.note_user is not None:
+            self.note_user(member.user)
 
     def remove(self, member: Member) -> None:
         """Forget a connection; absent is no error."""
@@ -101,12 +104,22 @@ class Hub:
             same_user.pop(member.client, None)
             if not same_user:
                 del self._by_user[member.user]
+            if self.note_user is not None:
+                self.note_user(member.user)
         if self._by_session.get(member.session) is member:
             del self._by_session[member.session]
 
     def count_user(self, user: str) -> int:
         """How many connections of a user are here."""
         return len(self._by_user.get(user, ()))
+
+    def users(self) -> list[str]:
+        """Who is connected here."""
+        return list(self._by_user)
+
+    def has_match(self, target: Target) -> bool:
+        """Whether a command for this target would find a connection here."""
+        return next(self._find_members(target), None) is not None
 
     def find_client(self, client: str) -> Member | None:
         """The connection with this client id."""

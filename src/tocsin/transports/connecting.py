@@ -78,15 +78,15 @@ async def _authenticate(
         claims = await _verify(connection, request.token)
         if not claims.user and settings.disallow_anonymous_connection_tokens:
             raise ClientDisconnect(DENIED)
-        if context.gate is not None and context.gate.is_refused(claims):
-            raise ClientDisconnect(INVALID_TOKEN)
+        if context.gate is not None:
+            await context.gate.check(claims)
         return claims
     if settings.insecure or settings.allow_anonymous_connect_without_token:
         return None
     if connection.header_user:
         claims = ConnectionClaims(connection.header_user)
-        if context.gate is not None and context.gate.is_refused(claims):
-            raise ClientDisconnect(INVALID_TOKEN)
+        if context.gate is not None:
+            await context.gate.check(claims, has_token=False)
         return claims
     raise ClientDisconnect(WRONG_COMMAND)
 
@@ -181,9 +181,10 @@ async def refresh(
         raise ClientDisconnect(CONNECTION_EXPIRED) from None
     except TokenInvalid:
         raise ClientDisconnect(INVALID_TOKEN) from None
-    gate = connection.context.gate
-    if claims.user != connection.user or (gate and gate.is_refused(claims)):
+    if claims.user != connection.user:
         raise ClientDisconnect(INVALID_TOKEN)
+    if connection.context.gate is not None:
+        await connection.context.gate.check(claims)
     if claims.expire_at and claims.expire_at <= connection.now_s():
         raise ClientDisconnect(CONNECTION_EXPIRED)
     if _channels_of(claims) != connection.token_channels:

@@ -91,10 +91,14 @@ class Verifier(Protocol):
 
 
 class Gate(Protocol):
-    """Whether a user is let in at all: blocked users, revoked tokens."""
+    """Whether a good token is still welcome (`tocsin.channels.admission`)."""
 
-    def is_refused(self, claims: ConnectionClaims) -> bool:
-        """Whether the connection must not come about."""
+    async def check(self, claims: ConnectionClaims, *, has_token: bool = True) -> None:
+        """Raises `ClientDisconnect` or `ClientFault` for who must not come in."""
+        ...
+
+    async def check_subscription(self, claims: SubscriptionClaims) -> None:
+        """Raises `ClientFault` for a subscription token that was taken back."""
         ...
 
 

@@ -198,6 +198,8 @@ async def refresh_subscription(
     except TokenInvalid:
         raise ClientDisconnect(INVALID_TOKEN) from None
     check_owner(connection, channel, claims)
+    if connection.context.gate is not None:
+        await connection.context.gate.check_subscription(claims)
     subscription.expire_at = claims.expire_at
     subscription.info = claims.info or subscription.info
     if not claims.expire_at:

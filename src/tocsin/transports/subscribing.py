@@ -164,6 +164,8 @@ async def verify_for(
     except TokenInvalid:
         raise ClientFault(PERMISSION_DENIED) from None
     check_owner(connection, channel, claims)
+    if connection.context.gate is not None:
+        await connection.context.gate.check_subscription(claims)
     return claims
 
 
