@@ -114,8 +114,13 @@ def _one_converter(field: FieldDescriptor) -> Convert | None:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return embed
     if field.type == FieldDescriptor.TYPE_DOUBLE:
-        return lambda value: int(value) if value.is_integer() else value
+        return _shorten
     return None
+
+
+def _shorten(value: float) -> float:
+    """`2` rather than `2.0`, as far as whole numbers are exact."""
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def embed(raw: bytes) -> orjson.Fragment:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.api.auth import KeyGuard
+from tocsin.api.auth import HttpKeyGuard, KeyGuard
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,44 @@ def test_insecure() -> None:
         assert guard.is_open
         assert not guard.is_closed
         assert guard.allows(())
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "passes"),
+    [
+        ({"X-API-Key": "k"}, "", True),
+        ({"X-API-Key": "no"}, "", False),
+        ({"X-API-Key": "no", "Authorization": "apikey k"}, "", False),
+        ({"X-API-Key": "", "Authorization": "apikey k"}, "", True),
+        ({"Authorization": "APIKEY  k "}, "", True),
+        ({"Authorization": "apikey k k"}, "", False),
+        ({"Authorization": "k"}, "", False),
+        ({"X-API-Key": "no"}, "api_key=k", True),
+        ({}, "a=1&api_key=k", True),
+        ({}, "api_key=%6b", True),
+        ({}, "api_key=no&api_key=k", False),
+        ({}, "api_key", False),
+        ({}, "&" * 1000, False),
+        ({"X-API-Key": "\udcff"}, "api_key=%ff", False),
+        ({}, "", False),
+    ],
+)
+def test_http_forms(headers: dict[str, str], query: str, passes: bool) -> None:
+    """Three forms of the key, in the published order."""
+    assert HttpKeyGuard("k").allows(headers, query) is passes
+
+
+def test_http_keys_may_be_any_text() -> None:
+    """A key beyond ASCII passes as the bytes of its UTF-8."""
+    assert HttpKeyGuard("ü").allows({"X-API-Key": "ü"}, "")
+    assert HttpKeyGuard("ü").allows({}, "api_key=%c3%bc")
+
+
+def test_http_without_a_key() -> None:
+    """No key means nobody; insecure means everybody."""
+    closed = HttpKeyGuard("")
+    assert closed.is_closed
+    assert not closed.allows({"X-API-Key": ""}, "api_key=")
+    for guard in (HttpKeyGuard("", insecure=True), HttpKeyGuard("k", insecure=True)):
+        assert guard.is_open
+        assert guard.allows({}, "")

@@ -1,0 +1,67 @@
+"""Strategies for messages of the schema, by their descriptors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import strategies as st
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
+_SCALARS: dict[int, st.SearchStrategy[Any]] = {
+    FieldDescriptor.TYPE_STRING: TEXTS,
+    FieldDescriptor.TYPE_BOOL: st.booleans(),
+    FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False, allow_infinity=False),
+    FieldDescriptor.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_UINT32: st.integers(0, 2**32 - 1),
+    FieldDescriptor.TYPE_UINT64: st.integers(0, 2**64 - 1),
+}
+MAX_DEPTH = 4
+"""A type may hold itself."""
+
+
+def messages(
+    kind: Descriptor, *, inline: st.SearchStrategy[bytes]
+) -> st.SearchStrategy[Any]:
+    """Messages of a type; `inline` draws what stands in `bytes` fields."""
+    return _fields(kind, inline, 0).map(lambda fields: GetMessageClass(kind)(**fields))
+
+
+def _fields(
+    kind: Descriptor, inline: st.SearchStrategy[bytes], depth: int
+) -> st.SearchStrategy[dict[str, Any]]:
+    optional = {
+        field.name: _field(field, inline, depth)
+        for field in kind.fields
+        if field.message_type is None or depth < MAX_DEPTH
+    }
+    if not optional:
+        return st.just({})
+    names = st.lists(st.sampled_from(sorted(optional)), max_size=4, unique=True)
+    return names.flatmap(
+        lambda chosen: st.fixed_dictionaries({name: optional[name] for name in chosen})
+    )
+
+
+def _field(
+    field: FieldDescriptor, inline: st.SearchStrategy[bytes], depth: int
+) -> st.SearchStrategy[Any]:
+    kind = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        value = _value(kind.fields_by_name["value"], inline, depth)
+        return st.dictionaries(TEXTS, value, max_size=2)
+    if field.is_repeated:
+        return st.lists(_value(field, inline, depth), max_size=2)
+    return _value(field, inline, depth)
+
+
+def _value(
+    field: FieldDescriptor, inline: st.SearchStrategy[bytes], depth: int
+) -> st.SearchStrategy[Any]:
+    if field.message_type is not None:
+        return st.deferred(lambda: _fields(field.message_type, inline, depth + 1))
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return inline
+    return _SCALARS[field.type]
