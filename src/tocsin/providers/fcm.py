@@ -6,7 +6,7 @@ not decide what follows from an answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Pace, Report
@@ -16,7 +16,7 @@ from tocsin.providers.fcm_answers import (
     is_stale_access_token,
     read_success,
 )
-from tocsin.providers.fcm_message import BodyTemplate, InvalidMessage
+from tocsin.providers.fcm_message import BodyTemplate, InvalidMessage, RenderedBodies
 from tocsin.providers.fcm_setup import (
     CREDENTIALS_KEY,
     check_endpoint,
@@ -66,19 +66,16 @@ class FcmProvider:
     async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
         """As the port says."""
         try:
-            template = BodyTemplate(
-                batch.body.message, batch.kind, validate_only=batch.validate_only
-            )
+            build = _builder(batch)
         except InvalidMessage as wrong:
-            outcome = Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
-            report_all(batch.pending, outcome, report)
+            report_all(batch.pending, _invalid(wrong), report)
             return
         try:
             token = await self._tokens.fetch()
         except TokenFailure as failure:
             report_all(batch.pending, failure.outcome, report)
             return
-        exchange = _Exchange(self, batch.targets, template, token)
+        exchange = _Exchange(self, batch.targets, build, token)
         await Pump(self._pool, exchange, batch.pending, report, pace).finish()
 
     async def close(self) -> None:
@@ -105,23 +102,26 @@ class FcmProvider:
 class _Exchange:
     """One batch in FCM's words, as the pump asks for it."""
 
-    __slots__ = ("_head", "_provider", "_targets", "_template", "_token")
+    __slots__ = ("_build", "_head", "_provider", "_targets", "_token")
 
     def __init__(
         self,
         provider: FcmProvider,
         targets: Sequence[str],
-        template: BodyTemplate,
+        build: Callable[[int], bytes],
         token: str,
     ) -> None:
         self._provider = provider
         self._targets = targets
-        self._template = template
+        self._build = build
         self._token = token
         self._head = provider.head_for(token)
 
-    def build(self, index: int) -> tuple[RequestHead, bytes]:
-        return self._head, self._template.build(self._targets[index])
+    def build(self, index: int) -> tuple[RequestHead, bytes] | Outcome:
+        try:
+            return self._head, self._build(index)
+        except InvalidMessage as wrong:  # of one recipient's own message
+            return _invalid(wrong)
 
     def read(self, index: int, answer: Response, *, renewed: bool) -> Outcome | None:
         status, body = answer.status, answer.body
@@ -142,3 +142,19 @@ class _Exchange:
             return failure.outcome
         self._head = self._provider.head_for(token)
         return None
+
+
+def _builder(batch: Batch) -> Callable[[int], bytes]:
+    """How the body for an index is made; raises `InvalidMessage` of a shared one."""
+    targets, bodies = batch.targets, batch.bodies
+    if bodies is None:
+        template = BodyTemplate(
+            batch.body.message, batch.kind, validate_only=batch.validate_only
+        )
+        return lambda index: template.build(targets[index])
+    rendered = RenderedBodies(batch.kind, validate_only=batch.validate_only)
+    return lambda index: rendered.build(bodies[index].message, targets[index])
+
+
+def _invalid(wrong: InvalidMessage) -> Outcome:
+    return Outcome(Verdict.REJECTED, "invalid_message", str(wrong))

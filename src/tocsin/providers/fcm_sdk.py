@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.push import Body
 from tocsin.providers.fcm_message import TARGET_KEYS, InvalidMessage, parse_message
 from tocsin.providers.fcm_setup import (
     CREDENTIALS_KEY,
@@ -67,13 +69,10 @@ class FcmSdkProvider:
     async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
         """As the port says."""
         try:
-            fields = parse_message(batch.body.message)
+            shared = _message_fields(batch.body)
         except InvalidMessage as wrong:
-            outcome = Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
-            report_all(batch.pending, outcome, report)
+            report_all(batch.pending, _invalid(wrong), report)
             return
-        for key in TARGET_KEYS:
-            fields.pop(key, None)
         try:
             await self._tokens.fetch()
         except TokenFailure as failure:
@@ -86,6 +85,14 @@ class FcmSdkProvider:
                     self._slots.release()
                     break
                 target = batch.targets[index]
+                try:
+                    fields = (
+                        _message_fields(batch.bodies[index]) if batch.bodies else shared
+                    )
+                except InvalidMessage as wrong:
+                    self._slots.release()
+                    report(index, _invalid(wrong))
+                    continue
                 message = {**fields, batch.kind.value: target}
                 sending = self._client.start(message, target, batch.validate_only)
                 group.create_task(self._settle(sending, index, report))
@@ -102,3 +109,15 @@ class FcmSdkProvider:
         finally:
             self._slots.release()
         report(index, outcome)
+
+
+def _message_fields(body: Body) -> dict[str, Any]:
+    """The message without a target of its own; raises `InvalidMessage`."""
+    fields = parse_message(body.message)
+    for key in TARGET_KEYS:
+        fields.pop(key, None)
+    return fields
+
+
+def _invalid(wrong: InvalidMessage) -> Outcome:
+    return Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
