@@ -141,16 +141,63 @@ def test_the_documents_hms_example_loads(files: Files) -> None:
     }
 
 
-@pytest.mark.parametrize(("text", "name"), [(SEED_APNS, "apns")])
-def test_the_documents_other_examples_lack_only_the_provider(
-    files: Files, text: str, name: str
+def test_the_documents_apns_example_loads(files: Files) -> None:
+    """Every old name of key and certificate means what the new one means."""
+    apns = files.load(SEED_APNS).config.push_notifications.apns
+    assert (apns.endpoint, apns.bundle_id) == ("development", "com.example.your_app")
+    assert apns.resolved_auth_type == "token"
+    assert apns.token_key_file == "/path/to/auth/key/file.p8"
+    assert (apns.token_key_id, apns.token_team_id) == ("<your_key_id>", "your_team_id")
+    assert apns.cert_p12_file == "x"
+    assert apns.cert_p12_b64.get_secret_value() == "x"
+    assert apns.cert_p12_password.get_secret_value() == "x"
+
+
+TOKEN = {
+    "bundle_id": "b",
+    "token_key_file": "f",
+    "token_key_id": "k",
+    "token_team_id": "t",
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "faults"),
+    [
+        (TOKEN, set()),
+        ({"cert_p12_file": "f"}, set()),
+        ({"auth_type": "cert", "cert_p12_b64": "x"}, set()),
+        ({**TOKEN, "endpoint": "https://10.0.0.1:2197"}, set()),
+        (
+            {},
+            {"bundle_id", "token_key_id", "token_team_id", "token_key_file"},
+        ),
+        ({**TOKEN, "token_key_pem": "x"}, {"token_key_file"}),
+        ({"auth_type": "cert"}, {"cert_p12_file"}),
+        (
+            {"auth_type": "cert", "cert_p12_file": "f", "cert_p12_b64": "x"},
+            {"cert_p12_file"},
+        ),
+        ({"auth_type": "jwt", **TOKEN}, {"auth_type"}),
+        ({**TOKEN, "endpoint": "sandbox"}, {"endpoint"}),
+        ({**TOKEN, "endpoint": "http://127.0.0.1:1"}, {"endpoint"}),
+        ({**TOKEN, "endpoint": "https://x/3/device"}, {"endpoint"}),
+        ({**TOKEN, "transport": "pigeon"}, {"transport"}),
+        ({**TOKEN, "tokens_batch_size": 0}, {"tokens_batch_size"}),
+        ({**TOKEN, "max_connections": 101}, {"max_connections"}),
+    ],
+)
+def test_what_apns_needs(
+    files: Files, section: dict[str, object], faults: set[str]
 ) -> None:
-    """Every name in them is understood; the provider itself is not there yet."""
-    assert files.faults(text) == {
-        "push_notifications.enabled_providers": (
-            f'"{name}" is not available in this release'
-        )
-    }
+    """One credential, complete and given once; every fault is named by its key."""
+    content = json.loads(SEED_FCM)
+    content["push_notifications"]["enabled_providers"] = ["apns"]
+    content["push_notifications"]["apns"] = section
+    found = files.faults(content) if faults else {}
+    assert found.keys() == {f"push_notifications.apns.{key}" for key in faults}
+    if not faults:
+        assert files.load(content).config.push_notifications.apns.endpoint
 
 
 def test_no_configuration_at_all_is_a_sqlite_file(files: Files) -> None:

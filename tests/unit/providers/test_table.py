@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
+from tocsin.config.apns import Apns
+from tocsin.providers.apns import ApnsProvider
+from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.errors import ProviderSetupError
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
-from tocsin.providers.table import BUILDERS, build_provider
+from tocsin.providers.process_tokens import ProcessTokenStore
+from tocsin.providers.table import BUILDERS, Expiring, build_provider
+from tocsin.simulator.apns_keys import P12_PASSWORD, ApnsFiles, prepare_apns
+from tocsin.simulator.certificates import prepare_certificates
 from tocsin.simulator.service_account import prepare_service_account
 
 
@@ -74,5 +81,82 @@ async def test_a_wrong_setting_is_named(
 async def test_an_unbuilt_provider_is_an_error() -> None:
     """A name without a builder says which ones there are."""
     with pytest.raises(ProviderSetupError, match="fcm"):
-        build_provider("apns", object())
-    assert "apns" not in BUILDERS
+        build_provider("pigeon", object())
+    assert "pigeon" not in BUILDERS
+
+
+@pytest.fixture(scope="module")
+def apns_files(tmp_path_factory: pytest.TempPathFactory) -> ApnsFiles:
+    directory = tmp_path_factory.mktemp("apns")
+    prepare_certificates(directory)
+    return prepare_apns(directory)[0]
+
+
+def apns_section(files: ApnsFiles, **changes: Any) -> Apns:
+    given = {
+        "bundle_id": "b",
+        "token_key_file": str(files.key_file),
+        "token_key_id": "k",
+        "token_team_id": "t",
+        "tokens_batch_size": 77,
+    }
+    return Apns.model_validate({**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("transport", "kind"), [("native", ApnsProvider), ("sdk", ApnsSdkProvider)]
+)
+async def test_apns_takes_a_key(
+    apns_files: ApnsFiles, transport: str, kind: type
+) -> None:
+    """As a path or as text, for either transport; its credential has no end."""
+    pem = apns_files.key_file.read_text()
+    for change in ({}, {"token_key_file": "", "token_key_pem": pem}):
+        section = apns_section(apns_files, transport=transport, **change)
+        provider = build_provider("apns", section, integration="apns-2")
+        assert type(provider) is kind
+        assert (provider.name, provider.integration) == ("apns", "apns-2")
+        assert provider.batch_size == 77
+        assert isinstance(provider, Expiring)
+        assert provider.credential_expires_at_s is None
+        await provider.close()
+
+
+async def test_apns_takes_a_certificate(apns_files: ApnsFiles) -> None:
+    """Its end is told, so that it can be watched."""
+    section = apns_section(
+        apns_files,
+        auth_type="cert",
+        cert_p12_file=str(apns_files.p12_file),
+        cert_p12_password=P12_PASSWORD,
+    )
+    provider = build_provider("apns", section)
+    assert isinstance(provider, Expiring)
+    assert provider.credential_expires_at_s is not None
+    await provider.close()
+
+
+async def test_all_apns_providers_of_a_worker_share_tokens(
+    apns_files: ApnsFiles,
+) -> None:
+    """The store of the worker is what a provider agrees in."""
+    store = ProcessTokenStore()
+    providers = [
+        build_provider("apns", apns_section(apns_files), tokens=store) for _ in range(2)
+    ]
+    tokens = set()
+    for provider in providers:
+        assert isinstance(provider, ApnsProvider)
+        assert provider.tokens is not None
+        tokens.add(await provider.tokens.fetch())
+        await provider.close()
+    assert len(tokens) == 1
+
+
+async def test_a_wrong_apns_key_text_is_named(apns_files: ApnsFiles) -> None:
+    """What is neither PEM nor a path is told without showing it."""
+    section = apns_section(apns_files, token_key_file="", token_key_pem="sec ret")
+    with pytest.raises(ProviderSetupError) as caught:
+        build_provider("apns", section)
+    assert caught.value.key == "push_notifications.apns.token_key_pem"
+    assert "sec ret" not in str(caught.value)

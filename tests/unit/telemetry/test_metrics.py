@@ -50,6 +50,10 @@ DOCUMENTED = {
     "push_retry_count": ("counter", {"provider", "err_code"}),
     "push_dead_letter_count": ("counter", {"provider", "reason"}),
     "push_device_removed_count": ("counter", {"provider", "reason"}),
+    "push_credential_expiry_timestamp_seconds": (
+        "gauge",
+        {"provider", "integration"},
+    ),
     "push_receipt_count": ("counter", {"provider", "success", "err_code"}),
 }
 
@@ -72,6 +76,7 @@ def busy() -> Metrics:
     metrics.push_retries.add(2, "fcm", "quota_exceeded")
     metrics.push_dead_letters.add(1, "fcm", "too_old")
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
+    metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
     metrics.push_receipts.add(1, "expo", "false", "unregistered")
     metrics.watch_pool("main", lambda: PoolStats(16, 4, 3, 1, 99, 5, 0, 0.25))
     return metrics
