@@ -413,8 +413,13 @@ class Hub:
         self.is_closing = True
         for member in list(self._members.values()):
             member.close(disconnect)
-        self.turn.flush()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
+        await self.settle(timeout_s=timeout_s)
         for task in list(self._tasks):
             task.cancel()
+
+    async def settle(self, *, timeout_s: float = 5.0) -> None:
+        """Wait until everything begun beside is done, and written."""
+        deadline_s = self._clock() + timeout_s
+        while self._tasks and (left_s := deadline_s - self._clock()) > 0:
+            await asyncio.wait(self._tasks, timeout=left_s)
+        self.turn.flush()
