@@ -26,7 +26,7 @@ from tocsin.core.ports import (
     UserTopicStore,
 )
 from tocsin.storage.engine import Database
-from tocsin.telemetry.metrics import Metrics, PoolStats
+from tocsin.telemetry.metrics import Metrics
 
 _log = structlog.get_logger("tocsin.app")
 
@@ -94,7 +94,7 @@ def _add_stores(resources: Resources, database: Database) -> None:
     resources.uids = SqlUidStore(database, clock=resources.clock)
     resources.receipts = SqlReceiptStore(database)
     resources.checks["database"] = database.check
-    resources.metrics.watch_pool("database", lambda: _pool_stats(database))
+    resources.metrics.watch_pool("database", database.pool_stats)
 
 
 async def _open_queue(
@@ -147,6 +147,7 @@ async def _open_sql_queue(
     if database is None or (own and own != config.database.postgresql.dsn):
         database = open_postgres(own)
         stack.push_async_callback(database.close)
+        resources.metrics.watch_pool("queue", database.pool_stats)
     queue = SqlJobQueue(
         database.engine,
         owner=_consumer_name(),
@@ -165,13 +166,3 @@ async def _open_sql_queue(
 def _consumer_name() -> str:
     """Unique per process, and readable in a list of consumers."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def _pool_stats(database: Database) -> PoolStats:
-    pool = database.engine.pool
-    size = getattr(pool, "size", lambda: 0)()
-    out = getattr(pool, "checkedout", lambda: 0)()
-    idle = getattr(pool, "checkedin", lambda: 0)()
-    return PoolStats(
-        max_conns=size, total_conns=out + idle, idle_conns=idle, acquired_conns=out
-    )

@@ -21,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.util import await_only
 
 from tocsin.storage.errors import FOREIGN, own_error, worth_retrying
+from tocsin.storage.pool import CountedPool
+from tocsin.telemetry.metrics import PoolStats
 
 T = TypeVar("T")
 
@@ -64,6 +66,23 @@ class Database:
                 await connection.execute(text("SELECT 1"))
         except FOREIGN as error:
             raise own_error(error) from error
+
+    def pool_stats(self) -> PoolStats:
+        """How the connections are used now, and were since the start."""
+        pool = self.engine.pool
+        if not isinstance(pool, CountedPool):
+            return PoolStats()
+        busy, free = pool.checkedout(), pool.checkedin()
+        return PoolStats(
+            max_conns=pool.size(),
+            total_conns=busy + free,
+            idle_conns=free,
+            acquired_conns=busy,
+            acquires_total=pool.acquires,
+            empty_acquires_total=pool.empty_acquires,
+            canceled_acquires_total=pool.canceled_acquires,
+            acquire_wait_seconds_total=pool.acquire_wait_s,
+        )
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside its caller; `close` waits for it."""
@@ -168,6 +187,7 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
 
 def _engine_options() -> dict[str, Any]:
     return {
+        "poolclass": CountedPool,
         "pool_timeout": 30,
         # Statements carry tokens, which must not reach a log line.
         "hide_parameters": True,
