@@ -52,6 +52,12 @@ def _check_database(config: Config) -> Iterator[Contradiction]:
         yield Contradiction(
             "database", f"{_DSN} and {_SQLITE} are both set; keep one", (_DSN, _SQLITE)
         )
+    if config.push_notifications.read_from_replica and not (
+        config.database.postgresql.replica_dsn and config.database.kind == "postgresql"
+    ):
+        path = "push_notifications.read_from_replica"
+        reason = f"needs {_DSN} and database.postgresql.replica_dsn"
+        yield Contradiction(path, reason, (path, "database"))
 
 
 def _check_ports(config: Config) -> Iterator[Contradiction]:
@@ -127,6 +133,8 @@ def _check_queue(config: Config) -> Iterator[Contradiction]:
 
 def _check_providers(config: Config) -> Iterator[Contradiction]:
     push = config.push_notifications
+    if push.dry_run:
+        return  # nobody is contacted, so nothing is needed for it
     if "fcm" in push.enabled_providers and not push.fcm.credentials_file:
         yield Contradiction(
             "push_notifications.fcm.credentials_file",

@@ -6,7 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tocsin.config.fields import Bool, Holds, Int, Section, Shown, Text
+from tocsin.config.fields import (
+    Bool,
+    Holds,
+    Int,
+    Kind,
+    Section,
+    Shown,
+    Text,
+    Texts,
+)
 
 DatabaseKind = Literal["postgresql", "sqlite"]
 
@@ -23,6 +32,10 @@ def _check_dsn(value: str) -> str:
     return value
 
 
+def _check_dsns(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_check_dsn(value) for value in values)
+
+
 Dsn = Annotated[Text, AfterValidator(_check_dsn), Holds(), Field(repr=False)]
 
 
@@ -31,6 +44,15 @@ class Postgresql(Section):
 
     dsn: Dsn = ""
     """as libpq writes it: postgresql://user:password@host:5432/name"""
+    replica_dsn: Annotated[
+        Texts,
+        AfterValidator(_check_dsns),
+        Kind("list"),
+        Shown(""),
+        Holds(),
+        Field(repr=False),
+    ] = ()
+    """replicas for push_notifications.read_from_replica, each as dsn"""
     pool_max_size: Annotated[Int, Field(ge=1, le=10_000)] = 16
     """connections at most per process"""
 

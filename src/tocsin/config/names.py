@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -49,7 +49,6 @@ GUARDED = {
     "engine.redis.cluster_address": _IN_ENGINE,
     "engine.redis.sentinel_address": _IN_ENGINE,
     "engine.redis.sentinel_tls.enabled": _IN_ENGINE,
-    "push_notifications.dry_run": "messages would really be sent",
     "clickhouse_analytics.tls.enabled": "write https:// into clickhouse_dsn",
     "database.postgresql.tls.enabled": _IN_DSN,
     "push_notifications.queue.postgresql.tls.enabled": _IN_DSN,
@@ -71,6 +70,12 @@ open (gRPC, the HTTP port, its database, its queue, its providers) would then ad
 more, encrypt less or do more than its owner wrote. Guards of doors that are not
 there at all (such as the admin password) are warnings.
 """
+
+
+IN_OTHER_UNITS: Mapping[str, Callable[[int], str]] = {
+    "push_notifications.max_inactive_device_days": lambda days: f"{24 * days}h",
+}
+"""Old names whose value was a number of something, as today's value."""
 
 
 def _lines(name: str) -> list[str]:

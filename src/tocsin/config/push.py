@@ -50,7 +50,6 @@ _FIRST_DELAY_S = 1.0
 _FIRST_DELAY_BY_PROVIDER_S = {"fcm": 10.0}  # FCM's guidance: wait at least 10 s
 
 
-
 def _check_providers(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in PROVIDERS:
@@ -215,6 +214,14 @@ class PushNotifications(Section):
     """master switch of the push API and its workers"""
     enabled_providers: Annotated[Texts, AfterValidator(_check_providers)] = ()
     """providers to send to"""
+    dry_run: Bool = False
+    """workers do everything but contact providers; each push counts as a success"""
+    dry_run_latency: Duration = 0.0
+    """how long a push takes in a dry run"""
+    max_inactive_device_interval: Duration = 0.0
+    """devices that neither registered nor changed for so long are removed; 0 = never"""
+    read_from_replica: Bool = False
+    """lists and walks over devices are read from database.postgresql.replica_dsn"""
     uid_ttl: Delay = 86_400.0
     """how long the uid of a send is remembered"""
     switch_user_topics_on_update: Bool = True

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from tocsin.config import names
 from tocsin.config import namespace_items as namespaces
 from tocsin.config.faults import Fault
+from tocsin.config.fields import parse_int
 from tocsin.config.namespace_items import printable
 from tocsin.config.root import built
 
@@ -84,6 +85,12 @@ class Level:
         if isinstance(value, Mapping):
             # A switch of old that became an object: `tls: {"enabled": true}`.
             path = path.removesuffix(".enabled")
+        if convert := names.IN_OTHER_UNITS.get(old):
+            try:
+                value = convert(parse_int(value))
+            except ValueError as error:
+                self.faults.append(Fault(old, str(error), source))
+                return
         self.take(path, value, source, written=written)
 
     def _take_namespaces(self, value: Any, source: str, written: str) -> None:

@@ -423,7 +423,6 @@ def test_known_names_that_are_not_built_are_warnings(files: Files) -> None:
         ({"tls_autocert": True}, "http_server.tls_autocert.enabled"),
         ({"grpc_api": {"jwks": {"enabled": True}}}, "grpc_api.jwks.enabled"),
         ({"http_api": {"jwks": {"endpoint": "x"}}}, "http_api.jwks.endpoint"),
-        ({"push_notifications": {"dry_run": True}}, "push_notifications.dry_run"),
         (
             {"push_notifications": {"redis_password": "p"}},
             "push_notifications.queue.redis.password",
@@ -452,8 +451,54 @@ def test_a_guard_that_is_switched_off_is_only_a_warning(
 
 def test_a_higher_source_can_switch_a_guard_off(files: Files) -> None:
     """What counts is the value after all sources are joined."""
-    content = {"push_notifications": {"dry_run": True}}
-    files.load(content, {"TOCSIN_PUSH_NOTIFICATIONS_DRY_RUN": "false"})
+    content = {"grpc_api": {"jwks": {"enabled": True}}}
+    files.load(content, {"CENTRIFUGO_GRPC_API_JWKS_ENABLED": "false"})
+
+
+@pytest.mark.parametrize("days", [60, "60"])
+def test_days_of_the_old_name_become_a_duration(files: Files, days: object) -> None:
+    """The old key counted days; both together must mean the same."""
+    old = {"max_inactive_device_days": days}
+    loaded = files.load({"push_notifications": old})
+    push = loaded.config.push_notifications
+    assert push.max_inactive_device_interval == 60 * 86_400
+    both = {**old, "max_inactive_device_interval": "1440h"}
+    files.load({"push_notifications": both})
+    faults = files.faults(
+        {"push_notifications": {**both, "max_inactive_device_interval": "1h"}}
+    )
+    assert list(faults) == ["push_notifications.max_inactive_device_interval"]
+
+
+@pytest.mark.parametrize("days", ["many", 1.5, -1])
+def test_days_that_are_no_count(files: Files, days: object) -> None:
+    """What is no number of days is named, not guessed."""
+    faults = files.faults({"push_notifications": {"max_inactive_device_days": days}})
+    assert len(faults) == 1
+    assert "max_inactive_device" in next(iter(faults))
+
+
+def test_a_dry_run_needs_no_credentials(files: Files) -> None:
+    """Nobody is contacted, so no key has to lie there."""
+    push = {"enabled_providers": ["fcm"], "dry_run": True, "dry_run_latency": "20ms"}
+    database = {"sqlite": {"path": "t.db"}}
+    loaded = files.load({"push_notifications": push, "database": database})
+    assert loaded.config.push_notifications.dry_run_latency == 0.02
+
+
+def test_reading_from_replicas_needs_some(files: Files) -> None:
+    """Where no replica is named, or the database is none that has them, it is said."""
+    postgresql: dict[str, object] = {"dsn": "postgresql://u@h/d"}
+    content = {
+        "push_notifications": {"read_from_replica": True},
+        "database": {"postgresql": postgresql},
+    }
+    faults = files.faults(content)
+    assert list(faults) == ["push_notifications.read_from_replica"]
+    postgresql["replica_dsn"] = ["host=r1 dbname=d", "postgresql://u@r2/d"]
+    loaded = files.load(content)
+    replicas = loaded.config.database.postgresql.replica_dsn
+    assert replicas == ("host=r1 dbname=d", "postgresql://u@r2/d")
 
 
 def test_all_faults_are_reported_at_once(files: Files, tmp_path: Path) -> None:
