@@ -26,33 +26,45 @@ LOCALES = {
     "el-CY": ("Asia/Nicosia",),
     "hi-IN": ("Asia/Kolkata",),
 }
+PROVIDERS = {
+    "android": (("fcm", "hms"), (85, 15)),
+    "ios": (("apns", "fcm"), (80, 20)),
+    "web": (("webpush", "fcm"), (90, 10)),
+}
 PHONES = ("Pixel 9", "Galaxy S25", "Xperia 1 VI", "Nord 4", "Redmi Note 14")
 TEAMS = ("arsenal", "bayern", "santos", "porto", "kashima", "omonia")
 TOKEN_CHARS = string.ascii_letters + string.digits + "-_"
 
 
-def make_token(rng: random.Random) -> str:
-    """A string of the length and alphabet of an FCM registration token."""
-    head = "".join(rng.choices(TOKEN_CHARS, k=22))
-    tail = "".join(rng.choices(TOKEN_CHARS, k=134))
-    token = f"{head}:APA91b{tail}"
+def make_token(rng: random.Random, provider: str) -> str:
+    """A token as the provider's would look, some of them dead or flaky."""
     chance = rng.random()
+    fault = ""
     if chance < DEAD_SHARE:
-        return f"dead-{token}"
-    if chance < DEAD_SHARE + FLAKY_SHARE:
-        return f"flaky-{token}"
-    return token
+        fault = "dead-"
+    elif chance < DEAD_SHARE + FLAKY_SHARE and provider != "hms":
+        # Push Kit takes or refuses requests of many tokens as a whole.
+        fault = "flaky-"
+    name = "".join(rng.choices(TOKEN_CHARS, k=22))
+    if provider == "webpush":
+        # The demo asks the simulator for a subscription of this name.
+        return f"simulator:{fault}{name}"
+    if provider == "apns":
+        # Apple's tokens are hexadecimal; the simulator reads the fault in them.
+        return f"{fault}{name}".encode().hex() if fault else rng.randbytes(32).hex()
+    return f"{fault}{name}:APA91b{''.join(rng.choices(TOKEN_CHARS, k=134))}"
 
 
 def make_device(rng: random.Random, number: int) -> dict[str, object]:
     """One registration; most users have one device, some have several."""
     platform = rng.choices(("android", "ios", "web"), weights=(62, 30, 8))[0]
+    provider = rng.choices(*PROVIDERS[platform])[0]
     locale = rng.choice(list(LOCALES))
     topics = ["announcements", *rng.sample(TEAMS, k=rng.choice((0, 1, 1, 2)))]
     device: dict[str, object] = {
-        "provider": "fcm",
+        "provider": provider,
         "platform": platform,
-        "token": make_token(rng),
+        "token": make_token(rng, provider),
         "topics": topics,
         "locale": locale,
         "timezone": rng.choice(LOCALES[locale]),

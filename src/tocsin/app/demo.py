@@ -26,8 +26,14 @@ from tocsin.config import load_config
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.push import Job, Payload, queue_name
 from tocsin.protocol import api_pb2, api_pb2_grpc
+from tocsin.simulator.hms import APP_ID as HMS_APP_ID
+from tocsin.simulator.hms import APP_SECRET as HMS_APP_SECRET
 from tocsin.simulator.server import Simulator
+from tocsin.simulator.webpush import make_vapid_keys
 
+PROVIDERS = ("fcm", "apns", "hms", "webpush")
+SIMULATED = "simulator:"
+"""Before a Web Push token: the simulator makes the subscription of that name."""
 CONCURRENCY = 64
 STEP_S = 0.1
 FIRST_RETRY = "1s"
@@ -52,6 +58,7 @@ class Summary:
 
     recipients: int = 0
     delivered: int = 0
+    by_provider: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     latencies_ms: list[int] = field(default_factory=list)
@@ -69,6 +76,7 @@ class Summary:
         for _, outcome, at_ms in results:
             if outcome.verdict is Verdict.DELIVERED:
                 self.delivered += 1
+                self.by_provider[job.provider] += 1
                 self.latencies_ms.append(at_ms - job.accepted_at_ms)
             elif outcome.verdict in {Verdict.RETRY, Verdict.MISCONFIGURED}:
                 self.retried += 1
@@ -116,19 +124,46 @@ async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
 
 
 def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, object]:
+    public_key, private_key = make_vapid_keys()
+    ca_file = str(simulator.ca_file)
     return {
         "http_server": {"address": "127.0.0.1", "port": 0},
+        "http_api": {"key": key},
         "grpc_api": {"address": "127.0.0.1", "port": 0, "key": key},
         "database": {"sqlite": {"path": str(directory / "tocsin.db")}},
         "shutdown": {"timeout": "5s"},
         "log": {"level": "error"},
         "push_notifications": {
-            "enabled_providers": ["fcm"],
+            "enabled_providers": list(PROVIDERS),
             "retry": {"first_delay": FIRST_RETRY},
             "fcm": {
                 "credentials_file": str(simulator.service_account_file),
                 "endpoint": simulator.origin,
-                "ca_file": str(simulator.ca_file),
+                "ca_file": ca_file,
+            },
+            "apns": {
+                "endpoint": simulator.apns_origin,
+                "ca_file": ca_file,
+                "bundle_id": simulator.apns_bundle_id,
+                "auth_type": "token",
+                "token_key_file": simulator.apns_key_file,
+                "token_key_id": simulator.apns_key_id,
+                "token_team_id": simulator.apns_team_id,
+            },
+            "hms": {
+                "app_id": HMS_APP_ID,
+                "app_secret": HMS_APP_SECRET,
+                "auth_endpoint": simulator.origin,
+                "push_endpoint": simulator.origin,
+                "ca_file": ca_file,
+            },
+            "webpush": {
+                "vapid_public_key": public_key,
+                "vapid_private_key": private_key,
+                "subject": "mailto:ops@example.com",
+                "ca_file": ca_file,
+                "allowed_endpoint_origins": [simulator.origin],
+                "allow_private_addresses": True,
             },
         },
     }
@@ -177,6 +212,7 @@ async def play(
     show: Show,
 ) -> Summary:
     """Register all devices over gRPC, send once, and wait for every result."""
+    _subscribe_browsers(on.simulator, devices)
     loop = asyncio.get_running_loop()
     metadata = (("authorization", f"apikey {on.key}"),)
     address = f"127.0.0.1:{on.listening.grpc_port}"
@@ -193,6 +229,17 @@ async def play(
         on.summary.send_s = loop.time() - started
     await _count_ends(on)
     return on.summary
+
+
+def _subscribe_browsers(
+    simulator: Simulator, devices: list[api_pb2.DeviceRegisterRequest]
+) -> None:
+    """Give simulated browsers the subscription that a real one would bring."""
+    for device in devices:
+        if device.token.startswith(SIMULATED):
+            name = device.token.removeprefix(SIMULATED)
+            subscription = simulator.webpush.new_subscription(name)
+            device.token = json.dumps(subscription)
 
 
 async def _register(
@@ -231,14 +278,17 @@ async def _wait_settled(on: Stage, show: Show) -> None:
     resources = on.listening.resources
     queue, metrics = resources.queue, resources.metrics
     assert queue is not None  # noqa: S101 - the demo enables a provider
-    names = [queue_name(stage, "fcm") for stage in ("expand", "send")]
+    lanes = [
+        (provider, queue_name(stage, provider))
+        for provider in PROVIDERS
+        for stage in ("expand", "send")
+    ]
+    names = [name for _, name in lanes]
     quiet = 0
     while quiet < 2 and not on.stopper.failed:
         await asyncio.sleep(STEP_S)
         waiting = sum((await queue.waiting(names)).values())
-        working = sum(
-            metrics.push_consuming_inflight_jobs.get("fcm", name) for name in names
-        )
+        working = sum(metrics.push_consuming_inflight_jobs.get(*lane) for lane in lanes)
         quiet = 0 if waiting or working else quiet + 1
         show.progress("answered", on.summary.answered, 0)
     if on.stopper.failed:
@@ -252,7 +302,8 @@ async def _count_ends(on: Stage) -> None:
     summary.dead_letters = len(await resources.queue.list_dead(limit=1000))
     summary.removed = int(
         sum(
-            resources.metrics.push_devices_removed.get("fcm", code)
+            resources.metrics.push_devices_removed.get(provider, code)
+            for provider in PROVIDERS
             for code in summary.failed
         )
     )

@@ -60,8 +60,8 @@ async def _play(args: argparse.Namespace, stopper: Stopper) -> int:
     with tempfile.TemporaryDirectory(prefix="tocsin-demo-") as folder:
         async with stage(Path(folder), stopper) as on:
             print(
-                "Tocsin in one process: gRPC server, SQLite, queue, worker,"
-                f" and a local FCM at {on.simulator.origin}"
+                "Tocsin in one process: gRPC server, SQLite, queue, worker, and local"
+                f" push services at {on.simulator.origin}"
             )
             playing = asyncio.create_task(play(on, devices, message, Ticker()))
             stopped = asyncio.create_task(stopper.wait())
@@ -127,7 +127,11 @@ def print_summary(summary: Summary) -> None:
         f"\naccepted     {summary.recipients:>7,} recipients in one send"
         f"\ndelivered    {summary.delivered:>7,} over HTTP/2 in {summary.send_s:.1f} s"
         f" ({summary.delivered / send_s:,.0f}/s)"
-        f"\nretried      {summary.retried:>7,} answers that asked to try again"
+    )
+    for provider, count in summary.by_provider.most_common():
+        print(f"  {provider:<21} {count:>7,}")
+    print(
+        f"retried      {summary.retried:>7,} answers that asked to try again"
         f"\nfailed       {failed:>7,}"
     )
     for code, count in summary.failed.most_common():
