@@ -26,7 +26,7 @@ _GRPC: Mapping[int, grpc.StatusCode] = {
     112: grpc.StatusCode.OUT_OF_RANGE,
     113: grpc.StatusCode.ALREADY_EXISTS,
 }
-_HTTP: Mapping[int, HTTPStatus] = {
+HTTP_STATUSES: Mapping[int, HTTPStatus] = {
     100: HTTPStatus.INTERNAL_SERVER_ERROR,
     102: HTTPStatus.NOT_FOUND,
     104: HTTPStatus.NOT_FOUND,
@@ -54,7 +54,7 @@ def http_status(error: ApiError) -> HTTPStatus:
     """The HTTP status of transport error mode."""
     if isinstance(error, QueueFull):
         return HTTPStatus.TOO_MANY_REQUESTS
-    return _HTTP.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return HTTP_STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def grpc_trailers(error: ApiError) -> tuple[tuple[str, bytes], ...]:
