@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -53,22 +53,29 @@ async def open_http(
     services: Services,
     observer: CommandObserver,
     stack: AsyncExitStack,
+    *,
+    clients: Sequence[RouteDef] = (),
 ) -> HttpDoors:
-    """Open what the configuration asks for; leaving `stack` closes it."""
+    """Open what the configuration asks for; leaving `stack` closes it.
+
+    `clients` are the public routes of the client transports.
+    """
     config = resources.config
     http = config.http_server
     api = None if config.http_api.disabled else _build_api(config, services, observer)
-    if api is None and not (config.health.enabled or config.prometheus.enabled):
-        return HttpDoors()
-    routes: list[RouteDef] = []
+    is_split = http.internal_at != http.public_at
+    routes: list[RouteDef] = [] if is_split else list(clients)
     if api is not None:
         routes += api.routes()
         routes += _build_funnel(config, services, observer).routes()
-    internal = await _open_internal(resources, api, routes, stack)
-    if http.internal_at == http.public_at:
+    internal = None
+    if routes or config.health.enabled or config.prometheus.enabled:
+        internal = await _open_internal(resources, api, routes, stack)
+    if not is_split:
         return HttpDoors(internal, internal, api)
-    # Nothing is public yet; the port is held so that a busy one shows now.
-    public = HttpGateway(*http.public_at, health=False, tls=server_tls(http.tls))
+    public = HttpGateway(
+        *http.public_at, health=False, tls=server_tls(http.tls), routes=clients
+    )
     await public.start()
     stack.push_async_callback(public.stop)
     return HttpDoors(public, internal, api)

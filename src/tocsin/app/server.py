@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -13,6 +15,7 @@ from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.app.analytics import open_analytics
 from tocsin.app.http_doors import open_http, server_tls
 from tocsin.app.lifecycle import Stopper
+from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import start_worker
 from tocsin.config import Config
@@ -40,6 +43,7 @@ class Listening:
     http_port: int
     internal_port: int
     resources: Resources
+    realtime: Realtime
 
 
 async def start_server(
@@ -56,9 +60,15 @@ async def start_server(
     )
     if config.worker_embedded:
         await start_worker(resources, stack, stopper, sinks=sinks)
-    services = build_services(resources)
+    realtime = await open_realtime(config, resources.metrics, resources.clock, stack)
+    resources.checks["broker"] = realtime.engine.broker.check
+    services = replace(build_services(resources), realtime=realtime.services)
     observer = CommandCounter(resources.metrics)
-    http = await open_http(resources, services, observer, stack)
+    http = await open_http(
+        resources, services, observer, stack, clients=realtime.routes()
+    )
+    # Before the ports close: connections stay on them until they are told.
+    stack.push_async_callback(realtime.close_connections)
     grpc_port = 0
     if config.grpc_api.enabled:
         server = GrpcServer(services, _grpc_settings(config), observer=observer)
@@ -67,16 +77,44 @@ async def start_server(
         grpc_port = server.port
     # Last in, first out: balancers are told before any door shuts.
     stack.callback(http.begin_drain)
-    return Listening(grpc_port, http.port, http.internal_port, resources)
+    return Listening(grpc_port, http.port, http.internal_port, resources, realtime)
 
 
-async def run_server(config: Config, stopper: Stopper) -> int:
-    """The life of `tocsin serve`."""
+async def run_server(
+    config: Config,
+    stopper: Stopper,
+    *,
+    reread: Callable[[], Config | None] | None = None,
+) -> int:
+    """The life of `tocsin serve`.
+
+    `reread` brings the configuration anew at SIGHUP, `None` where it is wrong.
+    """
     async with AsyncExitStack() as stack:
-        await start_server(config, stack, stopper)
+        listening = await start_server(config, stack, stopper)
+        if reread is not None:
+            _reload_at_sighup(listening.realtime, reread, stack)
         await stopper.wait()
     _log.info("server stopped")
     return 0
+
+
+def _reload_at_sighup(
+    realtime: Realtime, reread: Callable[[], Config | None], stack: AsyncExitStack
+) -> None:
+    def reload() -> None:
+        config = reread()
+        if config is None:
+            _log.error("the configuration is wrong; everything stays as it was")
+            return
+        try:
+            realtime.reload(config)
+        except ValueError as error:
+            _log.error("nothing was reloaded", reason=str(error))
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
 
 def build_services(resources: Resources) -> Services:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if loaded is None:
         return 2
     config = loaded.config
-    faults = list(_find_bad_pem(config))
+    faults = [*_find_bad_pem(config), *_find_bad_realtime(config)]
     if faults:
         print("\n".join(faults), file=sys.stderr)
         return 2
@@ -137,6 +137,12 @@ def _find_bad_pem(config: Config) -> Iterator[str]:
                 load_pem(value)
             except PemError as error:
                 yield f"{door}.tls.{name}: {error}"
+
+
+def _find_bad_realtime(config: Config) -> Iterator[str]:
+    from tocsin.app.realtime_settings import find_realtime_faults
+
+    yield from find_realtime_faults(config)
 
 
 def _find_missing_files(config: Config) -> Iterator[str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from tocsin.cli.configuration import add_config_arguments
+from tocsin.cli.configuration import add_config_arguments, read_config
 from tocsin.cli.process import run_process
+
+if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
+    from tocsin.config import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, then drain."""
+    """Serve until SIGTERM or SIGINT, then drain; SIGHUP reads channels and keys."""
     from tocsin.app.server import run_server
 
-    return run_process(args, run_server)
+    def reread() -> Config | None:
+        loaded = read_config(args)
+        return None if loaded is None else loaded.config
+
+    return run_process(
+        args,
+        lambda config, stopper: run_server(config, stopper, reread=reread),
+        fault=_find_fault,
+    )
+
+
+def _find_fault(config: Config) -> str:
+    from tocsin.app.realtime_settings import find_realtime_faults
+
+    return "; ".join(find_realtime_faults(config))

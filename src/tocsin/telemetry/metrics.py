@@ -5,7 +5,7 @@ It must not be told what a number means: callers count, this room writes it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tocsin import __version__
@@ -67,8 +67,10 @@ class Metrics:
         self._prefix = f"{namespace}_" if namespace else ""
         self._series: list[Series] = []
         self._pools: dict[str, Callable[[], PoolStats]] = {}
+        self._read_node: Callable[[], Sequence[int]] | None = None
         self._define_push()
         self._define_api()
+        self._define_node()
         self._define_analytics()
         build = self._gauge("node_build", "The release at work.", "version")
         build.set(1, __version__)
@@ -183,6 +185,30 @@ class Metrics:
         self.analytics_batch.observe(rows, kind)
         self.analytics_batch_histogram.observe(rows, kind)
 
+    def _define_node(self) -> None:
+        self.broker_publish_suppressed = self._counter(
+            "broker_publish_suppressed_count",
+            "Publications that were not published: repeated, or an older version.",
+            *("reason", "channel_namespace"),
+        )
+        self._node_gauges = [
+            self._gauge(f"node_num_{name}", text)
+            for name, text in (
+                ("clients", "Connections on this node."),
+                ("users", "Different users among them, nobody counting as one."),
+                ("subscriptions", "Subscriptions on this node."),
+                ("channels", "Channels with a subscriber on this node."),
+                ("nodes", "Nodes that are known, this one included."),
+            )
+        ]
+
+    def watch_node(self, read: Callable[[], Sequence[int]]) -> None:
+        """Expose the realtime corridor; `read` is called at each scrape.
+
+        It tells connections, users, subscriptions, channels and nodes, in this order.
+        """
+        self._read_node = read
+
     def observe_job(self, seconds: float, provider: str, recipient_type: str) -> None:
         """One job of a worker ended, well or not."""
         self.push_job_duration.observe(seconds, provider, recipient_type)
@@ -199,6 +225,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text of `/metrics`; its type is `content_type`."""
+        if self._read_node is not None:
+            counts = self._read_node()
+            for gauge, count in zip(self._node_gauges, counts, strict=True):
+                gauge.set(count)
         lines: list[str] = []
         for series in (*self._series, *self._pool_series()):
             lines.extend(render(series, self._prefix))
