@@ -77,6 +77,8 @@ class AnalyticsWriter:
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # A counter that is there from the start shows its first rise.
+        metrics.analytics_drops.add(0, NOTIFICATIONS)
 
     @property
     def size(self) -> int:
