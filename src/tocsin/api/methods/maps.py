@@ -19,4 +19,5 @@ def not_available(name: str) -> Method:
     ) -> None:
         raise NotAvailable(name)
 
+    refuse.__name__ = name  # as every method has the name of its RPC
     return refuse
