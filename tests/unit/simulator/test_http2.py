@@ -183,6 +183,34 @@ def test_goaway_names_the_last_stream_and_ignores_later_ones() -> None:
     assert peer.transport.closed
 
 
+def test_a_goodbye_leaves_its_request_to_be_sent_again() -> None:
+    """GOAWAY below the request, with the reply's body as debug data."""
+    site = FakeSite()
+    peer = Peer(site)
+    streams = [peer.request(b"x")]
+    peer.exchange()
+    site.reply = Reply(0, b"bye", ending=Ending.GOODBYE)
+    streams += [peer.request(b"x"), peer.request(b"x")]
+    fresh = peer.exchange()
+    (gone,) = [e for e in fresh if isinstance(e, h2.events.ConnectionTerminated)]
+    assert streams[0] <= gone.last_stream_id < streams[1]
+    assert gone.additional_data == b"bye"
+    assert len(site.asked) == 2
+    assert peer.transport.closed
+
+
+def test_the_fast_path_may_be_a_prefix() -> None:
+    """A service with a path per device is answered unread too; others are not."""
+    site = FakeSite()
+    site.fast_path = "/3/device/"
+    peer = Peer(site)
+    for path in ("/3/device/00", "/3/device/ff", "/3/devices"):
+        peer.request(b"x", [*HEADERS[:3], (":path", path)])
+    peer.exchange()
+    assert site.fast == 2
+    assert [request.path for request in site.asked] == ["/3/devices"]
+
+
 def test_a_changed_limit_is_announced() -> None:
     """SETTINGS follow while the connection lives."""
     site = FakeSite()
