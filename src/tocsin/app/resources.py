@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ from tocsin.config import Config
 from tocsin.core.ports import (
     DeviceStore,
     JobQueue,
+    RateLimiter,
     ReceiptStore,
     TokenStore,
     UidStore,
@@ -45,6 +46,7 @@ class Resources:
     uids: UidStore | None = None
     receipts: ReceiptStore | None = None
     tokens: TokenStore | None = None
+    limiter: RateLimiter | None = None
     analytics: Analytics | None = None
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
 
@@ -55,7 +57,7 @@ async def open_resources(config: Config, stack: AsyncExitStack) -> Resources:
     database = await open_database(config, stack)
     if database is not None:
         resources.database = database
-        _add_stores(resources, database)
+        _add_stores(resources, database, _open_replicas(config, stack))
     if config.push_notifications.enabled:
         await _open_queue(resources, database, stack)
     return resources
@@ -80,7 +82,25 @@ async def open_database(config: Config, stack: AsyncExitStack) -> Database | Non
     return database
 
 
-def _add_stores(resources: Resources, database: Database) -> None:
+def _open_replicas(config: Config, stack: AsyncExitStack) -> list[Database]:
+    """The databases that lists and walks are read from; they are never migrated."""
+    from tocsin.storage.engine import open_postgres
+
+    if not config.push_notifications.read_from_replica:
+        return []
+    settings = config.database.postgresql
+    replicas = [
+        open_postgres(dsn, pool_max_size=settings.pool_max_size)
+        for dsn in settings.replica_dsn
+    ]
+    for replica in replicas:
+        stack.push_async_callback(replica.close)
+    return replicas
+
+
+def _add_stores(
+    resources: Resources, database: Database, replicas: Sequence[Database]
+) -> None:
     from tocsin.storage.devices import SqlDeviceStore
     from tocsin.storage.tickets import SqlReceiptStore
     from tocsin.storage.uids import SqlUidStore
@@ -88,13 +108,18 @@ def _add_stores(resources: Resources, database: Database) -> None:
 
     limit = resources.config.push_notifications.limits.topics_per_device
     resources.devices = SqlDeviceStore(
-        database, clock=resources.clock, topics_per_device=limit
+        database,
+        clock=resources.clock,
+        topics_per_device=limit,
+        replicas=replicas,
     )
     resources.user_topics = SqlUserTopicStore(database, topics_per_user=limit)
     resources.uids = SqlUidStore(database, clock=resources.clock)
     resources.receipts = SqlReceiptStore(database)
     resources.checks["database"] = database.check
     resources.metrics.watch_pool("database", database.pool_stats)
+    for number, replica in enumerate(replicas):
+        resources.metrics.watch_pool(f"replica_{number}", replica.pool_stats)
 
 
 async def _open_queue(
@@ -111,6 +136,7 @@ async def _open_queue(
 
 async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None:
     from tocsin.queue.redis_connection import connect
+    from tocsin.queue.redis_rates import RedisRateLimiter
     from tocsin.queue.redis_stream import RedisStreamJobQueue
     from tocsin.queue.tokens import RedisTokenStore
     from tocsin.queue.uids import RedisUidStore
@@ -119,6 +145,7 @@ async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None
     settings = push.queue.redis
     client = connect(settings.address)
     stack.push_async_callback(client.aclose)
+    resources.limiter = RedisRateLimiter(client, prefix=settings.prefix)
     queue = RedisStreamJobQueue(
         client,
         consumer=_consumer_name(),
@@ -138,6 +165,7 @@ async def _open_sql_queue(
     resources: Resources, database: Database | None, stack: AsyncExitStack
 ) -> None:
     from tocsin.queue.sql import SqlJobQueue
+    from tocsin.queue.sql_rates import SqlRateLimiter
     from tocsin.queue.tokens import SqlTokenStore
     from tocsin.storage.engine import open_postgres
 
@@ -148,6 +176,9 @@ async def _open_sql_queue(
         database = open_postgres(own)
         stack.push_async_callback(database.close)
         resources.metrics.watch_pool("queue", database.pool_stats)
+    resources.limiter = SqlRateLimiter(
+        database.engine, prefix=push.queue.postgresql.prefix
+    )
     queue = SqlJobQueue(
         database.engine,
         owner=_consumer_name(),

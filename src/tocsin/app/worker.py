@@ -15,7 +15,7 @@ from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import PushProvider, ResultSink
+from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.recipients import Expander
@@ -62,6 +62,7 @@ async def start_worker(
             settlement=settlement,
             clock=resources.clock,
             metrics=resources.metrics,
+            limiter=resources.limiter,
         ),
         expander=Expander(
             queue=queue,
@@ -121,6 +122,8 @@ async def _build_providers(
     from tocsin.providers.table import Expiring, build_provider
 
     push = resources.config.push_notifications
+    if push.dry_run:
+        return _build_dry_run(resources.config)
     providers: dict[str, PushProvider] = {}
     for name in push.enabled_providers:
         section = getattr(push, name.replace("-", "_"))
@@ -132,6 +135,21 @@ async def _build_providers(
             )
         providers[name] = provider
     return providers
+
+
+def _build_dry_run(config: Config) -> dict[str, PushProvider]:
+    from tocsin.providers.dry_run import DryRunProvider
+
+    push = config.push_notifications
+    _log.warning("dry run: nothing will be sent to any provider")
+    return {
+        name: DryRunProvider(
+            name,
+            batch_size=getattr(push, name.replace("-", "_")).tokens_batch_size,
+            latency_s=push.dry_run_latency,
+        )
+        for name in push.enabled_providers
+    }
 
 
 def _retry_policy(config: Config) -> RetryPolicy:
@@ -167,6 +185,7 @@ async def _clean(resources: Resources) -> None:
         while await resources.uids.purge_expired(limit=CLEAN_LIMIT) == CLEAN_LIMIT:
             pass
     if resources.devices is not None:
+        await _remove_inactive(resources, resources.devices)
         before_ms = resources.clock.now_ms() - REMOVED_KEPT_S * 1000
         while (
             await resources.devices.purge_removed(
@@ -175,3 +194,19 @@ async def _clean(resources: Resources) -> None:
             == CLEAN_LIMIT
         ):
             pass
+
+
+async def _remove_inactive(resources: Resources, devices: DeviceStore) -> None:
+    interval_s = resources.config.push_notifications.max_inactive_device_interval
+    if not interval_s:
+        return
+    before_ms = resources.clock.now_ms() - int(interval_s * 1000)
+    total = 0
+    while gone := await devices.remove_inactive(
+        older_than_ms=before_ms, limit=CLEAN_LIMIT
+    ):
+        for provider, count in gone.items():
+            resources.metrics.push_devices_removed.add(count, provider, "inactive")
+            total += count
+    if total:
+        _log.info("inactive devices removed", count=total)

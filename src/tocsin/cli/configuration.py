@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
@@ -72,8 +72,10 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def read_config(args: argparse.Namespace) -> LoadedConfig | None:
-    """The configuration that the options ask for.
+def read_config(
+    args: argparse.Namespace, *, environ: Mapping[str, str] | None = None
+) -> LoadedConfig | None:
+    """The configuration that the options ask for, with this process's environment.
 
     `None` means wrong configuration: all faults are on standard error, and the
     exit code is 2.
@@ -81,7 +83,11 @@ def read_config(args: argparse.Namespace) -> LoadedConfig | None:
     from tocsin.config import ConfigError, load_config
 
     try:
-        return load_config(args.config, environ=os.environ, overrides=args.overrides)
+        return load_config(
+            args.config,
+            environ=os.environ if environ is None else environ,
+            overrides=args.overrides,
+        )
     except ConfigError as error:
         count = len(error.faults)
         print(

@@ -23,7 +23,7 @@ VERBS: dict[str, str] = {
     "migrate": "bring the database and queue schemas up to date",
     "check-config": "say what a configuration means, or all that is wrong with it",
     "funnel": "show what became of a send: sent, delivered, interacted, failed",
-    "queue": "look at the queue and its dead letters, replay or purge them",
+    "queue": "look at the queue and its dead letters, replay, purge or move them",
 }
 
 

@@ -1,4 +1,4 @@
-"""`tocsin queue`: how much waits, and the dead letters. For a person at night.
+"""`tocsin queue`: how much waits, the dead letters, the move to another engine.
 
 It reads and moves entries through the queue port, and knows no queue technology.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from tocsin.cli.configuration import add_config_arguments
+from tocsin.cli.configuration import add_config_arguments, read_config
 from tocsin.cli.process import run_process
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
@@ -24,19 +24,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument(
         "action",
-        choices=("status", "dead", "replay", "purge"),
+        choices=("status", "dead", "replay", "purge", "drain"),
         help="status: what waits; dead: list dead letters; replay: send them again;"
-        " purge: forget them for good",
+        " purge: forget them for good; drain: move everything into the queue of"
+        " another configuration",
     )
     parser.add_argument("ids", nargs="*", help="dead letters to replay or purge")
     parser.add_argument(
         "--all", action="store_true", help="replay or purge every dead letter"
     )
+    parser.add_argument(
+        "--to", metavar="FILE", help="drain: the configuration with the new queue"
+    )
     add_config_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; exit code 1 when an id was unknown, 2 when none was given."""
+    """Do it; exit code 1 when an id was unknown, 2 when none was given.
+
+    For `drain`, 1 when a living worker held entries.
+    """
+    if args.action == "drain":
+        return _run_drain(args)
 
     async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
         from contextlib import AsyncExitStack
@@ -52,6 +61,57 @@ def run(args: argparse.Namespace) -> int:
             return await _act(resources.queue, args, list(providers))
 
     return run_process(args, life)
+
+
+def _run_drain(args: argparse.Namespace) -> int:
+    if args.to is None:
+        print("name the configuration with the new queue: --to FILE")
+        return 2
+    # Variables of this shell belong to the old place; the new one is all in its file.
+    target = read_config(argparse.Namespace(config=args.to, overrides={}), environ={})
+    if target is None:
+        return 2
+
+    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+        return await _drain(config, target.config)
+
+    return run_process(args, life)
+
+
+async def _drain(source: Config, target: Config) -> int:
+    from contextlib import AsyncExitStack
+
+    from tocsin.app.moving import is_same_queue, move_queue, open_stock
+
+    for config in (source, target):
+        if config.queue_kind is None:
+            print("no queue is configured: push_notifications is off")
+            return 2
+    if is_same_queue(source, target):
+        print("both configurations name the same queue: there is nothing to move")
+        return 2
+    async with AsyncExitStack() as stack:
+        old = await open_stock(source, stack)
+        new = await open_stock(target, stack)
+        if held := await old.count_held():
+            print(_held_words(held, source))
+            return 1
+        moved = await move_queue(old, new)
+    print(
+        f"moved {moved.entries} jobs ({moved.delayed} of them due later) and"
+        f" {moved.letters} dead letters"
+    )
+    if moved.held:
+        print(_held_words(moved.held, source))
+    return 1 if moved.held else 0
+
+
+def _held_words(held: int, source: Config) -> str:
+    takeover_s = source.push_notifications.retry.takeover
+    return (
+        f"{held} jobs are in the hands of a worker: stop the workers of the old queue"
+        f" and drain again (after a crash, {takeover_s:g} s later)"
+    )
 
 
 async def _act(queue: JobQueue, args: argparse.Namespace, providers: list[str]) -> int:

@@ -176,6 +176,24 @@ def parse_cancelled(taken: Iterable[bytes], uid: str) -> list[Job]:
     return jobs
 
 
+def without_done(data: bytes, done: bytes) -> bytes:
+    """A queue entry without the recipients that this bitmap calls done.
+
+    What cannot be read is left as it is.
+    """
+    if not any(done):
+        return data
+    try:
+        job = parse_job(data)
+    except Undecodable:
+        return data
+    if not isinstance(job.work, Send):
+        return data
+    bits = int.from_bytes(done, "little")
+    left = [index for index in range(len(job.work.targets)) if not bits >> index & 1]
+    return encode_job(replace(job, work=job.work.subset(left)))
+
+
 def refresh(job: Job) -> Job:
     """The same job as if it had never been tried."""
     return replace(job, attempt=0, first_try_at_ms=0)

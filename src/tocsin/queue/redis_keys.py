@@ -21,6 +21,7 @@ class Keys:
         self.progress = f"{self._tag}progress"
         self.dead = f"{self._tag}dead"
         self.sequence = f"{self._tag}sequence"
+        self.origin = f"{self._tag}origin"
         self.confirm = f"{self._tag}confirm"
 
     def stream(self, queue: str) -> str:

@@ -90,6 +90,12 @@ _STEPS: tuple[str, ...] = (
     ) {narrow};
     CREATE INDEX {p}queue_rates_expires ON {p}queue_rates (expires_ms);
     """,
+    """
+    CREATE TABLE {p}queue_origin (
+        one INTEGER PRIMARY KEY,
+        origin TEXT NOT NULL
+    );
+    """,
 )
 
 _WORDS = {
@@ -117,6 +123,7 @@ class Tables:
     dead: Table
     once: Table
     rates: Table
+    origin: Table
     tokens: Table
 
 
@@ -180,6 +187,12 @@ def build_tables(prefix: str) -> Tables:
             Column("name", Text, primary_key=True),
             Column("states", Text),
             Column("expires_ms", BigInteger),
+        ),
+        origin=Table(
+            f"{prefix}queue_origin",
+            metadata,
+            Column("one", Integer, primary_key=True, autoincrement=False),
+            Column("origin", Text),
         ),
         tokens=Table(
             f"{prefix}queue_tokens",

@@ -8,6 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+MOVE_MARK_S = 7 * 86_400.0
+"""How long a queue knows what it took over from another, in seconds."""
+
 
 class WallClock:
     """The system's wall clock."""

@@ -1,0 +1,18 @@
+-- Forgets one entry that another engine has now; its payload goes with the last.
+-- KEYS: stream, progress, payload, delayed set, delayed jobs.
+-- ARGV: group, 'stream' or 'delayed', entry id or member, receipt.
+-- Returns how many were forgotten.
+local gone
+if ARGV[2] == 'delayed' then
+  gone = redis.call('HDEL', KEYS[5], ARGV[3])
+  redis.call('ZREM', KEYS[4], ARGV[3])
+else
+  redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[3])
+  gone = redis.call('XDEL', KEYS[1], ARGV[3])
+  redis.call('HDEL', KEYS[2], ARGV[4])
+end
+if gone > 0 and redis.call('EXISTS', KEYS[3]) == 1
+  and redis.call('HINCRBY', KEYS[3], 'jobs', -gone) <= 0 then
+  redis.call('DEL', KEYS[3])
+end
+return gone

@@ -1,0 +1,232 @@
+"""All that a Redis queue keeps, for moving it into or out of another engine.
+
+Part of the queue room; it must not work on jobs, only carry them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from tocsin.core.ports import Clock, Stored, StoredLetter
+from tocsin.queue.codec import find_payload, without_done
+from tocsin.queue.redis_connection import Script, own_errors, run
+from tocsin.queue.redis_keys import GROUP, Keys, receipt_of
+from tocsin.queue.redis_schedule import SCHEDULE_KEPT_MS
+from tocsin.queue.timing import MOVE_MARK_S, Timing, WallClock
+
+_SCAN = 1000
+_MOST_HELD = 10_000
+
+
+class RedisQueueStock:
+    """`QueueStock` on Redis; the client belongs to whoever opened it."""
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        prefix: str = "tocsin",
+        takeover_s: float = 15,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = client
+        self._keys = Keys(prefix)
+        self._silent_ms = Timing(takeover_s).silent_ms
+        self._clock = clock or WallClock()
+        self._take_in = Script("take_in")
+        self._give_up = Script("give_up")
+
+    async def origin(self) -> str:
+        """The name of this queue; see the port."""
+        with own_errors():
+            await run(
+                self._client, "SET", self._keys.origin, secrets.token_hex(8), "NX"
+            )
+            name: bytes = await run(self._client, "GET", self._keys.origin)
+        return name.decode()
+
+    async def count_held(self) -> int:
+        """Entries that a living worker holds; see the port."""
+        with own_errors():
+            held = [await self._held(queue) for queue in await self._queues("stream")]
+        return sum(map(len, held))
+
+    async def fetch_entries(
+        self, *, limit: int
+    ) -> tuple[list[Stored], dict[str, bytes]]:
+        """Some entries and their payloads; see the port."""
+        entries: list[Stored] = []
+        payloads: dict[str, bytes] = {}
+        with own_errors():
+            for queue in await self._queues("stream"):
+                if len(entries) < limit:
+                    entries += await self._from_stream(queue, limit - len(entries))
+            for queue in await self._queues("delayed"):
+                if len(entries) < limit:
+                    entries += await self._from_delayed(queue, limit - len(entries))
+            for push_id in {entry.push_id for entry in entries}:
+                key = self._keys.payload(push_id)
+                if body := await run(self._client, "HGET", key, "body"):
+                    payloads[push_id] = body
+        return entries, payloads
+
+    async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
+        """Some dead letters; see the port."""
+        with own_errors():
+            found = await run(
+                self._client, "XRANGE", self._keys.dead, "-", "+", "COUNT", limit
+            )
+        return [
+            StoredLetter(
+                id.decode(),
+                fields[b"queue"].decode(),
+                fields[b"push"].decode(),
+                fields[b"letter"],
+                fields[b"raw"],
+                fields[b"payload"],
+            )
+            for id, fields in found
+        ]
+
+    async def take_in(
+        self,
+        entries: Sequence[Stored],
+        payloads: Mapping[str, bytes],
+        letters: Sequence[StoredLetter] = (),
+        *,
+        origin: str,
+    ) -> None:
+        """Store each of these once, in one atomic step each; see the port."""
+        for entry in entries:
+            body = payloads.get(entry.push_id, b"")
+            place = entry.queue if entry.scheduled_uid else ""
+            args = (entry.job, body, entry.due_ms, place)
+            ends_ms = entry.due_ms + SCHEDULE_KEPT_MS
+            await self._take(origin, entry, "entry", *args, ends_ms)
+        for letter in letters:
+            parts = (letter.queue, letter.letter, letter.raw, letter.payload)
+            await self._take(origin, letter, "letter", *parts)
+
+    async def give_up(
+        self, entries: Sequence[Stored], letters: Sequence[StoredLetter] = ()
+    ) -> None:
+        """Forget these; see the port."""
+        with own_errors():
+            for entry in entries:
+                kind, _, id = entry.id.partition("|")
+                stream, delayed, jobs = self._keys.all_of(entry.queue)
+                payload = self._keys.payload(entry.push_id)
+                await self._give_up(
+                    self._client,
+                    [stream, self._keys.progress, payload, delayed, jobs],
+                    [GROUP, kind, id, receipt_of(entry.queue, id)],
+                )
+            if letters:
+                ids = [letter.id for letter in letters]
+                await run(self._client, "XDEL", self._keys.dead, *ids)
+
+    async def _take(
+        self, origin: str, what: Stored | StoredLetter, kind: str, *args: Any
+    ) -> None:
+        uid = what.scheduled_uid if isinstance(what, Stored) else ""
+        keys = [
+            self._keys.once(f"moved:{origin}:{kind}:{what.queue}:{what.id}"),
+            self._keys.payload(what.push_id),
+            *self._keys.all_of(what.queue),
+            self._keys.sequence,
+            self._keys.scheduled(uid),
+            self._keys.dead,
+        ]
+        with own_errors():
+            await self._take_in(
+                self._client,
+                keys,
+                [int(MOVE_MARK_S * 1000), kind, what.push_id, *args],
+            )
+
+    async def _queues(self, kind: str) -> list[str]:
+        start = self._keys.stream("") if kind == "stream" else self._keys.delayed("")
+        # The braces of the hash tag mean nothing to MATCH, other signs may.
+        pattern = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in start) + "*"
+        found: list[str] = []
+        cursor = 0
+        while True:
+            reply: Any = await self._client.scan(cursor, match=pattern, count=_SCAN)
+            cursor, keys = reply
+            found += [key.decode().removeprefix(start) for key in keys]
+            if not cursor:
+                return sorted(set(found))
+
+    async def _held(self, queue: str) -> set[str]:
+        """Ids of entries whose holder renewed its hold lately."""
+        stream = self._keys.stream(queue)
+        try:
+            pending = await run(
+                self._client, "XPENDING", stream, GROUP, "-", "+", _MOST_HELD
+            )
+        except ResponseError as error:
+            if str(error).startswith("NOGROUP"):
+                return set()
+            raise
+        return {
+            _field(entry, 0, "message_id").decode()
+            for entry in pending
+            if int(_field(entry, 2, "time_since_delivered")) < self._silent_ms
+        }
+
+    async def _from_stream(self, queue: str, limit: int) -> list[Stored]:
+        stream = self._keys.stream(queue)
+        held = await self._held(queue)
+        # Those in somebody's hands do not count, so that others come to light.
+        found = await run(
+            self._client, "XRANGE", stream, "-", "+", "COUNT", limit + len(held)
+        )
+        entries = []
+        for id, fields in found:
+            name = id.decode()
+            if name in held:
+                continue
+            done = await run(
+                self._client, "HGET", self._keys.progress, receipt_of(queue, name)
+            )
+            job = without_done(fields.get(b"job", b""), done or b"")
+            push_id = fields.get(b"push", b"").decode(errors="replace")
+            entries.append(Stored(f"stream|{name}", queue, push_id, job))
+        return entries[:limit]
+
+    async def _from_delayed(self, queue: str, limit: int) -> list[Stored]:
+        _, delayed, jobs = self._keys.all_of(queue)
+        reply: Any = await self._client.zrange(delayed, 0, limit - 1, withscores=True)
+        entries = []
+        for raw, due_ms in reply:
+            member = raw.decode()
+            job = await run(self._client, "HGET", jobs, member)
+            if job is None:
+                continue
+            push_id = member.partition(":")[2]
+            uid = await self._scheduled_uid(queue, member, push_id)
+            entries.append(
+                Stored(f"delayed|{member}", queue, push_id, job, int(due_ms), uid)
+            )
+        return entries
+
+    async def _scheduled_uid(self, queue: str, member: str, push_id: str) -> str:
+        """The uid under which this job can be taken back, or none."""
+        body = await run(self._client, "HGET", self._keys.payload(push_id), "body")
+        payload = find_payload(body, push_id)
+        if payload is None or not payload.uid:
+            return ""
+        places = await run(
+            self._client, "LRANGE", self._keys.scheduled(payload.uid), 0, -1
+        )
+        return payload.uid if f"{queue}|{member}".encode() in places else ""
+
+
+def _field(entry: Any, position: int, name: str) -> Any:
+    # The client gives rows of a pending list as maps, raw ones are lists.
+    return entry[name] if isinstance(entry, Mapping) else entry[position]

@@ -1,0 +1,178 @@
+"""All that a SQL queue keeps, for moving it into or out of another engine.
+
+Part of the queue room; it must not work on jobs, only carry them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, and_, func, insert, not_, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tocsin.core.ports import Clock, Stored, StoredLetter
+from tocsin.queue.codec import without_done
+from tocsin.queue.sql_claim import NOBODY
+from tocsin.queue.sql_connection import QueueDatabase
+from tocsin.queue.sql_dead import DeadTable
+from tocsin.queue.sql_jobs import JobRows
+from tocsin.queue.sql_tables import build_tables
+from tocsin.queue.timing import MOVE_MARK_S
+
+
+class SqlQueueStock:
+    """`QueueStock` in a database; the engine stays its opener's.
+
+    The queue's tables must be there: `SqlJobQueue.start` makes them.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, *, prefix: str = "", clock: Clock | None = None
+    ) -> None:
+        self._database = QueueDatabase(engine, clock)
+        self._tables = build_tables(prefix)
+        self._rows = JobRows(self._database, self._tables)
+        self._dead = DeadTable(self._tables, self._rows)
+
+    async def origin(self) -> str:
+        """The name of this queue; see the port."""
+        table = self._tables.origin
+        add = text(
+            f"INSERT INTO {table.name} (one, origin) VALUES (1, :name)"  # noqa: S608 - the prefix is checked
+            " ON CONFLICT (one) DO NOTHING"
+        )
+        async with self._database.writing() as connection:
+            await connection.execute(add, {"name": secrets.token_hex(8)})
+            found = await connection.execute(select(table.c.origin))
+            return str(found.scalar_one())
+
+    async def count_held(self) -> int:
+        """Entries that a living worker holds; see the port."""
+        statement = select(func.count()).where(self._held())
+        async with self._database.reading() as connection:
+            found = await connection.execute(statement, self._database.now_values())
+            return int(found.scalar_one())
+
+    async def fetch_entries(
+        self, *, limit: int
+    ) -> tuple[list[Stored], dict[str, bytes]]:
+        """Some entries and their payloads; see the port."""
+        jobs, bodies = self._tables.jobs.c, self._tables.bodies.c
+        payloads = self._tables.payloads.c
+        statement = (
+            select(
+                jobs.id,
+                jobs.queue,
+                jobs.push_id,
+                jobs.done,
+                jobs.run_at_ms,
+                jobs.deliveries,
+                jobs.scheduled_uid,
+                bodies.body,
+            )
+            .join(self._tables.bodies, bodies.job_id == jobs.id, isouter=True)
+            .where(not_(self._held()))
+            .order_by(jobs.run_at_ms, jobs.id)
+            .limit(limit)
+        )
+        now_ms = self._database.clock.now_ms()
+        async with self._database.reading() as connection:
+            rows = await connection.execute(statement, self._database.now_values())
+            entries = [
+                Stored(
+                    str(row.id),
+                    row.queue,
+                    row.push_id,
+                    without_done(row.body or b"", row.done or b""),
+                    row.run_at_ms if row.run_at_ms > now_ms else 0,
+                    # What was handed out once has begun.
+                    "" if row.deliveries else row.scheduled_uid or "",
+                )
+                for row in rows
+            ]
+            found = await connection.execute(
+                select(payloads.push_id, payloads.body).where(
+                    payloads.push_id.in_({entry.push_id for entry in entries})
+                )
+            )
+            return entries, {row.push_id: row.body for row in found}
+
+    async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
+        """Some dead letters; see the port."""
+        dead = self._tables.dead
+        statement = select(dead).order_by(dead.c.id).limit(limit)
+        async with self._database.reading() as connection:
+            return [
+                StoredLetter(
+                    str(row.id),
+                    row.queue,
+                    row.push_id,
+                    row.letter,
+                    row.raw,
+                    row.payload,
+                )
+                for row in await connection.execute(statement)
+            ]
+
+    async def take_in(
+        self,
+        entries: Sequence[Stored],
+        payloads: Mapping[str, bytes],
+        letters: Sequence[StoredLetter] = (),
+        *,
+        origin: str,
+    ) -> None:
+        """Store all of these once, in one transaction; see the port."""
+        async with self._database.writing() as connection:
+            for entry in entries:
+                if await self._is_new(connection, origin, "entry", entry):
+                    if body := payloads.get(entry.push_id):
+                        await self._rows.add_payload(connection, entry.push_id, body, 1)
+                    await self._rows.add_raw(
+                        connection,
+                        [(entry.queue, entry.push_id, entry.job, entry.due_ms)],
+                        scheduled_uid=entry.scheduled_uid or None,
+                    )
+            for letter in letters:
+                if await self._is_new(connection, origin, "letter", letter):
+                    await connection.execute(
+                        insert(self._tables.dead).values(
+                            queue=letter.queue,
+                            push_id=letter.push_id,
+                            letter=letter.letter,
+                            raw=letter.raw,
+                            payload=letter.payload,
+                        )
+                    )
+
+    async def give_up(
+        self, entries: Sequence[Stored], letters: Sequence[StoredLetter] = ()
+    ) -> None:
+        """Forget these; see the port."""
+        async with self._database.writing() as connection:
+            gone: Counter[str] = Counter()
+            for entry in entries:
+                if await self._rows.remove(connection, int(entry.id)):
+                    gone[entry.push_id] += 1
+            for push_id, number in gone.items():
+                await self._rows.change_outstanding(connection, push_id, -number)
+            if letters:
+                await self._dead.purge(connection, [letter.id for letter in letters])
+
+    async def _is_new(
+        self,
+        connection: AsyncConnection,
+        origin: str,
+        kind: str,
+        what: Stored | StoredLetter,
+    ) -> bool:
+        mark = f"moved:{origin}:{kind}:{what.queue}:{what.id}"
+        return await self._rows.mark_once(connection, mark, MOVE_MARK_S)
+
+    def _held(self) -> ColumnElement[bool]:
+        jobs = self._tables.jobs.c
+        return and_(
+            jobs.lease_owner != NOBODY, jobs.lease_until_ms > self._database.now
+        )
