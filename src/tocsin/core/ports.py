@@ -370,6 +370,10 @@ class QueueStock(Protocol):
     The one that gives has no worker meanwhile. Every step can be repeated.
     """
 
+    async def origin(self) -> str:
+        """The name of this queue, made once and never given to another."""
+        ...
+
     async def count_held(self) -> int:
         """Entries in the hands of a worker that is alive."""
         ...
@@ -395,7 +399,7 @@ class QueueStock(Protocol):
         *,
         origin: str,
     ) -> None:
-        """Store all of this in one atomic step; the backlog limit does not count.
+        """Store each of these in an atomic step; the backlog limit does not count.
 
         What was taken in from this `origin` under the same id before is left out,
         so that a move that broke off can begin anew.
