@@ -127,8 +127,36 @@ def measure_webpush() -> str:
     )
 
 
+def measure_apns() -> str:
+    """APNs beside an aioapns loop."""
+    from benchmarks import apns
+
+    result = apns.run()
+    ours = result["figures"]["tocsin"]["per_second"]
+    rows = [
+        (
+            name,
+            f"{figure['per_second']:,.0f}",
+            f"{figure['cpu_us']:.1f}",
+            f"{ours / figure['per_second']:.2f} x",
+        )
+        for name, figure in result["figures"].items()
+    ]
+    return (
+        "## APNs beside aioapns\n\n"
+        f"Sink {result['sink']}, TLS, {result['payload_bytes']}-byte payload, 1,000"
+        f" device tokens, one connection, {result['in_flight']} in flight, one process"
+        f" each; {result['rounds']} alternating rounds of {result['seconds']:g} s,"
+        " medians.\n\n"
+        + table(("client", "pushes/s", "CPU µs per push", "tocsin is"), rows)
+        + "\n\n"
+        + verdicts(result["verdicts"])
+    )
+
+
 ALL: tuple[tuple[str, Callable[[], str]], ...] = (
     ("engine", measure_engine),
     ("sends", measure_sends),
     ("webpush", measure_webpush),
+    ("apns", measure_apns),
 )

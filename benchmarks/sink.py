@@ -29,6 +29,7 @@ SEND_ANSWER = '{"name":"projects/p/messages/1"}'
 TOKEN_ANSWER = '{"access_token":"t","expires_in":3599,"token_type":"Bearer"}'
 SEND_PATH = "/v1/projects/p/messages:send"
 WPUSH_PATH = "/wpush/"
+APNS_PATH = "/3/device/"
 START_TIMEOUT_S = 15.0
 
 _NGINX_CONF = """\
@@ -66,6 +67,10 @@ http {{
         location ^~ {wpush} {{
             add_header location https://127.0.0.1/m/1 always;
             return 201;
+        }}
+        location ^~ {apns} {{
+            add_header apns-id $http_apns_id always;
+            return 200;
         }}
         location / {{
             return 404 '{{"error":{{"code":404,"status":"NOT_FOUND"}}}}';
@@ -132,6 +137,7 @@ def _nginx_command(folder: Path, port: int, cert: Path, key: Path) -> list[str]:
             send=SEND_ANSWER,
             token=TOKEN_ANSWER,
             wpush=WPUSH_PATH,
+            apns=APNS_PATH,
             user="user root;" if os.geteuid() == 0 else "",
         )
     )
@@ -158,6 +164,10 @@ async def application(scope: object, protocol: object) -> None:
         status, body = 200, TOKEN_ANSWER
     elif path.startswith("/v1/projects/") and path.endswith("/messages:send"):
         status, body = 200, SEND_ANSWER
+    elif path.startswith(APNS_PATH):
+        status, body = 200, ""
+        asked = getattr(scope, "headers", {})
+        headers = [("apns-id", str(asked.get("apns-id", "")))]
     elif path.startswith(WPUSH_PATH):
         status, body = 201, ""
         headers = [("location", "https://127.0.0.1/m/1")]
