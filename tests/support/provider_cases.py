@@ -8,7 +8,18 @@ from typing import Any
 
 from tests.support.apns_devices import APNS_FAULTS, APNS_SDK_FAULTS, by_name
 from tests.support.browsers import WEBPUSH_FAULTS, build_webpush_by_name
-from tests.support.raw_services import EXPO_FAULTS, build_expo
+from tests.support.raw_services import (
+    EXPO_FAULTS,
+    ONE_SIGNAL_FAULTS,
+    PUSH_WEBHOOK_FAULTS,
+    PUSHER_BEAMS_FAULTS,
+    PUSHPAD_FAULTS,
+    build_expo,
+    build_one_signal,
+    build_push_webhook,
+    build_pusher_beams,
+    build_pushpad,
+)
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import PushProvider
@@ -149,6 +160,7 @@ CASES = (
         build_hms,
         HMS_FAULTS,
         single={"batch_size": 1},
+        many_errors=60,
         kinds=_TOPICS,
         aimed=b'{"topic": "old", "token": ["old"], "data": "{}"}',
         has_access_tokens=True,
@@ -160,7 +172,39 @@ CASES = (
         build_expo,
         EXPO_FAULTS,
         single={"batch_size": 1},
+        many_errors=60,
         aimed=b'{"to": ["old"], "title": "t"}',
+    ),
+    Case(
+        "one-signal",
+        build_one_signal,
+        ONE_SIGNAL_FAULTS,
+        single={"batch_size": 1},
+        many_errors=60,
+        aimed=b'{"app_id": "other", "included_segments": ["All"], "contents": {}}',
+    ),
+    Case(
+        "push-webhook",
+        build_push_webhook,
+        PUSH_WEBHOOK_FAULTS,
+        many_errors=60,
+        aimed=b'{"target": ["old"], "title": "t"}',
+    ),
+    Case(
+        "pusher-beams",
+        build_pusher_beams,
+        PUSHER_BEAMS_FAULTS,
+        single={"batch_size": 1},
+        many_errors=60,
+        aimed=b'{"users": ["old"], "interests": ["old"], "web": {}}',
+    ),
+    Case(
+        "pushpad",
+        build_pushpad,
+        PUSHPAD_FAULTS,
+        single={"batch_size": 1},
+        many_errors=60,
+        aimed=b'{"uids": ["old"], "notification": {"body": "b"}}',
     ),
     Case("webpush", build_webpush_by_name, WEBPUSH_FAULTS, encrypts=True),
     Case(

@@ -18,6 +18,10 @@ _DSN = "database.postgresql.dsn"
 _SQLITE = "database.sqlite.path"
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "hms": ("app_id", "app_secret"),
+    "one-signal": ("app_id", "api_key"),
+    "push-webhook": ("url", "secret"),
+    "pusher-beams": ("instance_id", "secret_key"),
+    "pushpad": ("auth_token", "project_id"),
     "webpush": ("vapid_public_key", "vapid_private_key", "subject"),
 }
 """Keys without which a provider cannot send."""

@@ -24,7 +24,13 @@ from tocsin.config.fields import (
     Texts,
 )
 from tocsin.config.origins import Origin
-from tocsin.config.raw_push import Expo
+from tocsin.config.raw_push import (
+    Expo,
+    OneSignal,
+    PusherBeams,
+    Pushpad,
+    PushWebhook,
+)
 from tocsin.config.redis_addresses import check_redis
 from tocsin.config.webpush import WebPush
 
@@ -41,8 +47,8 @@ PROVIDERS = (
 )
 """Every provider that has a name, in the order of the documents."""
 
-BUILT_PROVIDERS = ("fcm", "hms", "apns", "webpush", "expo")
-"""Those that this release can send to. A new one is one word here."""
+BUILT_PROVIDERS = PROVIDERS
+"""Those that this release can send to."""
 
 QueueKind = Literal["redis", "postgresql", "sqlite"]
 
@@ -54,9 +60,6 @@ def _check_providers(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in PROVIDERS:
             raise ValueError(f'"{name}" is no provider; known: {", ".join(PROVIDERS)}')
-    for name in names:
-        if name not in BUILT_PROVIDERS:
-            raise ValueError(f'"{name}" is not available in this release')
     return tuple(dict.fromkeys(names))
 
 
@@ -234,6 +237,10 @@ class PushNotifications(Section):
     apns: Apns = Apns()
     webpush: WebPush = WebPush()
     expo: Expo = Expo()
+    one_signal: OneSignal = OneSignal()
+    push_webhook: PushWebhook = PushWebhook()
+    pusher_beams: PusherBeams = PusherBeams()
+    pushpad: Pushpad = Pushpad()
 
     @model_validator(mode="after")
     def _resolve_enabled(self) -> Self:

@@ -5,12 +5,21 @@ It must not connect to any of them.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from tocsin.config.fields import Duration, Int, Secret, Section, Text
-from tocsin.config.origins import Origin
+from tocsin.config.fields import (
+    Duration,
+    Holds,
+    Int,
+    Kind,
+    Secret,
+    Section,
+    Shown,
+    Text,
+)
+from tocsin.config.origins import OptionalOrigin, Origin, Url
 
 Connections = Annotated[Int, Field(ge=1, le=100)]
 
@@ -30,3 +39,81 @@ class Expo(Section):
     """requests under way at once per worker"""
     receipt_delay: Annotated[Duration, Field(ge=0.05, le=86_400)] = 900.0
     """after a send, and between two tries, before its receipts are asked for"""
+
+
+class OneSignal(Section):
+    """OneSignal."""
+
+    app_id: Text = ""
+    """the application's id"""
+    api_key: Secret = SecretStr("")
+    """the application's REST API key"""
+    api_version: Annotated[Literal["playerModel", "externalId"], Kind("string")] = (
+        "playerModel"
+    )
+    """what a token is: playerModel: a subscription id; externalId: an external id"""
+    endpoint: Annotated[
+        OptionalOrigin,
+        Shown(
+            "https://onesignal.com; with externalId https://api.onesignal.com",
+        ),
+    ] = ""
+    """origin only; the path is appended"""
+    ca_file: Text = ""
+    """PEM file added to the system's roots"""
+    tokens_batch_size: Annotated[Int, Field(ge=1, le=2000)] = 1000
+    """recipients per request"""
+    max_connections: Connections = 4
+    """requests under way at once per worker"""
+
+
+class PushWebhook(Section):
+    """An HTTP endpoint of your own."""
+
+    url: Annotated[Url, Holds()] = ""
+    """where each recipient's message is posted"""
+    secret: Secret = SecretStr("")
+    """key of the HMAC-SHA256 in the header X-Novu-Signature"""
+    ca_file: Text = ""
+    """PEM file added to the system's roots"""
+    tokens_batch_size: Annotated[Int, Field(ge=1, le=10_000)] = 100
+    """recipients per batch; each one is a request of its own"""
+    max_connections: Connections = 16
+    """requests under way at once per worker"""
+
+
+class PusherBeams(Section):
+    """Pusher Beams."""
+
+    instance_id: Text = ""
+    """the instance's id"""
+    secret_key: Secret = SecretStr("")
+    """the instance's secret key"""
+    endpoint: Annotated[
+        OptionalOrigin,
+        Shown("https://<instance_id>.pushnotifications.pusher.com"),
+    ] = ""
+    """origin only; the path is appended"""
+    ca_file: Text = ""
+    """PEM file added to the system's roots"""
+    tokens_batch_size: Annotated[Int, Field(ge=1, le=1000)] = 1000
+    """recipients per request"""
+    max_connections: Connections = 4
+    """requests under way at once per worker"""
+
+
+class Pushpad(Section):
+    """Pushpad."""
+
+    auth_token: Secret = SecretStr("")
+    """the access token of the account"""
+    project_id: Text = ""
+    """the project's id"""
+    endpoint: Origin = "https://pushpad.xyz"
+    """origin only; the path is appended"""
+    ca_file: Text = ""
+    """PEM file added to the system's roots"""
+    tokens_batch_size: Annotated[Int, Field(ge=1, le=1000)] = 1000
+    """recipients per request"""
+    max_connections: Connections = 4
+    """requests under way at once per worker"""

@@ -40,13 +40,14 @@ class Shape:
     """What a service takes: its client, recipients per request, and target fields.
 
     `validates` says that `exchange` honours `validate_only`; without it a dry run
-    ends before any request.
+    ends before any request. `refuse` knows targets that would spoil a request.
     """
 
     http: Http1Client
     size: int
     target_keys: Collection[str]
     validates: bool = False
+    refuse: Callable[[str], Outcome | None] | None = None
 
 
 async def send_batch(
@@ -57,7 +58,10 @@ async def send_batch(
     Recipients with the same message share requests, also where rendering gave
     each one a message of its own.
     """
-    todo = deque(_cut(batch, shape.size))
+    pending: Sequence[int] = batch.pending
+    if shape.refuse is not None:
+        pending = _drop_refused(batch, shape.refuse, report)
+    todo = deque(_cut(batch, pending, shape.size))
     templates: dict[bytes, JsonTemplate] = {}
 
     async def send(message: bytes, chunk: Sequence[int]) -> None:
@@ -90,13 +94,27 @@ async def send_batch(
 _Chunk = tuple[bytes, Sequence[int]]
 
 
-def _cut(batch: Batch, size: int) -> Iterator[_Chunk]:
+def _drop_refused(
+    batch: Batch, refuse: Callable[[str], Outcome | None], report: Report
+) -> list[int]:
+    """Report the targets that no request can hold; returns the others."""
+    good: list[int] = []
+    for index in batch.pending:
+        outcome = refuse(batch.targets[index])
+        if outcome is None:
+            good.append(index)
+        else:
+            report(index, outcome)
+    return good
+
+
+def _cut(batch: Batch, pending: Sequence[int], size: int) -> Iterator[_Chunk]:
     """Pieces of at most `size` indexes that share a message."""
     groups: dict[bytes, list[int]] = {}
     if batch.bodies is None:
-        groups[batch.body.message] = list(batch.pending)
+        groups[batch.body.message] = list(pending)
     else:
-        for index in batch.pending:
+        for index in pending:
             groups.setdefault(batch.bodies[index].message, []).append(index)
     for message, indexes in groups.items():
         for at in range(0, len(indexes), size):

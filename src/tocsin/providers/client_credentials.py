@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
-import orjson
 import structlog
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.http1 import Answer, Http1Client, RequestFailed
+from tocsin.providers.json_message import parse_object
 
 RENEW_EARLY_S = 300.0
 """A token is renewed in the background this long before it ends."""
@@ -115,7 +115,7 @@ class ClientCredentials:
 
     def _read(self, answer: Answer) -> tuple[str, float]:
         """The token and its life in seconds; raises `RequestFailed`."""
-        fields = _parse(answer.body)
+        fields = parse_object(answer.body)
         token = fields.get("access_token")
         if answer.status == 200 and isinstance(token, str):
             if _HEADER_TEXT.fullmatch(token):
@@ -156,14 +156,6 @@ class ClientCredentials:
 def _unavailable(detail: str) -> RequestFailed:
     outcome = Outcome(Verdict.RETRY, "token_unavailable", detail, slow_down=True)
     return RequestFailed(outcome)
-
-
-def _parse(body: bytes) -> dict[str, object]:
-    try:
-        fields = orjson.loads(body)
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _life_s(value: object) -> float:

@@ -12,3 +12,10 @@ class ProviderSetupError(ValueError):
     def __init__(self, key: str, reason: str) -> None:
         self.key = key
         super().__init__(f"{key}: {reason}")
+
+
+def check_settings(section: str, **values: str) -> None:
+    """Raise `ProviderSetupError` for the first one that is empty."""
+    for name, value in values.items():
+        if not value:
+            raise ProviderSetupError(f"{section}.{name}", "must be set")

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.answer_class import (
     BAD_ANSWER,
@@ -21,6 +19,7 @@ from tocsin.providers.answer_class import (
 )
 from tocsin.providers.chunks import Split
 from tocsin.providers.http1 import Answer
+from tocsin.providers.json_message import parse_object
 
 BY_ERROR: Mapping[str, AnswerClass] = {
     "DeviceNotRegistered": AnswerClass(Verdict.UNREGISTERED, "unregistered"),
@@ -57,7 +56,7 @@ def read_tickets(
 
     Expo takes one project per request: a mixed one is to be split by project.
     """
-    fields = _parse(answer.body)
+    fields = parse_object(answer.body)
     tickets = fields.get("data")
     if isinstance(tickets, dict):  # for a request with a single message
         tickets = [tickets]
@@ -76,7 +75,7 @@ def read_tickets(
 
 def read_receipts(answer: Answer) -> Mapping[str, Outcome] | Outcome:
     """Receipts by ticket id, or what befell the request."""
-    fields = _parse(answer.body)
+    fields = parse_object(answer.body)
     receipts = fields.get("data")
     if answer.status == 200 and isinstance(receipts, dict):
         return {id: _read_ticket(receipt, "") for id, receipt in receipts.items()}
@@ -121,14 +120,6 @@ def _by_project(details: Any, targets: Sequence[str]) -> list[list[int]]:
     if len(groups) == 1:  # then they contradict what they came with
         return [[index] for index in range(len(targets))]
     return list(groups.values())
-
-
-def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        fields = orjson.loads(body)
-    except ValueError:  # HTML of a gateway, or nothing
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _request_error(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from tocsin.core.ports import Batch, Pace, Report
 from tocsin.core.push import TargetKind
 from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.client_credentials import ClientCredentials
-from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.errors import check_settings
 from tocsin.providers.hms_answers import is_stale_token, read_answer
 from tocsin.providers.http1 import Answer, Http1Client
 from tocsin.providers.json_message import JsonTemplate
@@ -50,9 +50,7 @@ class HmsProvider:
         request_timeout_s: float = 15,
     ) -> None:
         """Raises `ProviderSetupError`. Connects on demand."""
-        for key, value in (("app_id", app_id), ("app_secret", app_secret)):
-            if not value:
-                raise ProviderSetupError(f"{SECTION}.{key}", "must be set")
+        check_settings(SECTION, app_id=app_id, app_secret=app_secret)
         self.integration = integration
         self.batch_size = min(batch_size, TOKENS_PER_REQUEST)
         version, owner = ("v2", project_id) if project_id else ("v1", app_id)

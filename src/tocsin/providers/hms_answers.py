@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.answer_class import (
     BAD_ANSWER,
@@ -18,6 +16,7 @@ from tocsin.providers.answer_class import (
     outcome_of,
 )
 from tocsin.providers.http1 import Answer
+from tocsin.providers.json_message import parse_object
 
 SUCCESS = "80000000"
 PARTIAL = "80100000"
@@ -77,13 +76,13 @@ NONE_WORKED = Outcome(Verdict.RETRY, "no_success", "nobody was sent it, no token
 
 def is_stale_token(answer: Answer) -> bool:
     """Whether the answer says that the access token, and nothing else, is refused."""
-    code = _code(_parse(answer.body))
+    code = _code(parse_object(answer.body))
     return code in STALE_TOKEN or (answer.status == 401 and code not in BY_CODE)
 
 
 def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcome]:
     """One outcome for all targets of the request, or one for each in order."""
-    fields = _parse(answer.body)
+    fields = parse_object(answer.body)
     code = _code(fields)
     if answer.status == 200 and code == SUCCESS:
         return Outcome(Verdict.DELIVERED, message_id=_request_id(fields))
@@ -101,7 +100,7 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
 def _read_partial(
     fields: Mapping[str, Any], targets: Sequence[str]
 ) -> Outcome | list[Outcome]:
-    details = _parse(fields.get("msg"))
+    details = parse_object(str(fields.get("msg", "")).encode())
     illegal = details.get("illegal_tokens")
     if not isinstance(illegal, list):
         return BAD_ANSWER
@@ -120,16 +119,6 @@ def _nobody(
     if isinstance(success, int):
         return success <= 0
     return all(one in named for one in targets)
-
-
-def _parse(text: object) -> dict[str, Any]:
-    if not isinstance(text, (bytes, str)):
-        return {}
-    try:
-        fields = orjson.loads(text)
-    except ValueError:  # HTML of a gateway, or nothing
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _code(fields: Mapping[str, Any]) -> str:

@@ -46,3 +46,12 @@ def parse_message(message: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidMessage("the message is not a JSON object")
     return fields
+
+
+def parse_object(answer: bytes) -> dict[str, Any]:
+    """A service's answer as an object; empty where it is none (a gateway's page)."""
+    try:
+        fields = json.loads(answer)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -11,7 +11,13 @@ from typing import Protocol, cast, runtime_checkable
 from tocsin.config import PemError, load_pem
 from tocsin.config.apns import Apns
 from tocsin.config.push import Hms
-from tocsin.config.raw_push import Expo
+from tocsin.config.raw_push import (
+    Expo,
+    OneSignal,
+    PusherBeams,
+    Pushpad,
+    PushWebhook,
+)
 from tocsin.config.webpush import WebPush
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.ports import PushProvider, TokenStore
@@ -23,7 +29,11 @@ from tocsin.providers.expo import ExpoProvider
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
 from tocsin.providers.hms import HmsProvider
+from tocsin.providers.one_signal import OneSignalProvider
 from tocsin.providers.process_tokens import ProcessTokenStore
+from tocsin.providers.push_webhook import PushWebhookProvider
+from tocsin.providers.pusher_beams import PusherBeamsProvider
+from tocsin.providers.pushpad import PushpadProvider
 from tocsin.providers.webpush import WebPushProvider
 
 
@@ -201,11 +211,67 @@ def _build_expo(settings: object, integration: str) -> PushProvider:
     )
 
 
+def _build_one_signal(settings: object, integration: str) -> PushProvider:
+    one_signal = cast("OneSignal", settings)
+    return OneSignalProvider(
+        app_id=one_signal.app_id,
+        api_key=one_signal.api_key.get_secret_value(),
+        api_version=one_signal.api_version,
+        endpoint=one_signal.endpoint,
+        ca_file=one_signal.ca_file,
+        batch_size=one_signal.tokens_batch_size,
+        max_connections=one_signal.max_connections,
+        integration=integration,
+    )
+
+
+def _build_push_webhook(settings: object, integration: str) -> PushProvider:
+    webhook = cast("PushWebhook", settings)
+    return PushWebhookProvider(
+        url=webhook.url,
+        secret=webhook.secret.get_secret_value(),
+        ca_file=webhook.ca_file,
+        batch_size=webhook.tokens_batch_size,
+        max_connections=webhook.max_connections,
+        integration=integration,
+    )
+
+
+def _build_pusher_beams(settings: object, integration: str) -> PushProvider:
+    beams = cast("PusherBeams", settings)
+    return PusherBeamsProvider(
+        instance_id=beams.instance_id,
+        secret_key=beams.secret_key.get_secret_value(),
+        endpoint=beams.endpoint,
+        ca_file=beams.ca_file,
+        batch_size=beams.tokens_batch_size,
+        max_connections=beams.max_connections,
+        integration=integration,
+    )
+
+
+def _build_pushpad(settings: object, integration: str) -> PushProvider:
+    pushpad = cast("Pushpad", settings)
+    return PushpadProvider(
+        auth_token=pushpad.auth_token.get_secret_value(),
+        project_id=pushpad.project_id,
+        endpoint=pushpad.endpoint,
+        ca_file=pushpad.ca_file,
+        batch_size=pushpad.tokens_batch_size,
+        max_connections=pushpad.max_connections,
+        integration=integration,
+    )
+
+
 BUILDERS: Mapping[str, Callable[[object, str], PushProvider]] = {
     "apns": _build_apns,
     "expo": _build_expo,
     "fcm": _build_fcm,
     "hms": _build_hms,
+    "one-signal": _build_one_signal,
+    "push-webhook": _build_push_webhook,
+    "pusher-beams": _build_pusher_beams,
+    "pushpad": _build_pushpad,
     "webpush": _build_webpush,
 }
 """One line per provider."""

@@ -25,12 +25,16 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
 from typing import Any
 
 import orjson
 
-from tocsin.simulator.batches import Fate, choose_fate, reply_without_words
+from tocsin.simulator.batches import (
+    Fate,
+    choose_fate,
+    reply_without_words,
+    retry_after,
+)
 from tocsin.simulator.exchange import Reply, Request, json_reply
 from tocsin.simulator.faults import Fault, FaultPlan
 from tocsin.simulator.ledger import Ledger
@@ -66,7 +70,6 @@ _OF_REQUEST: Mapping[Fault, tuple[int, str]] = {
     Fault.FLAKY: (503, "SERVICE_UNAVAILABLE"),
     Fault.INTERNAL: (500, "INTERNAL_SERVER_ERROR"),
 }
-_DATE_AHEAD_S = 30
 
 
 class _Refused(Exception):
@@ -156,12 +159,8 @@ class Expo:
         if fault not in _OF_REQUEST:
             return Reply(404, b"Not Found", "text/plain")
         status, code = _OF_REQUEST[fault]
-        wait = {
-            Fault.QUOTA_SECONDS: "7",
-            Fault.QUOTA_DATE: formatdate(self._clock() + _DATE_AHEAD_S, usegmt=True),
-            Fault.UNAVAILABLE: "2",
-        }.get(fault)
-        return _errors(status, code, f"{code} for {targets[0]}", wait=wait)
+        text = f"{code} for {targets[0]}"
+        return _errors(status, code, text, headers=retry_after(fault, self._clock()))
 
 
 def _may_send(authorization: str | None) -> bool:
@@ -224,10 +223,9 @@ def _errors(
     text: str,
     details: Mapping[str, Any] | None = None,
     *,
-    wait: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> Reply:
     error: dict[str, Any] = {"code": code, "message": text, "isTransient": False}
     if details:
         error["details"] = details
-    headers = (("retry-after", wait),) if wait else ()
     return json_reply(status, {"errors": [error]}, headers=headers)

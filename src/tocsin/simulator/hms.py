@@ -21,12 +21,17 @@ import secrets
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
 from typing import Any
 
 import orjson
 
-from tocsin.simulator.batches import Fate, choose_fate, reply_without_words
+from tocsin.simulator.batches import (
+    SINGLE,
+    Fate,
+    choose_fate,
+    reply_without_words,
+    retry_after,
+)
 from tocsin.simulator.exchange import Reply, Request, json_reply
 from tocsin.simulator.faults import Fault, FaultPlan
 from tocsin.simulator.ledger import Ledger
@@ -39,7 +44,6 @@ _TOKEN_PATH = "/oauth2/v3/token"
 _SEND_PATHS = (f"/v1/{APP_ID}/messages:send", f"/v2/{PROJECT_ID}/messages:send")
 _TOKEN_LIMIT = 1000
 _BODY_LIMIT = 4096
-_ILLEGAL = frozenset({Fault.DEAD, Fault.BAD_TOKEN, Fault.BAD_FIELD})
 _FIELDS = frozenset(
     {"data", "notification", "android", "apns", "webpush", "token", "topic"}
     | {"condition"}
@@ -66,7 +70,6 @@ _FLOW_CONTROL = frozenset(
         Fault.FLAKY,
     }
 )
-_DATE_AHEAD_S = 30
 
 
 class _Refused(Exception):
@@ -140,7 +143,7 @@ class Hms:
         except _Refused as refusal:
             self._ledger.count("invalid_message")
             return _answer(refusal.code, refusal.text, status=400)
-        single = _ILLEGAL if is_token else frozenset[Fault]()
+        single = SINGLE if is_token else frozenset[Fault]()
         fate = choose_fate(self._faults, targets, single=single)
         if fate.fault is not None:
             self._ledger.count(fate.fault.value)
@@ -172,19 +175,8 @@ class Hms:
         if fault in _CODES:
             return _answer(*_CODES[fault])
         if fault in _FLOW_CONTROL:
-            return Reply(503, headers=self._wait(fault))
+            return Reply(503, headers=retry_after(fault, self._clock()))
         return Reply(404, b"Not Found", "text/plain")
-
-    def _wait(self, fault: Fault) -> tuple[tuple[str, str], ...]:
-        match fault:
-            case Fault.QUOTA_SECONDS:
-                return (("retry-after", "7"),)
-            case Fault.UNAVAILABLE:
-                return (("retry-after", "2"),)
-            case Fault.QUOTA_DATE:
-                due_s = self._clock() + _DATE_AHEAD_S
-                return (("retry-after", formatdate(due_s, usegmt=True)),)
-        return ()
 
     def _is_authorized(self, header: str) -> bool:
         scheme, _, token = header.partition(" ")

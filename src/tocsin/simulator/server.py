@@ -31,6 +31,10 @@ from tocsin.simulator.hms import Hms
 from tocsin.simulator.http1 import Http1Connection
 from tocsin.simulator.http2 import PREFACE, Http2Connection
 from tocsin.simulator.ledger import Ledger
+from tocsin.simulator.one_signal import OneSignal
+from tocsin.simulator.push_webhook import PushWebhook
+from tocsin.simulator.pusher_beams import PusherBeams
+from tocsin.simulator.pushpad import Pushpad
 from tocsin.simulator.service_account import PROJECT_ID, prepare_service_account
 from tocsin.simulator.webpush import WebPush
 
@@ -111,7 +115,9 @@ class Simulator:
         self.webpush = WebPush(
             (self.origin, f"https://localhost:{port}"), self.ledger, self.faults
         )
-        self._services = (fcm, hms, self.webpush, self.expo, control)
+        plain = (OneSignal, PushWebhook, PusherBeams, Pushpad)
+        others = [service(self.ledger, self.faults) for service in plain]
+        self._services = (fcm, hms, self.webpush, self.expo, *others, control)
         await self._start_apns(certificates, name)
         await self._server.start_serving()
 
