@@ -11,13 +11,14 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from aiohttp import web
 
 from tocsin import __version__
 from tocsin.api.call import ChannelServices
+from tocsin.app.counted import CountedBroker, CountedBus, CountedPresence
 from tocsin.app.realtime_settings import (
     namespace_settings,
     session_settings,
@@ -121,7 +122,7 @@ async def open_realtime(
 ) -> Realtime:
     """Open the engine and join the other nodes; leaving `stack` leaves them."""
     node = str(uuid.uuid4())
-    engine = await _open_engine(config, clock, node, stack)
+    engine = _counted(await _open_engine(config, clock, node, stack), metrics)
     hub = Hub(engine.broker, uid=node, name=_node_name(config), version=VERSION)
     engine.broker.listen(hub)
     engine.bus.listen(hub)
@@ -258,6 +259,15 @@ def _build_services(
             revocations=stores.revocations,
             invalidations=stores.invalidations,
         ),
+    )
+
+
+def _counted(engine: Engine, metrics: Metrics) -> Engine:
+    return replace(
+        engine,
+        broker=CountedBroker(engine.broker, metrics),
+        presence=CountedPresence(engine.presence, metrics),
+        bus=CountedBus(engine.bus, metrics),
     )
 
 

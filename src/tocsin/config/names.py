@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
@@ -78,6 +79,9 @@ IN_OTHER_UNITS: Mapping[str, Callable[[int], str]] = {
 """Old names whose value was a number of something, as today's value."""
 
 
+_FIRST_WORD = re.compile(r"[^._]+[._]")
+
+
 def _lines(name: str) -> list[str]:
     text = (files("tocsin.config") / "names" / name).read_text(encoding="utf-8")
     return text.splitlines()
@@ -132,8 +136,11 @@ def nearest(name: str, *tables: Collection[str]) -> str | None:
     name = name[:120]
     last = name.rpartition(".")[2]
     for table in tables:
-        if found := difflib.get_close_matches(name, table, 1, 0.78):
-            return found[0]
+        if found := difflib.get_close_matches(name, table, 5, 0.78):
+            # A slip is rarely in the first word: of close ones, those that share it.
+            word = _FIRST_WORD.match(name)
+            start = word[0] if word else name
+            return next((each for each in found if each.startswith(start)), found[0])
         # A right word at a wrong place: `credentials_file` at the root.
         same = [path for path in table if path.rpartition(".")[2] == last]
         if len(same) == 1:

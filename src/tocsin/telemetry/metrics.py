@@ -191,6 +191,16 @@ class Metrics:
             "Publications that were not published: repeated, or an older version.",
             *("reason", "channel_namespace"),
         )
+        self.node_messages_sent = self._counter(
+            "node_messages_sent_count",
+            "Messages that this node gave to the broker or to other nodes.",
+            *("type", "channel_namespace"),
+        )
+        self.node_actions = self._counter(
+            "node_action_count",
+            "What this node asked of broker, presence and other nodes.",
+            *("action", "channel_namespace"),
+        )
         self._node_gauges = [
             self._gauge(f"node_num_{name}", text)
             for name, text in (

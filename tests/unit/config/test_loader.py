@@ -398,18 +398,22 @@ def test_known_names_that_are_not_built_are_warnings(files: Files) -> None:
     """A configuration of the published server loads, and says what has no effect."""
     loaded = files.load(
         {
-            "client": {"token": {"hmac_secret_key": "s"}, "allowed_origins": ["*"]},
+            "client": {"queue_initial_cap": 2, "allowed_origins": ["*"]},
             "admin": {"enabled": True, "password": "p", "secret": "s"},
-            "channel": {"namespaces": [{"name": "n", "presence": True}]},
-            "token_rsa_public_key": "r",
+            "channel": {
+                "namespaces": [{"name": "chat", "keep_latest_publication": True}]
+            },
+            "admin_web_path": "r",
             "proxies": [],
         },
-        {"CENTRIFUGO_CHANNEL_NAMESPACES_N_HISTORY_SIZE": "1"},
+        {"CENTRIFUGO_RPC_NAMESPACES_N_PROXY_ENABLED": "1"},
     )
     text = "\n".join(loaded.warnings)
-    for name in ("client.token.hmac_secret_key", "admin.password", "proxies"):
+    for name in ("client.queue_initial_cap", "admin.password", "proxies"):
         assert name in text
-    assert "token_rsa_public_key (client.token.rsa_public_key)" in text
+    assert "channel.namespaces[chat].keep_latest_publication" in text
+    assert "admin_web_path (admin.web_path)" in text
+    assert "rpc.namespaces" in text
     assert all("no effect" in warning for warning in loaded.warnings)
 
 

@@ -33,6 +33,14 @@ DOCUMENTED = {
     "database_pool_empty_acquires_total": ("counter", {"pool"}),
     "database_pool_canceled_acquires_total": ("counter", {"pool"}),
     "database_pool_acquire_wait_seconds_total": ("counter", {"pool"}),
+    "node_num_clients": ("gauge", set()),
+    "node_num_users": ("gauge", set()),
+    "node_num_subscriptions": ("gauge", set()),
+    "node_num_channels": ("gauge", set()),
+    "node_num_nodes": ("gauge", set()),
+    "node_messages_sent_count": ("counter", {"type", "channel_namespace"}),
+    "node_action_count": ("counter", {"action", "channel_namespace"}),
+    "broker_publish_suppressed_count": ("counter", {"reason", "channel_namespace"}),
     "push_scheduled_request_count": ("counter", {"recipient_type"}),
     "rate_limit_hits_over_limit": ("counter", set()),
     "clickhouse_analytics_drop_count": ("counter", {"type"}),
@@ -78,6 +86,10 @@ def busy() -> Metrics:
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
     metrics.push_receipts.add(1, "expo", "false", "unregistered")
+    metrics.watch_node(lambda: (5, 4, 3, 2, 1))
+    metrics.node_messages_sent.add(1, "publication", "")
+    metrics.node_actions.add(1, "history", "")
+    metrics.broker_publish_suppressed.add(1, "version", "")
     metrics.watch_pool("main", lambda: PoolStats(16, 4, 3, 1, 99, 5, 0, 0.25))
     return metrics
 
@@ -118,6 +130,9 @@ def test_what_was_counted_is_what_is_scraped() -> None:
             'platform="ios",success="true",err_code=""} 3'
         ),
         'push_queue_consuming_lag{provider="fcm",queue="send:fcm"} 7',
+        "node_num_clients 5",
+        "node_num_nodes 1",
+        'node_action_count{action="history",channel_namespace=""} 1',
         'push_job_duration_seconds_sum{provider="fcm",recipient_type="filter"} 0.2',
         (
             'api_command_errors_total{protocol="grpc",method="device_register",'
