@@ -81,7 +81,7 @@ def _spelled_value(field: Any, value: Any) -> Any:
     return value
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_any_of(_WITHOUT_INLINE))
 def test_protobuf_reads_what_we_write(message: Any) -> None:
     """Without JSON inside, our form is one that protobuf's own reader takes."""
@@ -90,7 +90,7 @@ def test_protobuf_reads_what_we_write(message: Any) -> None:
     assert decode(type(message), text) == message
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_any_of([*_INPUTS, *_OUTPUTS]))
 def test_we_write_what_the_message_holds(message: Any) -> None:
     """Every answer is JSON of the same values, with nothing left out that is set."""
@@ -117,7 +117,7 @@ def _is_empty(value: Any) -> bool:
     return value in ("", 0, [], {}, False)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.sampled_from(_INPUTS).flatmap(
         lambda kind: st.tuples(messages(kind, inline=_inline()), st.booleans())
@@ -160,7 +160,7 @@ def _write_value(field: Any, value: Any, upper: bool) -> str:
     return json.dumps(value)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.sampled_from(_INPUTS), st.binary(max_size=40) | _inline())
 def test_any_bytes_are_a_request_or_a_fault(kind: Descriptor, body: bytes) -> None:
     """Whatever comes in, reading ends in a message or in a fault by its path."""

@@ -11,6 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.api import World
+from tests.support.messages import SCALARS, fields
 
 from tocsin.api.call import Call
 from tocsin.api.methods.table import BUILT, SERVICE
@@ -31,42 +32,16 @@ _BYTES = st.one_of(
     st.binary(max_size=12),
 )
 _SCALARS: dict[int, st.SearchStrategy[Any]] = {
+    **SCALARS,
     FieldDescriptor.TYPE_STRING: _TEXTS,
     FieldDescriptor.TYPE_BYTES: _BYTES,
-    FieldDescriptor.TYPE_BOOL: st.booleans(),
-    FieldDescriptor.TYPE_INT32: st.one_of(
-        st.integers(-3, 3), st.integers(-(2**31), 2**31 - 1)
+    FieldDescriptor.TYPE_INT32: (
+        st.integers(-3, 3) | SCALARS[FieldDescriptor.TYPE_INT32]
     ),
-    FieldDescriptor.TYPE_INT64: st.one_of(
-        st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1)
+    FieldDescriptor.TYPE_INT64: (
+        st.integers(-3, 3) | SCALARS[FieldDescriptor.TYPE_INT64]
     ),
-    FieldDescriptor.TYPE_UINT32: st.integers(0, 2**32 - 1),
 }
-
-
-def _value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    if field.message_type is not None:
-        return _fields(field.message_type)
-    return _SCALARS[field.type]
-
-
-def _field(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    kind = field.message_type
-    if kind is not None and kind.GetOptions().map_entry:
-        values = _value(kind.fields_by_name["value"])
-        return st.dictionaries(_TEXTS, values, max_size=2)
-    if field.is_repeated:
-        return st.lists(_value(field), max_size=3)
-    return _value(field)
-
-
-def _fields(message: Descriptor) -> st.SearchStrategy[dict[str, Any]]:
-    """Some of the message's fields, so that good requests come up too."""
-    optional = {field.name: _field(field) for field in message.fields}
-    names = sorted(optional)
-    return st.lists(st.sampled_from(names), max_size=4, unique=True).flatmap(
-        lambda chosen: st.fixed_dictionaries({name: optional[name] for name in chosen})
-    )
 
 
 _PLAUSIBLE: dict[str, dict[str, Any]] = {
@@ -85,10 +60,10 @@ _PLAUSIBLE: dict[str, dict[str, Any]] = {
 @st.composite
 def _requests(draw: st.DrawFn) -> tuple[str, Any]:
     rpc = SERVICE.methods_by_name[draw(st.sampled_from(sorted(BUILT)))]
-    fields = draw(_fields(rpc.input_type))
+    drawn = draw(fields(rpc.input_type, _SCALARS))
     if draw(st.booleans()):
-        fields = {**_PLAUSIBLE.get(rpc.name, {}), **fields}
-    return rpc.name, GetMessageClass(rpc.input_type)(**fields)
+        drawn = {**_PLAUSIBLE.get(rpc.name, {}), **drawn}
+    return rpc.name, GetMessageClass(rpc.input_type)(**drawn)
 
 
 async def _answer(world: World, name: str, request: Any) -> tuple[ApiError | None, Any]:

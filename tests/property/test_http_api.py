@@ -130,14 +130,14 @@ def _judge(server: _Server, path: str, body: bytes) -> None:
         assert server.world.changes == before
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(drawn=_bodies())
 def test_any_json(server: _Server, drawn: tuple[str, bytes]) -> None:
     """JSON of any shape on any route gets a result or an error of the table."""
     _judge(server, *drawn)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     path=st.sampled_from(_ROUTES),
     body=st.binary(max_size=60)
@@ -162,7 +162,7 @@ def test_any_bytes(server: _Server, path: str, body: bytes) -> None:
     _judge(server, path, body)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     drawn=st.sampled_from(sorted(set(_RPCS) - {"batch"})).flatmap(
         lambda name: st.tuples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -9,7 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
-_SCALARS: dict[int, st.SearchStrategy[Any]] = {
+SCALARS: Mapping[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.TYPE_STRING: TEXTS,
     FieldDescriptor.TYPE_BOOL: st.booleans(),
     FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False, allow_infinity=False),
@@ -22,18 +23,23 @@ MAX_DEPTH = 4
 """A type may hold itself."""
 
 
+Scalars = Mapping[int, st.SearchStrategy[Any]]
+
+
 def messages(
-    kind: Descriptor, *, inline: st.SearchStrategy[bytes]
+    kind: Descriptor, *, inline: st.SearchStrategy[bytes], scalars: Scalars = SCALARS
 ) -> st.SearchStrategy[Any]:
     """Messages of a type; `inline` draws what stands in `bytes` fields."""
-    return _fields(kind, inline, 0).map(lambda fields: GetMessageClass(kind)(**fields))
+    drawn = fields(kind, {**scalars, FieldDescriptor.TYPE_BYTES: inline})
+    return drawn.map(lambda values: GetMessageClass(kind)(**values))
 
 
-def _fields(
-    kind: Descriptor, inline: st.SearchStrategy[bytes], depth: int
+def fields(
+    kind: Descriptor, scalars: Scalars, *, depth: int = 0
 ) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the message's fields, so that good requests come up too."""
     optional = {
-        field.name: _field(field, inline, depth)
+        field.name: _field(field, scalars, depth)
         for field in kind.fields
         if field.message_type is None or depth < MAX_DEPTH
     }
@@ -46,22 +52,22 @@ def _fields(
 
 
 def _field(
-    field: FieldDescriptor, inline: st.SearchStrategy[bytes], depth: int
+    field: FieldDescriptor, scalars: Scalars, depth: int
 ) -> st.SearchStrategy[Any]:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
-        value = _value(kind.fields_by_name["value"], inline, depth)
-        return st.dictionaries(TEXTS, value, max_size=2)
+        value = _value(kind.fields_by_name["value"], scalars, depth)
+        keys = scalars[FieldDescriptor.TYPE_STRING]
+        return st.dictionaries(keys, value, max_size=2)
     if field.is_repeated:
-        return st.lists(_value(field, inline, depth), max_size=2)
-    return _value(field, inline, depth)
+        return st.lists(_value(field, scalars, depth), max_size=3)
+    return _value(field, scalars, depth)
 
 
 def _value(
-    field: FieldDescriptor, inline: st.SearchStrategy[bytes], depth: int
+    field: FieldDescriptor, scalars: Scalars, depth: int
 ) -> st.SearchStrategy[Any]:
-    if field.message_type is not None:
-        return st.deferred(lambda: _fields(field.message_type, inline, depth + 1))
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        return inline
-    return _SCALARS[field.type]
+    kind = field.message_type
+    if kind is not None:
+        return st.deferred(lambda: fields(kind, scalars, depth=depth + 1))
+    return scalars[field.type]
