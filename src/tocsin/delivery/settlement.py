@@ -19,6 +19,8 @@ from tocsin.core.ports import Clock, DeviceStore, ResultSink
 from tocsin.core.push import Job, Payload, Send
 from tocsin.core.webpush import stored_token
 from tocsin.delivery.credentials import CredentialState
+from tocsin.delivery.receipts import TicketKeeper
+from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Result, Run
 from tocsin.telemetry.metrics import Metrics
@@ -45,8 +47,10 @@ class Settlement:
         clock: Clock,
         metrics: Metrics,
         sinks: Sequence[ResultSink] = (),
+        tickets: TicketKeeper | None = None,
     ) -> None:
-        self._devices = devices
+        self._removal = DeviceRemoval(devices, metrics)
+        self._tickets = tickets
         self._retry = retry
         self._clock = clock
         self._metrics = metrics
@@ -62,7 +66,7 @@ class Settlement:
         return state
 
     async def take_in(self, runs: Sequence[Run]) -> None:
-        """Count new results, tell the sinks, and remove dead tokens.
+        """Count new results, tell the sinks, keep tickets, remove dead tokens.
 
         Runs before progress is recorded: a crash in between finds the dead
         token again instead of forgetting it.
@@ -80,8 +84,9 @@ class Settlement:
                 sink.record(run.job, run.payload, results)
             if credential.is_suspicious():
                 self._report_suspicious(credential)
-        if dead:
-            await self._remove(dead)
+            if self._tickets is not None:
+                await self._tickets.keep(run, results)
+        await self._removal.remove(dead)
 
     def expire(self, job: Job, count: int) -> None:
         """Count recipients whose time ran out before they could be sent."""
@@ -207,24 +212,6 @@ class Settlement:
                 )
             )
         return dead
-
-    async def _remove(self, dead: list[DeadToken]) -> None:
-        if self._devices is None:
-            return
-        try:
-            removed = await self._devices.remove_dead(dead)
-        except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
-            _log.warning(
-                "dead tokens not removed; the next send will find them again",
-                count=len(dead),
-                error=str(error),
-            )
-            return
-        reasons = {token.device_id: token.reason for token in dead}
-        for device_id in removed:
-            provider, _, code = reasons[device_id].partition(": ")
-            self._metrics.push_devices_removed.add(1, provider, code)
-            _log.debug("device removed", device_id=device_id, reason=reasons[device_id])
 
     def _count(
         self, job: Job, platforms: Sequence[str], results: Sequence[Result]
