@@ -26,19 +26,23 @@ def test_it_says_where_it_is_and_ends_on_a_signal(
     )
     assert process.stdout is not None
     try:
-        lines = [process.stdout.readline() for _ in range(5)]
-        said = dict(line.rsplit(None, 1) for line in lines[:3])
+        lines = [process.stdout.readline() for _ in range(12)]
+        said = dict(line.rsplit(None, 1) for line in lines[:10])
         trust = ssl.create_default_context(cafile=said["ca file"])
         stats = httpx.get(
             said["origin"] + "/control/stats", verify=trust, trust_env=False
         )
         assert stats.json()["accepted"] == 0
-        assert Path(said["service account"]).is_file()
+        files = ("service account", "APNs key", "APNs p12")
+        assert all(Path(said[name]).is_file() for name in files)
+        with httpx.Client(http2=True, verify=trust, trust_env=False) as client:
+            refused = client.post(said["APNs origin"] + "/3/device/00")
+        assert refused.json() == {"reason": "MissingProviderToken"}
     finally:
         process.send_signal(number)
         process.communicate(timeout=20)
     assert process.returncode == 0
-    assert f"{said['origin']}/control/faults -d " in lines[4]
+    assert f"{said['origin']}/control/faults -d " in lines[11]
 
 
 def test_a_busy_port_is_named(tmp_path: Path) -> None:

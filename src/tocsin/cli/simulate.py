@@ -66,18 +66,22 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
     await simulator.start()
     try:
         curl = f"curl --cacert {simulator.ca_file} {simulator.origin}/control"
-        print(f"origin           {simulator.origin}")
-        print(f"ca file          {simulator.ca_file}")
-        print(f"service account  {simulator.service_account_file}")
-        print(f"APNs origin      {simulator.apns_origin}")
-        print(f"APNs bundle id   {simulator.apns_bundle_id}")
-        print(f"APNs key         {simulator.apns_key_file}")
-        print(f"APNs key id      {simulator.apns_key_id}")
-        print(f"APNs team id     {simulator.apns_team_id}")
-        print(f"APNs p12         {simulator.apns_p12_file}")
-        print(f"APNs p12 password {simulator.apns_p12_password}")
-        print(f"what happened    {curl}/stats")
-        print(f"make it fail     {curl}/faults -d '{_EXAMPLE}'", flush=True)
+        for what, value in (
+            ("origin", simulator.origin),
+            ("ca file", simulator.ca_file),
+            ("service account", simulator.service_account_file),
+            ("APNs origin", simulator.apns_origin),
+            ("APNs bundle id", simulator.apns_bundle_id),
+            ("APNs team id", simulator.apns_team_id),
+            ("APNs key id", simulator.apns_key_id),
+            ("APNs key", simulator.apns_key_file),
+            ("APNs p12", simulator.apns_p12_file),
+            ("APNs p12 password", simulator.apns_p12_password),
+            ("what happened", f"{curl}/stats"),
+            ("make it fail", f"{curl}/faults -d '{_EXAMPLE}'"),
+        ):
+            print(f"{what:<19}{value}")
+        sys.stdout.flush()
         await stopper.wait()
     finally:
         await simulator.stop()
