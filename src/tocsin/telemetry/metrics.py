@@ -64,7 +64,7 @@ class Metrics:
     content_type = CONTENT_TYPE
 
     def __init__(self, namespace: str = "centrifugo") -> None:
-        self._prefix = f"{namespace}_" if namespace else ""
+        self.prefix = f"{namespace}_" if namespace else ""
         self._series: list[Series] = []
         self._pools: dict[str, Callable[[], PoolStats]] = {}
         self._read_node: Callable[[], Sequence[int]] | None = None
@@ -233,6 +233,10 @@ class Metrics:
         """Expose a database pool; `read` is called at each scrape."""
         self._pools[pool] = read
 
+    def all_series(self) -> list[Series]:
+        """Every metric but those of the process, which have no prefix."""
+        return [*self._series, *self._pool_series()]
+
     def render(self) -> bytes:
         """The text of `/metrics`; its type is `content_type`."""
         if self._read_node is not None:
@@ -240,8 +244,8 @@ class Metrics:
             for gauge, count in zip(self._node_gauges, counts, strict=True):
                 gauge.set(count)
         lines: list[str] = []
-        for series in (*self._series, *self._pool_series()):
-            lines.extend(render(series, self._prefix))
+        for series in self.all_series():
+            lines.extend(render(series, self.prefix))
         for series in process_series():
             lines.extend(render(series, ""))
         return "".join(lines).encode()

@@ -113,7 +113,7 @@ class Histogram(Series):
         bounds: Sequence[float],
     ) -> None:
         super().__init__(name, help, labels)
-        self._bounds = tuple(bounds)
+        self.bounds = tuple(bounds)
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
 
@@ -121,9 +121,9 @@ class Histogram(Series):
         """Take one value in."""
         counts = self._counts.get(labels)
         if counts is None:
-            counts = self._counts[self._checked(labels)] = [0] * (len(self._bounds) + 1)
+            counts = self._counts[self._checked(labels)] = [0] * (len(self.bounds) + 1)
             self._sums[labels] = 0.0
-        counts[bisect_left(self._bounds, value)] += 1
+        counts[bisect_left(self.bounds, value)] += 1
         self._sums[labels] += value
 
     def samples(self) -> Iterator[Sample]:
@@ -131,7 +131,7 @@ class Histogram(Series):
         names = (*self.labels, "le")
         for labels, counts in self._counts.items():
             total = 0
-            for bound, count in zip((*self._bounds, None), counts, strict=True):
+            for bound, count in zip((*self.bounds, None), counts, strict=True):
                 total += count
                 le = "+Inf" if bound is None else format_value(bound)
                 yield "_bucket", names, (*labels, le), total
