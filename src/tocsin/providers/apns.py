@@ -34,6 +34,7 @@ from tocsin.providers.apns_setup import (
     TokenAuth,
     find_origin,
     load_identity,
+    tell_expiry,
 )
 from tocsin.providers.outcomes import report_all
 from tocsin.providers.pump import Pump
@@ -76,6 +77,7 @@ class ApnsProvider:
         self.batch_size = batch_size
         self._origin = find_origin(endpoint)
         identity = load_identity(auth, bundle_id=bundle_id, ca_file=ca_file)
+        tell_expiry(identity)
         self.topic = identity.topic
         self.credential_expires_at_s = identity.expires_at_s
         key = identity.key

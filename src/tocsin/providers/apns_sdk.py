@@ -35,6 +35,7 @@ from tocsin.providers.apns_setup import (
     TokenAuth,
     find_origin,
     load_identity,
+    tell_expiry,
 )
 
 _STREAMS_PER_CONNECTION = 100
@@ -69,6 +70,7 @@ class ApnsSdkProvider:
         self.integration = integration
         self.batch_size = batch_size
         identity = load_identity(auth, bundle_id=bundle_id, ca_file=ca_file)
+        tell_expiry(identity)
         self.topic = identity.topic
         self.credential_expires_at_s = identity.expires_at_s
         key = identity.key

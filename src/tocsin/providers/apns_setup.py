@@ -101,9 +101,8 @@ def load_identity(
         raise ProviderSetupError(
             f"{SECTION}.bundle_id", "must be set: the certificate names no app (UID)"
         )
-    expires = found.certificate.not_valid_after_utc
-    _tell_expiry(expires, topic)
-    return Identity(_trust(ca_file, found), topic, expires_at_s=expires.timestamp())
+    ends_at_s = found.certificate.not_valid_after_utc.timestamp()
+    return Identity(_trust(ca_file, found), topic, expires_at_s=ends_at_s)
 
 
 def load_key(auth: TokenAuth) -> SigningKey:
@@ -175,7 +174,11 @@ def _app_of(certificate: x509.Certificate) -> str:
     return ""
 
 
-def _tell_expiry(expires: datetime, topic: str) -> None:
+def tell_expiry(identity: Identity) -> None:
+    """Log how long the certificate is good for; a key needs no word."""
+    if identity.expires_at_s is None:
+        return
+    expires = datetime.fromtimestamp(identity.expires_at_s, UTC)
     days = (expires - datetime.now(UTC)).days
     if days < 0:
         tell, word = _log.error, "has expired: Apple refuses it; renew it"
@@ -185,7 +188,7 @@ def _tell_expiry(expires: datetime, topic: str) -> None:
         tell, word = _log.info, "is good"
     tell(
         f"the APNs certificate {word}",
-        topic=topic,
+        topic=identity.topic,
         expires=expires.isoformat(),
         days_left=days,
     )

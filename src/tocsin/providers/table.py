@@ -165,7 +165,7 @@ def _build_apns(
         "sdk": ApnsSdkProvider,
     }
     return builders[apns.transport](
-        auth=_apns_auth(apns),
+        auth=apns_auth(apns),
         tokens=tokens or ProcessTokenStore(),
         bundle_id=apns.bundle_id,
         endpoint=apns.endpoint,
@@ -176,7 +176,8 @@ def _build_apns(
     )
 
 
-def _apns_auth(apns: Apns) -> TokenAuth | CertAuth:
+def apns_auth(apns: Apns) -> TokenAuth | CertAuth:
+    """The credential of a section; raises `ProviderSetupError`."""
     if apns.resolved_auth_type == "cert":
         return CertAuth(
             p12_file=apns.cert_p12_file,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -14,6 +16,7 @@ from tocsin.providers.apns_setup import (
     TokenAuth,
     find_origin,
     load_identity,
+    tell_expiry,
 )
 from tocsin.providers.errors import ProviderSetupError
 from tocsin.simulator.apns_keys import (
@@ -196,3 +199,26 @@ def test_a_wrong_ca_file_is_named(key: TokenAuth) -> None:
     with pytest.raises(ProviderSetupError) as caught:
         load_identity(key, bundle_id="x", ca_file="/does/not/exist")
     assert caught.value.key == f"{SECTION}.ca_file"
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "words"),
+    [
+        (-1, "error", "has expired"),
+        (10, "warning", "expires soon"),
+        (200, "info", "is good"),
+    ],
+)
+def test_the_end_of_a_certificate_is_told(
+    cert: CertAuth, days: int, level: str, words: str
+) -> None:
+    """At every start, louder as it comes nearer; of a key there is nothing to tell."""
+    identity = load_identity(cert, bundle_id="")
+    ends_at_s = time.time() + days * 86_400 + 60
+    with structlog.testing.capture_logs() as logs:
+        tell_expiry(replace(identity, expires_at_s=ends_at_s))
+        tell_expiry(replace(identity, expires_at_s=None))
+    (line,) = logs
+    assert line["log_level"] == level
+    assert words in line["event"]
+    assert line["days_left"] == days
