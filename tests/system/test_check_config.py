@@ -104,6 +104,24 @@ def test_tls_values_are_looked_at(tmp_path: Path) -> None:
     assert "grpc_api.tls.key_pem: is neither PEM text" in done.stderr
 
 
+def test_an_apns_credential_is_looked_at(tmp_path: Path) -> None:
+    """A file that is missing is a warning, one that cannot be used a fault."""
+    content = json.loads(json.dumps(GOOD))
+    apns = {"bundle_id": "b", "token_key_id": "k", "token_team_id": "t"}
+    content["push_notifications"] |= {
+        "enabled_providers": ["apns"],
+        "apns": apns | {"token_key_file": "key.p8"},
+    }
+    done = check(tmp_path, "--config", write(tmp_path, content))
+    assert done.returncode == 0, done.stderr
+    assert "push_notifications.apns.token_key_file: key.p8 is not" in done.stdout
+    (tmp_path / "key.p8").write_text("hunter2")
+    done = check(tmp_path, "--config", "c.json")
+    assert done.returncode == 2
+    assert "push_notifications.apns.token_key_file: is no .p8" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_any_key_can_be_set_by_a_flag(tmp_path: Path) -> None:
     """`--set` goes over the file."""
     done = check(

@@ -31,7 +31,11 @@ def run(args: argparse.Namespace) -> int:
     if loaded is None:
         return 2
     config = loaded.config
-    faults = [*_find_bad_pem(config), *_find_bad_realtime(config)]
+    faults = [
+        *_find_bad_pem(config),
+        *_find_bad_apns(config),
+        *_find_bad_realtime(config),
+    ]
     if faults:
         print("\n".join(faults), file=sys.stderr)
         return 2
@@ -139,6 +143,32 @@ def _find_bad_pem(config: Config) -> Iterator[str]:
                 yield f"{door}.tls.{name}: {error}"
 
 
+def _find_bad_apns(config: Config) -> Iterator[str]:
+    """A key or certificate that is there and cannot be used."""
+    from tocsin.providers.apns_setup import load_identity
+    from tocsin.providers.errors import ProviderSetupError
+    from tocsin.providers.table import apns_auth
+
+    apns = config.push_notifications.apns
+    if "apns" not in config.push_notifications.enabled_providers:
+        return
+    if any(name and not Path(name).is_file() for _, name in _files_of_apns(config)):
+        return  # a warning: the configuration may be for another machine
+    try:
+        load_identity(apns_auth(apns), bundle_id=apns.bundle_id, ca_file=apns.ca_file)
+    except ProviderSetupError as error:
+        yield str(error)
+
+
+def _files_of_apns(config: Config) -> Iterator[tuple[str, str]]:
+    apns = config.push_notifications.apns
+    yield "ca_file", apns.ca_file
+    if apns.resolved_auth_type == "cert":
+        yield "cert_p12_file", apns.cert_p12_file
+    else:
+        yield "token_key_file", apns.token_key_file
+
+
 def _find_bad_realtime(config: Config) -> Iterator[str]:
     from tocsin.app.realtime_settings import find_realtime_faults
 
@@ -146,15 +176,18 @@ def _find_bad_realtime(config: Config) -> Iterator[str]:
 
 
 def _find_missing_files(config: Config) -> Iterator[str]:
-    fcm = config.push_notifications.fcm
-    if "fcm" not in config.push_notifications.enabled_providers:
-        return
-    for key, name in (
-        ("credentials_file", fcm.credentials_file),
-        ("ca_file", fcm.ca_file),
-    ):
-        if name and not Path(name).is_file():
-            yield (
-                f"push_notifications.fcm.{key}: {name} is not there, seen from "
-                f"{Path.cwd()}; the worker needs it"
-            )
+    push = config.push_notifications
+    files = {
+        "fcm": (
+            ("credentials_file", push.fcm.credentials_file),
+            ("ca_file", push.fcm.ca_file),
+        ),
+        "apns": tuple(_files_of_apns(config)),
+    }
+    for provider in sorted(files.keys() & set(push.enabled_providers)):
+        for key, name in files[provider]:
+            if name and not Path(name).is_file():
+                yield (
+                    f"push_notifications.{provider}.{key}: {name} is not there, seen "
+                    f"from {Path.cwd()}; the worker needs it"
+                )
