@@ -22,6 +22,9 @@ VERBS: dict[str, str] = {
     "simulate": "run local provider servers to send to",
     "migrate": "bring the database and queue schemas up to date",
     "check-config": "say what a configuration means, or all that is wrong with it",
+    "gen-token": "make a connection token for a user",
+    "gen-sub-token": "make a subscription token for a user and a channel",
+    "check-token": "say what a token grants, or why it is refused",
     "funnel": "show what became of a send: sent, delivered, interacted, failed",
     "queue": "look at the queue and its dead letters, replay, purge or move them",
 }
