@@ -23,19 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from benchmarks.sink import sink
 from tests.support.fill import fill_postgres
 from tests.support.ports import free_port
 from tests.support.postgres import start_postgres
 from tests.support.redis_server import start_redis
 
+from benchmarks.sink import sink
 from tocsin.protocol import api_pb2, api_pb2_grpc
 
 KEY = "bench"
 TOPIC = "everyone"
 TOCSIN = [sys.executable, "-m", "tocsin.cli.main"]
 # A message of the size that the engine's benchmark uses, without its token.
-MESSAGE = {
+MESSAGE: dict[str, Any] = {
     "notification": {
         "title": "Kick-off in ten minutes",
         "body": "Tap to follow it live.",
@@ -140,7 +140,11 @@ def write_service_account(directory: Path, token_uri: str) -> Path:
 
 
 def run(
-    *, devices: int = 200_000, workers: int = 2, sink_kind: str = "auto"
+    *,
+    devices: int = 200_000,
+    workers: int = 2,
+    sink_kind: str = "auto",
+    templated: bool = False,
 ) -> dict[str, Any]:
     """One measured send; returns rates per second, microseconds, bytes."""
     with ExitStack() as stack:
@@ -199,7 +203,7 @@ def run(
             children[f"worker {number + 1}"] = child.pid
         before = {name: usage(pid) for name, pid in children.items()}
         started = time.perf_counter()
-        answered_s = send(ports[1])
+        answered_s = send(ports[1], templated=templated)
         finished, counts = wait_sent(ports[2:], devices)
         after = {name: usage(pid) for name, pid in children.items()}
         wall_s = finished - started
@@ -217,8 +221,12 @@ def run(
         }
 
 
-def send(port: int) -> float:
+def send(port: int, *, templated: bool = False) -> float:
     """Send to the topic over gRPC; returns the seconds until the uid came."""
+    message: dict[str, Any] = MESSAGE
+    if templated:
+        notification = {**MESSAGE["notification"], "body": "For {{.device.user}}"}
+        message = {**MESSAGE, "notification": notification}
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = api_pb2_grpc.CentrifugoApiStub(channel)
         metadata = (("authorization", f"apikey {KEY}"),)
@@ -228,8 +236,9 @@ def send(port: int) -> float:
                 filter=api_pb2.DeviceFilter(topics=[TOPIC])
             ),
             notification=api_pb2.PushNotification(
-                fcm=api_pb2.FcmPushNotification(message=json.dumps(MESSAGE).encode())
+                fcm=api_pb2.FcmPushNotification(message=json.dumps(message).encode())
             ),
+            use_templating=templated,
         )
         started = time.perf_counter()
         response = stub.SendPushNotification(request, metadata=metadata)
@@ -258,6 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--devices", type=int, default=200_000)
     parser.add_argument("--sink", default="auto")
+    parser.add_argument("--templated", action="store_true")
     arguments = parser.parse_args()
     print(
         json.dumps(run(devices=arguments.devices, sink_kind=arguments.sink), indent=2)
