@@ -411,7 +411,7 @@ class Hub:
     ) -> None:
         """Close every connection and wait until presence and channels are left."""
         self.is_closing = True
-        for member in list(self._members.values()):
+        for member in [*self._members.values(), *self._by_session.values()]:
             member.close(disconnect)
         await self.settle(timeout_s=timeout_s)
         for task in list(self._tasks):

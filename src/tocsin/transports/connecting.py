@@ -165,6 +165,8 @@ def _result(connection: Connection, established: list[Established]) -> pb.Connec
 
 def uni_disconnect(connection: Connection, error: ClientError) -> Disconnect:
     """How a one-way connection ends whose connect was refused."""
+    if connection.traits.keeps_error_codes:
+        return Disconnect(error.code, error.message)
     custom = connection.context.settings.uni_disconnects.get(error.code)
     return custom or _UNI_DISCONNECTS.get(error.code, SERVER_ERROR)
 

@@ -21,7 +21,8 @@ class Traits:
     id, emulated ones name their node. `pushes_disconnect`: the code travels in a
     push; else in the transport's own way of closing. `pings`: the protocol pings
     (else the transport does it on `Link.ping`, or nobody); `ends_after_refusal`:
-    a refused connect ends the connection.
+    a refused connect ends the connection. `keeps_error_codes`: a refused one-way
+    connect ends with the error's own code, for the transport to translate.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Traits:
     pings: bool = True
     native_pings: bool = False
     ends_after_refusal: bool = False
+    keeps_error_codes: bool = False
 
 
 class Link(Protocol):
@@ -102,13 +104,16 @@ class Outbox:
 
     def flush(self) -> None:
         """Hand what waits to the edge, unless it is blocked."""
+        if self._queue and not self.is_blocked:
+            self.send(self.take())
+
+    def take(self) -> bytes:
+        """What waits, in one piece; from now on nothing does."""
         queue = self._queue
-        if not queue or self.is_blocked:
-            return
         data = queue[0] if len(queue) == 1 else b"".join(queue)
         queue.clear()
         self._size = 0
-        self.send(data)
+        return data
 
     def drop(self) -> None:
         """Forget what waits."""

@@ -200,8 +200,9 @@ class Session(Connection):
         self._enqueue(command)
 
     def take_emulated(self, data: bytes) -> None:
-        """See `Member`."""
-        self.receive(data)
+        """See `Member`; who listens one way only commands nothing."""
+        if self.traits.emulated:
+            self.receive(data)
 
     def lost(self) -> None:
         """The other side has gone."""
@@ -445,7 +446,7 @@ class Session(Connection):
         self._ping_sent_s = now_s
         if self.traits.pings:
             self.link.write(encode_ping(self.traits.form))
-        else:
+        if self.traits.native_pings:
             self.link.ping()
         if settings.pong_timeout_s > 0 and not self.traits.form.unidirectional:
             self._pong_by_s = now_s + settings.pong_timeout_s

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from tocsin.core.client_codes import SLOW, WRITE_ERROR, Disconnect
+from tocsin.core.client_codes import Disconnect
 from tocsin.transports.admission import Admission, Origins
 from tocsin.transports.connection import Context
-from tocsin.transports.link import Outbox, Traits
+from tocsin.transports.link import Traits
 from tocsin.transports.session import Session
+from tocsin.transports.socket_link import SocketLink
 from tocsin.transports.upgrade import (
     Switched,
     hand_over,
@@ -39,7 +40,6 @@ from tocsin.transports.websocket_codec import (
 
 JSON_SUBPROTOCOL = "centrifuge-json"
 PROTOBUF_SUBPROTOCOL = "centrifuge-protobuf"
-CLOSE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +64,10 @@ _NATIVE_PROTOBUF = Traits(
 )
 
 
-class WebSocketLink(Outbox, asyncio.Protocol):
-    """The edge of one WebSocket: bytes in to the session, bytes out in turns.
+class WebSocketLink(SocketLink):
+    """The edge of one WebSocket: frames in to the session, bytes out in turns."""
 
-    While the socket takes no more, bytes wait in the outbox; a socket that stays
-    so for `write_timeout_s` is given up (3009), and so is one that lets too much
-    pile up (3008).
-    """
-
-    __slots__ = (
-        "_context",
-        "_ended",
-        "_former",
-        "_is_closing",
-        "_reader",
-        "_settings",
-        "_transport",
-        "session",
-        "timer_slot",
-    )
+    __slots__ = ("_reader",)
 
     def __init__(
         self,
@@ -91,16 +76,8 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         transport: asyncio.Transport,
         ended: asyncio.Future[None],
     ) -> None:
-        super().__init__(context.hub.turn, context.settings.queue_max_size)
-        self._context = context
-        self._settings = settings
-        self._transport = transport
-        self._former = transport.get_protocol()
+        super().__init__(context, transport, ended, settings.write_timeout_s)
         self._reader = FrameReader(settings.message_size_limit)
-        self._ended = ended
-        self._is_closing = False
-        self.timer_slot = -1
-        self.session: Session | None = None
 
     # --- from the socket ---
 
@@ -120,11 +97,15 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         if self.session is None:
             return
         if opcode == PING:
-            self.write(build_frame(PONG, payload))
+            self.write_control(build_frame(PONG, payload))
         elif opcode == PONG:
             self.session.take_pong()
         else:
-            self.session.receive(payload)
+            self.take_message(self.session, payload)
+
+    def take_message(self, session: Session, payload: bytes) -> None:
+        """A whole message came."""
+        session.receive(payload)
 
     def _take_close(self, payload: bytes) -> None:
         code = read_close(payload)
@@ -138,63 +119,20 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         else:
             self._begin_close(build_close(code, reason))
 
-    def eof_received(self) -> bool:
-        """See asyncio; the transport closes itself."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio."""
-        self.is_shut = True
-        self.drop()
-        self._context.wheel.remove(self)
-        if self.session is not None:
-            self.session.lost()
-            self.session = None
-        self._former.connection_lost(exc)
-        if not self._ended.done():
-            self._ended.set_result(None)
-
-    def pause_writing(self) -> None:
-        """See asyncio: the socket does not take all of it now."""
-        self.is_blocked = True
-        self.held = self._transport.get_write_buffer_size()
-        if not self._is_closing:
-            wheel = self._context.wheel
-            wheel.put(self, wheel.now() + self._settings.write_timeout_s)
-
-    def resume_writing(self) -> None:
-        """See asyncio: the socket has taken everything."""
-        self.is_blocked = False
-        self.held = 0
-        if not self._is_closing:
-            self._context.wheel.remove(self)
-            self.flush()
-
     # --- to the socket ---
 
-    def send(self, data: bytes) -> None:
-        """See `Outbox`."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def overflow(self) -> None:
-        """See `Outbox`."""
-        if self.session is not None:
-            self.session.close(SLOW)
+    def write_control(self, frame: bytes) -> None:
+        """Queue a frame that is no message."""
+        self.write(frame)
 
     def ping(self) -> None:
         """See `Link`."""
-        self.write(build_frame(PING, b""))
+        self.write_control(build_frame(PING, b""))
 
     def close(self, disconnect: Disconnect) -> None:
         """See `Link`: the code goes in the close frame."""
         if not self._is_closing:
             self._begin_close(build_close(disconnect.code, disconnect.reason))
-
-    def end(self) -> None:
-        """See `Link`."""
-        self.is_shut = True
-        self._transport.close()
 
     def _begin_close(self, frame: bytes) -> None:
         """Write the last frame, and wait a while for the other side's."""
@@ -206,26 +144,7 @@ class WebSocketLink(Outbox, asyncio.Protocol):
         if self.session is not None:
             self.session.lost()
         self.resume_reading()
-        wheel = self._context.wheel
-        wheel.put(self, wheel.now() + CLOSE_TIMEOUT_S)
-
-    def on_timer(self, now_s: float) -> None:  # noqa: ARG002 - `Timed`
-        """See `Timed`: either the close or a write takes too long."""
-        if self._is_closing:
-            self._transport.abort()
-        elif self.is_blocked and self.session is not None:
-            self.drop()
-            self.session.close(WRITE_ERROR)
-
-    def pause_reading(self) -> None:
-        """See `Link`."""
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """See `Link`."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._await_close()
 
 
 class WebSocketEndpoint:
