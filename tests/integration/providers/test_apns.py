@@ -311,3 +311,14 @@ def watch(simulator: Simulator) -> list[float]:
 
     simulator.apns.answer = note  # type: ignore[method-assign] # sees what arrives
     return arrived
+
+
+async def test_the_fast_mode_only_counts(tmp_path: Path) -> None:
+    """For benchmarks: every push is accepted unread, at once on many streams."""
+    async with running_simulator(tmp_path, fast=True) as simulator:
+        provider = build_apns(simulator)
+        reports = await send(provider, batch_to(*names(300, "dead")))
+        await provider.close()
+        assert reports.verdicts() == {Verdict.DELIVERED: 300}
+        assert simulator.ledger.stats()["fast_answers"] == 300
+        assert not simulator.apns.requests

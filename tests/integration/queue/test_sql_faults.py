@@ -34,7 +34,8 @@ async def test_concurrent_starts_make_the_tables_once(
         steps = await connection.execute(
             text("SELECT count(*), max(version) FROM tocsin_queue_migrations")
         )
-        assert tuple(steps.one()) == (2, 2)
+        count, newest = steps.one()
+        assert count == newest > 0
 
 
 async def test_prefixes_share_a_database(sql_backend: QueueBackend) -> None:
