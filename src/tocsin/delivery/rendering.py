@@ -83,7 +83,7 @@ class BodyRenderer:
                     for part in self._parts
                 ]
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise RenderFault(
                 f"the device's data cannot be used: {type(error).__name__}"
             ) from None

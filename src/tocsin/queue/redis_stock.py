@@ -166,17 +166,17 @@ class RedisQueueStock:
         """Ids of entries whose holder renewed its hold lately."""
         stream = self._keys.stream(queue)
         try:
-            pending = await run(
-                self._client, "XPENDING", stream, GROUP, "-", "+", _MOST_HELD
+            pending: Any = await self._client.xpending_range(
+                stream, GROUP, "-", "+", _MOST_HELD
             )
         except ResponseError as error:
             if str(error).startswith("NOGROUP"):
                 return set()
             raise
         return {
-            _field(entry, 0, "message_id").decode()
+            entry["message_id"].decode()
             for entry in pending
-            if int(_field(entry, 2, "time_since_delivered")) < self._silent_ms
+            if entry["time_since_delivered"] < self._silent_ms
         }
 
     async def _from_stream(self, queue: str, limit: int) -> list[Stored]:
@@ -225,8 +225,3 @@ class RedisQueueStock:
             self._client, "LRANGE", self._keys.scheduled(payload.uid), 0, -1
         )
         return payload.uid if f"{queue}|{member}".encode() in places else ""
-
-
-def _field(entry: Any, position: int, name: str) -> Any:
-    # The client gives rows of a pending list as maps, raw ones are lists.
-    return entry[name] if isinstance(entry, Mapping) else entry[position]

@@ -8,27 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.push import (
     Body,
     Expand,
     Job,
     Payload,
+    RateRule,
     RecipientType,
     Send,
     TargetKind,
+    Templating,
+    TimeWindow,
 )
+from tocsin.core.rates import RateLimit
 from tocsin.protocol import job_pb2
 from tocsin.queue.codec import (
     Undecodable,
     encode_job,
     encode_letter,
     encode_payload,
+    parse_cancelled,
     parse_dead_job,
     parse_job,
     parse_letter,
     parse_payload,
     refresh,
+    without_done,
 )
 
 _text = st.text(max_size=20)
@@ -45,7 +51,13 @@ _filters = st.builds(
     tags=st.dictionaries(_text, _text, max_size=3),
     integrations=_texts,
 )
-_expands = st.builds(Expand, _filters, _text, st.integers(0, 2**32 - 1))
+_expands = st.builds(
+    Expand,
+    _filters,
+    _text,
+    st.integers(0, 2**32 - 1),
+    st.frozensets(st.sampled_from(Detail)),
+)
 _sends = st.lists(st.tuples(_text, _text, _text), max_size=5).flatmap(
     lambda rows: st.builds(
         Send,
@@ -53,6 +65,11 @@ _sends = st.lists(st.tuples(_text, _text, _text), max_size=5).flatmap(
         st.just(tuple(row[0] for row in rows)),
         st.sampled_from([(), tuple(row[1] for row in rows)]),
         st.sampled_from([(), tuple(row[2] for row in rows)]),
+        users=st.sampled_from([(), tuple(row[0] for row in rows)]),
+        timezones=st.sampled_from([(), tuple(row[1] for row in rows)]),
+        locales=st.sampled_from([(), tuple(row[2] for row in rows)]),
+        metas=st.sampled_from([(), tuple(row[0] for row in rows)]),
+        admitted=st.booleans(),
     )
 )
 _jobs = st.builds(
@@ -69,8 +86,29 @@ _jobs = st.builds(
     first_try_at_ms=_int64,
     correlation_id=_text,
 )
+_rates = st.builds(
+    RateRule,
+    st.lists(
+        st.builds(RateLimit, st.integers(1, 2**31), st.integers(1, 2**31 - 1)),
+        max_size=3,
+    ).map(tuple),
+    _text,
+    st.booleans(),
+)
+_windows = st.builds(
+    TimeWindow, st.integers(0, 86_399), st.integers(0, 86_399), st.booleans()
+)
+_templatings = st.builds(
+    Templating,
+    st.dictionaries(_text, st.dictionaries(_text, _text, max_size=2), max_size=2),
+    st.booleans(),
+)
 _payloads = st.builds(
     Payload,
+    reliable=st.booleans(),
+    rate=st.none() | _rates,
+    window=st.none() | _windows,
+    templating=st.none() | _templatings,
     push_id=_text,
     uid=_text,
     analytics_uid=_text,
@@ -192,3 +230,44 @@ def test_refreshed_job_was_never_tried() -> None:
     """Attempts and first try are gone, all else stays."""
     tired = replace(JOB, attempt=4, first_try_at_ms=9)
     assert refresh(tired) == JOB
+
+
+def test_jobs_of_the_release_before_have_none_of_the_new_fields() -> None:
+    """A job and a payload written without them mean a plain send at once."""
+    message = job_pb2.Job(id="1", push_id="p", provider="fcm", recipient_type="filter")
+    message.send.target_kind = "token"
+    message.send.targets.append("t")
+    message.send.device_ids.append("d")
+    message.send.platforms.append("ios")
+    job = parse_job(message.SerializeToString())
+    assert job.work == Send(TargetKind.TOKEN, ("t",), ("d",), ("ios",))
+    payload = parse_payload(job_pb2.Payload(push_id="p").SerializeToString())
+    assert payload == Payload("p", "", "", {})
+
+
+def test_a_detail_that_is_not_known_is_not_guessed() -> None:
+    """A newer release asks for a column that this one could not carry."""
+    message = job_pb2.Job(provider="fcm")
+    message.expand.filter.topics.append("t")
+    message.expand.details.append("shoe_size")
+    with pytest.raises(Undecodable, match="detail"):
+        parse_job(message.SerializeToString())
+
+
+def test_an_entry_without_those_who_are_done() -> None:
+    """A job that moves takes only the recipients whose result was not recorded."""
+    names = tuple("abcdefghij")
+    work = Send(TargetKind.TOKEN, names, names, names, users=names)
+    job = Job("1", "p", "fcm", work, RecipientType.FILTER, 0)
+    moved = parse_job(without_done(encode_job(job), bytes([0b1010_0101, 0b10])))
+    assert isinstance(moved.work, Send)
+    assert moved.work == work.subset([1, 3, 4, 6, 8])
+    assert without_done(encode_job(job), b"\0\0") == encode_job(job)
+    assert without_done(b"no job", b"\1") == b"no job"
+
+
+def test_cancelled_jobs_that_cannot_be_read_are_left_out() -> None:
+    """They are gone all the same, only nobody can count them."""
+    work = Send(TargetKind.TOKEN, ("t",))
+    job = Job("1", "p", "fcm", work, RecipientType.TOKENS, 0)
+    assert parse_cancelled([b"\xff", encode_job(job)], "u") == [job]
