@@ -20,9 +20,7 @@ async def store(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[AnalyticsStore]:
     if request.param == "clickhouse":
-        pytest.importorskip(
-            "chdb", reason="chdb is not installed: pip install --group clickhouse"
-        )
+        pytest.importorskip("chdb", reason="chdb is not installed: pip install chdb")
         from tests.support.clickhouse_server import chdb_store
 
         async with chdb_store(tmp_path) as opened:

@@ -46,6 +46,7 @@ async def open_analytics(
         return None
     writer = AnalyticsWriter(store, _limits(config), metrics)
     writer.start()
+    _log.info("results of pushes are kept", store=config.analytics_kind)
     stack.push_async_callback(writer.close, min(CLOSE_S, config.shutdown.timeout))
     return Analytics(store, writer)
 
@@ -90,7 +91,6 @@ async def _open_clickhouse(config: Config, stack: AsyncExitStack) -> AnalyticsSt
     stack.push_async_callback(store.close)
     if not section.skip_ping_on_start:
         await store.prepare()
-    _log.info("analytics goes to ClickHouse", database=settings.database)
     return store
 
 

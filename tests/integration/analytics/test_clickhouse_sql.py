@@ -16,7 +16,7 @@ from tocsin.analytics.clickhouse import (
 )
 
 pytest.importorskip(
-    "chdb", reason="chdb is not installed: pip install --group clickhouse"
+    "chdb", reason="chdb is not installed: pip install chdb"
 )
 
 
