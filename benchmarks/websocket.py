@@ -106,6 +106,7 @@ def _bare_app() -> web.Application:
 
 def _our_app() -> web.Application:
     from tests.support.realtime import build_context
+
     from tocsin.core.channel import ChannelOptions
     from tocsin.transports.admission import Admission
     from tocsin.transports.settings import SessionSettings
@@ -384,7 +385,7 @@ def run(rounds: int = 5) -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     verdicts = [
         {
-            "what": f"deliveries beside bare aiohttp, {each['publishers']} publisher(s)",
+            "what": f"deliveries beside bare aiohttp, publishers: {each['publishers']}",
             "is": each["ratio"],
             "wanted": f"at least {WANTED_RATIO}",
             "reached": each["ratio"] >= WANTED_RATIO,

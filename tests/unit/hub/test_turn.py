@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tocsin.hub.turn import Turn
+
+
+class Part:
+    """Something due; writes down when it was flushed."""
+
+    def __init__(
+        self, name: str, log: list[str], then: Callable[[], None] | None = None
+    ) -> None:
+        self._name, self._log, self._then = name, log, then
+
+    def flush(self) -> None:
+        self._log.append(self._name)
+        if self._then is not None:
+            self._then()
+
+
+async def test_groups_go_before_connections() -> None:
+    """Everything due is flushed at the turn's end, connections last and once."""
+    turn, log = Turn(), []  # type: tuple[Turn, list[str]]
+    connection = Part("connection", log)
+    turn.add_connection(connection)
+    turn.add_group(Part("group", log, lambda: turn.add_connection(Part("late", log))))
+    assert log == []
+    await asyncio.sleep(0)
+    assert log == ["group", "connection", "late"]
+    await asyncio.sleep(0)
+    assert len(log) == 3
+
+
+async def test_what_comes_up_during_a_flush_waits_for_the_next() -> None:
+    """A connection that becomes due while connections are flushed comes next turn."""
+    turn, log = Turn(), []  # type: tuple[Turn, list[str]]
+    again = Part("again", log)
+    turn.add_connection(Part("first", log, lambda: turn.add_connection(again)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log == ["first", "again"]

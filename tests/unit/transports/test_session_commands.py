@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support.realtime import OPEN_CHANNEL
+from tests.support.sessions import SessionClient, make_token
+
+from tocsin.broker.memory import MemoryBroker
+from tocsin.core.channel import ChannelOptions, PublishOptions
+from tocsin.core.client_codes import METHOD_NOT_FOUND, ClientFault, Disconnect
+from tocsin.core.control import DisconnectCommand, Target
+from tocsin.core.errors import InternalError
+from tocsin.transports.connection import Context
+from tocsin.transports.ports import answer_ping
+from tocsin.transports.settings import SessionSettings
+
+Node = Callable[..., Context]
+BAD = (3501, "bad request")
+STORED = PublishOptions(history_size=100, history_ttl_s=300)
+CLOSED = SessionSettings()
+
+
+# --- frames and envelopes ---
+
+WRONG_FRAMES: list[tuple[str, bytes]] = [
+    ("empty", b""),
+    ("only a line break", b"\n"),
+    ("not JSON", b"hello"),
+    ("cut off", b'{"id":5,"rpc":{}'),
+    ("an array", b"[]"),
+    ("not UTF-8", b'{"id":5,"rpc":{"method":"\xff"}}'),
+    ("id is text", b'{"id":"5","rpc":{}}'),
+    ("id is negative", b'{"id":-5,"rpc":{}}'),
+    ("id is too big", b'{"id":4294967296,"rpc":{}}'),
+    ("channel is a number", b'{"id":5,"history":{"channel":5}}'),
+    ("NaN", b'{"id":5,"publish":{"channel":"a","data":NaN}}'),
+    ("no request", b'{"id":5}'),
+    ("unknown request", b'{"id":5,"dance":{}}'),
+    ("ping", b'{"id":5,"ping":{}}'),
+    ("second connect", b'{"id":5,"connect":{}}'),
+    ("deep", b'{"id":5,"subscribe":{"channel":"a","tf":' + b'{"nodes":[' * 5000),
+]
+
+
+@pytest.mark.parametrize(
+    "frame", [row[1] for row in WRONG_FRAMES], ids=[row[0] for row in WRONG_FRAMES]
+)
+async def test_wrong_frames(connected: SessionClient, frame: bytes) -> None:
+    """Whatever is no command ends the connection with 3501."""
+    await connected.feed(frame)
+    assert connected.closed == BAD
+
+
+async def test_commands_before_a_wrong_one_are_carried_out(
+    connected: SessionClient,
+) -> None:
+    """A frame is read in order: what stands before the mistake is answered."""
+    messages = await connected.feed(b'{"id":5,"rpc":{}}\n{"id":6')
+    assert messages[0]["id"] == 5
+    assert connected.closed == BAD
+
+
+async def test_tolerated_frames(connected: SessionClient) -> None:
+    """Unknown fields, nulls, spaces and one line break at the end do no harm."""
+    frame = b' {"id" : 5, "x": [1, {"y": null}], "rpc": {"method": null, "z": 1}} \n'
+    (reply,) = await connected.feed(frame)
+    assert reply == {"id": 5, "error": {"code": 108, "message": "not available"}}
+
+
+@pytest.mark.parametrize(
+    "request_", ["subscribe", "publish", "history", "rpc", "refresh", "send"]
+)
+async def test_commands_before_connect(node: Node, request_: str) -> None:
+    """Only connect may come first."""
+    client = SessionClient(node())
+    await client.ask(**{request_: {}})
+    assert client.closed == BAD
+
+
+async def test_send_is_not_available(connected: SessionClient) -> None:
+    """Nobody takes one-way messages here."""
+    await connected.feed(b'{"send":{"data":{}}}')
+    assert connected.closed == (3508, "not available")
+
+
+async def test_first_of_several_requests(connected: SessionClient) -> None:
+    """Of several requests in one command the first in order counts."""
+    reply = await connected.reply(rpc={}, publish={"channel": "a", "data": 1})
+    assert reply == {"publish": {}}
+
+
+async def test_a_flood_stops_reading(connected: SessionClient) -> None:
+    """Commands that wait are bounded: the client's bytes stay in the socket."""
+    for _ in range(200):
+        connected.session.receive(b'{"id":5,"rpc":{}}')
+    assert connected.link.is_paused
+    assert len(await connected.take()) == 200
+    assert not connected.link.is_paused
+
+
+async def test_a_bug_in_one_command_is_an_error_reply(node: Node) -> None:
+    """What nobody foresaw is answered with 100, and the connection stays."""
+
+    async def broken(user: str, data: bytes) -> bytes:
+        raise RuntimeError("a bug")
+
+    client = SessionClient(node(rpc={"broken": broken}))
+    await client.connect()
+    reply = await client.reply(rpc={"method": "broken"})
+    assert reply["error"] == {
+        "code": 100,
+        "message": "internal server error",
+        "temporary": True,
+    }
+    assert client.closed is None
+
+
+# --- publish ---
+
+
+async def test_publish_carries_the_publisher(node: Node) -> None:
+    """A client's publication is stored with who published it."""
+    client = SessionClient(node())
+    await client.connect(token=make_token(sub="u", info={"n": 1}))
+    await client.subscribe("a")
+    messages = await client.ask(publish={"channel": "a", "data": {"x": 1}})
+    assert {"id": 3, "publish": {}} in messages
+    (push,) = [each["push"] for each in messages if "push" in each]
+    info = {"user": "u", "client": client.session.client, "conn_info": {"n": 1}}
+    assert push["pub"]["info"] == info
+    history = await client.reply(history={"channel": "a", "limit": 5})
+    assert history["history"]["publications"] == [push["pub"]]
+
+
+PUBLISHES: list[tuple[str, ChannelOptions, dict[str, Any], Any]] = [
+    ("empty channel", OPEN_CHANNEL, {"channel": "", "data": 1}, BAD),
+    ("unknown namespace", OPEN_CHANNEL, {"channel": "x:y", "data": 1}, 102),
+    ("bad name", OPEN_CHANNEL, {"channel": "ü", "data": 1}, 107),
+    ("no data", OPEN_CHANNEL, {"channel": "a"}, 107),
+    ("null is data", OPEN_CHANNEL, {"channel": "a", "data": None}, 0),
+    (
+        "not an object",
+        replace(OPEN_CHANNEL, publication_data_format="json_object"),
+        {"channel": "a", "data": [1]},
+        107,
+    ),
+    (
+        "an object",
+        replace(OPEN_CHANNEL, publication_data_format="json_object"),
+        {"channel": "a", "data": {"x": 1}},
+        0,
+    ),
+    ("not allowed", ChannelOptions(), {"channel": "a", "data": 1}, 103),
+    (
+        "subscribers only",
+        ChannelOptions(
+            allow_publish_for_subscriber=True, allow_publish_for_anonymous=True
+        ),
+        {"channel": "a", "data": 1},
+        103,
+    ),
+    (
+        "known users only",
+        ChannelOptions(allow_publish_for_client=True),
+        {"channel": "a", "data": 1},
+        103,
+    ),
+]
+ANONYMOUS = SessionSettings(allow_anonymous_connect_without_token=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "request_", "expected"),
+    [row[1:] for row in PUBLISHES],
+    ids=[row[0] for row in PUBLISHES],
+)
+async def test_publish_checks(
+    node: Node, options: ChannelOptions, request_: dict[str, Any], expected: Any
+) -> None:
+    """Every reason not to publish has its code."""
+    client = SessionClient(node(ANONYMOUS, options=options))
+    await client.connect()
+    messages = await client.ask(publish=request_)
+    if isinstance(expected, tuple):
+        assert client.closed == expected
+    elif expected:
+        assert messages[0]["error"]["code"] == expected
+    else:
+        assert messages[0]["publish"] == {}
+
+
+async def test_subscribers_may_publish(node: Node) -> None:
+    """Where subscribers may publish, subscribing opens the door."""
+    options = ChannelOptions(
+        allow_subscribe_for_client=True, allow_publish_for_subscriber=True
+    )
+    client = SessionClient(node(CLOSED, options=options))
+    await client.connect(token=make_token(sub="u"))
+    await client.subscribe("a")
+    assert "error" not in await client.reply(publish={"channel": "a", "data": 1})
+
+
+async def test_publish_without_broker(node: Node) -> None:
+    """A broker that is away is a temporary error."""
+
+    class Away(MemoryBroker):
+        async def publish(self, *args: Any) -> Any:
+            raise InternalError("away")
+
+    client = SessionClient(node(broker=Away()))
+    await client.connect()
+    reply = await client.reply(publish={"channel": "a", "data": 1})
+    assert reply["error"]["code"] == 100
+
+
+# --- history ---
+
+
+async def _client_with_history(node: Node, **settings: Any) -> SessionClient:
+    context = node(SessionSettings(insecure=True, **settings))
+    client = SessionClient(context)
+    await client.connect()
+    for number in range(1, 6):
+        await context.broker.publish("a", b"%d" % number, STORED)
+    return client
+
+
+HISTORY: list[tuple[dict[str, Any], Any]] = [
+    ({}, []),
+    ({"limit": 2}, [1, 2]),
+    ({"limit": -1}, [1, 2, 3, 4]),
+    ({"limit": 100}, [1, 2, 3, 4]),
+    ({"limit": 2, "since": {"offset": 3}}, [4, 5]),
+    ({"limit": 2, "reverse": True}, [5, 4]),
+    ({"limit": 2, "since": {"offset": 3}, "reverse": True}, [2, 1]),
+    ({"limit": 2, "since": {"offset": 3, "epoch": "gone"}}, 112),
+    ({"limit": 2, "since": {"offset": 0}, "reverse": True}, 107),
+]
+
+
+@pytest.mark.parametrize(("request_", "expected"), HISTORY)
+async def test_history(node: Node, request_: dict[str, Any], expected: Any) -> None:
+    """Pages of history, capped, forwards and backwards."""
+    client = await _client_with_history(node, history_max_publication_limit=4)
+    reply = await client.reply(history={"channel": "a", **request_})
+    if isinstance(expected, int):
+        assert reply["error"]["code"] == expected
+        return
+    history = reply["history"]
+    assert [each["data"] for each in history["publications"]] == expected
+    assert history["offset"] == 5
+    assert history["epoch"]
+    with_epoch = [p["offset"] for p in history["publications"] if "epoch" in p]
+    assert with_epoch == ([1] if 1 in expected else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "channel", "expected"),
+    [
+        (OPEN_CHANNEL, "", BAD),
+        (OPEN_CHANNEL, "x:y", 102),
+        (OPEN_CHANNEL, "ü", 107),
+        (ChannelOptions(), "a", 108),
+        (ChannelOptions(history_size=1, history_ttl=1), "a", 103),
+    ],
+)
+async def test_history_checks(
+    node: Node, options: ChannelOptions, channel: str, expected: Any
+) -> None:
+    """Every reason not to read history has its code."""
+    client = SessionClient(node(ANONYMOUS, options=options))
+    await client.connect()
+    messages = await client.ask(history={"channel": channel})
+    if isinstance(expected, tuple):
+        assert client.closed == expected
+    else:
+        assert messages[0]["error"]["code"] == expected
+
+
+async def test_foreign_data_in_history(connected: SessionClient) -> None:
+    """History that is no JSON cannot be sent to who reads JSON."""
+    await connected.context.broker.publish("a", b"\xff", STORED)
+    await connected.ask(history={"channel": "a", "limit": 1})
+    assert connected.closed == (3506, "inappropriate protocol")
+
+
+# --- presence ---
+
+
+async def test_presence(node: Node) -> None:
+    """Who is there, by client id, and how many."""
+    client = SessionClient(node())
+    await client.connect(token=make_token(sub="u", info={"n": 1}))
+    empty = await client.reply(presence={"channel": "a"})
+    assert empty == {"presence": {"presence": {}}}
+    stats = await client.reply(presence_stats={"channel": "a"})
+    assert stats == {"presence_stats": {"num_clients": 0, "num_users": 0}}
+    await client.subscribe("a")
+    reply = await client.reply(presence={"channel": "a"})
+    own = client.session.client
+    assert reply["presence"]["presence"] == {
+        own: {"user": "u", "client": own, "conn_info": {"n": 1}}
+    }
+    stats = await client.reply(presence_stats={"channel": "a"})
+    assert stats == {"presence_stats": {"num_clients": 1, "num_users": 1}}
+
+
+@pytest.mark.parametrize("command", ["presence", "presence_stats"])
+@pytest.mark.parametrize(
+    ("options", "channel", "expected"),
+    [
+        (OPEN_CHANNEL, "", BAD),
+        (OPEN_CHANNEL, "x:y", 102),
+        (OPEN_CHANNEL, "ü", 107),
+        (ChannelOptions(), "a", 108),
+        (ChannelOptions(presence=True), "a", 103),
+    ],
+)
+async def test_presence_checks(
+    node: Node, command: str, options: ChannelOptions, channel: str, expected: Any
+) -> None:
+    """Every reason not to see presence has its code."""
+    client = SessionClient(node(ANONYMOUS, options=options))
+    await client.connect()
+    messages = await client.ask(**{command: {"channel": channel}})
+    if isinstance(expected, tuple):
+        assert client.closed == expected
+    else:
+        assert messages[0]["error"]["code"] == expected
+
+
+# --- rpc ---
+
+
+async def test_rpc_methods(node: Node) -> None:
+    """Without methods 108, with some 104 for others; `ping` answers nothing."""
+
+    async def echo(user: str, data: bytes) -> bytes:
+        return data
+
+    async def refuse(user: str, data: bytes) -> bytes:
+        raise ClientFault(METHOD_NOT_FOUND)
+
+    client = SessionClient(node(rpc={"ping": answer_ping, "echo": echo, "no": refuse}))
+    await client.connect()
+    assert await client.reply(rpc={"method": "ping"}) == {"rpc": {}}
+    assert await client.reply(rpc={"method": "echo", "data": [1]}) == {
+        "rpc": {"data": [1]}
+    }
+    for method in ("other", "no"):
+        reply = await client.reply(rpc={"method": method})
+        assert reply["error"] == {"code": 104, "message": "method not found"}
+
+
+# --- disconnect by the server ---
+
+
+async def test_disconnect_by_the_server(node: Node) -> None:
+    """Connections are closed with the code given, but for the whitelist."""
+    context = node()
+    clients = [SessionClient(context) for _ in range(3)]
+    for client, user in zip(clients, ("u", "u", ""), strict=True):
+        await client.connect(**({"token": make_token(sub=user)} if user else {}))
+    context.hub.run(
+        DisconnectCommand(
+            Target(user="u"),
+            Disconnect(4321, "custom"),
+            (clients[0].session.client,),
+        )
+    )
+    assert [client.closed for client in clients] == [None, (4321, "custom"), None]
+    context.hub.run(DisconnectCommand(Target()))
+    assert clients[2].closed == (3503, "force disconnect")
+    context.hub.run(DisconnectCommand(Target(all_users=True)))
+    assert clients[0].closed == (3503, "force disconnect")
+
+
+async def test_label_filters_choose_connections(node: Node) -> None:
+    """Commands may be narrowed by labels; a broken filter reaches nobody."""
+    context = node()
+    client = SessionClient(context)
+    await client.connect()
+    client.session.labels = {"tier": "gold"}
+    for tree in (
+        {"key": "tier", "cmp": "eq", "val": "tin"},
+        {"key": "tier", "cmp": "like", "val": "gold"},
+    ):
+        context.hub.run(DisconnectCommand(Target(all_users=True, label_filter=tree)))
+        assert client.closed is None
+    tree = {"op": "not", "nodes": [{"key": "tier", "cmp": "eq", "val": "tin"}]}
+    context.hub.run(DisconnectCommand(Target(all_users=True, label_filter=tree)))
+    assert client.closed == (3503, "force disconnect")
