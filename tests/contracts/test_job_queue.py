@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from tests.support.clock import MovedClock
 from tests.support.job_queues import (
     ENGINES,
     EXPAND,
@@ -468,6 +469,124 @@ async def test_waiting_counts_what_nobody_holds(backend: QueueBackend) -> None:
     await queue.settle(held, follow=[(send_job("p1"), now_ms() + 60_000)])
     assert await queue.waiting([SEND]) == {SEND: 3}
     assert await queue.waiting([]) == {}
+
+
+async def test_jobs_for_later_wait_for_their_moment(backend: QueueBackend) -> None:
+    """They count as waiting and unfinished, and come out once they are due."""
+    clock = MovedClock(now_ms())
+    queue = await backend.open(clock=clock, limit=2)
+    jobs = [expand_job("p1"), send_job("p1"), send_job("p1")]
+    due_ms = clock.now_ms() + 60_000
+    assert await queue.enqueue(payload_for("p1"), jobs, due_ms=due_ms, once_ttl_s=60)
+    again = await queue.enqueue(payload_for("p1"), jobs, due_ms=due_ms, once_ttl_s=60)
+    assert not again
+    assert await drain(queue) == []
+    assert await queue.waiting([EXPAND, SEND]) == {EXPAND: 1, SEND: 2}
+    assert await queue.waiting([SEND], only_due=True) == {SEND: 0}
+    with pytest.raises(QueueFull):
+        await queue.enqueue(payload_for("p2"), [send_job("p2")])
+    clock.move_ms(59_999)
+    assert await drain(queue) == []
+    clock.move_ms(1)
+    assert await queue.waiting([SEND], only_due=True) == {SEND: 2}
+    found = await drain(queue)
+    assert {d.job.id for d in found} == {job.id for job in jobs}
+    assert await queue.fetch_payload("p1") == payload_for("p1")
+
+
+async def test_only_due_counts_what_could_be_handed_out(backend: QueueBackend) -> None:
+    """Fresh entries do, held ones and follow-ups for later do not."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    held = await receive_soon(queue)
+    await queue.settle(held, follow=[(send_job("p1"), now_ms() + 60_000)])
+    await receive_soon(queue)
+    assert await queue.waiting([SEND], only_due=True) == {SEND: 1}
+    assert await queue.waiting([SEND]) == {SEND: 2}
+
+
+async def test_a_request_for_later_is_taken_back_whole(backend: QueueBackend) -> None:
+    """Its jobs come back to the caller, and nothing of it is left."""
+    queue, api = await backend.open(), await backend.open("api")
+    jobs = [expand_job("p1"), send_job("p1"), send_job("p1")]
+    due_ms = now_ms() + 60_000
+    await queue.enqueue(payload_for("p1"), jobs, due_ms=due_ms)
+    taken = await api.cancel("uid-1")
+    assert {job.id: job for job in taken} == {job.id: job for job in jobs}
+    assert await queue.waiting([EXPAND, SEND]) == {EXPAND: 0, SEND: 0}
+    assert await queue.fetch_payload("p1") is None
+    assert await api.cancel("uid-1") == []
+
+
+async def test_only_what_was_for_later_can_be_taken_back(
+    backend: QueueBackend,
+) -> None:
+    """An unknown uid, another one, and a request for now are not touched."""
+    queue = await backend.open()
+    other = replace(payload_for("p2"), uid="uid-2")
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    await queue.enqueue(other, [send_job("p2")], due_ms=now_ms() + 60_000)
+    assert await queue.cancel("uid-1") == []
+    assert await queue.cancel("uid") == []
+    assert await queue.cancel("") == []
+    assert await queue.waiting([SEND]) == {SEND: 2}
+
+
+async def test_what_was_handed_out_is_not_taken_back(backend: QueueBackend) -> None:
+    """Neither in somebody's hands, nor put back for a retry, nor taken over."""
+    clock = MovedClock(now_ms())
+    queue = await backend.open(clock=clock)
+    jobs = [send_job("p1"), send_job("p1")]
+    await queue.enqueue(payload_for("p1"), jobs, due_ms=clock.now_ms() + 1000)
+    clock.move_ms(1000)
+    first, second = await drain(queue)
+    retry = send_job("p1")
+    await queue.settle(first, follow=[(retry, clock.now_ms() + 60_000)])
+    assert await queue.cancel("uid-1") == []
+    assert await queue.waiting([SEND]) == {SEND: 1}
+    assert await queue.settle(second)
+    assert await queue.fetch_payload("p1") == payload_for("p1")
+
+
+async def test_a_uid_that_came_twice_is_taken_back_twice(
+    backend: QueueBackend,
+) -> None:
+    """A uid that was forgotten and used again names both requests."""
+    queue = await backend.open()
+    for push_id in ("p1", "p2"):
+        payload = payload_for(push_id)
+        await queue.enqueue(payload, [send_job(push_id)], due_ms=now_ms() + 60_000)
+    assert {job.push_id for job in await queue.cancel("uid-1")} == {"p1", "p2"}
+    for push_id in ("p1", "p2"):
+        assert await queue.fetch_payload(push_id) is None
+
+
+async def test_cancel_and_hand_out_share_the_jobs(backend: QueueBackend) -> None:
+    """At the moment itself each job goes to one of both, none to both or neither."""
+    worker, api = await backend.open("worker"), await backend.open("api")
+    for turn in range(5):
+        push_id = f"p{turn}"
+        payload = replace(payload_for(push_id), uid=push_id)
+        jobs = [send_job(push_id) for _ in range(30)]
+        await api.enqueue(payload, jobs, due_ms=now_ms() + 20)
+        handed: list[str] = []
+        taken: list[str] = []
+
+        async def receive(into: list[str] = handed) -> None:
+            deadline = time.monotonic() + 0.3
+            while time.monotonic() < deadline:
+                found = await worker.receive([SEND], limit=7, wait_s=0)
+                for delivery in found:
+                    into.append(delivery.job.id)
+                    await worker.settle(delivery)
+
+        async def cancel(uid: str = push_id, into: list[str] = taken) -> None:
+            await asyncio.sleep(0.02)
+            into += [job.id for job in await api.cancel(uid)]
+
+        await asyncio.gather(receive(), cancel())
+        assert sorted(handed + taken) == sorted(job.id for job in jobs)
+        assert await api.fetch_payload(push_id) is None
 
 
 async def test_unknown_payload_is_none(backend: QueueBackend) -> None:
