@@ -1,0 +1,79 @@
+"""Transports room: what every HTTP way in does before any protocol.
+
+Origins, preflights and bodies; it must not know what a body says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from tocsin.transports.admission import Origins
+
+PREFLIGHT_AGE_S = 300
+
+
+def answer_cors(request: web.Request, origins: Origins) -> dict[str, str]:
+    """The CORS headers of the answer; `HTTPForbidden` for a foreign origin."""
+    origin = request.headers.get("Origin")
+    if not origins.allows(origin):
+        raise web.HTTPForbidden
+    if not origin:
+        return {}
+    headers = {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Credentials": "true",
+        "Vary": "Origin",
+    }
+    asked = request.headers.get("Access-Control-Request-Headers", "")
+    if asked:
+        headers["Access-Control-Allow-Headers"] = asked
+    return headers
+
+
+def answer_preflight(cors: dict[str, str], methods: Iterable[str]) -> web.Response:
+    """The answer to OPTIONS."""
+    return web.Response(
+        status=204,
+        headers={
+            **cors,
+            "Access-Control-Max-Age": str(PREFLIGHT_AGE_S),
+            "Access-Control-Allow-Methods": ", ".join((*methods, "OPTIONS")),
+        },
+    )
+
+
+def check_method(request: web.Request, methods: Iterable[str]) -> None:
+    """Raise `HTTPMethodNotAllowed` for any other verb."""
+    if request.method not in methods:
+        raise web.HTTPMethodNotAllowed(request.method, (*methods, "OPTIONS"))
+
+
+async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes:
+    """The whole body, of `limit` bytes at most.
+
+    Raises `HTTPRequestEntityTooLarge`, `HTTPRequestTimeout` for one that takes
+    longer than `timeout_s`, and `HTTPBadRequest` for one that cannot be read.
+    """
+    if (request.content_length or 0) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > limit:
+                    raise web.HTTPRequestEntityTooLarge(limit, len(body))
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except (web.RequestPayloadError, ValueError):
+        raise web.HTTPBadRequest(text="the body cannot be read\n") from None
+    return bytes(body)
+
+
+def is_protobuf(request: web.Request) -> bool:
+    """Whether the body says that it is Protobuf; no type is JSON."""
+    kind = request.headers.get("Content-Type", "")
+    return kind.partition(";")[0].strip().lower() == "application/octet-stream"

@@ -1,0 +1,43 @@
+"""Transports room: server-sent events; the way up is `/emulation`.
+
+It must not know commands: the request's goes to a session, messages come as events.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from tocsin.protocol.frames import Encoding, WireForm
+from tocsin.transports.http_link import EVENT_STREAM, Stream, frame_event
+from tocsin.transports.link import Traits
+from tocsin.transports.stream_endpoint import (
+    CONNECT_PARAMETER,
+    Opening,
+    StreamEndpoint,
+    begin_frame,
+)
+
+PREAMBLE = b"\r\n"
+_TRAITS = Traits(
+    "sse",
+    WireForm("sse json", Encoding.JSON, frame_event),
+    emulated=True,
+    pushes_disconnect=True,
+)
+_STREAM = Stream(EVENT_STREAM, PREAMBLE)
+
+
+class SseEndpoint(StreamEndpoint):
+    """The handler of `/connection/sse`."""
+
+    methods = ("GET", "POST")
+
+    async def read(self, request: web.Request) -> Opening:
+        """See `StreamEndpoint`: GET has the connect command in its address."""
+        if request.method == "POST":
+            frame = await self.read_body(request)
+        else:
+            frame = request.query.get(CONNECT_PARAMETER, "").encode()
+            if not frame:
+                raise web.HTTPBadRequest(text=f"{CONNECT_PARAMETER} is missing\n")
+        return Opening(_TRAITS, _STREAM, begin_frame(frame))

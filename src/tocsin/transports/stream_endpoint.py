@@ -1,0 +1,146 @@
+"""Transports room: the walk from an HTTP request to a session over its answer.
+
+It must not know which transport it is: that one reads the request and says how the
+answer looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from tocsin.protocol import client_pb2 as pb
+from tocsin.protocol.frames import BadFrame, Encoding, decode_connect_request
+from tocsin.transports.admission import Admission, Origins
+from tocsin.transports.connection import Context
+from tocsin.transports.http_entry import (
+    answer_cors,
+    answer_preflight,
+    check_method,
+    read_body,
+)
+from tocsin.transports.http_link import HttpAnswer, HttpLink, Stream
+from tocsin.transports.link import Traits
+from tocsin.transports.session import Session
+from tocsin.transports.upgrade import Switched, hand_over
+
+CONNECT_PARAMETER = "cf_connect"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """A streaming section under its published names.
+
+    `refusals` (`connect_code_to_http_response`, one-way only) are the answers to
+    failed connects by their code; `None` is off.
+    """
+
+    max_request_body_size: int = 65_536
+    refusals: Mapping[int, HttpAnswer] | None = None
+
+
+@dataclass(slots=True)
+class Opening:
+    """A request that was understood: `begin` is given the session."""
+
+    traits: Traits
+    stream: Stream
+    begin: Callable[[Session], None]
+
+
+class StreamEndpoint(ABC):
+    """A handler whose answer is a connection."""
+
+    methods: tuple[str, ...] = ("POST",)
+
+    def __init__(
+        self,
+        context: Context,
+        admission: Admission,
+        settings: StreamSettings | None = None,
+    ) -> None:
+        self._context = context
+        self._admission = admission
+        self.settings = settings or StreamSettings()
+        self._origins = Origins(context.settings.allowed_origins)
+
+    @abstractmethod
+    async def read(self, request: web.Request) -> Opening:
+        """Read the request; raises an `HTTPException` for what is wrong with it."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer, and stay until the connection ends.
+
+        403 for a foreign origin, 405 for another verb, 503 beyond the connection
+        limits, 413 for a body above the limit, 400 for one that is no request.
+        """
+        cors = answer_cors(request, self._origins)
+        if request.method == "OPTIONS":
+            return answer_preflight(cors, self.methods)
+        try:
+            check_method(request, self.methods)
+            if not self._admission.enter():
+                raise web.HTTPServiceUnavailable
+            try:
+                await self._serve(request, cors)
+            finally:
+                self._admission.leave()
+        except web.HTTPException as refusal:
+            refusal.headers.update(cors)
+            raise
+        return Switched()
+
+    async def _serve(self, request: web.Request, cors: Mapping[str, str]) -> None:
+        opening = await self.read(request)
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        link = HttpLink(self._context, request, ended, opening.stream, cors)
+        transport = request.transport
+        hand_over(request, link)
+        self._open(link, opening, header_user=self._header_user(request))
+        del request, opening, cors, link  # what idles for hours holds little
+        try:
+            await ended
+        finally:
+            if not ended.done() and transport is not None:
+                transport.abort()
+
+    def _open(self, link: HttpLink, opening: Opening, *, header_user: str) -> None:
+        session = Session(self._context, link, opening.traits, header_user=header_user)
+        link.session = session
+        link.open()
+        session.open()
+        opening.begin(session)
+
+    def _header_user(self, request: web.Request) -> str:
+        header = self._context.settings.user_id_http_header
+        return request.headers.get(header, "") if header else ""
+
+    async def read_body(self, request: web.Request) -> bytes:
+        """The body within the section's limit."""
+        return await read_body(
+            request,
+            self.settings.max_request_body_size,
+            self._context.settings.stale_close_delay_s,
+        )
+
+
+def read_connect_request(data: bytes) -> pb.ConnectRequest:
+    """A one-way connect request in JSON; raises `HTTPBadRequest`."""
+    try:
+        return decode_connect_request(Encoding.JSON, data)
+    except BadFrame:
+        raise web.HTTPBadRequest(text="this is no connect request\n") from None
+
+
+def begin_frame(frame: bytes) -> Callable[[Session], None]:
+    """Begin with the commands of a frame."""
+    return lambda session: session.receive(frame)
+
+
+def begin_connect(request: pb.ConnectRequest) -> Callable[[Session], None]:
+    """Begin with a one-way connect."""
+    return lambda session: session.start(request)
