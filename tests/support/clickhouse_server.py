@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tocsin.analytics.clickhouse import ClickHouseAnalyticsStore, ClickHouseSettings
 from tocsin.analytics.clickhouse_http import ClickHouseHttp
-from tocsin.core.clickhouse import Address, parse_dsn
+from tocsin.config.clickhouse import Address, parse_dsn
 
 Answer = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 

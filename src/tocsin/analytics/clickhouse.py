@@ -18,8 +18,8 @@ from tocsin.analytics.clickhouse_http import (
     ClickHouseHttp,
 )
 from tocsin.analytics.text_rows import encode_rows
+from tocsin.config.clickhouse import check_cluster, check_name, check_ttl
 from tocsin.core.analytics import Funnel, NotificationRow
-from tocsin.core.clickhouse import check_cluster, check_name, check_ttl
 
 SLICE_ROWS = 1000
 """Rows made into text without letting anybody else run."""

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import aiohttp
 
+from tocsin.config.clickhouse import Address
 from tocsin.core.analytics import RowsRefused
-from tocsin.core.clickhouse import Address
 from tocsin.core.errors import InternalError
 
 TIMEOUT_S = 30.0

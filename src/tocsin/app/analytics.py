@@ -12,8 +12,8 @@ import structlog
 
 from tocsin.analytics.writer import AnalyticsWriter, BufferLimits
 from tocsin.config import Config
+from tocsin.config.clickhouse import parse_dsn
 from tocsin.core.analytics_ports import AnalyticsStore
-from tocsin.core.clickhouse import parse_dsn
 from tocsin.storage.engine import Database
 from tocsin.telemetry.metrics import Metrics
 

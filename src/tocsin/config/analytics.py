@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from tocsin.config.clickhouse import check_cluster, check_name, check_ttl, parse_dsn
 from tocsin.config.fields import (
     Bool,
     Duration,
@@ -19,7 +20,6 @@ from tocsin.config.fields import (
     Text,
     Texts,
 )
-from tocsin.core.clickhouse import check_cluster, check_name, check_ttl, parse_dsn
 
 
 def _check_dsns(dsns: tuple[str, ...]) -> tuple[str, ...]:

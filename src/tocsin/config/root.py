@@ -62,6 +62,8 @@ class Config(Section):
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
     push_notifications: PushNotifications = PushNotifications()
+    clickhouse_analytics: ClickHouseAnalytics = ClickHouseAnalytics()
+    analytics: Analytics = Analytics()
     engine: Engine = Engine()
     node: Node = Node()
     client: Client = Client()
@@ -88,8 +90,6 @@ class Config(Section):
             # Written past the frozen attribute: the object is still being made.
             redis.__dict__["address"] = self.engine.redis.urls
         return self
-    clickhouse_analytics: ClickHouseAnalytics = ClickHouseAnalytics()
-    analytics: Analytics = Analytics()
 
     @property
     def queue_kind(self) -> QueueKind | None:

@@ -22,8 +22,8 @@ from tests.support.ports import free_port
 from tocsin.analytics.clickhouse import ClickHouseAnalyticsStore, ClickHouseSettings
 from tocsin.analytics.clickhouse_http import ClickHouseHttp
 from tocsin.analytics.writer import AnalyticsWriter, BufferLimits
+from tocsin.config.clickhouse import parse_dsn
 from tocsin.core.analytics import Funnel, RowsRefused
-from tocsin.core.clickhouse import parse_dsn
 from tocsin.core.errors import ApiError
 from tocsin.telemetry.metrics import Metrics
 

@@ -15,9 +15,7 @@ from tocsin.analytics.clickhouse import (
     build_schema,
 )
 
-pytest.importorskip(
-    "chdb", reason="chdb is not installed: pip install chdb"
-)
+pytest.importorskip("chdb", reason="chdb is not installed: pip install chdb")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.core.clickhouse import (
+from tocsin.config.clickhouse import (
     Address,
     check_cluster,
     check_name,

@@ -1,7 +1,7 @@
-"""What may be said about a ClickHouse: addresses, names, intervals. Pure.
+"""Addresses, names and intervals of a ClickHouse. Part of `config`.
 
-The rules stand here once, for the configuration and for the statements that the
-values become part of.
+It must not reach any. The rules are also those of the statements that the values
+become part of.
 """
 
 from __future__ import annotations
