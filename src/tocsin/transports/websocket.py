@@ -170,7 +170,7 @@ class WebSocketEndpoint:
         if not self._origins.allows(request.headers.get("Origin")):
             raise web.HTTPForbidden
         key = read_key(request)
-        subprotocol, traits = _choose(request)
+        subprotocol, traits = self.choose(request)
         if not self._admission.enter():
             raise web.HTTPServiceUnavailable
         try:
@@ -184,7 +184,7 @@ class WebSocketEndpoint:
         if transport is None:
             return
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        link = WebSocketLink(self._context, self._settings, transport, ended)
+        link = self.make_link(transport, ended)
         header = self._context.settings.user_id_http_header
         link.session = Session(
             self._context,
@@ -196,6 +196,7 @@ class WebSocketEndpoint:
         transport.set_write_buffer_limits(high=0)
         transport.write(head)
         link.session.open()
+        self.begin(link, request)
         if early:
             link.data_received(early)
         del request, head, early  # what idles for hours holds little
@@ -204,6 +205,19 @@ class WebSocketEndpoint:
         finally:
             if not ended.done():
                 transport.abort()
+
+    def choose(self, request: web.Request) -> tuple[str, Traits]:
+        """The subprotocol to agree to, empty for none, and the kind of connection."""
+        return _choose(request)
+
+    def make_link(
+        self, transport: asyncio.Transport, ended: asyncio.Future[None]
+    ) -> WebSocketLink:
+        """The edge of a new connection."""
+        return WebSocketLink(self._context, self._settings, transport, ended)
+
+    def begin(self, link: WebSocketLink, request: web.Request) -> None:
+        """What the request itself asks for, right after the handshake: nothing."""
 
 
 def _choose(request: web.Request) -> tuple[str, Traits]:

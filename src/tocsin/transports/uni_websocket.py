@@ -1,0 +1,143 @@
+"""Transports room: WebSocket, one-way: a connect request, then pushes.
+
+It must not know sessions' commands: what a client sends later is not looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from aiohttp import web
+
+from tocsin.core.client_codes import WRONG_COMMAND, Disconnect
+from tocsin.protocol.frames import (
+    BadFrame,
+    Encoding,
+    WireForm,
+    decode_connect_request,
+)
+from tocsin.transports.admission import Admission
+from tocsin.transports.connection import Context
+from tocsin.transports.http_link import frame_line
+from tocsin.transports.link import Traits
+from tocsin.transports.session import Session
+from tocsin.transports.stream_endpoint import CONNECT_PARAMETER
+from tocsin.transports.websocket import (
+    WebSocketEndpoint,
+    WebSocketLink,
+    WebSocketSettings,
+)
+from tocsin.transports.websocket_codec import TEXT, UNI_WEBSOCKET_JSON, build_frame
+
+
+@dataclass(frozen=True, slots=True)
+class UniWebSocketSettings(WebSocketSettings):
+    """`uni_websocket.*` under its published names."""
+
+    disable_closing_handshake: bool = False
+    disable_disconnect_push: bool = False
+    join_push_messages: bool = False
+
+
+_NAME = "uni_websocket"
+_SINGLE = Traits(_NAME, UNI_WEBSOCKET_JSON, pushes_disconnect=True, native_pings=True)
+_JOINED = replace(
+    _SINGLE,
+    form=WireForm(
+        "one-way websocket json, joined", Encoding.JSON, frame_line, unidirectional=True
+    ),
+)
+# Made once each: what is published is encoded once per form.
+_TRAITS = {
+    (join, silent): replace(traits, pushes_disconnect=not silent)
+    for join, traits in ((False, _SINGLE), (True, _JOINED))
+    for silent in (False, True)
+}
+
+
+class UniWebSocketLink(WebSocketLink):
+    """The edge of a one-way WebSocket; only its first message is read."""
+
+    __slots__ = ("_closes_with_frame", "_has_begun")
+
+    def __init__(
+        self,
+        context: Context,
+        settings: UniWebSocketSettings,
+        transport: asyncio.Transport,
+        ended: asyncio.Future[None],
+    ) -> None:
+        super().__init__(context, settings, transport, ended)
+        self._closes_with_frame = not settings.disable_closing_handshake
+        self._has_begun = False
+
+    def take_message(self, session: Session, payload: bytes) -> None:
+        """See `WebSocketLink`."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        try:
+            request = decode_connect_request(Encoding.JSON, payload)
+        except BadFrame:
+            session.close(WRONG_COMMAND)
+        else:
+            session.start(request)
+
+    def close(self, disconnect: Disconnect) -> None:
+        """See `Link`: with a close frame, unless that is switched off."""
+        if self._closes_with_frame:
+            super().close(disconnect)
+        elif not self._is_closing:
+            self._is_closing = True
+            self.flush()
+            self.end()
+            self._await_close()
+
+
+class JoiningLink(UniWebSocketLink):
+    """Puts the pushes of one turn in one frame, with newlines between."""
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        """See `Outbox`; what waits are lines."""
+        if self._queue and not self.is_blocked:
+            self.send(build_frame(TEXT, self.take()[:-1]))
+
+    def write_control(self, frame: bytes) -> None:
+        """See `WebSocketLink`: past the lines, and not at all to a full socket."""
+        if not self.is_blocked and not self.is_shut:
+            self.send(frame)
+
+
+class UniWebSocketEndpoint(WebSocketEndpoint):
+    """The handler of `/connection/uni_websocket`."""
+
+    def __init__(
+        self,
+        context: Context,
+        admission: Admission,
+        settings: UniWebSocketSettings | None = None,
+    ) -> None:
+        self._uni = settings or UniWebSocketSettings()
+        super().__init__(context, admission, self._uni)
+        uni = self._uni
+        self._traits = _TRAITS[uni.join_push_messages, uni.disable_disconnect_push]
+
+    def choose(self, request: web.Request) -> tuple[str, Traits]:  # noqa: ARG002 - one kind for all
+        """See `WebSocketEndpoint`."""
+        return "", self._traits
+
+    def make_link(
+        self, transport: asyncio.Transport, ended: asyncio.Future[None]
+    ) -> WebSocketLink:
+        """See `WebSocketEndpoint`."""
+        kind = JoiningLink if self._uni.join_push_messages else UniWebSocketLink
+        return kind(self._context, self._uni, transport, ended)
+
+    def begin(self, link: WebSocketLink, request: web.Request) -> None:
+        """See `WebSocketEndpoint`: the address may hold the connect request."""
+        data = request.query.get(CONNECT_PARAMETER, "").encode()
+        if data and link.session is not None:
+            link.take_message(link.session, data)
