@@ -48,6 +48,9 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _check_retry(config)
     for found in find_channel_faults(config):
         yield Contradiction(*found)
+    if config.demo.enabled and not config.demo.sdk_file:
+        reason = "must be set, since demo.enabled is; npm install centrifuge brings it"
+        yield Contradiction("demo.sdk_file", reason, ("demo",))
     yield from _check_clickhouse(config)
 
 
@@ -65,26 +68,30 @@ def _check_database(config: Config) -> Iterator[Contradiction]:
 
 
 def _check_ports(config: Config) -> Iterator[Contradiction]:
-    http, grpc = config.http_server, config.grpc_api
-    if not grpc.enabled:
-        return
-    for name, address, port in (
-        ("http_server.port", http.address, http.port),
-        ("http_server.internal_port", http.internal_at[0], http.internal_port),
-    ):
-        shared = address == grpc.address or not (address and grpc.address)
-        if port == grpc.port != 0 and shared:
-            yield Contradiction(
-                "grpc_api.port",
-                f"is {grpc.port}, as {name} is; they need one each",
-                ("grpc_api", "http_server"),
-            )
+    http = config.http_server
+    taken = [
+        ("http_server", "port", http.address, http.port),
+        ("http_server", "internal_port", http.internal_at[0], http.internal_port),
+    ]
+    for door, section in (("grpc_api", config.grpc_api), ("uni_grpc", config.uni_grpc)):
+        if not section.enabled:
+            continue
+        for other, name, address, port in taken:
+            shared = address == section.address or not (address and section.address)
+            if port == section.port != 0 and shared:
+                yield Contradiction(
+                    f"{door}.port",
+                    f"is {section.port}, as {other}.{name} is; they need one each",
+                    (door, other),
+                )
+        taken.append((door, "port", section.address, section.port))
 
 
 def _check_tls(config: Config) -> Iterator[Contradiction]:
     for door, tls in (
         ("http_server", config.http_server.tls),
         ("grpc_api", config.grpc_api.tls),
+        ("uni_grpc", config.uni_grpc.tls),
     ):
         about = (f"{door}.tls",)
         if tls.enabled:

@@ -30,8 +30,10 @@ from tocsin.config.server import (
     Worker,
 )
 from tocsin.config.transports import (
+    Demo,
     Emulation,
     HttpStream,
+    Init,
     Sse,
     UniGrpc,
     UniHttpStream,
@@ -77,6 +79,8 @@ class Config(Section):
     uni_sse: UniSse = UniSse()
     uni_http_stream: UniHttpStream = UniHttpStream()
     uni_grpc: UniGrpc = UniGrpc()
+    init: Init = Init()
+    demo: Demo = Demo()
     user_status: UserStatus = UserStatus()
     user_block: Denials = Denials()
     token_revoke: Denials = Denials()

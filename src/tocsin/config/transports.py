@@ -168,3 +168,23 @@ class UniGrpc(Section):
     ] = DEFAULT_MESSAGE_SIZE
     """bytes; 0 = the default"""
     tls: Tls = Tls()
+
+
+class Init(Section):
+    """A request that does nothing, for balancers that pin clients to a node."""
+
+    enabled: Bool = False
+    """answer it"""
+    handler_prefix: Path = "/connection/init"
+    """path"""
+
+
+class Demo(Section):
+    """A page to try the server in a browser: for development only."""
+
+    enabled: Bool = False
+    """serve it"""
+    handler_prefix: Path = "/demo"
+    """path"""
+    sdk_file: Text = ""
+    """the browser SDK: dist/centrifuge.js of the npm package centrifuge"""
