@@ -154,9 +154,40 @@ def measure_apns() -> str:
     )
 
 
+def measure_hms() -> str:
+    """HMS in requests of a thousand tokens beside one-token requests."""
+    from benchmarks import hms
+
+    result = hms.run()
+    ours = result["figures"]["tocsin"]["per_second"]
+    rows = [
+        (
+            name,
+            f"{figure['per_second']:,.0f}",
+            f"{figure['requests_per_second']:,.0f}",
+            f"{figure['cpu_us']:.1f}",
+            f"{ours / figure['per_second']:.1f} x",
+        )
+        for name, figure in result["figures"].items()
+    ]
+    return (
+        "## HMS in batches beside one token a request\n\n"
+        f"Sink {result['sink']}, TLS, HTTP/1.1, {result['message_bytes']}-byte message"
+        f" and tokens of 130 characters; {result['batch']} tokens in a request and two"
+        " requests in flight, beside aiohttp with 100 requests of one token in flight;"
+        f" {result['rounds']} alternating rounds of {result['seconds']:g} s, medians."
+        "\n\n"
+        + table(
+            ("client", "tokens/s", "requests/s", "CPU µs per token", "tocsin is"),
+            rows,
+        )
+    )
+
+
 ALL: tuple[tuple[str, Callable[[], str]], ...] = (
     ("engine", measure_engine),
     ("sends", measure_sends),
     ("webpush", measure_webpush),
     ("apns", measure_apns),
+    ("hms", measure_hms),
 )

@@ -1,9 +1,9 @@
 """A local provider that swallows pushes as fast as it can: TLS, HTTP/2 and HTTP/1.1.
 
-It answers the FCM send URL, a token endpoint and Web Push endpoints with fixed text, so
-a benchmark measures its client. nginx with one worker where it is on PATH, else
-granian; which one it was is part of the result. The sink ends with the process that
-started it.
+It answers the URLs of FCM, APNs, HMS and Web Push, and token endpoints, with fixed
+text, so a benchmark measures its client. nginx with one worker where it is on PATH,
+else granian; which one it was is part of the result. The sink ends with the process
+that started it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from tests.support.certificates import make_ca
 SEND_ANSWER = '{"name":"projects/p/messages/1"}'
 TOKEN_ANSWER = '{"access_token":"t","expires_in":3599,"token_type":"Bearer"}'
 SEND_PATH = "/v1/projects/p/messages:send"
+HMS_ANSWER = '{"code":"80000000","msg":"Success","requestId":"1"}'
+HMS_PATH = "/v1/bench/messages:send"
+HMS_TOKEN_PATH = "/oauth2/v3/token"
 WPUSH_PATH = "/wpush/"
 APNS_PATH = "/3/device/"
 START_TIMEOUT_S = 15.0
@@ -63,6 +66,12 @@ http {{
         }}
         location = /token {{
             return 200 '{token}';
+        }}
+        location = {hms_token_path} {{
+            return 200 '{token}';
+        }}
+        location = {hms_path} {{
+            return 200 '{hms}';
         }}
         location ^~ {wpush} {{
             add_header location https://127.0.0.1/m/1 always;
@@ -136,6 +145,9 @@ def _nginx_command(folder: Path, port: int, cert: Path, key: Path) -> list[str]:
             key=key,
             send=SEND_ANSWER,
             token=TOKEN_ANSWER,
+            hms=HMS_ANSWER,
+            hms_path=HMS_PATH,
+            hms_token_path=HMS_TOKEN_PATH,
             wpush=WPUSH_PATH,
             apns=APNS_PATH,
             user="user root;" if os.geteuid() == 0 else "",
@@ -160,8 +172,10 @@ async def application(scope: object, protocol: object) -> None:
     headers = [("content-type", "application/json")]
     await protocol()  # type: ignore[operator] # RSGI passes an untyped object
     status, body = 404, '{"error":{"code":404,"status":"NOT_FOUND"}}'
-    if path == "/token":
+    if path in ("/token", HMS_TOKEN_PATH):
         status, body = 200, TOKEN_ANSWER
+    elif path == HMS_PATH:
+        status, body = 200, HMS_ANSWER
     elif path.startswith("/v1/projects/") and path.endswith("/messages:send"):
         status, body = 200, SEND_ANSWER
     elif path.startswith(APNS_PATH):
