@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from tests.support.clock import MovedClock
@@ -10,6 +11,7 @@ from tests.support.clock import MovedClock
 from tocsin.core.device import (
     GLOBAL_USER,
     DeadToken,
+    Detail,
     Device,
     DeviceChange,
     DeviceFilter,
@@ -856,3 +858,89 @@ async def test_remove_takes_dead_devices_along(
     await bury(store, device_id, clock)
     assert await store.remove(DeviceSelector(users=("joe",))) == 0
     assert await store.register(fcm()) != device_id
+
+
+# --- details of the walk ---
+
+
+async def test_targets_bring_the_details_that_are_asked_for(store: DeviceStore) -> None:
+    """Parallel lists, in any choice; metas are JSON texts; nothing else is read."""
+    given = {
+        "a": {"user": "bob", "timezone": "Asia/Tokyo", "meta": {"n": 'x"ü'}},
+        "b": {"locale": "pt-BR", "topics": ("t",)},
+    }
+    ids = [await store.register(fcm(name, **given[name])) for name in "ab"]
+    page = await store.fetch_targets(EVERYTHING, provider="fcm", cursor="", limit=5)
+    assert (page.users, page.timezones, page.locales, page.metas) == ([], [], [], [])
+    page = await store.fetch_targets(
+        EVERYTHING, provider="fcm", cursor="", limit=5, details=list(Detail)
+    )
+    assert page.device_ids == ids
+    assert page.tokens == ["a", "b"]
+    assert page.users == ["bob", ""]
+    assert page.timezones == ["Asia/Tokyo", ""]
+    assert page.locales == ["", "pt-BR"]
+    assert [json.loads(meta) for meta in page.metas] == [{"n": 'x"ü'}, {}]
+    for topics in (("t",), ("t", "u")):
+        page = await store.fetch_targets(
+            DeviceFilter(topics=topics),
+            provider="fcm",
+            cursor="",
+            limit=5,
+            details=[Detail.META, Detail.LOCALE],
+        )
+        assert (page.locales, page.metas, page.users) == (["pt-BR"], ["{}"], [])
+
+
+async def test_webpush_targets_bring_details_too(store: DeviceStore) -> None:
+    """Beside the keys that are part of each target."""
+    registration = Registration(
+        provider="webpush",
+        token="https://push.test/1",
+        platform="web",
+        user="ann",
+        webpush_keys='{"auth":"a","p256dh":"p"}',
+    )
+    await store.register(registration)
+    page = await store.fetch_targets(
+        EVERYTHING, provider="webpush", cursor="", limit=5, details=[Detail.USER]
+    )
+    assert page.users == ["ann"]
+    assert "https://push.test/1" in page.tokens[0]
+
+
+# --- inactive devices ---
+
+
+async def test_inactive_devices_go_in_batches(
+    store: DeviceStore, clock: MovedClock
+) -> None:
+    """What neither registered nor changed for long is hidden, and can come back."""
+    old = [await store.register(fcm(f"old-{number}")) for number in range(5)]
+    clock.move_ms(1000)
+    edge_ms = clock.now_ms()
+    kept = await store.register(fcm("new"))
+    await store.register(fcm("old-0"))
+    changed = DeviceSelector(ids=(old[1],))
+    await store.update(changed, DeviceChange(user="u"), switch_user_topics=True)
+    clock.move_ms(1000)
+    counts = [
+        await store.remove_inactive(older_than_ms=edge_ms, limit=2) for _ in range(3)
+    ]
+    assert counts == [{"fcm": 2}, {"fcm": 1}, {}]
+    assert {device.id for device in await fetch_all(store)} == {old[0], old[1], kept}
+    assert await store.register(fcm("old-4")) == old[4]
+    assert await store.purge_removed(older_than_ms=clock.now_ms() + 1, limit=9) == 2
+
+
+async def test_inactive_devices_are_counted_by_provider(
+    store: DeviceStore, clock: MovedClock
+) -> None:
+    """Dead ones do not count again."""
+    dead = await store.register(fcm("dead"))
+    await store.register(fcm("a"))
+    await store.register(Registration(provider="apns", token="b", platform="ios"))
+    clock.move_ms(1000)
+    await store.remove_dead([DeadToken(dead, "dead", clock.now_ms(), "fcm: x")])
+    gone = await store.remove_inactive(older_than_ms=clock.now_ms(), limit=9)
+    assert gone == {"fcm": 1, "apns": 1}
