@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.memory import MemoryQueue, MemoryUids
 
-from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, Conflict, NotAvailable, QueueFull
 from tocsin.core.push import (
@@ -18,12 +18,16 @@ from tocsin.core.push import (
     Expand,
     Job,
     Payload,
+    RateRule,
     RawRecipient,
     RecipientType,
     Send,
     SendRequest,
     TargetKind,
+    Templating,
+    TimeWindow,
 )
+from tocsin.core.rates import RateLimit
 from tocsin.core.webpush import parse_target
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.sending import RAW_FIELDS, SendService, fingerprint
@@ -49,6 +53,8 @@ class Room:
         self.uids = options.pop("uids", MemoryUids())
         self.expired: list[tuple[str, RecipientType, int]] = []
         self.results: list[tuple[RecipientType, str]] = []
+        self.scheduled: list[RecipientType] = []
+        self.cancelled: list[tuple[str, RecipientType, int]] = []
         chosen: dict[str, Any] = {
             "enabled_providers": ("fcm", "apns"),
             "has_database": True,
@@ -64,6 +70,8 @@ class Room:
             clock=FixedClock(),
             on_expired=lambda *args: self.expired.append(args),
             on_request=lambda *args: self.results.append(args),
+            on_scheduled=self.scheduled.append,
+            on_cancelled=lambda *args: self.cancelled.append(args),
             **chosen,
         )
 
@@ -472,3 +480,190 @@ async def test_raw_subscriptions_obey_the_endpoint_rules() -> None:
         await room.service.send(request)
     assert caught.value.field == "recipient.webpush_tokens[0]"
     assert "allowed_endpoint_origins" in caught.value.message
+
+
+# --- for later ---
+
+LATER_MS = NOW_MS + 3_600_000
+
+
+async def test_a_send_for_later_is_queued_for_then() -> None:
+    """Its jobs are due at send_at, and it counts as scheduled."""
+    room = Room()
+    await room.send(send_at_ms=LATER_MS)
+    [(payload, _)] = room.queue.accepted
+    assert room.queue.due_ms == {payload.push_id: LATER_MS}
+    assert room.scheduled == [RecipientType.FILTER]
+    assert room.results == [(RecipientType.FILTER, "accepted")]
+
+
+@pytest.mark.parametrize("send_at_ms", [0, 1000, NOW_MS])
+async def test_a_moment_that_has_come_is_no_delay(send_at_ms: int) -> None:
+    """0, the past and this moment mean now."""
+    room = Room()
+    await room.send(send_at_ms=send_at_ms)
+    assert list(room.queue.due_ms.values()) == [0]
+    assert room.scheduled == []
+
+
+async def test_a_uid_is_remembered_until_after_its_moment() -> None:
+    """A repeat that comes while the send still waits must find it."""
+    room = Room()
+    for _ in range(2):
+        assert await room.send(uid="u", send_at_ms=LATER_MS) == "u"
+    assert room.uids.ttl_s == 60 + 3600
+    assert len(room.queue.accepted) == 1
+    assert len(room.scheduled) == 1
+
+
+@pytest.mark.parametrize("expire_at_ms", [NOW_MS + 1000, LATER_MS])
+async def test_an_end_before_the_beginning(expire_at_ms: int) -> None:
+    """What could never be sent is a fault of the request, not an expired push."""
+    with pytest.raises(BadRequest) as caught:
+        await Room().send(send_at_ms=LATER_MS, expire_at_ms=expire_at_ms)
+    assert caught.value.field == "notification.expire_at"
+    await Room().send(send_at_ms=LATER_MS, expire_at_ms=LATER_MS + 1000)
+
+
+@pytest.mark.parametrize("given", ["theirs", "ours"])
+async def test_cancel_takes_back_what_waits(given: str) -> None:
+    """By the uid that was given or answered; again, or unknown, is no error."""
+    room = Room()
+    request: dict[str, Any] = {
+        "recipient": _raw("a", "b", "c", "d"),
+        "send_at_ms": LATER_MS,
+    }
+    uid = await room.send(**request, **({"uid": "u"} if given == "theirs" else {}))
+    await room.service.cancel(uid)
+    assert room.queue.accepted == []
+    tokens = RecipientType.TOKENS
+    assert room.cancelled == [("fcm", tokens, 3), ("fcm", tokens, 1)]
+    await room.service.cancel(uid)
+    await room.service.cancel("unknown")
+    assert len(room.cancelled) == 2
+
+
+async def test_a_cancelled_send_is_not_queued_by_its_repeat() -> None:
+    """The uid was accepted, and what was taken back stays so."""
+    room = Room()
+    await room.send(uid="u", send_at_ms=LATER_MS)
+    await room.service.cancel("u")
+    assert await room.send(uid="u", send_at_ms=LATER_MS) == "u"
+    assert room.queue.accepted == []
+
+
+@pytest.mark.parametrize("uid", ["", "u" * 256, "a\0b"])
+async def test_what_is_no_uid_cancels_nothing(uid: str) -> None:
+    """The field is named."""
+    with pytest.raises(BadRequest) as caught:
+        await Room().service.cancel(uid)
+    assert caught.value.field == "uid"
+
+
+async def test_cancel_where_pushes_are_off() -> None:
+    """Without a queue there is nothing that could be cancelled."""
+    with pytest.raises(NotAvailable):
+        await Room(queue=None).service.cancel("u")
+
+
+# --- limits and templates ---
+
+RATE = RateRule((RateLimit(1, 1000),), "device.user")
+WINDOW = TimeWindow(0, 3600)
+HI = Templating({"en": {"hi": "Hi"}})
+
+
+async def test_options_travel_with_the_payload() -> None:
+    """Once per request; the walk is told which columns it has to bring."""
+    room = Room()
+    await room.send(
+        rate=RATE,
+        window=WINDOW,
+        templating=HI,
+        reliable=True,
+        bodies={"fcm": Body(b'{"a":"{{.l10n.hi}}"}')},
+    )
+    [(payload, [job])] = room.queue.accepted
+    assert payload.rate == replace(RATE, key="{{.device.user}}")
+    assert (payload.window, payload.templating, payload.reliable) == (WINDOW, HI, True)
+    assert isinstance(job.work, Expand)
+    assert job.work.details == {Detail.USER, Detail.TIMEZONE, Detail.LOCALE}
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("limit_strategy", {"rate": RATE}),
+        ("limit_strategy", {"window": WINDOW}),
+        ("localizations", {"templating": HI}),
+        ("use_templating", {"templating": Templating()}),
+    ],
+)
+async def test_options_that_need_devices(field: str, changes: dict[str, Any]) -> None:
+    """A raw token has no user, no zone and no language."""
+    with pytest.raises(BadRequest, match="only for devices chosen by a filter") as got:
+        await Room().send(recipient=_raw("a"), **changes)
+    assert got.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("limit_strategy.rate_limit.policies", {"rate": RateRule(())}),
+        (
+            "notification.fcm.message",
+            {"bodies": {"fcm": Body(b'{"a":"{{"}')}, "templating": HI},
+        ),
+        ("localizations", {"templating": Templating({"en": {"a": "x" * 300}})}),
+        ("send_at", {"send_at_ms": -1000}),
+        ("send_at", {"send_at_ms": NOW_MS * 1000}),
+    ],
+)
+async def test_bad_options(field: str, changes: dict[str, Any]) -> None:
+    """They are found out at accept, and nothing was stored."""
+    room = Room()
+    with pytest.raises(BadRequest) as caught:
+        await room.send(uid="u", **changes)
+    assert caught.value.field == field
+    assert room.uids.claims == {}
+
+
+async def test_without_templating_braces_are_text() -> None:
+    """A body is passed on as it is unless rendering was asked for."""
+    room = Room()
+    body = Body(b'{"a":"{{nonsense"}')
+    await room.send(bodies={"fcm": body})
+    assert room.queue.accepted[0][0].bodies == {"fcm": body}
+
+
+async def test_without_a_database_raw_sends_keep_their_schedule() -> None:
+    """send_at and cancel work by the queue alone; what needs devices is 108."""
+    room = Room(has_database=False)
+    uid = await room.send(recipient=_raw("a"), send_at_ms=LATER_MS, reliable=True)
+    assert list(room.queue.due_ms.values()) == [LATER_MS]
+    await room.service.cancel(uid)
+    assert room.queue.accepted == []
+    with pytest.raises(NotAvailable):
+        await room.send(send_at_ms=LATER_MS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"send_at_ms": LATER_MS},
+        {"reliable": True},
+        {"rate": RATE},
+        {"rate": replace(RATE, drop=True)},
+        {"window": WINDOW},
+        {"templating": HI},
+        {"templating": replace(HI, use_meta=True)},
+    ],
+)
+def test_options_are_part_of_the_fingerprint(changes: dict[str, Any]) -> None:
+    """The same uid with another option is another content."""
+    assert fingerprint(replace(REQUEST, **changes)) != fingerprint(REQUEST)
+
+
+def test_the_fingerprint_of_a_plain_send_is_as_before() -> None:
+    """A repeat that meets a newer release is still known."""
+    assert fingerprint(REQUEST).hex().startswith("430579a8f021b96f")
