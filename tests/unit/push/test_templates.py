@@ -44,8 +44,8 @@ def check(
             "apns",
             b'{"aps":{"alert":{"loc-args":["a","{{"]}}}',
             (
-                "notification.apns.payload: template at aps.alert.loc-args[1], column 1:"
-                " the braces are not closed"
+                "notification.apns.payload: template at aps.alert.loc-args[1],"
+                " column 1: the braces are not closed"
             ),
         ),
         (
