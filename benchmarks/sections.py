@@ -172,7 +172,8 @@ def measure_hms() -> str:
     ]
     return (
         "## HMS in batches beside one token a request\n\n"
-        f"Sink {result['sink']}, TLS, HTTP/1.1, {result['message_bytes']}-byte message"
+        f"Sink {result['sink']} (it reads each body before it answers), TLS, HTTP/1.1,"
+        f" {result['message_bytes']}-byte message"
         f" and tokens of 130 characters; {result['batch']} tokens in a request and two"
         " requests in flight, beside aiohttp with 100 requests of one token in flight;"
         f" {result['rounds']} alternating rounds of {result['seconds']:g} s, medians."
