@@ -221,7 +221,7 @@ async def test_validate_only_delivers_nothing(
     assert simulator.ledger.delivered == {}
 
 
-@some_cases(lambda case: not (case.name.startswith(("fcm", "apns")) or case.encrypts))
+@some_cases(lambda case: not (case.name.startswith("apns") or case.encrypts))
 async def test_each_target_may_have_its_own_message(
     case: Case, build: Build, simulator: Simulator
 ) -> None:

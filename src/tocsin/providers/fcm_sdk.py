@@ -68,8 +68,9 @@ class FcmSdkProvider:
 
     async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
         """As the port says."""
+        bodies = batch.bodies
         try:
-            shared = _message_fields(batch.body)
+            shared = {} if bodies else _message_fields(batch.body)
         except InvalidMessage as wrong:
             report_all(batch.pending, _invalid(wrong), report)
             return
@@ -86,9 +87,7 @@ class FcmSdkProvider:
                     break
                 target = batch.targets[index]
                 try:
-                    fields = (
-                        _message_fields(batch.bodies[index]) if batch.bodies else shared
-                    )
+                    fields = _message_fields(bodies[index]) if bodies else shared
                 except InvalidMessage as wrong:
                     self._slots.release()
                     report(index, _invalid(wrong))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tocsin.core.push import TargetKind
-from tocsin.providers.fcm_message import BodyTemplate, InvalidMessage
+from tocsin.providers.fcm_message import BodyTemplate, InvalidMessage, RenderedBodies
 
 ODD = (
     b' {\n "data" : {"n": "1.50", "e": "\\u00e9\\ud83d\\ude00", "a": "\xc3\xa9"},'
@@ -74,3 +74,34 @@ def test_what_is_no_object_is_invalid(message: bytes) -> None:
     """A message nobody can be sent is found before the first request."""
     with pytest.raises(InvalidMessage):
         build(message)
+
+
+@pytest.mark.parametrize("validate_only", [False, True])
+@pytest.mark.parametrize(
+    "message",
+    [
+        ODD,
+        b'{"a":1}',
+        b'{ "a" : "x" }',
+        b"{}",
+        b" { } ",
+        b'{"token":"old","a":1}',
+        b'{"data":{"topic":"t"}}',
+        b'{"\\u0074oken":"old","a":1}',
+        b'{"a":"\\u0001"}',
+    ],
+)
+def test_an_own_message_is_built_as_a_shared_one(
+    message: bytes, validate_only: bool
+) -> None:
+    """The fast way for rendered messages puts out what the thorough way does."""
+    rendered = RenderedBodies(TargetKind.TOKEN, validate_only=validate_only)
+    expected = build(message, 'a"b', validate_only=validate_only)
+    assert rendered.build(message, 'a"b') == expected
+
+
+@pytest.mark.parametrize("message", [b"", b"[]", b"{", b"null"])
+def test_an_own_message_that_is_no_object(message: bytes) -> None:
+    """It is found out for the one recipient that has it."""
+    with pytest.raises(InvalidMessage):
+        RenderedBodies(TargetKind.TOKEN, validate_only=False).build(message, "t")
