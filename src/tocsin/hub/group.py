@@ -78,7 +78,8 @@ class Group:
         self.sent += len(pending) * len(self.members)
         if len(pending) > 1 and self.form.joinable:
             pending = [b"".join(pending)]
-        for sink in self.members.values():
+        # A copy, since a sink that is too slow leaves while it is written to.
+        for sink in list(self.members.values()):
             for frame in pending:
                 sink.write(frame)
 

@@ -6,7 +6,10 @@ It must not know what is written, nor to whom.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Flushable(Protocol):
@@ -49,14 +52,21 @@ class Turn:
 
     def flush(self) -> None:
         """Flush everything now."""
-        self._is_set = True  # what is added meanwhile is flushed here too
         while self._groups:
             groups, self._groups = self._groups, []
             for group in groups:
-                group.flush()
+                _flush(group)
         connections, self._connections = self._connections, []
         for connection in connections:
-            connection.flush()
+            _flush(connection)
         self._is_set = False
         if self._groups or self._connections:
             self._set()
+
+
+def _flush(part: Flushable) -> None:
+    try:
+        part.flush()
+    except Exception:
+        # A mistake about one must not keep what is due to all others.
+        log.exception("what was due to a connection or a channel is lost")

@@ -220,6 +220,29 @@ async def test_who_joins_gets_nothing_from_before(
     assert listener.numbers() == [2]
 
 
+async def test_who_leaves_while_it_is_written_to(
+    hub: Hub, broker: CountingBroker
+) -> None:
+    """A sink that gives up in the middle of a fan-out takes nothing from others."""
+    members = [subscription("a") for _ in range(5)]
+    for each, _ in members:
+        await join(hub, each)
+    quitter, listener = members[1]
+
+    class Quitting(Listener):
+        def write(self, data: bytes) -> None:
+            hub.leave(quitter)
+
+    quitter.sink = Quitting()
+    hub.leave(quitter)
+    await join(hub, quitter)
+    await broker.publish("a", b"1", PublishOptions())
+    await hub.settle()
+    heard = [each.numbers() for _, each in members if each is not listener]
+    assert heard == [[1]] * 4
+    assert hub.num_subs == 4
+
+
 async def test_forms_are_encoded_once_each(hub: Hub, broker: CountingBroker) -> None:
     """A thousand subscribers cost one encoding."""
     calls = 0

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from tocsin.hub.turn import Turn
 
 
@@ -41,3 +43,22 @@ async def test_what_comes_up_during_a_flush_waits_for_the_next() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert log == ["first", "again"]
+
+
+async def test_a_mistake_about_one_is_not_felt_by_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One part that fails is logged; the others are flushed, now and later."""
+    turn, log = Turn(), []  # type: tuple[Turn, list[str]]
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    turn.add_group(Part("group", log, fail))
+    turn.add_connection(Part("bad", log, fail))
+    turn.add_connection(Part("good", log))
+    await asyncio.sleep(0)
+    turn.add_connection(Part("later", log))
+    await asyncio.sleep(0)
+    assert log == ["group", "bad", "good", "later"]
+    assert caplog.text.count("RuntimeError: a bug") == 2
