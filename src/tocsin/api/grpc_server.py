@@ -109,7 +109,7 @@ def _open_port(server: Any, settings: GrpcSettings) -> int:
         if settings.tls is None:
             port: int = server.add_insecure_port(address)
         else:
-            port = server.add_secure_port(address, _credentials(settings.tls))
+            port = server.add_secure_port(address, server_credentials(settings.tls))
     except RuntimeError:
         # gRPC says only that it failed and logs the cause itself.
         raise ListenError(
@@ -118,7 +118,8 @@ def _open_port(server: Any, settings: GrpcSettings) -> int:
     return port
 
 
-def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+def server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    """The same PEM as gRPC takes it."""
     return grpc.ssl_server_credentials(
         [(tls.key_pem, tls.cert_pem)],
         root_certificates=tls.client_ca_pem,

@@ -17,6 +17,7 @@ def explain(error: Exception) -> Explained | None:
     """The line for a known fault, or `None` for one that should not happen."""
     from tocsin.api.listening import ListenError
     from tocsin.api.tls import TlsError
+    from tocsin.app.client_doors import DemoError
     from tocsin.broker.redis_clients import AddressError as EngineAddressError
     from tocsin.config import PemError
     from tocsin.core.errors import ApiError
@@ -24,7 +25,9 @@ def explain(error: Exception) -> Explained | None:
     from tocsin.queue.redis_connection import AddressError
     from tocsin.storage.migrations import MigrationError
 
-    if isinstance(error, ProviderSetupError | PemError | EngineAddressError):
+    if isinstance(
+        error, ProviderSetupError | PemError | EngineAddressError | DemoError
+    ):
         return Explained(str(error), is_configuration=True)
     if isinstance(error, TlsError):
         return Explained(f"http_server.tls: {error}", is_configuration=True)

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from tocsin import __version__
 from tocsin.api.call import ChannelServices
+from tocsin.app.client_doors import client_routes
 from tocsin.app.counted import CountedBroker, CountedBus, CountedPresence
 from tocsin.app.realtime_settings import (
     namespace_settings,
@@ -51,7 +52,6 @@ from tocsin.transports.connection import Context
 from tocsin.transports.key_fetcher import HttpKeyFetcher
 from tocsin.transports.ports import answer_ping
 from tocsin.transports.timers import TimerWheel
-from tocsin.transports.websocket import WebSocketEndpoint, WebSocketSettings
 
 NODES_INTERVAL_S = 10.0
 VERSION = f"{__version__} OSS"
@@ -101,16 +101,10 @@ class Realtime:
         )
 
     def routes(self) -> list[web.RouteDef]:
-        """The ways in for clients on the public HTTP port."""
-        websocket = self.config.websocket
-        if websocket.disabled:
-            return []
-        settings = WebSocketSettings(
-            message_size_limit=websocket.message_size_limit,
-            write_timeout_s=websocket.write_timeout,
+        """The ways in for clients on the public HTTP port; raises `DemoError`."""
+        return client_routes(
+            self.config, self.context, self.doorkeeper, self.engine.bus
         )
-        endpoint = WebSocketEndpoint(self.context, self.doorkeeper, settings)
-        return [web.get(websocket.handler_prefix, endpoint.handle)]
 
     async def close_connections(self) -> None:
         """Send every client elsewhere; its presence and channels are left."""

@@ -13,6 +13,7 @@ import structlog
 from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.app.analytics import open_analytics
+from tocsin.app.client_doors import open_uni_grpc
 from tocsin.app.http_doors import open_http, server_tls
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.realtime import Realtime, open_realtime
@@ -42,6 +43,7 @@ class Listening:
     grpc_port: int
     http_port: int
     internal_port: int
+    uni_grpc_port: int
     resources: Resources
     realtime: Realtime
 
@@ -67,6 +69,9 @@ async def start_server(
     http = await open_http(
         resources, services, observer, stack, clients=realtime.routes()
     )
+    uni_grpc_port = await open_uni_grpc(
+        config, realtime.context, realtime.doorkeeper, stack
+    )
     # Before the ports close: connections stay on them until they are told.
     stack.push_async_callback(realtime.close_connections)
     grpc_port = 0
@@ -77,7 +82,9 @@ async def start_server(
         grpc_port = server.port
     # Last in, first out: balancers are told before any door shuts.
     stack.callback(http.begin_drain)
-    return Listening(grpc_port, http.port, http.internal_port, resources, realtime)
+    return Listening(
+        grpc_port, http.port, http.internal_port, uni_grpc_port, resources, realtime
+    )
 
 
 async def run_server(

@@ -1,0 +1,72 @@
+"""Transports room: a page to try the server with the browser SDK.
+
+It must not know sessions: the page connects as any client does, and the SDK is a file
+that somebody else made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from aiohttp import web
+
+_KINDS = {
+    "index.html": "text/html",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+}
+_SDK = "centrifuge.js"
+_SETTINGS = "settings.json"
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self';"
+        " connect-src 'self' ws: wss:"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class DemoPage:
+    """Serves the page and what it needs.
+
+    `transports` are the paths of what clients may use, by the SDK's names,
+    `emulation` is the path of the way up.
+    """
+
+    def __init__(
+        self, prefix: str, sdk_file: Path, transports: Mapping[str, str], emulation: str
+    ) -> None:
+        """Reads everything; raises `OSError` for an SDK that cannot be read."""
+        self._prefix = prefix.rstrip("/")
+        self._settings = {"transports": dict(transports), "emulation": emulation}
+        folder = files("tocsin.transports") / "demo_page"
+        self._files = {
+            name: (kind, (folder / name).read_bytes()) for name, kind in _KINDS.items()
+        }
+        self._files[_SDK] = ("text/javascript", sdk_file.read_bytes())
+
+    def routes(self) -> list[web.RouteDef]:
+        """The page, below its prefix."""
+        routes = [web.get(f"{self._prefix}/{{name:.*}}", self._serve)]
+        if self._prefix:
+            routes.append(web.get(self._prefix, self._redirect))
+        return routes
+
+    async def _redirect(self, _request: web.Request) -> web.Response:
+        """To the slash, so that the page finds its parts."""
+        raise web.HTTPFound(f"{self._prefix}/")
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"] or "index.html"
+        if name == _SETTINGS:
+            return web.json_response(self._settings, headers=_HEADERS)
+        found = self._files.get(name)
+        if found is None:
+            raise web.HTTPNotFound
+        kind, body = found
+        return web.Response(
+            body=body, content_type=kind, charset="utf-8", headers=_HEADERS
+        )
