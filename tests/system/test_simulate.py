@@ -26,13 +26,25 @@ def test_it_says_where_it_is_and_ends_on_a_signal(
     )
     assert process.stdout is not None
     try:
-        lines = [process.stdout.readline() for _ in range(12)]
-        said = dict(line.rsplit(None, 1) for line in lines[:10])
+        lines = [process.stdout.readline() for _ in range(24)]
+        said = dict(line.rsplit(None, 1) for line in (*lines[:10], *lines[12:]))
         trust = ssl.create_default_context(cafile=said["ca file"])
         stats = httpx.get(
             said["origin"] + "/control/stats", verify=trust, trust_env=False
         )
         assert stats.json()["accepted"] == 0
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": said["HMS app id"],
+            "client_secret": said["HMS app secret"],
+        }
+        token = httpx.post(
+            said["origin"] + "/oauth2/v3/token",
+            data=form,
+            verify=trust,
+            trust_env=False,
+        )
+        assert token.json()["token_type"] == "Bearer"
         files = ("service account", "APNs key", "APNs p12")
         assert all(Path(said[name]).is_file() for name in files)
         with httpx.Client(http2=True, verify=trust, trust_env=False) as client:

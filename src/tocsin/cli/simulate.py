@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # asyncio and cryptography cost more than all of `--help` may
@@ -79,6 +80,7 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
             ("APNs p12 password", simulator.apns_p12_password),
             ("what happened", f"{curl}/stats"),
             ("make it fail", f"{curl}/faults -d '{_EXAMPLE}'"),
+            *_credentials(simulator.origin),
         ):
             print(f"{what:<19}{value}")
         sys.stdout.flush()
@@ -86,6 +88,31 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
     finally:
         await simulator.stop()
     return 0
+
+
+def _credentials(origin: str) -> Iterator[tuple[str, str]]:
+    """What the other services take, as their configuration keys want it."""
+    from tocsin.simulator import (
+        expo,
+        hms,
+        one_signal,
+        push_webhook,
+        pusher_beams,
+        pushpad,
+    )
+
+    yield "HMS app id", hms.APP_ID
+    yield "HMS app secret", hms.APP_SECRET
+    yield "HMS project id", hms.PROJECT_ID
+    yield "Expo access token", expo.ACCESS_TOKEN
+    yield "OneSignal app id", one_signal.APP_ID
+    yield "OneSignal API key", one_signal.API_KEY
+    yield "webhook url", origin + push_webhook.PATH
+    yield "webhook secret", push_webhook.SECRET
+    yield "Beams instance id", pusher_beams.INSTANCE_ID
+    yield "Beams secret key", pusher_beams.SECRET_KEY
+    yield "Pushpad project id", pushpad.PROJECT_ID
+    yield "Pushpad auth token", pushpad.AUTH_TOKEN
 
 
 _EXAMPLE = '{"send":{"fault":"unavailable","times":10}}'

@@ -70,7 +70,7 @@ class OneSignal(Section):
 class PushWebhook(Section):
     """An HTTP endpoint of your own."""
 
-    url: Annotated[Url, Holds()] = ""
+    url: Annotated[Url, Holds(), Field(repr=False)] = ""
     """where each recipient's message is posted"""
     secret: Secret = SecretStr("")
     """key of the HMAC-SHA256 in the header X-Novu-Signature"""

@@ -4,8 +4,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from tocsin.config.apns import Apns
+from tocsin.config.push import Hms
+from tocsin.config.raw_push import (
+    Expo,
+    OneSignal,
+    PusherBeams,
+    Pushpad,
+    PushWebhook,
+)
 from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.errors import ProviderSetupError
@@ -160,3 +169,30 @@ async def test_a_wrong_apns_key_text_is_named(apns_files: ApnsFiles) -> None:
         build_provider("apns", section)
     assert caught.value.key == "push_notifications.apns.token_key_pem"
     assert "sec ret" not in str(caught.value)
+
+
+RAW_SECTIONS = {
+    "hms": Hms(app_id="1", app_secret=SecretStr("k"), tokens_batch_size=7),
+    "expo": Expo(tokens_batch_size=7),
+    "one-signal": OneSignal(app_id="1", api_key=SecretStr("k"), tokens_batch_size=7),
+    "push-webhook": PushWebhook(
+        url="https://a.b/c", secret=SecretStr("k"), tokens_batch_size=7
+    ),
+    "pusher-beams": PusherBeams(
+        instance_id="1", secret_key=SecretStr("k"), tokens_batch_size=7
+    ),
+    "pushpad": Pushpad(auth_token=SecretStr("k"), project_id="1", tokens_batch_size=7),
+}
+
+
+@pytest.mark.parametrize("name", RAW_SECTIONS)
+async def test_raw_body_services_are_built_from_their_sections(name: str) -> None:
+    """With the batch size and the trust that were set."""
+    provider = build_provider(name, RAW_SECTIONS[name], integration="mine")
+    assert (provider.name, provider.integration) == (name, "mine")
+    assert provider.batch_size == 7
+    await provider.close()
+    other = RAW_SECTIONS[name].model_copy(update={"ca_file": "/does/not/exist"})
+    with pytest.raises(ProviderSetupError) as caught:
+        build_provider(name, other)
+    assert caught.value.key == f"push_notifications.{name.replace('-', '_')}.ca_file"
