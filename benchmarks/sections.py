@@ -185,10 +185,143 @@ def measure_hms() -> str:
     )
 
 
+def measure_rendered() -> str:
+    """Rendered sends beside plain ones, end to end."""
+    from benchmarks import end_to_end
+
+    plain, rendered = [], []
+    for _ in range(3):
+        plain.append(end_to_end.run(devices=100_000))
+        rendered.append(end_to_end.run(devices=100_000, templated=True))
+    rows, rates = [], []
+    for name, runs in (("plain", plain), ("rendered", rendered)):
+        runs.sort(key=lambda run: run["pushes_per_s"])
+        rates.append(runs[1]["pushes_per_s"])
+        rows.append((name, f"{rates[-1]:,.0f}", f"{runs[1]['cpu_us_per_push']:.1f}"))
+    verdict = {
+        "what": "rendered / plain",
+        "is": rates[1] / rates[0],
+        "wanted": ">= 0.5",
+        "reached": rates[1] >= 0.5 * rates[0],
+    }
+    return (
+        "## A text for each device\n\n"
+        "As above with 100,000 devices; the rendered message names each device's user."
+        " Median of three alternating runs.\n\n"
+        + table(("send", "pushes/s", "CPU µs per push"), rows)
+        + "\n\n"
+        + verdicts([verdict])
+    )
+
+
+def measure_latency() -> str:
+    """One send's way to the provider, acceptance and registration."""
+    from benchmarks import latency
+
+    result = latency.run()
+    rows = [
+        ("one send, answered, p50", f"{result['answered_p50_ms']:.1f} ms"),
+        (
+            "one send, first byte at the provider, p50",
+            f"{result['reached_p50_ms']:.1f} ms",
+        ),
+        ("the same, p99", f"{result['reached_p99_ms']:.1f} ms"),
+        (
+            f"send to a topic of {result['devices']:,} devices, answered",
+            f"{result['topic_answered_ms']:.1f} ms",
+        ),
+        ("devices registered over gRPC", f"{result['registered_per_s']:,.0f}/s"),
+        ("sends accepted over gRPC", f"{result['grpc_accepted_per_s']:,.0f}/s"),
+        ("sends accepted over HTTP", f"{result['http_accepted_per_s']:,.0f}/s"),
+    ]
+    wanted = [
+        ("one send's way to the provider, p50 ms", "reached_p50_ms", 20.0, False),
+        ("a topic of 1,000,000 answered, ms", "topic_answered_ms", 50.0, False),
+        ("registrations/s, one server process", "registered_per_s", 800.0, True),
+    ]
+    return (
+        "## From the call to the provider\n\n"
+        "An idle deployment: PostgreSQL (fsync on), Redis (AOF everysec), one server,"
+        " one worker, and the simulator in the measuring process, which notes arrivals."
+        " Registration by 64 callers, acceptance by 32, workers sending meanwhile.\n\n"
+        + table(("what", "figure"), rows)
+        + "\n\n"
+        + verdicts(
+            {
+                "what": what,
+                "is": result[key],
+                "wanted": f"{'>=' if more else '<='} {limit:g}",
+                "reached": (result[key] >= limit) == more,
+            }
+            for what, key, limit, more in wanted
+        )
+    )
+
+
+def measure_publish() -> str:
+    """Publishing over each door beside empty servers."""
+    from benchmarks import publish
+
+    result = publish.run()
+    rows = [
+        (name, f"{figure['per_second']:,.0f}", f"{figure['cpu_us']:.0f}")
+        for name, figure in result["figures"].items()
+    ]
+    return (
+        "## Publishing, history and presence\n\n"
+        "Memory engine, history of 10 and permissions on, 128 bytes of data, 50 callers in"
+        f" one client process; {result['rounds']} alternating rounds of"
+        f" {result['seconds']:g} s, medians. `empty` is a servicer, or an aiohttp"
+        " handler, that does nothing. A batch holds 100 publishes and counts as"
+        " 100.\n\n"
+        + table(("call", "calls/s", "CPU µs of the server per call"), rows)
+        + "\n\n"
+        + verdicts(result["verdicts"])
+    )
+
+
+def measure_websocket() -> str:
+    """WebSocket fan-out and idle memory beside a bare aiohttp server."""
+    from benchmarks import websocket
+
+    result = websocket.run()
+    rows = [
+        (
+            each["publishers"],
+            kind,
+            *(f"{value:,.1f}" for value in figures.values()),
+            f"{each['ratio']:.2f}" if kind == "ours" else "",
+        )
+        for each in result["fan_out"]
+        for kind, figures in each["figures"].items()
+    ]
+    names = list(result["fan_out"][0]["figures"]["ours"])
+    idle = [
+        (kind, *(f"{value:.1f}" for value in kb.values()))
+        for kind, kb in result["idle"]["kb"].items()
+    ]
+    return (
+        "## WebSocket fan-out and idle connections\n\n"
+        f"{result['subscribers']:,} subscribers, {result['payload_bytes']}-byte JSON"
+        f" payload, medians of {result['rounds']} alternating rounds; `bare` is aiohttp"
+        " doing nothing but the fan-out. Idle memory is resident KB per connection at"
+        f" {result['idle']['connections']:,} connections.\n\n"
+        + table(("publishers", "server", *names, "ratio"), rows)
+        + "\n\n"
+        + table(("server", "KB connected", "KB subscribed"), idle)
+        + "\n\n"
+        + verdicts(result["verdicts"])
+    )
+
+
 ALL: tuple[tuple[str, Callable[[], str]], ...] = (
     ("engine", measure_engine),
     ("sends", measure_sends),
+    ("rendered", measure_rendered),
+    ("latency", measure_latency),
     ("webpush", measure_webpush),
     ("apns", measure_apns),
     ("hms", measure_hms),
+    ("publish", measure_publish),
+    ("websocket", measure_websocket),
 )
