@@ -40,7 +40,9 @@ _PUSHES = """
 The label `err_code` of `push_notification_count`, the reasons of dead letters and of
 removed devices, and the column `error_code` of analytics are these words. Beside them
 stand `expired` and `cancelled` for what was accepted but not sent in time, or taken
-back.
+back; `rate_limited` and `no_timezone` for whom `limit_strategy` left out;
+`template_failed` for whom no body could be rendered; and `inactive` for devices that
+were removed after `push_notifications.max_inactive_device_interval`.
 
 | verdict | meaning |
 |---|---|

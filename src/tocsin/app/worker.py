@@ -185,7 +185,7 @@ async def _clean(resources: Resources) -> None:
         while await resources.uids.purge_expired(limit=CLEAN_LIMIT) == CLEAN_LIMIT:
             pass
     if resources.devices is not None:
-        await _remove_inactive(resources, resources.devices)
+        await remove_inactive(resources, resources.devices)
         before_ms = resources.clock.now_ms() - REMOVED_KEPT_S * 1000
         while (
             await resources.devices.purge_removed(
@@ -196,7 +196,8 @@ async def _clean(resources: Resources) -> None:
             pass
 
 
-async def _remove_inactive(resources: Resources, devices: DeviceStore) -> None:
+async def remove_inactive(resources: Resources, devices: DeviceStore) -> None:
+    """Remove devices not heard of for the configured time, in small steps."""
     interval_s = resources.config.push_notifications.max_inactive_device_interval
     if not interval_s:
         return
