@@ -11,7 +11,7 @@ import pytest
 from tests.support.fill import fill_postgres, fill_sqlite
 from tests.support.ports import free_port
 from tests.support.published_client import PublishedClient
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, start_redis
 from tests.support.tocsin_processes import Process, Processes, fetch, wait_until
 
 from tocsin.simulator.server import Simulator
@@ -299,15 +299,30 @@ def test_metrics_have_their_documented_names(
 
 
 def test_health_answers_while_a_dependency_is_away(
-    clustered: Deployment, redis_server: RedisServer
+    processes: Processes, simulator: Simulator, postgres_dsn: str, tmp_path: Path
 ) -> None:
     """`/health` is about the process, `/ready` about what it needs."""
-    clustered.serve()
-    base = f"http://127.0.0.1:{clustered.http_port}"
-    assert fetch(f"{base}/health")[0] == 200
-    status, text = fetch(f"{base}/ready")
-    assert status == 200
-    assert json.loads(text)["checks"] == {"database": "ok", "queue": "ok"}
+    redis = start_redis(tmp_path / "redis")
+    try:
+        at = Deployment(
+            processes,
+            simulator,
+            {"database": {"postgresql": {"dsn": postgres_dsn}}},
+            {"type": "redis", "redis": {"address": redis.address}},
+        )
+        at.serve()
+        base = f"http://127.0.0.1:{at.http_port}"
+        checks = json.loads(fetch(f"{base}/ready")[1])["checks"]
+        assert set(checks.values()) == {"ok"}
+        assert {"database", "queue"} <= set(checks)
+        redis.kill()
+        status, text = fetch(f"{base}/ready")
+        assert status == 503
+        assert json.loads(text)["checks"]["database"] == "ok"
+        assert json.loads(text)["checks"]["queue"] != "ok"
+        assert fetch(f"{base}/health")[0] == 200
+    finally:
+        redis.stop()
 
 
 def test_a_busy_port_is_named(embedded: Deployment) -> None:
