@@ -163,6 +163,25 @@ def _result(connection: Connection, established: list[Established]) -> pb.Connec
     return result
 
 
+def connect_push(result: pb.ConnectResult) -> pb.Connect:
+    """The result as one-way clients get it: same names, other numbers."""
+    push = pb.Connect(
+        client=result.client,
+        version=result.version,
+        data=result.data,
+        expires=result.expires,
+        ttl=result.ttl,
+        ping=result.ping,
+        pong=result.pong,
+        session=result.session,
+        node=result.node,
+        time=result.time,
+    )
+    for channel, subscribed in result.subs.items():
+        push.subs[channel].CopyFrom(subscribed)
+    return push
+
+
 def uni_disconnect(connection: Connection, error: ClientError) -> Disconnect:
     """How a one-way connection ends whose connect was refused."""
     if connection.traits.keeps_error_codes:

@@ -42,6 +42,7 @@ from tocsin.transports import queries
 from tocsin.transports.connecting import (
     Connected,
     connect,
+    connect_push,
     refresh,
     refresh_by_command,
     uni_disconnect,
@@ -349,8 +350,7 @@ class Session(Connection):
 
     def _tell_connected(self, command_id: int, connected: Connected) -> None:
         if self.traits.form.unidirectional:
-            told = pb.Connect.FromString(connected.result.SerializeToString())
-            self.push(pb.Push(connect=told))
+            self.push(pb.Push(connect=connect_push(connected.result)))
         else:
             self.reply(command_id, pb.Reply(connect=connected.result))
 
