@@ -269,9 +269,12 @@ def main() -> None:
     parser.add_argument("--sink", default="auto")
     parser.add_argument("--templated", action="store_true")
     arguments = parser.parse_args()
-    print(
-        json.dumps(run(devices=arguments.devices, sink_kind=arguments.sink), indent=2)
+    result = run(
+        devices=arguments.devices,
+        sink_kind=arguments.sink,
+        templated=arguments.templated,
     )
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":
