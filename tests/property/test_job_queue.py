@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ TAKEOVER_S = 0.05
 _worker = st.integers(0, WORKERS - 1)
 _STEPS = {  # step: what its number may be; frequent ones stand more than once
     "enqueue": st.integers(1, 4),
+    "schedule": st.integers(1, 4),
+    "cancel": st.integers(0, 9),
     "receive": st.integers(1, 3),
     "receive ": st.integers(1, 3),
     "settle": st.integers(0, 2),
@@ -77,6 +79,24 @@ class History:
             )
             assert accepted is expected
         self.accepted.update(job.id for job in jobs)
+
+    async def schedule(self, worker: int, size: int) -> None:
+        """A request of `size` jobs for a moment from now."""
+        push_id = f"p{self.requests}"
+        self.requests += 1
+        jobs = [expand_job(push_id), *(send_job(push_id) for _ in range(size))]
+        payload = replace(payload_for(push_id), uid=push_id)
+        due_ms = WallClock().now_ms() + 15
+        assert await self.queues[worker].enqueue(payload, jobs, due_ms=due_ms)
+        self.accepted.update(job.id for job in jobs)
+
+    async def cancel(self, worker: int, number: int) -> None:
+        """Take back what waits of some request; it must never come out again."""
+        taken = await self.queues[worker].cancel(f"p{number}")
+        for job in taken:
+            assert job.id in self.accepted
+            assert not self.settled[job.id]
+            self.accepted.remove(job.id)
 
     async def receive(self, worker: int, limit: int) -> None:
         """Take some; none that was settled may come again."""
