@@ -86,7 +86,7 @@ async def test_five_thousand_errors_on_one_connection(
 async def test_the_sdk_survives_its_own_window(
     build: Build, simulator: Simulator
 ) -> None:
-    """aioapns by itself hangs after 2,427 such answers on a connection."""
+    """The SDK aioapns by itself hangs after 2,427 such answers on a connection."""
     provider = build(ApnsSdkProvider, max_connections=1, request_timeout_s=8)
     reports = await send(provider, batch_to(*names(2500, "badtoken")))
     assert reports.codes() == {"bad_device_token": 2500}
