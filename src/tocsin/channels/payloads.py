@@ -8,10 +8,9 @@ from __future__ import annotations
 import base64
 import binascii
 
-import orjson
-
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.errors import BadRequest
+from tocsin.protocol.frames import is_json
 
 _LINE_ENDS = str.maketrans("", "", "\r\n")
 _BLANK = b" \t\r\n"
@@ -42,16 +41,8 @@ def find_data_fault(data: bytes, format: str) -> str | None:
         return None if data else "must not be empty"
     if format == "binary":
         return None
-    if not _is_json(data):
+    if not is_json(data):
         return "must be JSON"
     if format == "json_object" and not data.lstrip(_BLANK).startswith(b"{"):
         return "must be a JSON object"
     return None
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
