@@ -35,7 +35,7 @@ class HttpKeyFetcher:
             except (aiohttp.ClientError, ValueError, OSError) as error:
                 # The text of an error may hold more of the URL than a log may.
                 reason = f"{type(error).__name__}"
-                if isinstance(error, aiohttp.ClientResponseError):
+                if isinstance(error, aiohttp.ClientResponseError) and error.status:
                     reason = f"HTTP status {error.status}"
         raise JwksUnavailable(reason)
 
