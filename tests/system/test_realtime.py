@@ -1,0 +1,219 @@
+"""The realtime corridor as processes: tokens, reload, and two nodes on one Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
+from tests.support.tocsin_processes import Process, Processes, wait_until
+from tests.support.tokens import SECRET, sign
+
+pytestmark = pytest.mark.system
+
+KEPT = {"name": "kept", "history_size": 10, "history_ttl": "60s"}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin.cli.main", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def write(folder: Path, content: object, name: str = "c.json") -> str:
+    path = folder / name
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_tokens_are_made_and_checked(tmp_path: Path) -> None:
+    """Under the configured secret; what is refused says why and ends with 1."""
+    client = {
+        "token": {"hmac_secret_key": SECRET},
+        "subscription_token": {"enabled": True, "hmac_secret_key": "own"},
+    }
+    config = ("--config", write(tmp_path, {"client": client}))
+    token = run(tmp_path, "gen-token", *config, "--user", "42").stdout.strip()
+    checked = run(tmp_path, "check-token", *config, token)
+    assert checked.returncode == 0, checked.stderr
+    claims = json.loads(checked.stdout)
+    assert claims["user"] == "42"
+    assert abs(claims["expire_at"] - time.time() - 7 * 24 * 3600) < 300
+    made = run(
+        tmp_path, "gen-sub-token", *config, "-u", "42", "-s", "chat", "--ttl", "-1"
+    )
+    of_channel = made.stdout.strip()
+    checked = run(tmp_path, "check-token", *config, "--subscription", of_channel)
+    assert json.loads(checked.stdout)["channel"] == "chat"
+    assert json.loads(checked.stdout)["expire_at"] == 0
+    for arguments, words in (
+        ((of_channel,), "invalid: signature does not fit"),
+        (("--subscription", token), "invalid: signature does not fit"),
+        ((sign({"exp": 1}),), "expired"),
+    ):
+        refused = run(tmp_path, "check-token", *config, *arguments)
+        assert refused.returncode == 1
+        assert words in refused.stderr
+        assert SECRET not in refused.stderr
+    empty = ("--config", write(tmp_path, {}, "empty.json"))
+    without = run(tmp_path, "gen-token", *empty)
+    assert without.returncode == 2
+    assert "client.token.hmac_secret_key is not set" in without.stderr
+
+
+def serve(processes: Processes, folder: Path, name: str, **more: Any) -> Node:
+    port = free_port()
+    config = {
+        "http_server": {"address": "127.0.0.1", "port": port},
+        "http_api": {"insecure": True},
+        "grpc_api": {"enabled": False},
+        "client": {"token": {"hmac_secret_key": SECRET}},
+        "channel": {"namespaces": [KEPT]},
+        **more,
+    }
+    path = write(folder, config, f"{name}.json")
+    process = processes.start("serve", "--config", path)
+    process.wait_ready(port)
+    return Node(process, port, config, Path(path))
+
+
+class Node:
+    def __init__(
+        self, process: Process, port: int, config: dict[str, Any], path: Path
+    ) -> None:
+        self.process = process
+        self.port = port
+        self.config = config
+        self.path = path
+
+    def call(self, name: str, **params: Any) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/{name}",
+            data=json.dumps(params).encode(),
+            method="POST",
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.loads(response.read())
+
+    def reload(self, **more: Any) -> None:
+        self.path.write_text(json.dumps({**self.config, **more}))
+        self.process.child.send_signal(signal.SIGHUP)
+
+
+def test_sighup_reads_channels_and_keys_anew(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """A wrong configuration changes nothing, and the process goes on."""
+    node = serve(processes, tmp_path, "one")
+    epoch = node.call("publish", channel="kept:1", data=1)["result"]["epoch"]
+    assert node.call("publish", channel="new:1", data=1)["error"]["code"] == 102
+    node.reload(channel={"namespaces": [KEPT, {"name": "new"}]})
+    wait_until(lambda: "result" in node.call("publish", channel="new:1", data=1))
+    again = node.call("publish", channel="kept:1", data=1)["result"]
+    assert again == {"offset": 2, "epoch": epoch}
+    node.reload(channel={"namespaces": [{"name": "new", "history_size": 1}]})
+    node.process.wait_event("the configuration is wrong; everything stays as it was")
+    assert "result" in node.call("publish", channel="kept:1", data=1)
+    node.reload(channel={"without_namespace": {"channel_regex": "("}})
+    node.process.wait_event("nothing was reloaded")
+    assert "result" in node.call("publish", channel="kept:1", data=1)
+    assert node.process.terminate() == 0
+
+
+@asynccontextmanager
+async def connected(node: Node, token: str) -> AsyncIterator[Client]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(
+            f"http://127.0.0.1:{node.port}/connection/websocket"
+        ) as socket,
+    ):
+        client = Client(socket)
+        await socket.send_str(json.dumps({"id": 1, "connect": {"token": token}}))
+        yield client
+
+
+class Client:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def next(self) -> Any:
+        """The next message that is no ping, or the close code."""
+        async with asyncio.timeout(10):
+            while True:
+                message = await self._socket.receive()
+                if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):
+                    return self._socket.close_code
+                for line in message.data.splitlines():
+                    if line != "{}":
+                        return json.loads(line)
+                await self._socket.send_str("{}")
+
+
+async def test_two_nodes_on_one_redis_are_one(
+    processes: Processes, tmp_path: Path, redis_address: str, redis_server: RedisServer
+) -> None:
+    """Publications, commands, surveys, statuses and denials reach both."""
+    engine = {"type": "redis", "redis": {"address": redis_address}}
+    one = serve(processes, tmp_path, "one", engine=engine)
+    two = serve(processes, tmp_path, "two", engine=engine)
+    call = asyncio.to_thread
+
+    async def both_known() -> bool:
+        return len((await call(one.call, "info"))["result"]["nodes"]) == 2
+
+    async with asyncio.timeout(10):
+        while not await both_known():  # noqa: ASYNC110 - another process knows
+            await asyncio.sleep(0.05)
+    published = await call(lambda: one.call("publish", channel="kept:1", data={"n": 1}))
+    found = await call(lambda: two.call("history", channel="kept:1", limit=5))
+    assert found["result"]["epoch"] == published["result"]["epoch"]
+    assert [each["data"] for each in found["result"]["publications"]] == [{"n": 1}]
+    token = sign({"sub": "u", "jti": "t-1", "channels": ["kept:1"]})
+    async with connected(two, token) as client:
+        reply = await client.next()
+        assert list(reply["connect"]["subs"]) == ["kept:1"]
+        await call(lambda: one.call("publish", channel="kept:1", data={"n": 2}))
+        assert (await client.next())["push"]["pub"]["data"] == {"n": 2}
+        channels = await call(lambda: one.call("channels", pattern="kept:*"))
+        assert channels["result"]["channels"] == {"kept:1": {"num_clients": 1}}
+        listed = await call(lambda: one.call("connections", user="u"))
+        (told,) = listed["result"]["connections"].values()
+        assert told["state"]["connection_token"] == {"uid": "t-1"}
+        status = await call(lambda: two.call("get_user_status", users=["u"]))
+        (first,) = status["result"]["statuses"]
+        seen = await call(lambda: one.call("get_user_status", users=["u"]))
+        assert seen["result"]["statuses"] == [first]
+        assert first["online"] > time.time() - 60
+        revoked = await call(lambda: one.call("revoke_token", uid="t-1"))
+        assert revoked == {"result": {}}
+        assert await client.next() == 3500
+    async with connected(one, token) as client:
+        assert await client.next() == 3500
+    fresh = sign({"sub": "u", "jti": "t-2"})
+    async with connected(one, fresh) as client:
+        assert "connect" in await client.next()
+        await call(lambda: two.call("block_user", user="u"))
+        assert await client.next() == 3507
+    async with connected(two, fresh) as client:
+        assert await client.next() == 3507
+    await call(lambda: one.call("unblock_user", user="u"))
+    async with connected(two, fresh) as client:
+        assert "connect" in await client.next()
