@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ class PostgresServer:
     directory: Path
     _process: subprocess.Popen[bytes] = field(repr=False)
     _port: int = 0
+    _spawn_again: Callable[[], subprocess.Popen[bytes]] | None = field(
+        default=None, repr=False
+    )
 
     @property
     def pid(self) -> int:
@@ -84,6 +88,14 @@ class PostgresServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_DEADLINE_S)
 
+    def start_again(self) -> None:
+        """Start a stopped server on the same port and folder."""
+        assert self._spawn_again is not None
+        assert self._process.poll() is not None, "the server still runs"
+        self._process = self._spawn_again()
+        if not _wait_until_ready(self._process, self.directory / "data"):
+            raise PostgresUnavailable(f"PostgreSQL did not come back on {self._port}")
+
 
 def start_postgres(directory: Path, *, fsync: bool = False) -> PostgresServer:
     """Initialise a cluster in `directory` (must be empty or absent) and start it.
@@ -103,10 +115,11 @@ def start_postgres(directory: Path, *, fsync: bool = False) -> PostgresServer:
     log_path = directory / "postgres.log"
     for _ in range(5):  # the free port may be taken between choosing and binding
         port = _free_port()
-        process = _spawn(bin_dir, data, log_path, port, fsync, identity)
+        spawn = partial(_spawn, bin_dir, data, log_path, port, fsync, identity)
+        process = spawn()
         if _wait_until_ready(process, data):
             dsn = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-            return PostgresServer(dsn, directory, process, port)
+            return PostgresServer(dsn, directory, process, port, spawn)
     log = log_path.read_text(errors="replace")[-4000:]
     raise PostgresUnavailable(f"PostgreSQL did not start in {directory}:\n{log}")
 

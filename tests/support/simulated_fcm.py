@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,45 @@ async def running_simulator(
         await simulator.stop()
 
 
+@dataclass
+class Switch:
+    """A simulator that can go away and come back on its port, with its ledger."""
+
+    simulator: Simulator
+    _loop: asyncio.AbstractEventLoop
+
+    def off(self) -> None:
+        """Close the port and every connection, as a provider that is down."""
+        asyncio.run_coroutine_threadsafe(self.simulator.stop(), self._loop).result(20)
+
+    def on(self) -> None:
+        """Listen again; access tokens of before are worth nothing now."""
+        asyncio.run_coroutine_threadsafe(self.simulator.start(), self._loop).result(20)
+
+
 @contextmanager
-def simulator_in_thread(directory: Path) -> Iterator[Simulator]:
-    """A simulator for clients that block their own event loop."""
+def switchable_simulator(directory: Path, *, port: int = 0) -> Iterator[Switch]:
+    """A simulator in a thread of its own; only one with a `port` can come back."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulator")
     thread.start()
-    context = running_simulator(directory)
+    context = running_simulator(directory, port=port)
     try:
         entering = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
-        yield entering.result(20)
+        yield Switch(entering.result(20), loop)
         leaving = context.__aexit__(None, None, None)
         asyncio.run_coroutine_threadsafe(leaving, loop).result(20)  # type: ignore[arg-type] # an awaitable that is a coroutine
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()
+
+
+@contextmanager
+def simulator_in_thread(directory: Path) -> Iterator[Simulator]:
+    """A simulator for clients that block their own event loop."""
+    with switchable_simulator(directory) as switch:
+        yield switch.simulator
 
 
 def client_of(simulator: Simulator, *, http2: bool = True) -> httpx.AsyncClient:
