@@ -20,6 +20,7 @@ from tocsin import __version__
 from tocsin.api.call import ChannelServices
 from tocsin.app.client_doors import client_routes
 from tocsin.app.counted import CountedBroker, CountedBus, CountedPresence
+from tocsin.app.node_listener import NodeListener
 from tocsin.app.realtime_settings import (
     namespace_settings,
     session_settings,
@@ -47,6 +48,7 @@ from tocsin.core.errors import ApiError
 from tocsin.core.ports import Clock
 from tocsin.hub.hub import Hub
 from tocsin.telemetry.metrics import Metrics
+from tocsin.telemetry.window import MetricsWindow
 from tocsin.transports.admission import Admission as Doorkeeper
 from tocsin.transports.connection import Context
 from tocsin.transports.key_fetcher import HttpKeyFetcher
@@ -119,7 +121,7 @@ async def open_realtime(
     engine = _counted(await _open_engine(config, clock, node, stack), metrics)
     hub = Hub(engine.broker, uid=node, name=_node_name(config), version=VERSION)
     engine.broker.listen(hub)
-    engine.bus.listen(hub)
+    engine.bus.listen(_listening_node(config, metrics, hub, stack))
     await engine.broker.start()
     stack.push_async_callback(engine.broker.close)
     await engine.bus.start()
@@ -127,6 +129,19 @@ async def open_realtime(
     realtime = await _build(config, metrics, clock, engine, hub, stack)
     _watch_nodes(realtime, metrics, stack)
     return realtime
+
+
+def _listening_node(
+    config: Config, metrics: Metrics, hub: Hub, stack: AsyncExitStack
+) -> NodeListener:
+    listener = NodeListener(
+        hub,
+        MetricsWindow(metrics.all_series),
+        interval_s=config.node.info_metrics_aggregate_interval,
+    )
+    task = asyncio.create_task(listener.turn_for_ever())
+    stack.callback(task.cancel)
+    return listener
 
 
 async def _build(

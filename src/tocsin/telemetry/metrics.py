@@ -235,14 +235,14 @@ class Metrics:
 
     def all_series(self) -> list[Series]:
         """Every metric but those of the process, which have no prefix."""
-        return [*self._series, *self._pool_series()]
-
-    def render(self) -> bytes:
-        """The text of `/metrics`; its type is `content_type`."""
         if self._read_node is not None:
             counts = self._read_node()
             for gauge, count in zip(self._node_gauges, counts, strict=True):
                 gauge.set(count)
+        return [*self._series, *self._pool_series()]
+
+    def render(self) -> bytes:
+        """The text of `/metrics`; its type is `content_type`."""
         lines: list[str] = []
         for series in self.all_series():
             lines.extend(render(series, self.prefix))
