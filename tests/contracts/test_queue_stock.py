@@ -29,7 +29,7 @@ from tocsin.queue.redis_stock import RedisQueueStock
 from tocsin.queue.sql_stock import SqlQueueStock
 from tocsin.queue.timing import WallClock
 
-QUICK_S = 0.5
+QUICK_S = 2.0
 MOVES = [
     ("redis", "sqlite"),
     ("sqlite", "redis"),

@@ -119,7 +119,6 @@ def nghttpd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
             *("-d", str(folder), str(port), str(key), str(cert)),
         ],
         stdout=subprocess.DEVNULL,
-        preexec_fn=end_with_parent,
     )
     yield f"https://127.0.0.1:{port}", str(ca.pem_path)
     process.terminate()
