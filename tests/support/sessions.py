@@ -15,12 +15,15 @@ from tests.support.realtime import SECRET
 from tocsin.core.client_codes import Disconnect
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import Encoding, WireForm, read_varint, write_varint
+from tocsin.telemetry.client_metrics import ClientMetrics
 from tocsin.transports.connection import Context
 from tocsin.transports.link import Traits
 from tocsin.transports.session import Session
 from tocsin.transports.timers import Timed
 
-LINES = WireForm("lines", Encoding.JSON, lambda message: message + b"\n")
+LINES = WireForm(
+    "lines", Encoding.JSON, lambda message: message + b"\n", transport="websocket"
+)
 UNI_LINES = WireForm(
     "one-way lines", Encoding.JSON, lambda message: message + b"\n", unidirectional=True
 )
@@ -188,3 +191,15 @@ async def run_until(condition: Any, *, timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - no event says it
             await asyncio.sleep(0.005)
+
+
+def exposed(meter: ClientMetrics) -> dict[str, float]:
+    """Every sample of the client metrics as `name{label=value,…}`."""
+    found = {}
+    for series in meter.series:
+        for suffix, names, values, value in series.samples():
+            pairs = ",".join(
+                f"{name}={text}" for name, text in zip(names, values, strict=True)
+            )
+            found[f"{series.name}{suffix}{{{pairs}}}"] = value
+    return found

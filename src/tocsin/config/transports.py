@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tocsin.config.channel import Count
 from tocsin.config.client import Delay
 from tocsin.config.fields import Bool, Int, Kind, Section, Text, parse_objects
 from tocsin.config.server import DEFAULT_MESSAGE_SIZE, Port, Tls
@@ -24,7 +23,6 @@ def _parse_message_size(value: object) -> object:
 
 Path = Annotated[Text, AfterValidator(_check_path)]
 BodySize = Annotated[Int, Field(ge=1, le=2**31 - 1)]
-Level = Annotated[Int, Field(ge=0, le=9)]
 
 
 class WebSocket(Section):
@@ -34,12 +32,6 @@ class WebSocket(Section):
     """do not serve WebSocket"""
     handler_prefix: Path = "/connection/websocket"
     """path"""
-    compression: Bool = False
-    """offer permessage-deflate"""
-    compression_min_size: Count = 0
-    """bytes below which a message is not compressed"""
-    compression_level: Level = 1
-    """1 is fastest, 9 is smallest"""
     write_timeout: Delay = 1.0
     """how long one write may take"""
     message_size_limit: BodySize = 65_536
@@ -136,12 +128,6 @@ class UniWebSocket(Section):
     """serve it"""
     handler_prefix: Path = "/connection/uni_websocket"
     """path"""
-    compression: Bool = False
-    """offer permessage-deflate"""
-    compression_min_size: Count = 0
-    """bytes below which a message is not compressed"""
-    compression_level: Level = 1
-    """1 is fastest, 9 is smallest"""
     write_timeout: Delay = 1.0
     """how long one write may take"""
     message_size_limit: BodySize = 65_536

@@ -16,6 +16,7 @@ from tocsin.hub.group import Group, GroupKey, send_alone
 from tocsin.hub.subscription import Subscription
 from tocsin.hub.turn import Turn
 from tocsin.protocol.frames import ForeignData, WireForm
+from tocsin.telemetry.client_metrics import ClientMetrics
 
 
 class _Step(Enum):
@@ -35,6 +36,7 @@ class Feed:
 
     __slots__ = (
         "_groups",
+        "_meter",
         "_stragglers",
         "_turn",
         "_watchers",
@@ -52,9 +54,10 @@ class Feed:
         "waiting",
     )
 
-    def __init__(self, channel: str, turn: Turn) -> None:
+    def __init__(self, channel: str, turn: Turn, meter: ClientMetrics) -> None:
         self.channel = channel
         self._turn = turn
+        self._meter = meter
         self._groups: dict[GroupKey, Group] = {}
         self._stragglers: dict[Subscription, None] = {}
         self._watchers: dict[WireForm, Group] = {}
@@ -149,7 +152,8 @@ class Feed:
         key = _key(subscription, is_ready=is_ready)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(self._turn, subscription.form)
+            group = Group(self._turn, subscription.form, self._meter)
+            self._groups[key] = group
             group.is_positioned = subscription.is_positioned
             group.wants_delta = subscription.wants_delta
             group.condition = subscription.condition
@@ -159,29 +163,25 @@ class Feed:
     def _watch(self, subscription: Subscription) -> None:
         group = self._watchers.get(subscription.form)
         if group is None:
-            group = Group(self._turn, subscription.form)
+            group = Group(self._turn, subscription.form, self._meter)
             self._watchers[subscription.form] = group
         group.flush()
         group.members[subscription] = subscription.sink
 
     # --- what arrives ---
 
-    def deliver(self, arrival: Arrival, position: StreamPosition) -> int:
-        """Pass a publication to everybody it concerns.
-
-        Returns for how many a filter held it back.
-        """
+    def deliver(self, arrival: Arrival, position: StreamPosition) -> None:
+        """Pass a publication to everybody it concerns."""
         for collector in self.collectors:
             if collector.buffer is not None:
                 collector.buffer.append((arrival, position))
         step = self._advance(position)
         lost = self._lost() if step is _Step.GAP else []
-        dropped = 0
         ripe: list[GroupKey] = []
         for key, group in list(self._groups.items()):
             if group.is_positioned and step in {_Step.OLD, _Step.GAP}:
                 continue
-            dropped += self._send(group, arrival)
+            self._send(group, arrival)
             if group.base and not key[3]:
                 ripe.append(key)
         for key in ripe:
@@ -191,7 +191,6 @@ class Feed:
         for subscription in lost:
             self.leave(subscription)
             subscription.owner.lose_position(self.channel)
-        return dropped
 
     def _advance(self, position: StreamPosition) -> _Step:
         if not position.offset:
@@ -206,14 +205,15 @@ class Feed:
         self.offset, self.epoch = position.offset, position.epoch
         return _Step.NEXT if follows or not self.num_level else _Step.GAP
 
-    def _send(self, group: Group, arrival: Arrival) -> int:
+    def _send(self, group: Group, arrival: Arrival) -> None:
         try:
             passed = group.send(arrival)
         except ForeignData:
             for subscription in list(group.members):
                 subscription.owner.refuse_data()
-            return 0
-        return 0 if passed else len(group.members)
+            return
+        if not passed:
+            self._meter.dropped(len(group.members))
 
     def _ripen(self, key: GroupKey) -> None:
         """Who got a whole publication may get deltas from now on."""
@@ -237,12 +237,12 @@ class Feed:
         lost = []
         for subscription in list(self._stragglers):
             if not position.offset:
-                send_alone(subscription, arrival)
+                send_alone(subscription, arrival, self._meter)
             elif subscription.epoch != position.epoch:
                 lost.append(subscription)
             elif position.offset == subscription.offset + 1:
                 subscription.offset = position.offset
-                send_alone(subscription, arrival)
+                send_alone(subscription, arrival, self._meter)
             elif position.offset > subscription.offset:
                 lost.append(subscription)
             if subscription not in lost and self._is_level(subscription):
@@ -250,11 +250,11 @@ class Feed:
                 self._join_group(subscription, 0)
         return lost
 
-    def push_to_watchers(self, build: Callable[[WireForm], bytes]) -> None:
+    def push_to_watchers(self, kind: str, build: Callable[[WireForm], bytes]) -> None:
         """Pass a join or leave to those who see them."""
         for form, group in self._watchers.items():
             if group.members:
-                group.push(build(form))
+                group.push(build(form), kind)
 
     # --- positions ---
 
@@ -276,14 +276,6 @@ class Feed:
             if group.is_positioned
             for subscription in group.members
         ]
-
-    def take_sent(self) -> int:
-        """How many messages were handed to connections since the last call."""
-        total = 0
-        for group in (*self._groups.values(), *self._watchers.values()):
-            total += group.sent
-            group.sent = 0
-        return total
 
 
 def _key(subscription: Subscription, *, is_ready: bool) -> GroupKey:

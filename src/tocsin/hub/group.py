@@ -10,6 +10,7 @@ from tocsin.hub.subscription import Sink, Subscription
 from tocsin.hub.turn import Turn
 from tocsin.protocol.frames import ForeignData, WireForm
 from tocsin.protocol.tags_filter import Condition
+from tocsin.telemetry.client_metrics import ClientMetrics
 
 GroupKey = tuple[WireForm, bool, bool, bool, bytes]
 
@@ -22,6 +23,7 @@ class Group:
     """
 
     __slots__ = (
+        "_meter",
         "_pending",
         "_turn",
         "base",
@@ -29,12 +31,12 @@ class Group:
         "form",
         "is_positioned",
         "members",
-        "sent",
         "wants_delta",
     )
 
-    def __init__(self, turn: Turn, form: WireForm) -> None:
+    def __init__(self, turn: Turn, form: WireForm, meter: ClientMetrics) -> None:
         self._turn = turn
+        self._meter = meter
         self._pending: list[bytes] = []
         self.form = form
         self.is_positioned = False
@@ -42,7 +44,6 @@ class Group:
         self.condition: Condition | None = None
         self.base = 0
         self.members: dict[Subscription, Sink] = {}
-        self.sent = 0
 
     def send(self, arrival: Arrival) -> bool:
         """Pass a publication to all members; whether the filter let it through.
@@ -63,8 +64,10 @@ class Group:
         self.base = offset
         return True
 
-    def push(self, frame: bytes) -> None:
+    def push(self, frame: bytes, kind: str = "push_publication") -> None:
         """Framed bytes for all members, at the end of the turn."""
+        count = len(self.members)
+        self._meter.sent(self.form.transport, kind, count, count * len(frame))
         if not self._pending:
             self._turn.add_group(self)
         self._pending.append(frame)
@@ -75,7 +78,6 @@ class Group:
         if not pending:
             return
         self._pending = []
-        self.sent += len(pending) * len(self.members)
         if len(pending) > 1 and self.form.joinable:
             pending = [b"".join(pending)]
         # A copy, since a sink that is too slow leaves while it is written to.
@@ -84,7 +86,9 @@ class Group:
                 sink.write(frame)
 
 
-def send_alone(subscription: Subscription, arrival: Arrival) -> None:
+def send_alone(
+    subscription: Subscription, arrival: Arrival, meter: ClientMetrics
+) -> None:
     """Pass a publication to one subscriber outside of any group, as a whole."""
     if subscription.condition is not None and not subscription.condition(
         arrival.publication.tags
@@ -98,3 +102,4 @@ def send_alone(subscription: Subscription, arrival: Arrival) -> None:
         subscription.owner.refuse_data()
     else:
         subscription.sink.write(frame)
+        meter.sent(subscription.form.transport, "push_publication", 1, len(frame))

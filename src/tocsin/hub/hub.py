@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tocsin.core.channel import (
@@ -26,17 +26,17 @@ from tocsin.core.control import (
     DisconnectCommand,
     RefreshCommand,
     SubscribeCommand,
-    Target,
 )
 from tocsin.core.errors import ApiError
 from tocsin.hub.arrival import Arrival
 from tocsin.hub.feed import Feed
-from tocsin.hub.subscription import Member, Subscription
+from tocsin.hub.registry import Registry
+from tocsin.hub.subscription import Subscription
 from tocsin.hub.surveys import SurveyHandler, count_channels, list_connections
 from tocsin.hub.turn import Turn
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import ForeignData, WireForm, encode_push, info_message
-from tocsin.protocol.tags_filter import BadFilter, compile_label_filter
+from tocsin.telemetry.client_metrics import ClientMetrics
 
 # How long messages under way may take before a position counts as lost.
 POSITION_GRACE_S = 1.0
@@ -45,7 +45,7 @@ _CHECKS_AT_ONCE = 32
 log = logging.getLogger(__name__)
 
 
-class Hub:
+class Hub(Registry):
     """`BrokerListener` and `ControlListener` of a node.
 
     `uid`, `name` and `version` are what the node tells about itself.
@@ -59,17 +59,16 @@ class Hub:
         name: str = "",
         version: str = "",
         turn: Turn | None = None,
+        meter: ClientMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         position_grace_s: float = POSITION_GRACE_S,
     ) -> None:
+        super().__init__()
         self._broker = broker
         self._clock = clock
         self._started_at_s = clock()
         self._position_grace_s = position_grace_s
         self._feeds: dict[str, Feed] = {}
-        self._members: dict[str, Member] = {}
-        self._by_user: dict[str, dict[str, Member]] = {}
-        self._by_session: dict[str, Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._surveys: dict[str, SurveyHandler] = {
             "channels": lambda params: count_channels(self.subscribers(), params),
@@ -77,71 +76,11 @@ class Hub:
             "emulation": self._take_emulated,
         }
         self.turn = turn or Turn()
+        self.meter = meter or ClientMetrics()
         self.uid = uid
         self.name = name
         self.version = version
-        self.metrics: Callable[[], dict[str, float]] | None = None
-        self.note_user: Callable[[str], None] | None = None
         self.is_closing = False
-        self.filtered = 0
-
-    # --- connections ---
-
-    def add(self, member: Member) -> None:
-        """Register a connection that knows its user."""
-        self._members[member.client] = member
-        self._by_user.setdefault(member.user, {})[member.client] = member
-        if member.session:
-            self._by_session[member.session] = member
-        if self.note_user is not None:
-            self.note_user(member.user)
-
-    def remove(self, member: Member) -> None:
-        """Forget a connection; absent is no error."""
-        self._members.pop(member.client, None)
-        same_user = self._by_user.get(member.user)
-        if same_user is not None:
-            same_user.pop(member.client, None)
-            if not same_user:
-                del self._by_user[member.user]
-            if self.note_user is not None:
-                self.note_user(member.user)
-        if self._by_session.get(member.session) is member:
-            del self._by_session[member.session]
-
-    def count_user(self, user: str) -> int:
-        """How many connections of a user are here."""
-        return len(self._by_user.get(user, ()))
-
-    def users(self) -> list[str]:
-        """Who is connected here."""
-        return list(self._by_user)
-
-    def has_match(self, target: Target) -> bool:
-        """Whether a command for this target would find a connection here."""
-        return next(self._find_members(target), None) is not None
-
-    def find_client(self, client: str) -> Member | None:
-        """The connection with this client id."""
-        return self._members.get(client)
-
-    def find_session(self, session: str) -> Member | None:
-        """The emulated or one-way connection with this session id."""
-        return self._by_session.get(session)
-
-    def add_session(self, member: Member) -> None:
-        """Let a connection be found by its session id before it is connected."""
-        self._by_session[member.session] = member
-
-    @property
-    def num_clients(self) -> int:
-        """Connections that passed `connect`."""
-        return len(self._members)
-
-    @property
-    def num_users(self) -> int:
-        """Different users among them, nobody counting as one."""
-        return len(self._by_user)
 
     @property
     def num_subs(self) -> int:
@@ -170,7 +109,7 @@ class Hub:
         """
         feed = self._feeds.get(subscription.channel)
         if feed is None:
-            feed = Feed(subscription.channel, self.turn)
+            feed = Feed(subscription.channel, self.turn, self.meter)
             self._feeds[subscription.channel] = feed
         if not feed.is_subscribed:
             await self._open(feed)
@@ -228,25 +167,27 @@ class Hub:
         previous: bytes | None,
     ) -> None:
         """See the port."""
+        self.meter.heard("publication")
         feed = self._feeds.get(channel)
-        if feed is not None:
-            arrival = Arrival(channel, publication, position.epoch, previous)
-            self.filtered += feed.deliver(arrival, position)
+        if feed is None:
+            return
+        began_s = time.perf_counter()
+        feed.deliver(Arrival(channel, publication, position.epoch, previous), position)
+        self.meter.spread("publication", time.perf_counter() - began_s)
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
         """See the port."""
-        self._push_presence(
-            channel, pb.Push(channel=channel, join=pb.Join(info=info_message(info)))
-        )
+        push = pb.Push(channel=channel, join=pb.Join(info=info_message(info)))
+        self._push_presence("join", push)
 
     def on_leave(self, channel: str, info: ClientInfo) -> None:
         """See the port."""
-        self._push_presence(
-            channel, pb.Push(channel=channel, leave=pb.Leave(info=info_message(info)))
-        )
+        push = pb.Push(channel=channel, leave=pb.Leave(info=info_message(info)))
+        self._push_presence("leave", push)
 
-    def _push_presence(self, channel: str, push: pb.Push) -> None:
-        feed = self._feeds.get(channel)
+    def _push_presence(self, kind: str, push: pb.Push) -> None:
+        self.meter.heard(kind)
+        feed = self._feeds.get(push.channel)
         if feed is None:
             return
 
@@ -254,11 +195,9 @@ class Hub:
             return encode_push(form, push)
 
         try:
-            feed.push_to_watchers(build)
+            feed.push_to_watchers(f"push_{kind}", build)
         except ForeignData:
-            log.warning(
-                "info of a client in %s is no JSON; its join is unseen", channel
-            )
+            log.warning("a client's info in %s is no JSON: unseen", push.channel)
 
     def on_gap(self) -> None:
         """See the port."""
@@ -313,8 +252,8 @@ class Hub:
 
     def run(self, command: ControlCommand) -> None:
         """See the port."""
-        members = list(self._find_members(command.target))
-        for member in members:
+        self.meter.heard("control")
+        for member in self.find(command.target):
             if isinstance(command, DisconnectCommand):
                 if member.client not in command.whitelist:
                     member.close(command.disconnect)
@@ -324,36 +263,6 @@ class Hub:
                 member.take_refresh(command)
             else:
                 member.take_unsubscribe(command.channel)
-
-    def _find_members(self, target: Target) -> Iterator[Member]:
-        try:
-            condition = (
-                compile_label_filter(target.label_filter)
-                if target.label_filter is not None
-                else None
-            )
-        except BadFilter as error:
-            log.warning("a control command was dropped, its label filter: %s", error)
-            return
-        for member in self._candidates(target):
-            if (
-                (target.all_users or member.user == target.user)
-                and (not target.client or member.client == target.client)
-                and (not target.session or member.session == target.session)
-                and (condition is None or condition(member.labels))
-            ):
-                yield member
-
-    def _candidates(self, target: Target) -> list[Member]:
-        if target.client:
-            found = self._members.get(target.client)
-            return [] if found is None else [found]
-        if target.session:
-            found = self._by_session.get(target.session)
-            return [] if found is None else [found]
-        if target.all_users:
-            return list(self._members.values())
-        return list(self._by_user.get(target.user, {}).values())
 
     def answer_survey(self, op: str, params: bytes) -> bytes:
         """See the port; an unknown question is answered with nothing."""
@@ -368,14 +277,14 @@ class Hub:
         return list_connections(
             (
                 (member.client, member.user, member.describe)
-                for member in self._members.values()
+                for member in self.connected()
             ),
             params,
         )
 
     def _take_emulated(self, params: bytes) -> bytes:
         session, _, data = params.partition(b"\n")
-        member = self._by_session.get(session.decode(errors="replace"))
+        member = self.find_session(session.decode(errors="replace"))
         if member is not None:
             member.take_emulated(data)
         return b""
@@ -411,7 +320,7 @@ class Hub:
     ) -> None:
         """Close every connection and wait until presence and channels are left."""
         self.is_closing = True
-        for member in [*self._members.values(), *self._by_session.values()]:
+        for member in self.everybody():
             member.close(disconnect)
         await self.settle(timeout_s=timeout_s)
         for task in list(self._tasks):

@@ -53,8 +53,9 @@ class WireForm:
     """All that decides the bytes of one message on one kind of connection.
 
     `frame` wraps an encoded message as it goes down the wire; framed messages of
-    a `joinable` form may be written one after the other in one piece. Forms are
-    compared by identity: a transport makes each of its forms once.
+    a `joinable` form may be written one after the other in one piece. `transport`
+    is the published name, for counting. Forms are compared by identity: a
+    transport makes each of its forms once.
     """
 
     name: str
@@ -62,6 +63,7 @@ class WireForm:
     frame: Callable[[bytes], bytes]
     unidirectional: bool = False
     joinable: bool = True
+    transport: str = ""
 
 
 def write_varint(value: int) -> bytes:

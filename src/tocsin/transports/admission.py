@@ -31,15 +31,21 @@ class Admission:
     """Counts open connections, and new ones per second.
 
     Limits of 0 are off. The rate refills evenly and allows one second's worth at
-    once.
+    once. `on_refused` hears of each refusal.
     """
 
     def __init__(
-        self, connection_limit: int, rate_limit: int, *, clock: Callable[[], float]
+        self,
+        connection_limit: int,
+        rate_limit: int,
+        *,
+        clock: Callable[[], float],
+        on_refused: Callable[[], None] | None = None,
     ) -> None:
         self._limit = connection_limit
         self._rate = rate_limit
         self._clock = clock
+        self._on_refused = on_refused
         self._tokens = float(rate_limit)
         self._seen_s = clock()
         self.num_open = 0
@@ -47,6 +53,8 @@ class Admission:
     def enter(self) -> bool:
         """Count a connection in, or refuse it; who came in calls `leave` once."""
         if 0 < self._limit <= self.num_open or not self._take():
+            if self._on_refused is not None:
+                self._on_refused()
             return False
         self.num_open += 1
         return True

@@ -40,6 +40,17 @@ from tocsin.transports.timers import TimerWheel
 log = logging.getLogger(__name__)
 
 MAX_TTL_S = 365 * 24 * 3600
+_PUSH_KINDS = {
+    "pub": "push_publication",
+    "join": "push_join",
+    "leave": "push_leave",
+    "unsubscribe": "push_unsubscribe",
+    "message": "push_message",
+    "subscribe": "push_subscribe",
+    "connect": "push_connect",
+    "disconnect": "push_disconnect",
+    "refresh": "push_refresh",
+}
 
 
 @dataclass(slots=True)
@@ -193,22 +204,24 @@ class Connection(ABC):
 
     # --- what goes out ---
 
-    def reply(self, command_id: int, reply: pb.Reply) -> None:
+    def reply(self, command_id: int, reply: pb.Reply, method: str) -> None:
         """Answer a command; raises `ForeignData`."""
         reply.id = command_id
         form = self.traits.form
-        self.link.write(form.frame(encode_message(form.encoding, reply)))
+        self.write(form.frame(encode_message(form.encoding, reply)), method)
 
-    def reply_error(self, command_id: int, error: ClientError) -> None:
+    def reply_error(self, command_id: int, error: ClientError, method: str) -> None:
         """Answer a command with an error."""
-        self.reply(
-            command_id,
-            pb.Reply(
-                error=pb.Error(
-                    code=error.code, message=error.message, temporary=error.temporary
-                )
-            ),
+        told = pb.Error(
+            code=error.code, message=error.message, temporary=error.temporary
         )
+        self.context.hub.meter.replied_error(method, error.code)
+        self.reply(command_id, pb.Reply(error=told), method)
+
+    def write(self, frame: bytes, kind: str) -> None:
+        """Queue a framed message of a kind, and count it."""
+        self.context.hub.meter.sent(self.traits.name, kind, 1, len(frame))
+        self.link.write(frame)
 
     def push(self, push: pb.Push) -> None:
         """Tell the client something; data its encoding cannot carry ends it."""
@@ -217,10 +230,11 @@ class Connection(ABC):
         except ForeignData:
             self.refuse_data()
         else:
-            self.link.write(frame)
+            self.write(frame, _PUSH_KINDS[push.ListFields()[-1][0].name])
 
     def push_unsubscribe(self, channel: str, reason: Unsubscribe) -> None:
         """Tell that a subscription has ended."""
+        self.context.hub.meter.unsubscribed_by_server(reason.code)
         self.push(
             pb.Push(
                 channel=channel,
@@ -234,6 +248,7 @@ class Connection(ABC):
         """End the connection; a second call does nothing."""
         if self.is_closed:
             return
+        self.context.hub.meter.disconnected_by_server(self.traits.name, disconnect.code)
         self.shut()
         if self.traits.pushes_disconnect:
             self.push(
@@ -249,6 +264,7 @@ class Connection(ABC):
         """Leave the hub and every channel; the link is somebody else's matter."""
         if self.is_closed:
             return
+        self._count_out()
         self.state = State.CLOSED
         self.context.hub.remove(self)
         subscriptions, self.subscriptions = self.subscriptions, {}
@@ -257,12 +273,22 @@ class Connection(ABC):
             subscription.settle()
         self.say_goodbye(list(subscriptions.values()))
 
+    def _count_out(self) -> None:
+        meter = self.context.hub.meter
+        if self.state is State.CONNECTED:
+            meter.ended(self.traits.name, self.app_name, self.app_version)
+        active = sum(each.is_active for each in self.subscriptions.values())
+        if active:
+            meter.unsubscribed(self.app_name, active)
+
     def drop_subscription(self, channel: str) -> ClientSubscription | None:
         """Take a subscription out; the caller tells the client."""
         subscription = self.subscriptions.pop(channel, None)
         if subscription is not None:
             self.context.hub.leave(subscription)
             subscription.settle()
+            if subscription.is_active:
+                self.context.hub.meter.unsubscribed(self.app_name)
         return subscription
 
     def say_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
@@ -273,9 +299,10 @@ class Connection(ABC):
             if each.is_present or (each.options.join_leave and each.is_active)
         ]
         if concerned:
-            self.context.hub.spawn(self._say_goodbye(concerned))
+            self.context.hub.spawn(self.finish_goodbye(concerned))
 
-    async def _say_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
+    async def finish_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
+        """The same, waited for."""
         for subscription in subscriptions:
             await say_goodbye(self, subscription)
 
@@ -288,6 +315,7 @@ class Connection(ABC):
             self.subscriptions[channel] = subscription
             self.close(INSUFFICIENT_STATE)
             return
+        self.context.hub.meter.unsubscribed(self.app_name)
         self.push_unsubscribe(channel, UNSUBSCRIBE_INSUFFICIENT)
         self.say_goodbye([subscription])
 

@@ -148,6 +148,8 @@ async def _establish(
     if subscription.is_positioned:
         recovery = await _read(connection, channel, plan)
         context.hub.set_meta_ttl(channel, plan.options.history_meta_ttl)
+    if recovery.was_recovering:
+        context.hub.meter.recovered(recovery.recovered, bool(recovery.publications))
     if recovery.was_recovering and not recovery.recovered and plan.refuses_unrecovered:
         raise ClientFault(UNRECOVERABLE_POSITION)
     if (
@@ -223,13 +225,14 @@ def activate(connection: Connection, established: Established) -> None:
     base = position.offset if established.recovery.publications else 0
     for arrival, at in subscription.buffer or ():
         if _is_new(subscription, position, at):
-            send_alone(subscription, arrival)
+            send_alone(subscription, arrival, connection.context.hub.meter)
             if at.offset:
                 position, base = at, at.offset
     if connection.is_closed:  # the data was not for its encoding
         return
     subscription.is_active = True
     subscription.settle()
+    connection.context.hub.meter.subscribed(connection.app_name)
     connection.context.hub.join(subscription, position, base=base)
 
 

@@ -21,13 +21,18 @@ def _frame_delimited(message: bytes) -> bytes:
 
 _JSON = Traits(
     "http_stream",
-    WireForm("http_stream json", Encoding.JSON, frame_line),
+    WireForm("http_stream json", Encoding.JSON, frame_line, transport="http_stream"),
     emulated=True,
     pushes_disconnect=True,
 )
 _PROTOBUF = Traits(
     "http_stream",
-    WireForm("http_stream protobuf", Encoding.PROTOBUF, _frame_delimited),
+    WireForm(
+        "http_stream protobuf",
+        Encoding.PROTOBUF,
+        _frame_delimited,
+        transport="http_stream",
+    ),
     emulated=True,
     pushes_disconnect=True,
 )

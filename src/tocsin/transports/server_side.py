@@ -177,7 +177,7 @@ async def subscribe_by_command(
     check_continuity(established)
     connection.push(pb.Push(channel=channel, subscribe=_push_of(established)))
     for arrival in missed_arrivals(established):
-        send_alone(subscription, arrival)
+        send_alone(subscription, arrival, connection.context.hub.meter)
     activate(connection, established)
     if old is None:
         await announce(connection, subscription)

@@ -6,12 +6,10 @@ comes from the wheel. One bad command ends its own connection and nothing else.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from tocsin.core.client_codes import (
     CONNECTION_CLOSED,
@@ -21,9 +19,7 @@ from tocsin.core.client_codes import (
     SERVER_ERROR,
     SHUTDOWN,
     STALE,
-    SUBSCRIPTION_EXPIRED,
     UNAVAILABLE,
-    UNSUBSCRIBE_EXPIRED,
     WRONG_COMMAND,
     ClientDisconnect,
     ClientFault,
@@ -39,16 +35,15 @@ from tocsin.protocol.frames import (
     encode_ping,
 )
 from tocsin.transports import queries
+from tocsin.transports.commands import ClientCommand, name_command, run_command
 from tocsin.transports.connecting import (
     Connected,
     connect,
     connect_push,
-    refresh,
     refresh_by_command,
     uni_disconnect,
 )
 from tocsin.transports.connection import (
-    ClientSubscription,
     Connection,
     Context,
     State,
@@ -56,40 +51,15 @@ from tocsin.transports.connection import (
 from tocsin.transports.establishing import Vanished, activate, announce
 from tocsin.transports.link import Link, Traits
 from tocsin.transports.server_side import subscribe_by_command, unsubscribe_by_command
-from tocsin.transports.subscribing import subscribe
+from tocsin.transports.upkeep import look_after
 
 log = logging.getLogger(__name__)
 
 _NEVER = float("inf")
 _REFUSED_END_S = 5.0
-_IN_FLIGHT_WAIT_S = 5.0
 # Commands that may wait before the client's bytes are left in the socket.
 _INBOX_HIGH = 128
 _INBOX_LOW = 32
-
-_FIRST_OF = (
-    "connect",
-    "subscribe",
-    "unsubscribe",
-    "publish",
-    "presence",
-    "presence_stats",
-    "history",
-    "rpc",
-    "send",
-    "refresh",
-    "sub_refresh",
-)
-_Query = Callable[[Connection, Any], Awaitable[Any]]
-_QUERIES: dict[str, _Query] = {
-    "publish": queries.publish,
-    "presence": queries.read_presence,
-    "presence_stats": queries.read_presence_stats,
-    "history": queries.read_history,
-    "rpc": queries.call,
-    "refresh": refresh,
-    "sub_refresh": queries.refresh_subscription,
-}
 
 
 class _Unsubscribe(str):
@@ -99,7 +69,7 @@ class _Unsubscribe(str):
 
 
 _Work = (
-    pb.Command
+    ClientCommand
     | pb.ConnectRequest
     | SubscribeCommand
     | RefreshCommand
@@ -158,15 +128,22 @@ class Session(Connection):
             if not self.traits.ends_after_refusal:
                 self.close(WRONG_COMMAND)
             return
+        size = len(data)
         try:
-            for command in decode_commands(self.traits.form.encoding, data):
-                self._take(command)
+            for message in decode_commands(self.traits.form.encoding, data):
+                self._take(message, size)
+                size = 0
         except BadFrame as error:
             log.debug("client %s sent a bad frame: %s", self.client, error)
             self._enqueue(WRONG_COMMAND)
 
-    def _take(self, command: pb.Command) -> None:
-        if not command.id and not command.HasField("send"):
+    def _take(self, message: pb.Command, size: int) -> None:
+        is_pong = not message.id and not message.HasField("send")
+        command = ClientCommand("", message) if is_pong else name_command(message)
+        meter = self.context.hub.meter
+        kind = "client_pong" if is_pong else command.name
+        meter.received(self.traits.name, kind, size)
+        if is_pong:
             self._take_pong()
         else:
             self._enqueue(command)
@@ -187,6 +164,7 @@ class Session(Connection):
         self._pong_by_s = _NEVER
         passed_s = self.context.wheel.now() - self._ping_sent_s
         self.latency_ms = max(0, int(passed_s * 1000))
+        self.context.hub.meter.ponged(self.traits.name, passed_s)
 
     def take_subscribe(self, command: SubscribeCommand) -> None:
         """See `Member`."""
@@ -253,6 +231,7 @@ class Session(Connection):
 
     async def _carry_out(self, work: _Work) -> None:
         """The border: what goes wrong in here ends here."""
+        began_s = time.perf_counter()
         try:
             await self._run(work)
         except ClientDisconnect as end:
@@ -267,17 +246,20 @@ class Session(Connection):
             self._fail(work, queries.fault_of(self, error))
         except Exception:
             log.exception("a command of client %s failed", self.client)
-            if isinstance(work, pb.Command) and not work.HasField("connect"):
+            if isinstance(work, ClientCommand) and work.name != "connect":
                 self._fail(work, ClientFault(INTERNAL))
             else:
                 self.close(SERVER_ERROR)
+        if isinstance(work, ClientCommand):
+            passed_s = time.perf_counter() - began_s
+            self.context.hub.meter.commanded(work.name, passed_s)
 
     def _fail(self, work: _Work, fault: ClientFault) -> None:
         if self.is_closed:
             return
-        if isinstance(work, pb.Command):
-            self.reply_error(work.id, fault.error)
-            if self.state is State.NEW and work.HasField("connect"):
+        if isinstance(work, ClientCommand):
+            self.reply_error(work.message.id, fault.error, work.name)
+            if self.state is State.NEW and work.name == "connect":
                 self._refuse()
         elif isinstance(work, pb.ConnectRequest):
             self.close(uni_disconnect(self, fault.error))
@@ -290,11 +272,14 @@ class Session(Connection):
         self.context.hub.remove(self)
         if self.traits.emulated:
             self.context.hub.add_session(self)
+        has_more = bool(self._inbox)
         if self._inbox:
             self._inbox.clear()
         if self.traits.ends_after_refusal:
             self._stale_at_s = self.context.wheel.now() + _REFUSED_END_S
             self._schedule()
+        elif has_more:
+            self.close(WRONG_COMMAND)
 
     async def _run(self, work: _Work) -> None:
         if isinstance(work, Disconnect):
@@ -311,27 +296,21 @@ class Session(Connection):
         else:
             await self._run_command(work)
 
-    async def _run_command(self, command: pb.Command) -> None:
-        name = next((each for each in _FIRST_OF if command.HasField(each)), "")
+    async def _run_command(self, command: ClientCommand) -> None:
+        name, command_id = command.name, command.message.id
         is_connected = self.state is State.CONNECTED
         if not name or is_connected == (name == "connect"):
             raise ClientDisconnect(WRONG_COMMAND)
         if name == "send":
             raise ClientDisconnect(UNAVAILABLE)
-        if not command.id:
+        if not command_id:
             raise ClientDisconnect(WRONG_COMMAND)
         if name == "connect":
-            await self._connect(command.id, command.connect)
-        elif name == "subscribe":
-            await subscribe(self, command.id, command.subscribe)
-        elif name == "unsubscribe":
-            await self._unsubscribe(command.id, command.unsubscribe)
-        else:
-            result = await _QUERIES[name](self, getattr(command, name))
-            if not self.is_closed:
-                self.reply(command.id, pb.Reply(**{name: result}))
-                if name == "refresh":
-                    self._reschedule()
+            await self._connect(command_id, command.message.connect)
+            return
+        await run_command(self, command)
+        if name == "refresh":
+            self._reschedule()
 
     async def _connect(self, command_id: int, request: pb.ConnectRequest) -> None:
         if self.context.hub.is_closing:
@@ -340,6 +319,8 @@ class Session(Connection):
         if self.is_closed:
             return
         self.state = State.CONNECTED
+        meter = self.context.hub.meter
+        meter.connected(self.traits.name, self.app_name, self.app_version)
         self._tell_connected(command_id, connected)
         for each in connected.established:
             activate(self, each)
@@ -352,29 +333,8 @@ class Session(Connection):
         if self.traits.form.unidirectional:
             self.push(pb.Push(connect=connect_push(connected.result)))
         else:
-            self.reply(command_id, pb.Reply(connect=connected.result))
-
-    async def _unsubscribe(
-        self, command_id: int, request: pb.UnsubscribeRequest
-    ) -> None:
-        channel = request.channel
-        if not channel:
-            raise ClientDisconnect(WRONG_COMMAND)
-        subscription = self.subscriptions.get(channel)
-        if subscription is not None and not subscription.is_active:
-            await self._wait_until_settled(subscription)
-        subscription = self.drop_subscription(channel)
-        self.reply(command_id, pb.Reply(unsubscribe=pb.UnsubscribeResult()))
-        if subscription is not None:
-            await self._say_goodbye([subscription])
-
-    async def _wait_until_settled(self, subscription: ClientSubscription) -> None:
-        subscription.settled = asyncio.Event()
-        try:
-            async with asyncio.timeout(_IN_FLIGHT_WAIT_S):
-                await subscription.settled.wait()
-        except TimeoutError:
-            raise ClientDisconnect(SERVER_ERROR) from None
+            reply = pb.Reply(connect=connected.result)
+            self.reply(command_id, reply, "connect")
 
     # --- time ---
 
@@ -429,7 +389,7 @@ class Session(Connection):
             self._ping(now_s)
         if now_s >= self._tick_at_s:
             self._tick_at_s = now_s + self.context.settings.presence_update_interval_s
-            self._tick()
+            look_after(self)
         if not self.is_closed:
             self._schedule()
 
@@ -445,57 +405,8 @@ class Session(Connection):
         self._ping_at_s = now_s + settings.ping_interval_s
         self._ping_sent_s = now_s
         if self.traits.pings:
-            self.link.write(encode_ping(self.traits.form))
+            self.write(encode_ping(self.traits.form), "server_ping")
         if self.traits.native_pings:
             self.link.ping()
         if settings.pong_timeout_s > 0 and not self.traits.form.unidirectional:
             self._pong_by_s = now_s + settings.pong_timeout_s
-
-    def _tick(self) -> None:
-        """What is looked after now and then: expiry, presence, positions."""
-        settings, now_s = self.context.settings, self.now_s()
-        present = []
-        for subscription in list(self.subscriptions.values()):
-            expire_at = subscription.expire_at
-            if expire_at and now_s > expire_at + settings.expired_sub_close_delay_s:
-                self._expire(subscription)
-                if self.is_closed:
-                    return
-                continue
-            if subscription.is_present and subscription.is_active:
-                present.append(subscription)
-            if subscription.is_positioned:
-                delay_s = settings.channel_position_check_delay_s
-                if delay_s > 0:
-                    self.context.hub.check_position(
-                        subscription.channel, older_than_s=delay_s
-                    )
-        if present:
-            self.spawn(self._renew_presence(present))
-
-    def _expire(self, subscription: ClientSubscription) -> None:
-        if subscription.is_server_side:
-            self.close(SUBSCRIPTION_EXPIRED)
-            return
-        if self.drop_subscription(subscription.channel) is not None:
-            self.push_unsubscribe(subscription.channel, UNSUBSCRIBE_EXPIRED)
-            self.say_goodbye([subscription])
-
-    async def _renew_presence(self, subscriptions: list[ClientSubscription]) -> None:
-        try:
-            for subscription in subscriptions:
-                if subscription.is_present:
-                    await self.context.presence.add(
-                        subscription.channel, self.client_info(subscription.info)
-                    )
-                    await self._take_back(subscription)
-        except ApiError as error:
-            log.warning("presence of client %s not renewed: %s", self.client, error)
-
-    async def _take_back(self, subscription: ClientSubscription) -> None:
-        """The subscription may have ended while its presence was renewed."""
-        current = self.subscriptions.get(subscription.channel)
-        if current is None or not current.is_present:
-            await self.context.presence.remove(
-                subscription.channel, self.client, self.user
-            )

@@ -20,7 +20,7 @@ from tocsin.transports.stream_endpoint import (
 PREAMBLE = b"\r\n"
 _TRAITS = Traits(
     "sse",
-    WireForm("sse json", Encoding.JSON, frame_event),
+    WireForm("sse json", Encoding.JSON, frame_event, transport="sse"),
     emulated=True,
     pushes_disconnect=True,
 )

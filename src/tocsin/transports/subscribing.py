@@ -56,7 +56,8 @@ async def subscribe(
     established = await establish(connection, subscription, plan)
     try:
         check_continuity(established)
-        connection.reply(command_id, pb.Reply(subscribe=established.result))
+        reply = pb.Reply(subscribe=established.result)
+        connection.reply(command_id, reply, "subscribe")
     except BaseException:
         _abandon(connection, subscription)
         raise

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from typing import Protocol
 
 RESOLUTION_S = 0.05
 _NOWHERE = -1
+
+log = logging.getLogger(__name__)
 
 
 class Timed(Protocol):
@@ -94,6 +97,14 @@ class TimerWheel:
             for entry in entries:
                 if entry.timer_slot == slot:
                     entry.timer_slot = _NOWHERE
-                    entry.on_timer(now_s)
+                    _call(entry, now_s)
         if self._order and self._handle is None:
             self._set()
+
+
+def _call(entry: Timed, now_s: float) -> None:
+    try:
+        entry.on_timer(now_s)
+    except Exception:
+        # A mistake about one connection must not stop the clock of all others.
+        log.exception("what was due to a connection was not done")

@@ -38,6 +38,7 @@ _TRAITS = Traits(
         lambda message: message,
         unidirectional=True,
         joinable=False,
+        transport="uni_grpc",
     ),
     pushes_disconnect=True,
     pings=False,

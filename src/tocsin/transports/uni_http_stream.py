@@ -18,7 +18,11 @@ from tocsin.transports.stream_endpoint import (
 )
 
 _FORM = WireForm(
-    "one-way http_stream json", Encoding.JSON, frame_line, unidirectional=True
+    "one-way http_stream json",
+    Encoding.JSON,
+    frame_line,
+    unidirectional=True,
+    transport="uni_http_stream",
 )
 _PUSHING = Traits("uni_http_stream", _FORM, pushes_disconnect=True)
 _ANSWERING = Traits("uni_http_stream", _FORM, keeps_error_codes=True)

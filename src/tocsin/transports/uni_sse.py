@@ -19,7 +19,13 @@ from tocsin.transports.stream_endpoint import (
     read_connect_request,
 )
 
-_FORM = WireForm("one-way sse json", Encoding.JSON, frame_event, unidirectional=True)
+_FORM = WireForm(
+    "one-way sse json",
+    Encoding.JSON,
+    frame_event,
+    unidirectional=True,
+    transport="uni_sse",
+)
 _PUSHING = Traits("uni_sse", _FORM, pushes_disconnect=True)
 _ANSWERING = Traits("uni_sse", _FORM, keeps_error_codes=True)
 

@@ -45,7 +45,11 @@ _SINGLE = Traits(_NAME, UNI_WEBSOCKET_JSON, pushes_disconnect=True, native_pings
 _JOINED = replace(
     _SINGLE,
     form=WireForm(
-        "one-way websocket json, joined", Encoding.JSON, frame_line, unidirectional=True
+        "one-way websocket json, joined",
+        Encoding.JSON,
+        frame_line,
+        unidirectional=True,
+        transport=_NAME,
     ),
 )
 # Made once each: what is published is encoded once per form.

@@ -57,10 +57,18 @@ def _frame_binary(message: bytes) -> bytes:
     return build_frame(BINARY, write_varint(len(message)) + message)
 
 
-WEBSOCKET_JSON = WireForm("websocket json", Encoding.JSON, _frame_text)
-WEBSOCKET_PROTOBUF = WireForm("websocket protobuf", Encoding.PROTOBUF, _frame_binary)
+WEBSOCKET_JSON = WireForm(
+    "websocket json", Encoding.JSON, _frame_text, transport="websocket"
+)
+WEBSOCKET_PROTOBUF = WireForm(
+    "websocket protobuf", Encoding.PROTOBUF, _frame_binary, transport="websocket"
+)
 UNI_WEBSOCKET_JSON = WireForm(
-    "one-way websocket json", Encoding.JSON, _frame_text, unidirectional=True
+    "one-way websocket json",
+    Encoding.JSON,
+    _frame_text,
+    unidirectional=True,
+    transport="uni_websocket",
 )
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 from tests.support.realtime import OPEN_CHANNEL
-from tests.support.sessions import ManualWheel, SessionClient, make_token
+from tests.support.sessions import (
+    ManualWheel,
+    SessionClient,
+    exposed,
+    make_token,
+)
 
 from tocsin.broker.memory import MemoryBroker
 from tocsin.channels.namespaces import Namespaces, NamespaceSettings
@@ -391,7 +396,8 @@ async def test_tags_filter(connected: SessionClient) -> None:
         await broker.publish("a", b"%d" % number, replace(STORED, tags={"k": tag}))
     assert await connected.publications() == [0, 2]
     assert connected.closed is None
-    assert connected.context.hub.filtered == 1
+    lines = exposed(connected.context.hub.meter)
+    assert lines["node_tags_filter_dropped_publications{channel_namespace=}"] == 1
 
 
 # --- orders of the server ---

@@ -5,6 +5,8 @@ They translate and call `Publisher`; they decide nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tocsin.api.call import Call, Services
 from tocsin.api.errors import fill_error
 from tocsin.channels.publishing import PublishRequest
@@ -44,14 +46,18 @@ async def broadcast(
             reply.result.epoch = done.position.epoch
 
 
+_NO_TAGS: Mapping[str, str] = {}
+
+
 def _request_from(
     request: api_pb2.PublishRequest | api_pb2.BroadcastRequest,
 ) -> PublishRequest:
+    tags = request.tags
     return PublishRequest(
         request.data,
         request.b64data,
         request.skip_history,
-        dict(request.tags),
+        dict(tags) if tags else _NO_TAGS,
         request.idempotency_key,
         request.delta,
         request.version,

@@ -1,0 +1,66 @@
+"""Transports room: what is looked after now and then while a connection lives.
+
+It must not keep time: the session calls it at each tick.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tocsin.core.client_codes import SUBSCRIPTION_EXPIRED, UNSUBSCRIBE_EXPIRED
+from tocsin.core.errors import ApiError
+from tocsin.transports.connection import ClientSubscription, Connection
+
+log = logging.getLogger(__name__)
+
+
+def look_after(connection: Connection) -> None:
+    """End what has expired, check positions, and renew presence."""
+    settings, now_s = connection.context.settings, connection.now_s()
+    present = []
+    for subscription in list(connection.subscriptions.values()):
+        expire_at = subscription.expire_at
+        if expire_at and now_s > expire_at + settings.expired_sub_close_delay_s:
+            _expire(connection, subscription)
+            if connection.is_closed:
+                return
+            continue
+        if subscription.is_present and subscription.is_active:
+            present.append(subscription)
+        delay_s = settings.channel_position_check_delay_s
+        if subscription.is_positioned and delay_s > 0:
+            hub = connection.context.hub
+            hub.check_position(subscription.channel, older_than_s=delay_s)
+    if present:
+        connection.spawn(_renew_presence(connection, present))
+
+
+def _expire(connection: Connection, subscription: ClientSubscription) -> None:
+    if subscription.is_server_side:
+        connection.close(SUBSCRIPTION_EXPIRED)
+    elif connection.drop_subscription(subscription.channel) is not None:
+        connection.push_unsubscribe(subscription.channel, UNSUBSCRIBE_EXPIRED)
+        connection.say_goodbye([subscription])
+
+
+async def _renew_presence(
+    connection: Connection, subscriptions: list[ClientSubscription]
+) -> None:
+    presence = connection.context.presence
+    try:
+        for subscription in subscriptions:
+            if subscription.is_present:
+                info = connection.client_info(subscription.info)
+                await presence.add(subscription.channel, info)
+                await _take_back(connection, subscription)
+    except ApiError as error:
+        log.warning("presence of client %s not renewed: %s", connection.client, error)
+
+
+async def _take_back(connection: Connection, subscription: ClientSubscription) -> None:
+    """The subscription may have ended while its presence was renewed."""
+    current = connection.subscriptions.get(subscription.channel)
+    if current is None or not current.is_present:
+        await connection.context.presence.remove(
+            subscription.channel, connection.client, connection.user
+        )
