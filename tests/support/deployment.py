@@ -52,6 +52,14 @@ class Deployment:
         self.path = processes.directory / "c.json"
         self.path.write_text(json.dumps(self.config))
 
+    def change(self, *section: str, **keys: Any) -> None:
+        """Set keys of a section, for the processes that start from now on."""
+        found = self.config
+        for name in section:
+            found = found.setdefault(name, {})
+        found.update(keys)
+        self.path.write_text(json.dumps(self.config))
+
     def serve(self) -> Process:
         process = self.processes.start("serve", "--config", str(self.path))
         return process.wait_ready(self.http_port)
