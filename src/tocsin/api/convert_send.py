@@ -1,7 +1,6 @@
 """API room: the send request of either spelling → the core noun.
 
-Options of the schema that this release does not act on are refused here by name,
-so that none is ever ignored; every other rule is the service's.
+It must not decide about a request beyond its two spellings; rules are the service's.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 
 from tocsin.api.convert import device_filter_from
 from tocsin.core.device import DeviceFilter
-from tocsin.core.errors import BadRequest, NotAvailable
+from tocsin.core.errors import BadRequest
 from tocsin.core.push import (
     Body,
+    OnlineFirst,
     RateRule,
     RawRecipient,
     SendRequest,
@@ -25,9 +25,6 @@ from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
 from tocsin.push.limits import parse_window
 from tocsin.push.sending import RAW_FIELDS, check_seconds
-
-_NOT_BUILT = ("online_first",)
-"""Fields of the request whose presence is refused."""
 
 _JSON_BODIES: Mapping[str, str] = {
     "fcm": "fcm",
@@ -55,8 +52,7 @@ class Spelled:
 def send_request_from(
     request: api_pb2.SendPushNotificationRequest, *, correlation_id: str
 ) -> Spelled:
-    """Join both spellings; raises `BadRequest` and `NotAvailable` by field."""
-    _refuse_not_built(request)
+    """Join both spellings; raises `BadRequest` by field."""
     if not request.HasField("notification"):
         raise BadRequest("notification", "must be set")
     notification = request.notification
@@ -81,15 +77,11 @@ def send_request_from(
         if strategy.HasField("time_limit")
         else None,
         templating=_templating_from(request),
+        online_first=_online_first_from(request.online_first)
+        if request.HasField("online_first")
+        else None,
     )
     return Spelled(joined, fields)
-
-
-def _refuse_not_built(request: api_pb2.SendPushNotificationRequest) -> None:
-    present = {field.name for field, _ in request.ListFields()}
-    for name in _NOT_BUILT:
-        if name in present:
-            raise NotAvailable(name)
 
 
 def _rate_from(strategy: api_pb2.PushRateLimitStrategy) -> RateRule:
@@ -118,6 +110,16 @@ def _templating_from(
         for language, texts in request.localizations.items()
     }
     return Templating(localizations, request.use_meta)
+
+
+def _online_first_from(first: api_pb2.OnlineFirst) -> OnlineFirst:
+    return OnlineFirst(
+        channel=first.channel,
+        data=first.data,
+        b64data=first.b64data,
+        wait_ms=first.wait_ms,
+        tags=dict(first.tags),
+    )
 
 
 def _uid_from(in_request: str, in_notification: str) -> str:

@@ -45,6 +45,7 @@ from tocsin.core.channel_ports import (
     UserStatusStore,
 )
 from tocsin.core.errors import ApiError
+from tocsin.core.online_ports import ReachedStore
 from tocsin.core.ports import Clock
 from tocsin.hub.hub import Hub
 from tocsin.telemetry.metrics import Metrics
@@ -70,6 +71,7 @@ class Engine:
     bus: ControlBus
     statuses: UserStatusStore
     denials: DenialStore
+    reached: ReachedStore
     is_local: bool
 
 
@@ -288,6 +290,7 @@ async def _open_engine(
     from tocsin.broker.control_memory import MemoryControlBus
     from tocsin.broker.memory import MemoryBroker
     from tocsin.broker.presence_memory import MemoryPresence
+    from tocsin.broker.reached_memory import MemoryReached
     from tocsin.broker.users_memory import MemoryDenials, MemoryUserStatuses
 
     return Engine(
@@ -296,6 +299,7 @@ async def _open_engine(
         bus=MemoryControlBus(node),
         statuses=MemoryUserStatuses(clock),
         denials=MemoryDenials(clock),
+        reached=MemoryReached(clock),
         is_local=True,
     )
 
@@ -303,6 +307,7 @@ async def _open_engine(
 async def _open_redis(config: Config, node: str, stack: AsyncExitStack) -> Engine:
     from tocsin.broker.control_redis import RedisControlBus
     from tocsin.broker.presence_redis import RedisPresence
+    from tocsin.broker.reached_redis import RedisReached
     from tocsin.broker.redis import RedisBroker
     from tocsin.broker.redis_clients import open_clients
     from tocsin.broker.users_redis import RedisDenials, RedisUserStatuses
@@ -323,6 +328,7 @@ async def _open_redis(config: Config, node: str, stack: AsyncExitStack) -> Engin
         bus=RedisControlBus(clients[0], node=node, prefix=redis.prefix),
         statuses=RedisUserStatuses(clients, prefix=redis.prefix),
         denials=RedisDenials(clients[0], prefix=redis.prefix),
+        reached=RedisReached(clients, prefix=redis.prefix),
         is_local=False,
     )
 

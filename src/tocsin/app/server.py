@@ -16,13 +16,16 @@ from tocsin.app.analytics import open_analytics
 from tocsin.app.client_doors import open_uni_grpc
 from tocsin.app.http_doors import open_http, server_tls
 from tocsin.app.lifecycle import Stopper
+from tocsin.app.online_first import build_channel_first
 from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import start_worker
 from tocsin.config import Config
 from tocsin.core.endpoints import EndpointRules
+from tocsin.core.online_ports import OnlinePublisher
 from tocsin.core.ports import ResultSink
 from tocsin.core.push import RecipientType
+from tocsin.delivery.online import OnlineUsers
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import DeviceService
 from tocsin.push.sending import SendService
@@ -60,11 +63,17 @@ async def start_server(
     resources.analytics = await open_analytics(
         config, resources.metrics, resources.database, stack
     )
-    if config.worker_embedded:
-        await start_worker(resources, stack, stopper, sinks=sinks)
     realtime = await open_realtime(config, resources.metrics, resources.clock, stack)
     resources.checks["broker"] = realtime.engine.broker.check
-    services = replace(build_services(resources), realtime=realtime.services)
+    if config.worker_embedded:
+        # After the channels, so that it ends before them: it looks into them.
+        engine = realtime.engine
+        online = OnlineUsers(engine.presence, engine.reached, resources.clock)
+        await start_worker(resources, stack, stopper, sinks=sinks, online=online)
+    services = replace(
+        build_services(resources, build_channel_first(config, realtime)),
+        realtime=realtime.services,
+    )
     observer = CommandCounter(resources.metrics)
     http = await open_http(
         resources, services, observer, stack, clients=realtime.routes()
@@ -124,8 +133,10 @@ def _reload_at_sighup(
     stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
 
-def build_services(resources: Resources) -> Services:
-    """The services behind the API."""
+def build_services(
+    resources: Resources, online: OnlinePublisher | None = None
+) -> Services:
+    """The services behind the API; `online` publishes what goes to channels first."""
     push = resources.config.push_notifications
     limits = DeviceLimits(
         token_length=push.limits.token_length,
@@ -174,6 +185,7 @@ def build_services(resources: Resources) -> Services:
             uid_ttl_s=push.uid_ttl,
             limits=limits,
             endpoint_rules=rules,
+            online=online,
             on_expired=count_expired,
             on_request=count_request,
             on_scheduled=count_scheduled,

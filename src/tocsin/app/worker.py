@@ -11,6 +11,7 @@ import structlog
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.app.analytics import open_analytics, purge_analytics
 from tocsin.app.lifecycle import Stopper
+from tocsin.app.online_first import open_online_users
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
@@ -18,6 +19,7 @@ from tocsin.core.errors import ApiError
 from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
+from tocsin.delivery.online import OnlineUsers
 from tocsin.delivery.recipients import Expander
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.settlement import Settlement
@@ -37,8 +39,12 @@ async def start_worker(
     stopper: Stopper,
     *,
     sinks: Sequence[ResultSink] = (),
+    online: OnlineUsers | None = None,
 ) -> Worker:
-    """Build a worker on open resources and start it; `stack` drains it."""
+    """Build a worker on open resources and start it; `stack` drains it.
+
+    `online` looks into channels, `None` where this process cannot.
+    """
     config, queue = resources.config, resources.queue
     if queue is None:
         raise ValueError("a worker needs push_notifications.enabled_providers")
@@ -70,6 +76,7 @@ async def start_worker(
             batch_sizes={name: p.batch_size for name, p in providers.items()},
             settlement=settlement,
             clock=resources.clock,
+            online=online,
         ),
         journal=journal,
         metrics=resources.metrics,
@@ -106,7 +113,8 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
             await gateway.start()
             stack.push_async_callback(gateway.stop)
             stack.callback(gateway.begin_drain)
-        await start_worker(resources, stack, stopper)
+        online = open_online_users(config, resources.metrics, resources.clock, stack)
+        await start_worker(resources, stack, stopper, online=online)
         await stopper.wait()
     _log.info("worker stopped")
     return 0

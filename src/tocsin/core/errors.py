@@ -80,6 +80,7 @@ class BadRequest(ApiError):
     def __init__(self, field: str, reason: str) -> None:
         """`field` is the path of the field as the schema spells it."""
         self.field = field
+        self.reason = reason
         super().__init__(f"{field}: {reason}")
 
 

@@ -82,6 +82,20 @@ class Templating:
 
 
 @dataclass(frozen=True, slots=True)
+class OnlineFirst:
+    """What is published before a push, which then spares whoever it reached.
+
+    `b64data` wins over `data`. `wait_ms` lies between publishing and pushing.
+    """
+
+    channel: str
+    data: bytes = b""
+    b64data: str = ""
+    wait_ms: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SendRequest:
     """A send as the API hands it over, both spellings already joined.
 
@@ -100,6 +114,7 @@ class SendRequest:
     rate: RateRule | None = None
     window: TimeWindow | None = None
     templating: Templating | None = None
+    online_first: OnlineFirst | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +132,17 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
+class OnlineCheck:
+    """That a walk leaves out users who were reached in `channel`.
+
+    Who they are is decided from `due_ms` (Unix milliseconds) on, once per request.
+    """
+
+    channel: str
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Expand:
     """Stage one: walk `filter` from `cursor` on and write batches.
 
@@ -127,6 +153,7 @@ class Expand:
     cursor: str = ""
     page: int = 0
     details: frozenset[Detail] = frozenset()
+    online: OnlineCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)

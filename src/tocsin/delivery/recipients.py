@@ -13,8 +13,18 @@ import structlog
 
 from tocsin.core.device import Detail, TargetPage
 from tocsin.core.ports import Clock, Delivery, DeviceStore, JobQueue
-from tocsin.core.push import Expand, Job, Payload, Send, TargetKind, queue_name
+from tocsin.core.push import (
+    Expand,
+    Job,
+    OnlineCheck,
+    Payload,
+    Send,
+    TargetKind,
+    TimeWindow,
+    queue_name,
+)
 from tocsin.delivery.limits import EXPIRED, NO_TIMEZONE
+from tocsin.delivery.online import OnlineUsers, PutOff
 from tocsin.delivery.settlement import FollowUp, Settlement
 from tocsin.delivery.windows import sort_by_window
 
@@ -39,12 +49,15 @@ class Expander:
         batch_sizes: Mapping[str, int],
         settlement: Settlement,
         clock: Clock,
+        online: OnlineUsers | None = None,
     ) -> None:
+        """`online` is `None` where this process cannot look into channels."""
         self._queue = queue
         self._devices = devices
         self._batch_sizes = batch_sizes
         self._settlement = settlement
         self._clock = clock
+        self._online = online
 
     async def work_on(self, delivery: Delivery) -> None:
         """Write the batches of one page, and the job of the next page."""
@@ -58,33 +71,64 @@ class Expander:
             self._settlement.expire(job, 1)
             await self._queue.settle(delivery)
             return
+        try:
+            await self._expand(delivery, self._devices, job.work)
+        except PutOff as later:
+            await self._queue.settle(delivery, follow=[(later.job, later.due_ms)])
+
+    async def _expand(
+        self, delivery: Delivery, devices: DeviceStore, work: Expand
+    ) -> None:
+        job = delivery.job
+        if work.online is not None:
+            await self._decide(job, work.online)
         if await self._is_far_ahead(job.provider):
-            due_ms = self._clock.now_ms() + PAUSE_MS
-            await self._queue.settle(delivery, follow=[(job, due_ms)])
-            return
+            raise PutOff(job, self._clock.now_ms() + PAUSE_MS)
         payload = None
-        if Detail.TIMEZONE in job.work.details:
+        if Detail.TIMEZONE in work.details or work.online is not None:
             payload = await self._queue.fetch_payload(job.push_id)
             if payload is None:
                 reason = "the payload is not stored any more"
                 await self._queue.settle(delivery, dead=[(job, reason)])
                 return
-        page = await self._devices.fetch_targets(
-            job.work.filter,
+        details = set(work.details)
+        if work.online is not None:
+            details.add(Detail.USER)
+        page = await devices.fetch_targets(
+            work.filter,
             provider=job.provider,
-            cursor=job.work.cursor,
+            cursor=work.cursor,
             limit=PAGE_SIZE,
-            details=sorted(job.work.details),
+            details=sorted(details),
         )
-        await self._write(delivery, job.work, page, payload)
+        spared = await self._find_spared(job, work, page)
+        await self._write(delivery, work, page, payload, spared)
         if not page.cursor:
             _log.info(
                 "recipients expanded",
                 push_id=job.push_id,
                 request_id=job.correlation_id,
                 provider=job.provider,
-                pages=job.work.page + 1,
+                pages=work.page + 1,
             )
+
+    async def _decide(self, job: Job, check: OnlineCheck) -> None:
+        if self._online is not None:
+            await self._online.decide(job, check)
+            return
+        _log.warning(
+            "this worker cannot look into channels, so the push goes to everybody; set"
+            " engine.type redis here and on the servers",
+            push_id=job.push_id,
+            channel=check.channel,
+        )
+
+    async def _find_spared(self, job: Job, work: Expand, page: TargetPage) -> list[int]:
+        """Indexes of the page whose user was reached in the channel."""
+        if work.online is None or self._online is None:
+            return []
+        reached = await self._online.find(job, work.online, page.users)
+        return [index for index, user in enumerate(page.users) if user in reached]
 
     async def _write(
         self,
@@ -92,8 +136,10 @@ class Expander:
         work: Expand,
         page: TargetPage,
         payload: Payload | None,
+        spared: list[int],
     ) -> None:
-        job = delivery.job
+        # Pages and batches count their tries themselves.
+        job = replace(delivery.job, first_try_at_ms=0)
         whole = Send(
             kind=TargetKind.TOKEN,
             targets=tuple(page.tokens),
@@ -104,30 +150,36 @@ class Expander:
             locales=tuple(page.locales),
             metas=tuple(page.metas),
         )
-        if payload is None or payload.window is None:
-            await self._queue.settle(
-                delivery, follow=self._follow(job, work, page, [(0, whole)])
-            )
+        left_out = set(spared)
+        rest = [i for i in range(len(whole.targets)) if i not in left_out]
+        groups: list[tuple[int, list[int]]] = [(0, rest)]
+        dropped: dict[str, list[int]] = {}
+        if payload is not None and payload.window is not None:
+            groups, dropped = self._sort(job, payload.window, whole, rest)
+        parts = [(due_ms, _subset(whole, some)) for due_ms, some in groups]
+        follow = self._follow(job, work, page, parts)
+        if not await self._queue.settle(delivery, follow=follow) or payload is None:
             return
-        found = sort_by_window(
-            payload.window,
-            whole.timezones,
-            range(len(whole.targets)),
-            self._clock.now_ms(),
-        )
+        part = job.with_work(whole, id=f"{job.id}:dropped")
+        for code, indexes in dropped.items():
+            self._settlement.drop(part, payload, indexes, code)
+        if spared:
+            self._settlement.spare(part, payload, spared)
+
+    def _sort(
+        self, job: Job, window: TimeWindow, whole: Send, indexes: list[int]
+    ) -> tuple[list[tuple[int, list[int]]], dict[str, list[int]]]:
+        """Recipients by due time, and those dropped by code."""
+        found = sort_by_window(window, whole.timezones, indexes, self._clock.now_ms())
         expired: list[int] = []
-        groups = [(0, whole.subset(found.now))]
-        for due_ms, indexes in sorted(found.later.items()):
+        groups = [(0, found.now)]
+        for due_ms, late in sorted(found.later.items()):
             if job.expire_at_ms and due_ms >= job.expire_at_ms:
-                expired += indexes
+                expired += late
             else:
-                groups.append((due_ms, whole.subset(indexes)))
-        follow = self._follow(job, work, page, groups)
-        if await self._queue.settle(delivery, follow=follow):
-            part = job.with_work(whole, id=f"{job.id}:dropped")
-            for code, indexes in ((EXPIRED, expired), (NO_TIMEZONE, found.nowhere)):
-                if indexes:
-                    self._settlement.drop(part, payload, indexes, code)
+                groups.append((due_ms, late))
+        dropped = {EXPIRED: expired, NO_TIMEZONE: found.nowhere}
+        return groups, {code: some for code, some in dropped.items() if some}
 
     async def _is_far_ahead(self, provider: str) -> bool:
         name = queue_name("send", provider)
@@ -146,6 +198,8 @@ class Expander:
         size = self._batch_sizes[job.provider]
         follow: list[FollowUp] = []
         for due_ms, group in groups:
+            if Detail.USER not in work.details:
+                group = replace(group, users=())  # was only needed to leave some out
             for start in range(0, len(group.targets), size):
                 batch = group.slice(start, start + size)
                 id = f"{job.push_id}:{job.provider}:{work.page}:{len(follow)}"
@@ -155,3 +209,7 @@ class Expander:
             id = f"{job.push_id}:{job.provider}:x{rest.page}"
             follow.append((job.with_work(rest, id=id), 0))
         return follow
+
+
+def _subset(whole: Send, indexes: list[int]) -> Send:
+    return whole if len(indexes) == len(whole.targets) else whole.subset(indexes)

@@ -33,6 +33,9 @@ DeadEnd = tuple[Job, str]
 DUE_STEP_MS = 500
 """Retries due within this span travel in one job, not one each."""
 
+ONLINE = "online"
+"""Under this code analytics keep who was reached without a push."""
+
 _log = structlog.get_logger("tocsin.delivery")
 
 
@@ -105,6 +108,19 @@ class Settlement:
         self._count(job, platforms, results)
         for sink in self._sinks:
             sink.record(job, payload, results)
+
+    def spare(self, job: Job, payload: Payload, indexes: Sequence[int]) -> None:
+        """Count recipients of a batch whose user was reached in a channel.
+
+        That is no failure, so it has a counter of its own; sinks hear `online`.
+        """
+        work, now_ms = job.work, self._clock.now_ms()
+        assert isinstance(work, Send)  # noqa: S101 - only batches have recipients
+        for platform, count in Counter(work.platforms[i] for i in indexes).items():
+            self._metrics.push_online_skipped.add(count, job.provider, platform)
+        outcome = Outcome(Verdict.REJECTED, ONLINE)
+        for sink in self._sinks:
+            sink.record(job, payload, [(i, outcome, now_ms) for i in indexes])
 
     def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
         """What follows once no further request of this run will start."""

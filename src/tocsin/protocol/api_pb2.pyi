@@ -1966,7 +1966,7 @@ class RawPushNotification(_message.Message):
     def __init__(self, message: _Optional[bytes] = ...) -> None: ...
 
 class OnlineFirst(_message.Message):
-    __slots__ = ("channel", "data", "wait_ms", "tags")
+    __slots__ = ("channel", "data", "wait_ms", "tags", "b64data")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1978,8 +1978,10 @@ class OnlineFirst(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    B64DATA_FIELD_NUMBER: _ClassVar[int]
     channel: str
     data: bytes
     wait_ms: int
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, channel: _Optional[str] = ..., data: _Optional[bytes] = ..., wait_ms: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    b64data: str
+    def __init__(self, channel: _Optional[str] = ..., data: _Optional[bytes] = ..., wait_ms: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., b64data: _Optional[str] = ...) -> None: ...

@@ -35,16 +35,26 @@ class Job(_message.Message):
     def __init__(self, id: _Optional[str] = ..., push_id: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., attempt: _Optional[int] = ..., first_try_at_ms: _Optional[int] = ..., correlation_id: _Optional[str] = ..., recipient_type: _Optional[str] = ..., expand: _Optional[_Union[Expand, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ...) -> None: ...
 
 class Expand(_message.Message):
-    __slots__ = ("filter", "cursor", "page", "details")
+    __slots__ = ("filter", "cursor", "page", "details", "online")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     DETAILS_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
     filter: Filter
     cursor: str
     page: int
     details: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., cursor: _Optional[str] = ..., page: _Optional[int] = ..., details: _Optional[_Iterable[str]] = ...) -> None: ...
+    online: OnlineCheck
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., cursor: _Optional[str] = ..., page: _Optional[int] = ..., details: _Optional[_Iterable[str]] = ..., online: _Optional[_Union[OnlineCheck, _Mapping]] = ...) -> None: ...
+
+class OnlineCheck(_message.Message):
+    __slots__ = ("channel", "due_ms")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    DUE_MS_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    due_ms: int
+    def __init__(self, channel: _Optional[str] = ..., due_ms: _Optional[int] = ...) -> None: ...
 
 class Send(_message.Message):
     __slots__ = ("device_ids", "targets", "target_kind", "platforms", "users", "timezones", "locales", "metas", "admitted")

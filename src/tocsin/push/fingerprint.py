@@ -65,6 +65,11 @@ def _add_options(add: _Add, request: SendRequest) -> None:
     if (window := request.window) is not None:
         numbers = (window.after_s, window.before_s, int(window.no_tz_send_now))
         add("window", str(numbers))
+    if (first := request.online_first) is not None:
+        add("online_first", first.channel, first.data, first.b64data)
+        add("wait", str(first.wait_ms))
+        for key in sorted(first.tags):
+            add("tag", key, first.tags[key])
     if (templating := request.templating) is not None:
         add("templating", str(templating.use_meta))
         for language in sorted(templating.localizations):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from tocsin.core.device import DeviceFilter
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, BadRequest, NotAvailable
+from tocsin.core.online_ports import OnlinePublisher
 from tocsin.core.ports import Clock, JobQueue, UidStore
 from tocsin.core.push import (
     Expand,
@@ -30,6 +31,7 @@ from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import NO_DATABASE
 from tocsin.push.fingerprint import fingerprint
 from tocsin.push.limits import check_rate
+from tocsin.push.online_first import check_wait, due_ms, online_check
 from tocsin.push.subscription import parse_subscription
 from tocsin.push.templates import check_templating, needed_details
 
@@ -93,7 +95,8 @@ class SendService:
 
     `queue` is `None` where pushes are off, `uids` where nothing can remember a
     uid. `batch_sizes` are recipients per job by provider, `payload_size` is
-    bytes of one body, `uid_ttl_s` how long a uid is remembered.
+    bytes of one body, `uid_ttl_s` how long a uid is remembered. `online` publishes
+    what goes to a channel first, `None` where there are no channels.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class SendService:
         uid_ttl_s: float = 86400,
         limits: DeviceLimits | None = None,
         endpoint_rules: EndpointRules | None = None,
+        online: OnlinePublisher | None = None,
         on_expired: OnExpired = _ignore,
         on_request: OnRequest = _ignore,
         on_scheduled: OnScheduled = _ignore,
@@ -124,6 +128,7 @@ class SendService:
         self._uid_ttl_s = uid_ttl_s
         self._limits = limits or DeviceLimits()
         self._endpoint_rules = endpoint_rules or EndpointRules.of()
+        self._online = online
         self._on_expired = on_expired
         self._on_request = on_request
         self._on_scheduled = on_scheduled
@@ -179,7 +184,8 @@ class SendService:
         """Queue a request that carries a uid, unless that was done before."""
         print_of = fingerprint(request)
         # A send for next month is remembered until then, and a while after it.
-        delay_ms = max(0, request.send_at_ms - self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        delay_ms = max(0, due_ms(request, now_ms) - now_ms)
         uid_ttl_s = self._uid_ttl_s + delay_ms / 1000
         if self._uids is None:
             # Content and uid make the push id, so that the queue itself still
@@ -230,13 +236,26 @@ class SendService:
             templating=request.templating,
         )
         jobs = self._jobs(request, providers, push_id, now_ms)
-        due_ms = request.send_at_ms if request.send_at_ms > now_ms else 0
         stored = await queue.enqueue(
-            payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms
+            payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms(request, now_ms)
         )
-        if stored and due_ms:
+        if stored and request.send_at_ms > now_ms:
             self._on_scheduled(_recipient_type(request))
+        # Queued before published: whatever ends this process in between, the push
+        # goes out, and to everybody.
+        await self._publish_first(request, push_id, again=not stored)
         return "accepted" if stored else "repeated"
+
+    async def _publish_first(
+        self, request: SendRequest, push_id: str, *, again: bool
+    ) -> None:
+        recipient = request.recipient
+        if request.online_first is None or isinstance(recipient, RawRecipient):
+            return
+        assert self._online is not None  # noqa: S101 - checked with the request
+        await self._online.publish(
+            request.online_first, push_id=push_id, among=recipient.users, again=again
+        )
 
     def _jobs(
         self, request: SendRequest, providers: list[str], push_id: str, now_ms: int
@@ -244,7 +263,11 @@ class SendService:
         recipient = request.recipient
         works: list[tuple[str, Expand | Send]]
         if isinstance(recipient, DeviceFilter):
-            walk = Expand(recipient, details=needed_details(request))
+            walk = Expand(
+                recipient,
+                details=needed_details(request),
+                online=online_check(request, now_ms),
+            )
             works = [(provider, walk) for provider in providers]
         else:
             works = [
@@ -323,6 +346,7 @@ class SendService:
         ):
             reason = "must be after send_at, else nothing could ever be sent"
             raise BadRequest("notification.expire_at", reason)
+        check_wait(request, now_ms)
 
     def _check_options(self, request: SendRequest) -> SendRequest:
         """Limits and templates, with the key of the rate limit as a template."""
@@ -334,6 +358,10 @@ class SendService:
             check_templating(request.templating, request.bodies, size)
         if request.rate is not None:
             request = replace(request, rate=check_rate(request.rate))
+        if request.online_first is not None:
+            if self._online is None:
+                raise NotAvailable("online_first")
+            self._online.check(request.online_first)
         return request
 
     def _check_bodies_fit(self, request: SendRequest) -> None:
@@ -418,6 +446,7 @@ def _recipient_type(request: SendRequest) -> RecipientType:
 def _refuse_for_raw(request: SendRequest) -> None:
     """Raw recipients have no device row to read a name, a zone or a user from."""
     given = {
+        "online_first": request.online_first is not None,
         "limit_strategy": request.rate is not None or request.window is not None,
         "localizations": bool(request.templating and request.templating.localizations),
         "use_templating": request.templating is not None,

@@ -18,6 +18,7 @@ from tocsin.core.push import (
     DeadLetter,
     Expand,
     Job,
+    OnlineCheck,
     Payload,
     RateRule,
     RecipientType,
@@ -230,6 +231,9 @@ def _job_message(job: Job) -> job_pb2.Job:
         message.expand.page = work.page
         message.expand.details.extend(sorted(work.details))
         message.expand.filter.CopyFrom(_filter_message(work.filter))
+        if work.online is not None:
+            message.expand.online.channel = work.online.channel
+            message.expand.online.due_ms = work.online.due_ms
     return message
 
 
@@ -262,6 +266,9 @@ def _work_of(message: job_pb2.Job) -> Expand | Send:
             expand.cursor,
             expand.page,
             _details_of(expand.details),
+            OnlineCheck(expand.online.channel, expand.online.due_ms)
+            if expand.HasField("online")
+            else None,
         )
     raise Undecodable("a kind of work that this release does not know")
 

@@ -117,6 +117,11 @@ class Metrics:
             "Recipients put back for a later try.",
             *("provider", "err_code"),
         )
+        self.push_online_skipped = self._counter(
+            "push_online_skipped_count",
+            "Devices that got no push, since online_first reached their user.",
+            *("provider", "platform"),
+        )
         self.push_dead_letters = self._counter(
             "push_dead_letter_count",
             "Recipients that ended in the dead letters.",

@@ -208,7 +208,11 @@ async def test_errors_are_in_band() -> None:
         ("device_topic_update", {"device_id": "x", "op": "add"}, 404, 104),
         (
             "send_push_notification",
-            {**SEND, "online_first": {"channel": "c"}},
+            {
+                **SEND,
+                "recipient": {"topics": ["t"]},
+                "online_first": {"channel": "c"},
+            },
             400,
             108,
         ),

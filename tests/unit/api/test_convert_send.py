@@ -6,9 +6,10 @@ import pytest
 
 from tocsin.api.convert_send import send_request_from
 from tocsin.core.device import DeviceFilter
-from tocsin.core.errors import BadRequest, NotAvailable
+from tocsin.core.errors import BadRequest
 from tocsin.core.push import (
     Body,
+    OnlineFirst,
     RateRule,
     RawRecipient,
     SendRequest,
@@ -30,14 +31,18 @@ def _convert(**changes: Any) -> SendRequest:
     return send_request_from(message, correlation_id="c").request
 
 
-def test_options_not_built_are_refused_by_name() -> None:
-    """An option that would be ignored is answered 108 with its name."""
-    with pytest.raises(NotAvailable) as caught:
-        _convert(online_first={})
-    assert caught.value.message == "not available: online_first"
+def test_online_first_is_read_whole() -> None:
+    """Every field arrives, an empty message is one that was given."""
+    assert _convert().online_first is None
+    assert _convert(online_first={}).online_first == OnlineFirst("")
+    given = {"channel": "c", "data": b"{}", "wait_ms": 7, "tags": {"a": "b"}}
+    request = _convert(online_first={**given, "b64data": "e30="})
+    assert request.online_first == OnlineFirst("c", b"{}", "e30=", 7, {"a": "b"})
+    fields = api_pb2.OnlineFirst.DESCRIPTOR.fields_by_name
+    assert set(fields) == {*given, "b64data"}
 
 
-def test_every_field_of_the_request_is_read_or_refused() -> None:
+def test_every_field_of_the_request_is_read() -> None:
     """A field that the schema gains fails here until it is acted on."""
     fields = api_pb2.SendPushNotificationRequest.DESCRIPTOR.fields_by_name
     assert set(fields) == {

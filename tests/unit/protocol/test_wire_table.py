@@ -23,6 +23,7 @@ OWN = {
         Field("data", 2, "bytes", "singular"),
         Field("wait_ms", 3, "uint32", "singular"),
         Field("tags", 4, "map<string,string>", "map"),
+        Field("b64data", 5, "string", "singular"),
     ]
 }
 

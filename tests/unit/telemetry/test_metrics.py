@@ -57,6 +57,7 @@ DOCUMENTED = {
     "push_request_count": ("counter", {"recipient_type", "result"}),
     "push_retry_count": ("counter", {"provider", "err_code"}),
     "push_dead_letter_count": ("counter", {"provider", "reason"}),
+    "push_online_skipped_count": ("counter", {"provider", "platform"}),
     "push_device_removed_count": ("counter", {"provider", "reason"}),
     "push_credential_expiry_timestamp_seconds": (
         "gauge",
@@ -83,6 +84,7 @@ def busy() -> Metrics:
     metrics.observe_flush_size(500, "notifications")
     metrics.push_retries.add(2, "fcm", "quota_exceeded")
     metrics.push_dead_letters.add(1, "fcm", "too_old")
+    metrics.push_online_skipped.add(3, "fcm", "ios")
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
     metrics.push_receipts.add(1, "expo", "false", "unregistered")
