@@ -91,9 +91,14 @@ class Database:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Let running work end and close all connections."""
+        """Let running work end and close all connections.
+
+        Whoever still uses one may go on; it is closed when it is given back.
+        """
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if isinstance(self.engine.pool, CountedPool):
+            self.engine.pool.shut()
         await self.engine.dispose()
 
     async def _run(

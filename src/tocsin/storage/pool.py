@@ -10,7 +10,7 @@ import time
 
 from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 
 class CountedPool(AsyncAdaptedQueuePool):
@@ -20,12 +20,27 @@ class CountedPool(AsyncAdaptedQueuePool):
     and waited for one to be returned or opened, `acquire_wait_s` seconds in all.
     `canceled_acquires` ended before there was one: the caller gave up, or its
     time ran out.
+
+    Once `shut`, each connection is closed when it comes back: after its disposal the
+    usual pool keeps for nobody what was in use, and so does the one that follows it.
     """
 
     acquires = 0
     empty_acquires = 0
     canceled_acquires = 0
     acquire_wait_s = 0.0
+    _is_shut = False
+
+    def shut(self) -> None:
+        """Keep no connection from now on; to be followed by the disposal."""
+        self._is_shut = True
+
+    def recreate(self) -> CountedPool:
+        """The pool that takes over after a disposal, shut as this one."""
+        successor = super().recreate()
+        assert isinstance(successor, CountedPool)  # noqa: S101 - it makes its own kind
+        successor._is_shut = self._is_shut
+        return successor
 
     def connect(self) -> PoolProxiedConnection:
         """A connection, as any pool hands it out."""
@@ -41,3 +56,12 @@ class CountedPool(AsyncAdaptedQueuePool):
             self.empty_acquires += 1
             self.acquire_wait_s += time.perf_counter() - started
         return connection
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        if not self._is_shut:
+            super()._do_return_conn(record)
+            return
+        try:
+            record.close()
+        finally:
+            self._dec_overflow()
