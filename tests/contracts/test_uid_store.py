@@ -61,6 +61,26 @@ async def test_repeat_gets_the_standing_claim(rig: Rig) -> None:
     assert again == UidClaim("p1", accepted=False)
 
 
+async def test_a_claim_for_no_time_only_asks(rig: Rig) -> None:
+    """A free uid stays free for any content; of one that stands it tells."""
+    claim = await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=0)
+    assert claim == UidClaim("p1", accepted=False)
+    async with asyncio.timeout(10):
+        while True:  # Redis forgets within a millisecond or two
+            try:
+                claim = await rig.store.claim(
+                    "u", fingerprint=b"g", push_id="p2", ttl_s=60
+                )
+                break
+            except Conflict:
+                await asyncio.sleep(0.001)
+    assert claim == UidClaim("p2", accepted=False)
+    claim = await rig.store.claim("u", fingerprint=b"g", push_id="p3", ttl_s=0)
+    assert claim == UidClaim("p2", accepted=False)
+    again = await rig.store.claim("u", fingerprint=b"g", push_id="p4", ttl_s=60)
+    assert again == UidClaim("p2", accepted=False)
+
+
 async def test_confirmed_claim_reads_as_accepted(rig: Rig) -> None:
     """After `confirm` a repeat knows that the work is queued."""
     await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)

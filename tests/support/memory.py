@@ -318,7 +318,7 @@ class MemoryDevices:
 
 @dataclass
 class MemoryUids:
-    """The `UidStore` port; nothing expires."""
+    """The `UidStore` port; nothing expires but what was claimed for no time."""
 
     claims: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     confirmed: set[str] = field(default_factory=set)
@@ -328,7 +328,9 @@ class MemoryUids:
         self, uid: str, *, fingerprint: bytes, push_id: str, ttl_s: float
     ) -> UidClaim:
         self.ttl_s = ttl_s
-        print_of, owner = self.claims.setdefault(uid, (fingerprint, push_id))
+        print_of, owner = self.claims.get(uid, (fingerprint, push_id))
+        if ttl_s:
+            self.claims.setdefault(uid, (fingerprint, push_id))
         if print_of != fingerprint:
             raise Conflict("uid: was used with other content")
         return UidClaim(push_id=owner, accepted=uid in self.confirmed)

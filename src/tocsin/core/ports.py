@@ -177,7 +177,8 @@ class UidStore(Protocol):
     ) -> UidClaim:
         """Take the uid, or return the claim that stands.
 
-        Of two first claims at once exactly one wins; both get its `push_id`.
+        Of two first claims at once exactly one wins; both get its `push_id`. With
+        `ttl_s` 0 a first claim ends at once, so that it only asks.
         Raises `Conflict("uid: …")` when the fingerprint differs.
         """
         ...

@@ -66,7 +66,7 @@ def _add_options(add: _Add, request: SendRequest) -> None:
         numbers = (window.after_s, window.before_s, int(window.no_tz_send_now))
         add("window", str(numbers))
     if (first := request.online_first) is not None:
-        add("online_first", first.channel, first.data, first.b64data)
+        add("online_first", first.channel, _canonical(first.data), first.b64data)
         add("wait", str(first.wait_ms))
         for key in sorted(first.tags):
             add("tag", key, first.tags[key])
@@ -79,3 +79,10 @@ def _add_options(add: _Add, request: SendRequest) -> None:
                 language,
                 *(part for text in sorted(texts.items()) for part in text),
             )
+
+
+def _canonical(data: bytes) -> bytes:
+    try:
+        return canonical_body(data)
+    except ValueError:
+        return data  # a channel carries any bytes

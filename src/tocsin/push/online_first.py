@@ -30,7 +30,7 @@ def online_check(request: SendRequest, now_ms: int) -> OnlineCheck | None:
 
 
 def check_wait(request: SendRequest, now_ms: int) -> None:
-    """Raise `BadRequest` where the wait and the request's times do not go together."""
+    """Raise `BadRequest` for a wait that is too long, or beside a later `send_at`."""
     if request.online_first is None:
         return
     wait_ms = request.online_first.wait_ms
@@ -39,6 +39,15 @@ def check_wait(request: SendRequest, now_ms: int) -> None:
     if request.send_at_ms > now_ms:
         reason = "must be unset with online_first, which publishes at once"
         raise BadRequest("send_at", reason)
-    if now_ms < request.expire_at_ms <= now_ms + wait_ms:
-        reason = "must be after the wait of online_first, else nobody gets the push"
-        raise BadRequest("notification.expire_at", reason)
+
+
+def find_expiry_fault(request: SendRequest, now_ms: int) -> BadRequest | None:
+    """Why nobody would get the push of a request that is new now, or `None`.
+
+    No fault of a repeat: the jobs of the first call wait since that call.
+    """
+    first = request.online_first
+    if first is None or not now_ms < request.expire_at_ms <= now_ms + first.wait_ms:
+        return None
+    reason = "must be after the wait of online_first, else nobody gets the push"
+    return BadRequest("notification.expire_at", reason)

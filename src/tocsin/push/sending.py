@@ -31,7 +31,12 @@ from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import NO_DATABASE
 from tocsin.push.fingerprint import fingerprint
 from tocsin.push.limits import check_rate
-from tocsin.push.online_first import check_wait, due_ms, online_check
+from tocsin.push.online_first import (
+    check_wait,
+    due_ms,
+    find_expiry_fault,
+    online_check,
+)
 from tocsin.push.subscription import parse_subscription
 from tocsin.push.templates import check_templating, needed_details
 
@@ -176,30 +181,19 @@ class SendService:
         queue = self._open_queue()
         if request.uid:
             return request.uid, await self._enqueue_once(queue, request)
+        if (fault := find_expiry_fault(request, self._clock.now_ms())) is not None:
+            raise fault
         uid = str(uuid.uuid4())
         result = await self._enqueue(queue, request, uid, push_id=uid, once_ttl_s=0)
         return uid, result
 
     async def _enqueue_once(self, queue: JobQueue, request: SendRequest) -> str:
         """Queue a request that carries a uid, unless that was done before."""
-        print_of = fingerprint(request)
         # A send for next month is remembered until then, and a while after it.
         now_ms = self._clock.now_ms()
         delay_ms = max(0, due_ms(request, now_ms) - now_ms)
         uid_ttl_s = self._uid_ttl_s + delay_ms / 1000
-        if self._uids is None:
-            # Content and uid make the push id, so that the queue itself still
-            # recognises a repeat; only other content goes unnoticed.
-            name = hashlib.sha256(request.uid.encode() + b"\0" + print_of)
-            push_id, accepted = name.hexdigest()[:32], False
-        else:
-            claim = await self._uids.claim(
-                request.uid,
-                fingerprint=print_of,
-                push_id=uuid.uuid4().hex,
-                ttl_s=uid_ttl_s,
-            )
-            push_id, accepted = claim.push_id, claim.accepted
+        push_id, accepted = await self._claim(request, now_ms, uid_ttl_s)
         if accepted:
             return "repeated"
         # A crash before `confirm` leaves a claim whose repeat comes here again:
@@ -210,6 +204,33 @@ class SendService:
         if self._uids is not None:
             await self._uids.confirm(request.uid)
         return result
+
+    async def _claim(
+        self, request: SendRequest, now_ms: int, ttl_s: float
+    ) -> tuple[str, bool]:
+        """The push id of the request's uid, and whether it was accepted before.
+
+        Raises `Conflict`, and what only a request that is new can be refused for.
+        """
+        print_of = fingerprint(request)
+        fault = find_expiry_fault(request, now_ms)
+        if self._uids is None:
+            if fault is not None:
+                raise fault
+            # Content and uid make the push id, so that the queue itself still
+            # recognises a repeat; only other content goes unnoticed.
+            name = hashlib.sha256(request.uid.encode() + b"\0" + print_of)
+            return name.hexdigest()[:32], False
+        offered = uuid.uuid4().hex
+        claim = await self._uids.claim(
+            request.uid,
+            fingerprint=print_of,
+            push_id=offered,
+            ttl_s=0 if fault is not None else ttl_s,
+        )
+        if fault is not None and claim.push_id == offered:
+            raise fault
+        return claim.push_id, claim.accepted
 
     async def _enqueue(
         self,
