@@ -69,7 +69,7 @@ class ChannelFirst:
         ttl_s = KEPT_S + request.wait_ms // 1000
         users: Collection[str] = ()
         try:
-            if again and await self._reached.fetch_stage(push_id) is not Stage.UNKNOWN:
+            if again and await self._is_published(push_id, ttl_s):
                 return
             await self._publisher.publish(
                 request.channel, _publication(request, key=f"online_first:{push_id}")
@@ -85,6 +85,10 @@ class ChannelFirst:
                 channel=request.channel,
                 error=error.message,
             )
+
+    async def _is_published(self, push_id: str, ttl_s: int) -> bool:
+        stage = await self._reached.fetch_stage(push_id, ttl_s=ttl_s)
+        return stage is not Stage.UNKNOWN
 
     async def _look(
         self, channel: str, among: Collection[str], push_id: str

@@ -31,6 +31,10 @@ class MemoryReached:
         self._entries: dict[str, _Entry] = {}
         self._writes = 0
 
+    def __len__(self) -> int:
+        """Pushes of which something is kept."""
+        return len(self._entries)
+
     async def add(
         self, push_id: str, users: Collection[str], stage: Stage, *, ttl_s: int
     ) -> None:
@@ -44,10 +48,13 @@ class MemoryReached:
         if entry.stage is not Stage.DECIDED:
             entry.stage = stage
 
-    async def fetch_stage(self, push_id: str) -> Stage:
+    async def fetch_stage(self, push_id: str, *, ttl_s: int) -> Stage:
         """See the port."""
         entry = self._find(push_id)
-        return Stage.UNKNOWN if entry is None else entry.stage
+        if entry is None:
+            return Stage.UNKNOWN
+        entry.until_ms = self._clock.now_ms() + ttl_s * 1000
+        return entry.stage
 
     async def find(
         self, push_id: str, users: Collection[str], *, ttl_s: int

@@ -41,11 +41,11 @@ class RedisReached:
         commands += [("SADD", key, f"s:{stage}"), ("EXPIRE", key, ttl_s)]
         await self._run(push_id, commands, whole=True)
 
-    async def fetch_stage(self, push_id: str) -> Stage:
+    async def fetch_stage(self, push_id: str, *, ttl_s: int) -> Stage:
         """See the port."""
         key = self._prefix + push_id
-        (found,) = await self._run(push_id, [("SMISMEMBER", key, *_MARKERS)])
-        decided, published = found
+        commands = [("SMISMEMBER", key, *_MARKERS), ("EXPIRE", key, ttl_s)]
+        (decided, published), _ = await self._run(push_id, commands)
         if decided:
             return Stage.DECIDED
         return Stage.PUBLISHED if published else Stage.UNKNOWN

@@ -23,8 +23,8 @@ class Stage(StrEnum):
 class ReachedStore(Protocol):
     """Who was reached in a channel by what a push published, over all nodes.
 
-    What is kept of a push is forgotten `ttl_s` after it was last written or read by
-    `find`. Raises `InternalError` while it is away.
+    What is kept of a push is forgotten `ttl_s` after its last use. Raises
+    `InternalError` while it is away.
     """
 
     async def add(
@@ -36,7 +36,7 @@ class ReachedStore(Protocol):
         """
         ...
 
-    async def fetch_stage(self, push_id: str) -> Stage:
+    async def fetch_stage(self, push_id: str, *, ttl_s: int) -> Stage:
         """The stage; `UNKNOWN` also for what was forgotten."""
         ...
 

@@ -22,7 +22,7 @@ PUBLISH_GRACE_MS = 5000
 LOOK_AGAIN_MS = 100
 RETRY_MS = 1000
 PATIENCE_MS = 30_000
-"""So long a page waits for a channel engine that is away."""
+"""So long a walk waits for a channel engine that is away, all its pages together."""
 KEPT_S = 900
 """How long it is kept who was reached, from the last use on."""
 _BEFORE_EXPIRY_MS = 1000
@@ -49,16 +49,17 @@ class OnlineUsers:
         self._reached = reached
         self._clock = clock
 
-    async def decide(self, job: Job, check: OnlineCheck) -> None:
+    async def decide(self, job: Job, check: OnlineCheck) -> bool:
         """Take the second look into the channel, once per request.
 
         Whoever is there now counts as reached, if anything was published at all.
-        Raises `PutOff` while that is not known, for a bounded time.
+        Raises `PutOff` while that is not known, for a bounded time: `False` says
+        that patience with an engine that is away has ended.
         """
         try:
-            stage = await self._reached.fetch_stage(job.push_id)
+            stage = await self._reached.fetch_stage(job.push_id, ttl_s=KEPT_S)
             if stage is Stage.DECIDED:
-                return
+                return True
             if stage is Stage.UNKNOWN:
                 self._wait_for_publisher(job, check)
                 users: Collection[str] = ()
@@ -67,11 +68,16 @@ class OnlineUsers:
             await self._reached.add(job.push_id, users, Stage.DECIDED, ttl_s=KEPT_S)
         except ApiError as error:
             self._wait_for_engine(job, check, error)
+            return False
+        return True
 
     async def find(
         self, job: Job, check: OnlineCheck, users: Collection[str]
-    ) -> frozenset[str]:
-        """Those of `users` who were reached; raises `PutOff` as `decide`."""
+    ) -> frozenset[str] | None:
+        """Those of `users` who were reached; raises `PutOff` as `decide`.
+
+        `None` when patience has ended, and nobody is known.
+        """
         known = {user for user in users if user}
         if not known:
             return frozenset()
@@ -79,7 +85,7 @@ class OnlineUsers:
             return await self._reached.find(job.push_id, known, ttl_s=KEPT_S)
         except ApiError as error:
             self._wait_for_engine(job, check, error)
-            return frozenset()
+            return None
 
     async def _look(self, job: Job, channel: str) -> set[str]:
         assert isinstance(job.work, Expand)  # noqa: S101 - only walks ask

@@ -80,8 +80,7 @@ class Expander:
         self, delivery: Delivery, devices: DeviceStore, work: Expand
     ) -> None:
         job = delivery.job
-        if work.online is not None:
-            await self._decide(job, work.online)
+        is_decided = await self._decide(job, work.online)
         if await self._is_far_ahead(job.provider):
             raise PutOff(job, self._clock.now_ms() + PAUSE_MS)
         payload = None
@@ -101,8 +100,10 @@ class Expander:
             limit=PAGE_SIZE,
             details=sorted(details),
         )
-        spared = await self._find_spared(job, work, page)
-        await self._write(delivery, work, page, payload, spared)
+        spared = await self._find_spared(job, work.online, page)
+        if is_decided and spared is not None:
+            job = replace(job, first_try_at_ms=0)  # else the next page waits no more
+        await self._write(delivery, job, page, payload, spared or [])
         if not page.cursor:
             _log.info(
                 "recipients expanded",
@@ -112,34 +113,43 @@ class Expander:
                 pages=work.page + 1,
             )
 
-    async def _decide(self, job: Job, check: OnlineCheck) -> None:
+    async def _decide(self, job: Job, check: OnlineCheck | None) -> bool:
+        """Whether it is settled who is spared; `False`: the engine stayed away."""
+        if check is None:
+            return True
         if self._online is not None:
-            await self._online.decide(job, check)
-            return
+            return await self._online.decide(job, check)
         _log.warning(
             "this worker cannot look into channels, so the push goes to everybody; set"
             " engine.type redis here and on the servers",
             push_id=job.push_id,
             channel=check.channel,
         )
+        return True
 
-    async def _find_spared(self, job: Job, work: Expand, page: TargetPage) -> list[int]:
-        """Indexes of the page whose user was reached in the channel."""
-        if work.online is None or self._online is None:
+    async def _find_spared(
+        self, job: Job, check: OnlineCheck | None, page: TargetPage
+    ) -> list[int] | None:
+        """Indexes of the page whose user was reached in the channel.
+
+        `None` when the engine stayed away, and nobody can be spared.
+        """
+        if check is None or self._online is None:
             return []
-        reached = await self._online.find(job, work.online, page.users)
+        reached = await self._online.find(job, check, page.users)
+        if reached is None:
+            return None
         return [index for index, user in enumerate(page.users) if user in reached]
 
     async def _write(
         self,
         delivery: Delivery,
-        work: Expand,
+        job: Job,
         page: TargetPage,
         payload: Payload | None,
         spared: list[int],
     ) -> None:
-        # Pages and batches count their tries themselves.
-        job = replace(delivery.job, first_try_at_ms=0)
+        """Write what follows from a page; `job` is what its next page continues."""
         whole = Send(
             kind=TargetKind.TOKEN,
             targets=tuple(page.tokens),
@@ -157,7 +167,7 @@ class Expander:
         if payload is not None and payload.window is not None:
             groups, dropped = self._sort(job, payload.window, whole, rest)
         parts = [(due_ms, _subset(whole, some)) for due_ms, some in groups]
-        follow = self._follow(job, work, page, parts)
+        follow = self._follow(job, page, parts)
         if not await self._queue.settle(delivery, follow=follow) or payload is None:
             return
         part = job.with_work(whole, id=f"{job.id}:dropped")
@@ -190,11 +200,15 @@ class Expander:
     def _follow(
         self,
         job: Job,
-        work: Expand,
         page: TargetPage,
         groups: Iterable[tuple[int, Send]],
     ) -> list[FollowUp]:
         """Batches of all groups, each with its due time, and the next page."""
+        work = job.work
+        assert isinstance(work, Expand)  # noqa: S101 - only walks have pages
+        sending = replace(
+            job, first_try_at_ms=0
+        )  # batches count their tries themselves
         size = self._batch_sizes[job.provider]
         follow: list[FollowUp] = []
         for due_ms, group in groups:
@@ -203,7 +217,7 @@ class Expander:
             for start in range(0, len(group.targets), size):
                 batch = group.slice(start, start + size)
                 id = f"{job.push_id}:{job.provider}:{work.page}:{len(follow)}"
-                follow.append((job.with_work(batch, id=id), due_ms))
+                follow.append((sending.with_work(batch, id=id), due_ms))
         if page.cursor:
             rest = replace(work, cursor=page.cursor, page=work.page + 1)
             id = f"{job.push_id}:{job.provider}:x{rest.page}"
