@@ -15,7 +15,7 @@ from tocsin.app.realtime import Realtime
 from tocsin.channels.publishing import Publisher, PublishRequest
 from tocsin.config import Config
 from tocsin.core.channel_ports import PresenceStore
-from tocsin.core.errors import ApiError, BadRequest, NotAvailable
+from tocsin.core.errors import ApiError, BadRequest, NotAvailable, UnknownChannel
 from tocsin.core.online_ports import ReachedStore, Stage
 from tocsin.core.ports import Clock
 from tocsin.core.push import OnlineFirst
@@ -54,6 +54,8 @@ class ChannelFirst:
             options = self._publisher.check(request.channel, _publication(request))
         except BadRequest as error:
             raise BadRequest(f"online_first.{error.field}", error.reason) from None
+        except UnknownChannel as error:
+            raise UnknownChannel(f"online_first.channel: {error.detail}") from None
         if not options.presence:
             raise NotAvailable("online_first.channel: presence is off in its namespace")
 

@@ -13,6 +13,7 @@ from tocsin.core.push import (
     Body,
     Expand,
     Job,
+    OnlineCheck,
     Payload,
     RateRule,
     RecipientType,
@@ -57,6 +58,7 @@ _expands = st.builds(
     _text,
     st.integers(0, 2**32 - 1),
     st.frozensets(st.sampled_from(Detail)),
+    st.none() | st.builds(OnlineCheck, _text, _int64),
 )
 _sends = st.lists(st.tuples(_text, _text, _text), max_size=5).flatmap(
     lambda rows: st.builds(
@@ -243,6 +245,20 @@ def test_jobs_of_the_release_before_have_none_of_the_new_fields() -> None:
     assert job.work == Send(TargetKind.TOKEN, ("t",), ("d",), ("ios",))
     payload = parse_payload(job_pb2.Payload(push_id="p").SerializeToString())
     assert payload == Payload("p", "", "", {})
+    message.expand.filter.topics.append("t")
+    walk = parse_job(message.SerializeToString())
+    assert walk.work == Expand(DeviceFilter(topics=("t",)))
+
+
+def test_a_walk_that_asks_a_channel_is_a_plain_one_to_the_release_before() -> None:
+    """It does not know the field, and reaches everybody: too many, never too few."""
+    work = Expand(DeviceFilter(topics=("t",)), online=OnlineCheck("c", 0))
+    message = job_pb2.Job()
+    message.ParseFromString(encode_job(replace(JOB, work=work)))
+    assert message.expand.HasField("online")
+    message.expand.ClearField("online")
+    plain = parse_job(message.SerializeToString())
+    assert plain.work == replace(work, online=None)
 
 
 def test_a_detail_that_is_not_known_is_not_guessed() -> None:
