@@ -18,8 +18,9 @@ from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
 from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
 from tocsin.api.methods.table import COMMANDS, SERVICE, Command, snake_case
-from tocsin.core.errors import ApiError
+from tocsin.core.errors import ApiError, BadRequest
 from tocsin.protocol import api_pb2
+from tocsin.protocol.unreadable import reading
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 ERROR_MODE_KEY = "x-centrifugo-error-mode"
@@ -56,7 +57,7 @@ class ApiCalls:
         if rpc == "Batch":
             return grpc.unary_unary_rpc_method_handler(
                 self._answer_batch,
-                request_deserializer=api_pb2.BatchRequest.FromString,
+                request_deserializer=reading(api_pb2.BatchRequest),
                 response_serializer=api_pb2.BatchResponse.SerializeToString,
             )
         command = COMMANDS[snake_case(rpc)]
@@ -64,10 +65,9 @@ class ApiCalls:
             return refuse(
                 grpc.StatusCode.UNIMPLEMENTED, f"method {rpc} not implemented"
             )
-        request_class: Any = command.request_class
         return grpc.unary_unary_rpc_method_handler(
             self._answer(command),
-            request_deserializer=request_class.FromString,
+            request_deserializer=reading(command.request_class),
             response_serializer=command.response_class.SerializeToString,
         )
 
@@ -77,8 +77,10 @@ class ApiCalls:
 
         async def answer(request: Any, context: Context) -> Any:
             by_transport, correlation_id = self._read_metadata(context)
-            response = response_class()
             call = Call(correlation_id)
+            if request is None:
+                await self._refuse_body(command.name, call, context)
+            response = response_class()
             error = await runner.run(command, request, response.result, call)
             if error is None:
                 response.result.SetInParent()
@@ -92,21 +94,27 @@ class ApiCalls:
         return answer
 
     async def _answer_batch(
-        self, request: api_pb2.BatchRequest, context: Context
+        self, request: api_pb2.BatchRequest | None, context: Context
     ) -> api_pb2.BatchResponse:
         """Errors stand in the replies, in transport error mode too."""
+        _, correlation_id = self._read_metadata(context)
+        call = Call(correlation_id)
+        if request is None:
+            await self._refuse_body("batch", call, context)
         if len(request.commands) > MAX_COMMANDS:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"bad request: commands: must be at most {MAX_COMMANDS}",
             )
-        _, correlation_id = self._read_metadata(context)
         return await run_batch(
-            self._runner,
-            request.commands,
-            Call(correlation_id),
-            parallel=request.parallel,
+            self._runner, request.commands, call, parallel=request.parallel
         )
+
+    async def _refuse_body(self, name: str, call: Call, context: Context) -> NoReturn:
+        """There is no message, so there is no response that could hold the error."""
+        error = BadRequest("body", "is no message of this method")
+        self._runner.note(name, call, 0.0, error)
+        await _abort(context, error)
 
     def _read_metadata(self, context: Context) -> tuple[bool, str]:
         """Whether errors go by transport, and the call's correlation id."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import aio as reflection_aio  # type: ignore[attr-defined] # not in the stubs
+
+from tocsin.protocol.unreadable import reading
 
 HEALTH = "grpc.health.v1.Health"
 
@@ -51,7 +53,7 @@ class Health:
 
     def handlers(self) -> dict[str, Any]:
         """Path → handler."""
-        request = health_pb2.HealthCheckRequest.FromString
+        request = reading(health_pb2.HealthCheckRequest)
         response = _States.SerializeToString
         return {
             f"/{HEALTH}/Check": grpc.unary_unary_rpc_method_handler(
@@ -68,20 +70,31 @@ class Health:
         return _States.NOT_SERVING if self._drain.has_begun else _States.SERVING
 
     async def _check(
-        self, request: health_pb2.HealthCheckRequest, context: Context
+        self, request: health_pb2.HealthCheckRequest | None, context: Context
     ) -> health_pb2.HealthCheckResponse:
+        if request is None:
+            await _refuse_body(context)
         state = self._state(request.service)
         if state == _States.SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return _States(status=state)
 
     async def _watch(
-        self, request: health_pb2.HealthCheckRequest, _context: Context
+        self, request: health_pb2.HealthCheckRequest | None, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        if request is None:
+            await _refuse_body(context)
         yield _States(status=self._state(request.service))
         if not self._drain.has_begun:
             await self._drain.wait()
             yield _States(status=self._state(request.service))
+
+
+async def _refuse_body(context: Context) -> NoReturn:
+    """End the call without a word in the log: anybody may send such bytes."""
+    await context.abort(
+        grpc.StatusCode.INVALID_ARGUMENT, "bad request: body: is no message"
+    )
 
 
 def reflection_handlers(drain: Drain, *services: str) -> dict[str, Any]:
@@ -97,7 +110,7 @@ def reflection_handlers(drain: Drain, *services: str) -> dict[str, Any]:
 
     handler = grpc.stream_stream_rpc_method_handler(
         reflect,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        request_deserializer=reading(reflection_pb2.ServerReflectionRequest),
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     # v1 has the messages of v1alpha under another name; newer tools ask it first.
@@ -121,7 +134,7 @@ async def _until(drain: Drain, requests: AsyncIterator[Any]) -> AsyncIterator[An
                 following.cancel()
                 return
             request = following.result()
-            if request is None:
+            if request is None:  # the end, or what is no request
                 return
             yield request
     finally:

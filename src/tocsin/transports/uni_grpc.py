@@ -18,6 +18,7 @@ from tocsin.core.client_codes import SLOW, Disconnect
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol import unistream_pb2
 from tocsin.protocol.frames import Encoding, WireForm
+from tocsin.protocol.unreadable import reading
 from tocsin.transports.admission import Admission
 from tocsin.transports.connection import Context
 from tocsin.transports.link import Traits
@@ -123,6 +124,9 @@ class GrpcLink:
         """See `Link`."""
 
 
+_StreamContext = grpc.aio.ServicerContext[Any, Any]
+
+
 class UniGrpcServer:
     """Serves `CentrifugoUniStream`; `port` is known after `start`."""
 
@@ -140,7 +144,7 @@ class UniGrpcServer:
         settings = self._settings
         server = grpc.aio.server(options=_options(settings))
         consume = grpc.unary_stream_rpc_method_handler(
-            self._consume, request_deserializer=pb.ConnectRequest.FromString
+            self._consume, request_deserializer=reading(pb.ConnectRequest)
         )
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Consume": consume}),)
@@ -167,7 +171,13 @@ class UniGrpcServer:
         if server is not None:
             await server.stop(grace_s)
 
-    async def _consume(self, request: pb.ConnectRequest, context: Any) -> None:
+    async def _consume(
+        self, request: pb.ConnectRequest | None, context: _StreamContext
+    ) -> None:
+        if request is None:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "bad request: body: is no message"
+            )
         if not self._admission.enter():
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "too many connections to this node"
