@@ -5,6 +5,7 @@ The label for namespaces stays empty, as in the published open server.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from tocsin.core.channel import (
@@ -124,6 +125,7 @@ class CountedBus:
 
     def __init__(self, inner: ControlBus, metrics: Metrics) -> None:
         self._inner = inner
+        self._metrics = metrics
         self._sent = metrics.node_messages_sent
         self._actions = metrics.node_actions
 
@@ -145,7 +147,11 @@ class CountedBus:
     ) -> Sequence[bytes]:
         """See the port."""
         self._actions.add(1, "survey", "")
-        return await self._inner.survey(op, params, timeout_s=timeout_s)
+        started = time.perf_counter()
+        try:
+            return await self._inner.survey(op, params, timeout_s=timeout_s)
+        finally:
+            self._metrics.observe_survey(time.perf_counter() - started, op)
 
     async def send_to_node(self, node: str, op: str, params: bytes) -> bool:
         """See the port."""

@@ -121,7 +121,13 @@ async def open_realtime(
     """Open the engine and join the other nodes; leaving `stack` leaves them."""
     node = str(uuid.uuid4())
     engine = _counted(await _open_engine(config, clock, node, stack), metrics)
-    hub = Hub(engine.broker, uid=node, name=_node_name(config), version=VERSION)
+    hub = Hub(
+        engine.broker,
+        uid=node,
+        name=_node_name(config),
+        version=VERSION,
+        meter=metrics.clients,
+    )
     engine.broker.listen(hub)
     engine.bus.listen(_listening_node(config, metrics, hub, stack))
     await engine.broker.start()
@@ -194,7 +200,10 @@ async def _build(
     _warn(config)
     client = config.client
     doorkeeper = Doorkeeper(
-        client.connection_limit, client.connection_rate_limit, clock=time.monotonic
+        client.connection_limit,
+        client.connection_rate_limit,
+        clock=time.monotonic,
+        on_refused=metrics.clients.refused,
     )
     return Realtime(
         config=config,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tocsin import __version__
+from tocsin.telemetry.client_metrics import ClientMetrics
 from tocsin.telemetry.process import process_series
 from tocsin.telemetry.series import (
     Counter,
@@ -23,6 +24,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 JOB_BOUNDS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 COMMAND_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+SURVEY_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 FLUSH_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 FLUSH_SIZE_BOUNDS = (1, 10, 100, 1000, 5000, 10_000, 50_000, 100_000, 500_000)
 
@@ -58,7 +60,8 @@ _POOL_COUNTERS = {
 class Metrics:
     """One process's metrics. Label values are given in the order of the labels.
 
-    `namespace` is `prometheus.namespace`; empty means no prefix.
+    `namespace` is `prometheus.namespace`; empty means no prefix. What connections and
+    the fan-out count is in `clients`.
     """
 
     content_type = CONTENT_TYPE
@@ -68,6 +71,7 @@ class Metrics:
         self._series: list[Series] = []
         self._pools: dict[str, Callable[[], PoolStats]] = {}
         self._read_node: Callable[[], Sequence[int]] | None = None
+        self.clients = ClientMetrics()
         self._define_push()
         self._define_api()
         self._define_node()
@@ -206,6 +210,12 @@ class Metrics:
             "What this node asked of broker, presence and other nodes.",
             *("action", "channel_namespace"),
         )
+        self.node_survey, self.node_survey_histogram = self._timing(
+            "node_survey_duration_seconds",
+            "From asking all nodes to the last answer, in seconds.",
+            SURVEY_BOUNDS_S,
+            "op",
+        )
         self._node_gauges = [
             self._gauge(f"node_num_{name}", text)
             for name, text in (
@@ -223,6 +233,11 @@ class Metrics:
         It tells connections, users, subscriptions, channels and nodes, in this order.
         """
         self._read_node = read
+
+    def observe_survey(self, seconds: float, op: str) -> None:
+        """All nodes were asked, whether or not all have answered."""
+        self.node_survey.observe(seconds, op)
+        self.node_survey_histogram.observe(seconds, op)
 
     def observe_job(self, seconds: float, provider: str, recipient_type: str) -> None:
         """One job of a worker ended, well or not."""
@@ -244,7 +259,7 @@ class Metrics:
             counts = self._read_node()
             for gauge, count in zip(self._node_gauges, counts, strict=True):
                 gauge.set(count)
-        return [*self._series, *self._pool_series()]
+        return [*self._series, *self.clients.series, *self._pool_series()]
 
     def render(self) -> bytes:
         """The text of `/metrics`; its type is `content_type`."""

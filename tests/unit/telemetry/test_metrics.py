@@ -4,7 +4,12 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tocsin import __version__
+from tocsin.telemetry.client_metrics import ClientMetrics
 from tocsin.telemetry.metrics import Metrics, PoolStats
+
+NAMESPACE = "channel_namespace"
+CLIENT = {"transport", "accept_protocol", "client_name", "client_version"}
+FRAME = {"transport", "frame_type", NAMESPACE}
 
 DOCUMENTED = {
     "push_notification_count": (
@@ -64,7 +69,53 @@ DOCUMENTED = {
         {"provider", "integration"},
     ),
     "push_receipt_count": ("counter", {"provider", "success", "err_code"}),
+    "node_survey_duration_seconds": ("summary", {"op"}),
+    "node_survey_duration_seconds_histogram": ("histogram", {"op", "le"}),
+    "client_connections_accepted": ("counter", CLIENT),
+    "client_connections_inflight": ("gauge", CLIENT),
+    "client_subscriptions_accepted": ("counter", {"client_name", NAMESPACE}),
+    "client_subscriptions_inflight": ("gauge", {"client_name", NAMESPACE}),
+    "client_command_duration_seconds": ("summary", {"method", NAMESPACE}),
+    "client_command_duration_seconds_histogram": (
+        "histogram",
+        {"method", NAMESPACE, "le"},
+    ),
+    "client_num_reply_errors": ("counter", {"method", "code", NAMESPACE}),
+    "client_num_server_unsubscribes": ("counter", {"code", NAMESPACE}),
+    "client_num_server_disconnects": ("counter", {"code"}),
+    "client_recover": (
+        "counter",
+        {"recovered", NAMESPACE, "has_recovered_publications"},
+    ),
+    "client_ping_pong_duration_seconds": ("histogram", {"transport", "le"}),
+    "transport_messages_sent": ("counter", FRAME),
+    "transport_messages_sent_size": ("counter", FRAME),
+    "transport_messages_received": ("counter", FRAME),
+    "transport_messages_received_size": ("counter", FRAME),
+    "transport_outgoing_close_count": ("counter", {"transport", "code"}),
+    "node_messages_received_count": ("counter", {"type", NAMESPACE}),
+    "node_broadcast_duration_seconds": ("histogram", {"type", NAMESPACE, "le"}),
+    "node_tags_filter_dropped_publications": ("counter", {NAMESPACE}),
+    "node_client_connection_limit": ("counter", set()),
 }
+
+
+def be_busy(clients: ClientMetrics) -> None:
+    clients.connected("websocket", "js", "")
+    clients.ended("websocket", "js", "")
+    clients.subscribed("js")
+    clients.commanded("subscribe", 0.002)
+    clients.replied_error("subscribe", 103)
+    clients.unsubscribed_by_server(2500)
+    clients.disconnected_by_server("websocket", 3001)
+    clients.recovered(True, False)
+    clients.ponged("websocket", 0.1)
+    clients.refused()
+    clients.sent("sse", "push_publication", 2, 300)
+    clients.received("websocket", "subscribe", 60)
+    clients.heard("publication")
+    clients.spread("publication", 0.001)
+    clients.dropped(1)
 
 
 def busy() -> Metrics:
@@ -92,6 +143,8 @@ def busy() -> Metrics:
     metrics.node_messages_sent.add(1, "publication", "")
     metrics.node_actions.add(1, "history", "")
     metrics.broker_publish_suppressed.add(1, "version", "")
+    metrics.observe_survey(0.01, "channels")
+    be_busy(metrics.clients)
     metrics.watch_pool("main", lambda: PoolStats(16, 4, 3, 1, 99, 5, 0, 0.25))
     return metrics
 
