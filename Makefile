@@ -97,7 +97,7 @@ bench: $(STAMP) ## Measure beside peers and write benchmarks/RESULTS.md (minutes
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/support/javascript/node_modules
 
 .PHONY: help
 help: ## List the verbs

@@ -1,0 +1,77 @@
+"""A line between a client and a server that a test can cut and mend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class Line:
+    """Copies bytes both ways; while it is cut, every connection ends at once.
+
+    While `is_deaf`, nothing comes through from clients, and nobody is told.
+    """
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.is_cut = False
+        self.is_deaf = False
+        self.port = 0
+
+    def cut(self) -> None:
+        self.is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        self.is_cut = False
+
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Carry one connection to its end."""
+        if self.is_cut:
+            writer.transport.abort()
+            return
+        up_reader, up_writer = await asyncio.open_connection(
+            "127.0.0.1", self._server_port
+        )
+        self._writers |= {writer, up_writer}
+        if self.is_cut:  # since the server was dialled
+            self.cut()
+        await asyncio.gather(
+            self._copy(reader, up_writer, is_up=True), self._copy(up_reader, writer)
+        )
+        self._writers -= {writer, up_writer}
+
+    async def _copy(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        is_up: bool = False,
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                if not (is_up and self.is_deaf):
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def open_line(server_port: int) -> AsyncIterator[Line]:
+    """A line to a port of this machine."""
+    line = Line(server_port)
+    server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
+    line.port = server.sockets[0].getsockname()[1]
+    try:
+        yield line
+    finally:
+        server.close()
+        line.cut()
+        await server.wait_closed()
