@@ -124,17 +124,22 @@ def _demo_routes(config: Config) -> list[web.RouteDef]:
     try:
         page = DemoPage(
             demo.handler_prefix,
-            Path(demo.sdk_file),
             transports,
             config.emulation.handler_prefix,
+            sdk_file=Path(demo.sdk_file) if demo.sdk_file else None,
         )
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DemoError(
-            f"demo.sdk_file: {demo.sdk_file} cannot be read ({reason}); npm install"
-            " centrifuge brings it as node_modules/centrifuge/dist/centrifuge.js"
+            f"demo.sdk_file: {demo.sdk_file} cannot be read ({reason}); leave it out"
+            " for the SDK that comes with Tocsin"
         ) from None
     _log.warning("the demo page is served; unset demo.enabled outside of development")
+    if not config.client.allowed_origins:
+        _log.warning(
+            "no browser may connect, the demo page included: client.allowed_origins"
+            " is empty"
+        )
     return page.routes()
 
 

@@ -48,9 +48,6 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _check_retry(config)
     for found in find_channel_faults(config):
         yield Contradiction(*found)
-    if config.demo.enabled and not config.demo.sdk_file:
-        reason = "must be set, since demo.enabled is; npm install centrifuge brings it"
-        yield Contradiction("demo.sdk_file", reason, ("demo",))
     yield from _check_clickhouse(config)
 
 

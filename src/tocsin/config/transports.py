@@ -173,4 +173,4 @@ class Demo(Section):
     handler_prefix: Path = "/demo"
     """path"""
     sdk_file: Text = ""
-    """the browser SDK: dist/centrifuge.js of the npm package centrifuge"""
+    """another build of the browser SDK; empty = the one that comes with Tocsin"""

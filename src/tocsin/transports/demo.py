@@ -6,6 +6,7 @@ that somebody else made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -16,17 +17,18 @@ _KINDS = {
     "index.html": "text/html",
     "page.css": "text/css",
     "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "centrifuge.js": "text/javascript",
+    "centrifuge.LICENSE.txt": "text/plain",
 }
 _SDK = "centrifuge.js"
 _SETTINGS = "settings.json"
-_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self';"
-        " connect-src 'self' ws: wss:"
-    ),
-    "X-Content-Type-Options": "nosniff",
-}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'{sockets}; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", re.ASCII)
 
 
 class DemoPage:
@@ -37,16 +39,25 @@ class DemoPage:
     """
 
     def __init__(
-        self, prefix: str, sdk_file: Path, transports: Mapping[str, str], emulation: str
+        self,
+        prefix: str,
+        transports: Mapping[str, str],
+        emulation: str,
+        *,
+        sdk_file: Path | None = None,
     ) -> None:
-        """Reads everything; raises `OSError` for an SDK that cannot be read."""
+        """Reads everything; raises `OSError` for an SDK that cannot be read.
+
+        Without `sdk_file` it is the one that comes with this package.
+        """
         self._prefix = prefix.rstrip("/")
         self._settings = {"transports": dict(transports), "emulation": emulation}
         folder = files("tocsin.transports") / "demo_page"
         self._files = {
             name: (kind, (folder / name).read_bytes()) for name, kind in _KINDS.items()
         }
-        self._files[_SDK] = ("text/javascript", sdk_file.read_bytes())
+        if sdk_file is not None:
+            self._files[_SDK] = (_KINDS[_SDK], sdk_file.read_bytes())
 
     def routes(self) -> list[web.RouteDef]:
         """The page, below its prefix."""
@@ -61,12 +72,28 @@ class DemoPage:
 
     async def _serve(self, request: web.Request) -> web.Response:
         name = request.match_info["name"] or "index.html"
+        headers = _headers(request.host)
         if name == _SETTINGS:
-            return web.json_response(self._settings, headers=_HEADERS)
+            return web.json_response(self._settings, headers=headers)
         found = self._files.get(name)
         if found is None:
             raise web.HTTPNotFound
         kind, body = found
         return web.Response(
-            body=body, content_type=kind, charset="utf-8", headers=_HEADERS
+            body=body, content_type=kind, charset="utf-8", headers=headers
         )
+
+
+def _headers(host: str) -> dict[str, str]:
+    """Nothing but this server: no other origin, no script in the page, no frame.
+
+    Older browsers do not take `'self'` for WebSocket, so the host is named too; it
+    comes from the client, hence the check.
+    """
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    return {
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": _POLICY.format(sockets=sockets),
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }

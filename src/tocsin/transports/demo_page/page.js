@@ -1,27 +1,39 @@
 "use strict";
 
+const LINES_KEPT = 200;
 const element = (id) => document.getElementById(id);
+let settings = null;
 let client = null;
 let subscription = null;
 
-function note(what, about) {
+// Everything goes in as text: what others publish must never become part of the page.
+function note(kind, about) {
   const line = document.createElement("li");
-  line.textContent = about === undefined ? what : `${what} ${JSON.stringify(about)}`;
+  line.className = kind;
+  for (const [tag, text] of [
+    ["time", new Date().toTimeString().slice(0, 8)],
+    ["b", kind],
+    ["span", about],
+  ]) {
+    line.appendChild(document.createElement(tag)).textContent = text;
+  }
   element("log").prepend(line);
-}
-
-function showState(context) {
-  element("state").textContent = client === null ? "disconnected" : client.state;
-  if (context && context.code !== undefined) {
-    note("connection:", { code: context.code, reason: context.reason });
+  while (element("log").childElementCount > LINES_KEPT) {
+    element("log").lastElementChild.remove();
   }
 }
 
-function showSubscription(context) {
-  element("subscription").textContent = subscription.state;
-  if (context && context.code !== undefined) {
-    note("subscription:", { code: context.code, reason: context.reason });
-  }
+function show(id, state) {
+  element(id).textContent = state;
+  element(id).dataset.state = state;
+}
+
+function noteEnd(kind, { code, reason }) {
+  note(kind, `${code} ${reason}`);
+}
+
+function hintAtOrigins() {
+  note("hint", `does client.allowed_origins let in ${location.origin}?`);
 }
 
 function disconnect() {
@@ -30,77 +42,116 @@ function disconnect() {
   }
   client = null;
   subscription = null;
-  element("subscription").textContent = "unsubscribed";
+  show("subscription", "unsubscribed");
 }
 
-async function connect(event) {
+function connect(event) {
   event.preventDefault();
   disconnect();
-  const settings = await (await fetch("settings.json")).json();
   const transport = element("transport").value;
+  const token = element("token").value.trim();
   const address = new URL(settings.transports[transport], location.href);
-  const options = { token: element("token").value };
+  const options = { token };
   if (transport === "websocket") {
     address.protocol = address.protocol.replace("http", "ws");
   } else {
     options.emulationEndpoint = new URL(settings.emulation, location.href).href;
   }
-  client = new Centrifuge([{ transport, endpoint: address.href }], options);
-  client.on("connecting", showState);
-  client.on("connected", (context) => {
-    showState();
-    note("connected as", { client: context.client, transport: context.transport });
+  const made = new Centrifuge([{ transport, endpoint: address.href }], options);
+  let isUnheard = true;
+  made.on("state", ({ newState }) => show("state", newState));
+  made.on("connecting", (context) => noteEnd("connecting", context));
+  made.on("connected", (context) => {
+    isUnheard = false;
+    note("connected", `as ${context.client}, ${context.transport}`);
   });
-  client.on("disconnected", showState);
-  client.on("error", (context) => note("error:", context.error));
-  client.connect();
+  made.on("disconnected", (context) => {
+    noteEnd("disconnected", context);
+    if (context.code === 3501 && token === "") {
+      note("hint", "a token is needed, unless client.allow_anonymous_connect_without_token is on");
+    }
+  });
+  made.on("error", ({ type, error }) => {
+    note("error", `${type}: ${error.code} ${error.message}`);
+    if (isUnheard && type === "transport") {
+      isUnheard = false;
+      hintAtOrigins();
+    }
+  });
+  // What the server subscribes this client to, by token or API.
+  made.on("subscribed", ({ channel }) => note("subscribed", `by the server to ${channel}`));
+  made.on("unsubscribed", ({ channel }) => note("unsubscribed", `by the server from ${channel}`));
+  made.on("publication", ({ channel, data }) => note("publication", `${channel} ${JSON.stringify(data)}`));
+  client = made;
+  made.connect();
 }
 
 function subscribe(event) {
   event.preventDefault();
   if (client === null) {
-    note("connect first");
+    note("hint", "connect first");
     return;
   }
   if (subscription !== null) {
     client.removeSubscription(subscription);
   }
-  subscription = client.newSubscription(element("channel").value);
-  subscription.on("subscribing", showSubscription);
-  subscription.on("subscribed", (context) => {
-    showSubscription();
-    note(`subscribed to ${context.channel}`);
-  });
-  subscription.on("unsubscribed", showSubscription);
-  subscription.on("publication", (context) => note("publication:", context.data));
-  subscription.on("error", (context) => note("error:", context.error));
-  subscription.subscribe();
+  const channel = element("channel").value;
+  const made = client.newSubscription(channel);
+  made.on("state", ({ newState }) => show("subscription", newState));
+  made.on("subscribing", (context) => noteEnd("subscribing", context));
+  made.on("subscribed", () => note("subscribed", `to ${channel}`));
+  made.on("unsubscribed", (context) => noteEnd("unsubscribed", context));
+  made.on("publication", ({ data }) => note("publication", JSON.stringify(data)));
+  made.on("error", ({ type, error }) => note("error", `${type}: ${error.code} ${error.message}`));
+  subscription = made;
+  made.subscribe();
+}
+
+function unsubscribe() {
+  if (subscription !== null) {
+    subscription.unsubscribe();
+  }
+}
+
+function readMessage() {
+  try {
+    return JSON.parse(element("message").value);
+  } catch (error) {
+    note("error", `not JSON: ${error.message}`);
+    return undefined;
+  }
 }
 
 async function publish(event) {
   event.preventDefault();
   if (client === null) {
-    note("connect first");
+    note("hint", "connect first");
+    return;
+  }
+  const message = readMessage();
+  if (message === undefined) {
     return;
   }
   try {
-    await client.publish(element("channel").value, JSON.parse(element("message").value));
-    note("published");
+    await client.publish(element("channel").value, message);
+    note("published", `to ${element("channel").value}`);
   } catch (error) {
-    note("not published:", { code: error.code, message: error.message });
+    note("error", `not published: ${error.code} ${error.message}`);
   }
 }
 
 async function start() {
-  const settings = await (await fetch("settings.json")).json();
+  settings = await (await fetch("settings.json")).json();
   for (const name of Object.keys(settings.transports)) {
     element("transport").append(new Option(name));
   }
   element("connecting").addEventListener("submit", connect);
   element("disconnect").addEventListener("click", disconnect);
   element("subscribing").addEventListener("submit", subscribe);
+  element("unsubscribe").addEventListener("click", unsubscribe);
   element("publishing").addEventListener("submit", publish);
-  note("ready");
+  element("clear").addEventListener("click", () => element("log").replaceChildren());
+  note("ready", "connect, subscribe, publish");
 }
 
 start();
