@@ -241,6 +241,7 @@ def test_a_busy_port_is_named(embedded: Deployment) -> None:
     second = embedded.processes.start("serve", "--config", str(embedded.path))
     assert second.wait_exit() == 1
     assert "in use" in second.text()
+    assert "Traceback" not in second.text(), "a person can mend it: one line is enough"
     assert str(embedded.http_port) in second.text()
 
 

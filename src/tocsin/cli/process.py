@@ -66,5 +66,5 @@ def _run_explained(start: Callable[[], int]) -> int:
         if explained is None:
             log.exception("stopped by a fault that should not happen")
             return FAILED
-        log.exception(explained.message)
+        log.error(explained.message)  # noqa: TRY400 - a person can mend it
         return WRONG_USAGE if explained.is_configuration else FAILED
