@@ -232,7 +232,7 @@ class MemoryDevices:
             and _in(device.user, filter.users)
             and _in(device.provider, filter.providers)
             and _in(device.platform, filter.platforms)
-            and _in(device.integration, filter.integrations)
+            and _in(device.integration or device.provider, filter.integrations)
             and _has_token(device, filter.provider_tokens)
             and (not filter.topics or bool({*filter.topics} & {*device.topics}))
             and all(device.tags.get(key) == filter.tags[key] for key in filter.tags)

@@ -122,6 +122,21 @@ def test_an_apns_credential_is_looked_at(tmp_path: Path) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
+def test_further_integrations_are_told_with_their_provider(tmp_path: Path) -> None:
+    """Their files are looked for as those of a section, under their own name."""
+    content = json.loads(json.dumps(GOOD))
+    content["push_notifications"]["integrations"] = [
+        {"identifier": "shop", "provider": "fcm", "credentials_file": "shop.json"},
+        {"identifier": "off", "provider": "hms", "active": False},
+    ]
+    done = check(tmp_path, "--config", write(tmp_path, content))
+    assert done.returncode == 0, done.stderr
+    assert "providers: fcm, shop (fcm), off (hms, inactive)" in done.stdout
+    key = "push_notifications.integrations[shop].credentials_file"
+    assert f"{key}: shop.json is not there" in done.stdout
+    assert "not built" not in done.stdout
+
+
 def test_any_key_can_be_set_by_a_flag(tmp_path: Path) -> None:
     """`--set` goes over the file."""
     done = check(

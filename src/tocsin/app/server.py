@@ -14,6 +14,11 @@ from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.app.analytics import open_analytics
 from tocsin.app.client_doors import open_uni_grpc
+from tocsin.app.credentials import (
+    configured_integrations,
+    endpoint_rules,
+    warn_of_private_addresses,
+)
 from tocsin.app.http_doors import open_http, server_tls
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.online_first import build_channel_first
@@ -21,7 +26,6 @@ from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import start_worker
 from tocsin.config import Config
-from tocsin.core.endpoints import EndpointRules
 from tocsin.core.online_ports import OnlinePublisher
 from tocsin.core.ports import ResultSink
 from tocsin.core.push import RecipientType
@@ -145,7 +149,8 @@ def build_services(
         topics_per_device=push.limits.topics_per_device,
         page_size=push.limits.page_size,
     )
-    rules = _endpoint_rules(resources.config)
+    integrations = configured_integrations(push)
+    warn_of_private_addresses(push)
     metrics = resources.metrics
 
     def count_expired(provider: str, kind: RecipientType, count: int) -> None:
@@ -166,25 +171,20 @@ def build_services(
         devices=DeviceService(
             resources.devices,
             limits,
-            enabled_providers=push.enabled_providers,
+            integrations=integrations,
             switch_user_topics=push.switch_user_topics_on_update,
-            endpoint_rules=rules,
+            endpoint_rules=endpoint_rules(push.webpush),
         ),
         topics=TopicService(resources.devices, resources.user_topics, limits),
         sends=SendService(
             resources.queue,
             resources.uids,
             clock=resources.clock,
-            enabled_providers=push.enabled_providers,
+            integrations=integrations,
             has_database=resources.devices is not None,
-            batch_sizes={
-                name: getattr(push, name.replace("-", "_")).tokens_batch_size
-                for name in push.enabled_providers
-            },
             payload_size=push.limits.payload_size,
             uid_ttl_s=push.uid_ttl,
             limits=limits,
-            endpoint_rules=rules,
             online=online,
             on_expired=count_expired,
             on_request=count_request,
@@ -200,21 +200,6 @@ def _status_service(resources: Resources) -> StatusService:
     if analytics is None:
         return StatusService()
     return StatusService(analytics.writer, analytics.store, clock=resources.clock)
-
-
-def _endpoint_rules(config: Config) -> EndpointRules:
-    """Which Web Push endpoints may be registered; the same hold when sending."""
-    webpush = config.push_notifications.webpush
-    if webpush.allow_private_addresses:
-        _log.warning(
-            "Web Push endpoints may have private addresses; unset"
-            " push_notifications.webpush.allow_private_addresses outside of tests"
-        )
-    return EndpointRules.configured(
-        webpush.allowed_endpoint_origins,
-        webpush.extra_allowed_endpoint_origins,
-        allow_private=webpush.allow_private_addresses,
-    )
 
 
 class CommandCounter:

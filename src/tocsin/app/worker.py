@@ -127,21 +127,26 @@ def _own_sinks(resources: Resources) -> list[ResultSink]:
 async def _build_providers(
     resources: Resources, stack: AsyncExitStack
 ) -> dict[str, PushProvider]:
+    """The adapter of each active integration, by identifier."""
     from tocsin.providers.table import Expiring, build_provider
 
     push = resources.config.push_notifications
     if push.dry_run:
         return _build_dry_run(resources.config)
     providers: dict[str, PushProvider] = {}
-    for name in push.enabled_providers:
-        section = getattr(push, name.replace("-", "_"))
-        provider = build_provider(name, section, tokens=resources.tokens)
+    for credential in push.active_credentials:
+        provider = build_provider(
+            credential.provider,
+            credential.settings,
+            integration=credential.identifier,
+            tokens=resources.tokens,
+        )
         stack.push_async_callback(provider.close)
         if isinstance(provider, Expiring) and provider.credential_expires_at_s:
             resources.metrics.push_credential_expiry.set(
-                provider.credential_expires_at_s, name, provider.integration
+                provider.credential_expires_at_s, provider.name, provider.integration
             )
-        providers[name] = provider
+        providers[credential.identifier] = provider
     return providers
 
 
@@ -151,12 +156,13 @@ def _build_dry_run(config: Config) -> dict[str, PushProvider]:
     push = config.push_notifications
     _log.warning("dry run: nothing will be sent to any provider")
     return {
-        name: DryRunProvider(
-            name,
-            batch_size=getattr(push, name.replace("-", "_")).tokens_batch_size,
+        each.identifier: DryRunProvider(
+            each.provider,
+            batch_size=each.batch_size,
             latency_s=push.dry_run_latency,
+            integration=each.identifier,
         )
-        for name in push.enabled_providers
+        for each in push.active_credentials
     }
 
 
@@ -164,7 +170,7 @@ def _retry_policy(config: Config) -> RetryPolicy:
     push = config.push_notifications
     return RetryPolicy(
         first_delay_by_provider={
-            name: push.first_delay_for(name) for name in push.enabled_providers
+            name: push.first_delay_for(name) for name in push.active_providers
         },
         max_delay_s=push.retry.max_delay,
         max_age_s=push.retry.max_age,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from pydantic import SecretStr
 
     from tocsin.config import Config
+    from tocsin.config.apns import Apns
+    from tocsin.config.integrations import Credential
     from tocsin.config.server import Tls
 
 
@@ -71,9 +73,16 @@ def _describe(config: Config) -> Iterator[tuple[str, str]]:
         case None:
             yield "queue", "none: push notifications are off"
     yield "worker", _describe_worker(config)
-    yield "providers", ", ".join(push.enabled_providers) or "none"
+    yield "providers", ", ".join(map(_describe_credential, push.credentials)) or "none"
     yield "gRPC", _describe_grpc(config)
     yield "HTTP", _describe_http(config)
+
+
+def _describe_credential(credential: Credential) -> str:
+    name = credential.identifier
+    if name == credential.provider:
+        return name
+    return f"{name} ({credential.provider}{'' if credential.active else ', inactive'})"
 
 
 def _describe_worker(config: Config) -> str:
@@ -145,23 +154,26 @@ def _find_bad_pem(config: Config) -> Iterator[str]:
 
 def _find_bad_apns(config: Config) -> Iterator[str]:
     """A key or certificate that is there and cannot be used."""
+    from tocsin.config.apns import Apns
     from tocsin.providers.apns_setup import load_identity
-    from tocsin.providers.errors import ProviderSetupError
+    from tocsin.providers.errors import ProviderSetupError, relocate
     from tocsin.providers.table import apns_auth
 
-    apns = config.push_notifications.apns
-    if "apns" not in config.push_notifications.enabled_providers:
-        return
-    if any(name and not Path(name).is_file() for _, name in _files_of_apns(config)):
-        return  # a warning: the configuration may be for another machine
-    try:
-        load_identity(apns_auth(apns), bundle_id=apns.bundle_id, ca_file=apns.ca_file)
-    except ProviderSetupError as error:
-        yield str(error)
+    for credential in config.push_notifications.active_credentials:
+        apns = credential.settings
+        if not isinstance(apns, Apns):
+            continue
+        if any(name and not Path(name).is_file() for _, name in _files_of_apns(apns)):
+            continue  # a warning: the configuration may be for another machine
+        try:
+            load_identity(
+                apns_auth(apns), bundle_id=apns.bundle_id, ca_file=apns.ca_file
+            )
+        except ProviderSetupError as error:
+            yield str(relocate(error, credential.path))
 
 
-def _files_of_apns(config: Config) -> Iterator[tuple[str, str]]:
-    apns = config.push_notifications.apns
+def _files_of_apns(apns: Apns) -> Iterator[tuple[str, str]]:
     yield "ca_file", apns.ca_file
     if apns.resolved_auth_type == "cert":
         yield "cert_p12_file", apns.cert_p12_file
@@ -176,18 +188,22 @@ def _find_bad_realtime(config: Config) -> Iterator[str]:
 
 
 def _find_missing_files(config: Config) -> Iterator[str]:
-    push = config.push_notifications
-    files = {
-        "fcm": (
-            ("credentials_file", push.fcm.credentials_file),
-            ("ca_file", push.fcm.ca_file),
-        ),
-        "apns": tuple(_files_of_apns(config)),
-    }
-    for provider in sorted(files.keys() & set(push.enabled_providers)):
-        for key, name in files[provider]:
+    from tocsin.config.apns import Apns
+    from tocsin.config.fcm import Fcm
+
+    for credential in config.push_notifications.active_credentials:
+        settings = credential.settings
+        files: list[tuple[str, str]] = []
+        if isinstance(settings, Fcm):
+            files = [
+                ("credentials_file", settings.credentials_file),
+                ("ca_file", settings.ca_file),
+            ]
+        elif isinstance(settings, Apns):
+            files = list(_files_of_apns(settings))
+        for key, name in files:
             if name and not Path(name).is_file():
                 yield (
-                    f"push_notifications.{provider}.{key}: {name} is not there, seen "
+                    f"{credential.path}.{key}: {name} is not there, seen "
                     f"from {Path.cwd()}; the worker needs it"
                 )

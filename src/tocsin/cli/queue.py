@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             if resources.queue is None:
                 print("no queue is configured: push_notifications is off")
                 return 2
-            providers = config.push_notifications.enabled_providers
+            providers = config.push_notifications.active_providers
             return await _act(resources.queue, args, list(providers))
 
     return run_process(args, life)

@@ -8,23 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tocsin.config.apns import Apns
 from tocsin.config.channel_checks import find_channel_faults
 from tocsin.config.durations import format_duration
+from tocsin.config.integrations import PATH
+from tocsin.config.push import PROVIDERS
 from tocsin.config.root import Config
-from tocsin.config.webpush import is_pair
+from tocsin.config.webpush import WebPush, is_pair
 
 _QUEUE = "push_notifications.queue"
 _DSN = "database.postgresql.dsn"
 _SQLITE = "database.sqlite.path"
-_NEEDED: Mapping[str, tuple[str, ...]] = {
-    "hms": ("app_id", "app_secret"),
-    "one-signal": ("app_id", "api_key"),
-    "push-webhook": ("url", "secret"),
-    "pusher-beams": ("instance_id", "secret_key"),
-    "pushpad": ("auth_token", "project_id"),
-    "webpush": ("vapid_public_key", "vapid_private_key", "subject"),
+_NEEDED: Mapping[str, Mapping[str, str]] = {
+    "fcm": {
+        "credentials_file": "must name the service account file, since fcm is enabled"
+    },
+    "hms": dict.fromkeys(("app_id", "app_secret"), ""),
+    "one-signal": dict.fromkeys(("app_id", "api_key"), ""),
+    "push-webhook": dict.fromkeys(("url", "secret"), ""),
+    "pusher-beams": dict.fromkeys(("instance_id", "secret_key"), ""),
+    "pushpad": dict.fromkeys(("auth_token", "project_id"), ""),
+    "webpush": dict.fromkeys(("vapid_public_key", "vapid_private_key", "subject"), ""),
 }
-"""Keys without which a provider cannot send."""
+"""Keys without which a provider cannot send, with words for some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     if config.push_notifications.enabled:
         yield from _check_queue(config)
         yield from _check_providers(config)
+    yield from _check_identifiers(config)
     yield from _check_vapid(config)
     yield from _check_retry(config)
     for found in find_channel_faults(config):
@@ -143,33 +150,51 @@ def _check_providers(config: Config) -> Iterator[Contradiction]:
     push = config.push_notifications
     if push.dry_run:
         return  # nobody is contacted, so nothing is needed for it
-    if "fcm" in push.enabled_providers and not push.fcm.credentials_file:
-        yield Contradiction(
-            "push_notifications.fcm.credentials_file",
-            "must name the service account file, since fcm is enabled",
-            ("push_notifications.fcm.credentials_file",),
-        )
-    if "apns" in push.enabled_providers:
-        for key, message in push.apns.find_faults():
-            path = f"push_notifications.apns.{key}"
-            yield Contradiction(path, message, ("push_notifications.apns",))
-    for name in push.enabled_providers:
-        for key in _NEEDED.get(name, ()):
-            section = name.replace("-", "_")
-            if not getattr(getattr(push, section), key):
-                path = f"push_notifications.{section}.{key}"
-                message = f"must be set, since {name} is enabled"
-                yield Contradiction(path, message, (path,))
+    for credential in push.active_credentials:
+        name, path = credential.provider, credential.path
+        # A key of the list is about the list; a section's key about itself.
+        listed = path.partition("[")[0] if "[" in path else ""
+        if isinstance(credential.settings, Apns):
+            for key, message in credential.settings.find_faults():
+                yield Contradiction(f"{path}.{key}", message, (listed or path,))
+        for key, message in _NEEDED.get(name, {}).items():
+            if not getattr(credential.settings, key):
+                yield Contradiction(
+                    f"{path}.{key}",
+                    message or f"must be set, since {name} is enabled",
+                    (listed or f"{path}.{key}",),
+                )
+
+
+def _check_identifiers(config: Config) -> Iterator[Contradiction]:
+    seen: set[str] = set()
+    for number, item in enumerate(config.push_notifications.integrations):
+        name = item.identifier
+        reason = ""
+        if name in seen:
+            reason = f"{name} is the identifier of two integrations"
+        elif name in PROVIDERS:
+            reason = (
+                f"{name} is the integration of the section push_notifications.{name}"
+            )
+        seen.add(name)
+        if reason:
+            yield Contradiction(f"{PATH}[{number}].identifier", reason, (PATH,))
 
 
 def _check_vapid(config: Config) -> Iterator[Contradiction]:
-    webpush = config.push_notifications.webpush
-    public = webpush.vapid_public_key
-    private = webpush.vapid_private_key.get_secret_value()
-    if public and private and not is_pair(public, private):
-        path = "push_notifications.webpush.vapid_public_key"
-        message = "is not the public key of vapid_private_key"
-        yield Contradiction(path, message, ("push_notifications.webpush",))
+    push = config.push_notifications
+    found = {"push_notifications.webpush": push.webpush}
+    for credential in push.credentials:
+        if isinstance(credential.settings, WebPush):
+            found[credential.path] = credential.settings
+    for path, webpush in found.items():
+        public = webpush.vapid_public_key
+        private = webpush.vapid_private_key.get_secret_value()
+        if public and private and not is_pair(public, private):
+            message = "is not the public key of vapid_private_key"
+            about = (path.partition("[")[0],)
+            yield Contradiction(f"{path}.vapid_public_key", message, about)
 
 
 def _check_retry(config: Config) -> Iterator[Contradiction]:

@@ -18,6 +18,8 @@ from tocsin.config.checks import find_contradictions
 from tocsin.config.faults import ConfigError, Fault
 from tocsin.config.fields import parse_bool
 from tocsin.config.files import read_file
+from tocsin.config.namespace_items import printable
+from tocsin.config.push import PROVIDERS
 from tocsin.config.resolving import Level, Setting
 from tocsin.config.root import Config, built
 
@@ -192,9 +194,11 @@ def _place(key: str, inside: tuple[int | str, ...], value: Any) -> str:
     """`channel.namespaces[chat].history_ttl`: items are called by their names."""
     number, *rest = inside
     name = number
-    if isinstance(value, list) and isinstance(value[int(number)], Mapping):
-        name = value[int(number)].get("name", number)
-    return ".".join([f"{key}[{name}]", *map(str, rest)])
+    if isinstance(value, list) and isinstance(item := value[int(number)], Mapping):
+        name = item.get("name", item.get("identifier", number))
+        if rest and rest[0] == item.get("provider"):
+            del rest[0]  # says which kind of item it was taken for
+    return ".".join([f"{key}[{printable(str(name))}]", *map(str, rest)])
 
 
 def _key_of(loc: tuple[int | str, ...]) -> str:
@@ -226,6 +230,14 @@ def _words(item: Any, key: str, value: object) -> str:
             text = f"must match {context['pattern']}"
         case "string_type" | "string_sub_type":
             text = "must be text"
+        case "missing":
+            text = "must be set"
+        case "extra_forbidden":
+            text = "is not known"
+        case "union_tag_invalid" | "union_tag_not_found":
+            text = f"must have a provider, one of {', '.join(PROVIDERS)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            text = "must be an object"
         case _:
             text = str(item["msg"])
     leaf = built()[key]

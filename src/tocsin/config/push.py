@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tocsin.config.apns import Apns
 from tocsin.config.database import DatabaseKind, Dsn
+from tocsin.config.fcm import Fcm
 from tocsin.config.fields import (
     Bool,
     Duration,
     Holds,
     Int,
     Kind,
-    Secret,
     Section,
     Shown,
     Text,
     Texts,
 )
-from tocsin.config.origins import Origin
+from tocsin.config.hms import Hms
+from tocsin.config.integrations import Credential, Items, from_item
 from tocsin.config.raw_push import (
     Expo,
     OneSignal,
@@ -172,44 +173,6 @@ class Limits(Section):
     """bytes of one provider's body"""
 
 
-class Fcm(Section):
-    """Firebase Cloud Messaging."""
-
-    credentials_file: Text = ""
-    """service account JSON; its token_uri is honoured (http on loopback only)"""
-    endpoint: Origin = "https://fcm.googleapis.com"
-    """origin only; the path is appended"""
-    ca_file: Text = ""
-    """PEM file added to the system's roots, for the token endpoint too"""
-    transport: Annotated[Literal["native", "sdk"], Kind("string")] = "native"
-    """native: the fan-out engine; sdk: firebase-admin"""
-    tokens_batch_size: Annotated[Int, Field(ge=1, le=10_000)] = 500
-    """recipients per batch"""
-    max_connections: Annotated[Int, Field(ge=1, le=100)] = 2
-    """HTTP/2 connections per worker"""
-
-
-class Hms(Section):
-    """Huawei Push Kit."""
-
-    app_id: Text = ""
-    """the application's id, which is its OAuth client id"""
-    app_secret: Secret = SecretStr("")
-    """the application's secret"""
-    project_id: Text = ""
-    """given: send through the v2 API of this project"""
-    auth_endpoint: Origin = "https://oauth-login.cloud.huawei.com"
-    """origin only; the path is appended"""
-    push_endpoint: Origin = "https://push-api.cloud.huawei.com"
-    """origin only; the path is appended"""
-    ca_file: Text = ""
-    """PEM file added to the system's roots, for both endpoints"""
-    tokens_batch_size: Annotated[Int, Field(ge=1, le=1000)] = 1000
-    """recipients per request"""
-    max_connections: Annotated[Int, Field(ge=1, le=100)] = 8
-    """requests under way at once per worker"""
-
-
 class PushNotifications(Section):
     """Push notifications."""
 
@@ -241,13 +204,51 @@ class PushNotifications(Section):
     push_webhook: PushWebhook = PushWebhook()
     pusher_beams: PusherBeams = PusherBeams()
     pushpad: Pushpad = Pushpad()
+    integrations: Items = ()
+    """further credentials: identifier, provider, active and that provider's keys"""
 
     @model_validator(mode="after")
     def _resolve_enabled(self) -> Self:
         if "enabled" not in self.model_fields_set:
             # Written past the frozen attribute: the object is still being made.
-            self.__dict__["enabled"] = bool(self.enabled_providers)
+            self.__dict__["enabled"] = bool(self.active_providers)
         return self
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """Every integration, in the order that counts as that of their creation.
+
+        First the sections of the enabled providers, each under its provider's name,
+        then the list. A section without any key is none where the list has its
+        provider: then `enabled_providers` speaks of that.
+        """
+        items = [from_item(item) for item in self.integrations]
+        listed = {item.provider for item in items if item.active}
+        sections = [
+            Credential(
+                identifier=name,
+                provider=name,
+                active=True,
+                settings=section,
+                batch_size=section.tokens_batch_size,
+                path=f"push_notifications.{key}",
+            )
+            for name in self.enabled_providers
+            for key in (name.replace("-", "_"),)
+            for section in (getattr(self, key),)
+            if section.model_fields_set or name not in listed
+        ]
+        return (*sections, *items)
+
+    @property
+    def active_credentials(self) -> tuple[Credential, ...]:
+        """Those that are sent through."""
+        return tuple(each for each in self.credentials if each.active)
+
+    @property
+    def active_providers(self) -> tuple[str, ...]:
+        """The providers that can be sent to, each once."""
+        return tuple(dict.fromkeys(each.provider for each in self.active_credentials))
 
     def first_delay_for(self, provider: str) -> float:
         """Seconds before the first retry at that provider."""

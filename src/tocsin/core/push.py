@@ -235,6 +235,11 @@ class Job:
         stage = "expand" if isinstance(self.work, Expand) else "send"
         return queue_name(stage, self.provider)
 
+    @property
+    def credential(self) -> str:
+        """The identifier of the integration that it goes through."""
+        return self.integration or self.provider
+
     def with_work(self, work: Expand | Send, *, id: str) -> Job:
         """The same request's next job."""
         return replace(self, work=work, id=id)

@@ -23,14 +23,19 @@ from tocsin.core.ports import (
     RateLimiter,
     Report,
 )
-from tocsin.core.push import Job, Payload, Send
+from tocsin.core.push import Payload
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.limits import Gate, MemoryRateLimiter
 from tocsin.delivery.rendering import BodyRenderer, RenderFault
 from tocsin.delivery.run import Run
-from tocsin.delivery.settlement import DeadEnd, FollowUp, Settlement
+from tocsin.delivery.settlement import (
+    DeadEnd,
+    FollowUp,
+    Settlement,
+    no_integration,
+)
 from tocsin.telemetry.metrics import Metrics
 
 KEPT_PAYLOADS = 64
@@ -135,6 +140,9 @@ class Dispatcher:
     async def work_on(self, delivery: Delivery) -> None:
         """Send one batch and settle it; on return nothing of it is held."""
         job = delivery.job
+        if job.credential not in self._providers:
+            await self._end(delivery, [], [(job, no_integration(job))])
+            return
         payload = await self._fetch_payload(job.push_id)
         if payload is None:
             await self._end(delivery, [], [(job, "the payload is not stored any more")])
@@ -167,7 +175,7 @@ class Dispatcher:
 
     async def _send(self, run: Run, credential: CredentialState) -> None:
         job = run.job
-        provider = self._providers[job.provider]
+        provider = self._providers[job.credential]
         run.stopped = self._stopping
         self._runs[run.delivery.receipt] = run
         try:
@@ -271,19 +279,8 @@ class Dispatcher:
                 await asyncio.sleep(SETTLE_RETRY_S)
             else:
                 for job, reason in dead:
-                    self._bury(job, reason)
+                    self._settlement.bury(job, reason)
                 return settled
-
-    def _bury(self, job: Job, reason: str) -> None:
-        size = len(job.work.targets) if isinstance(job.work, Send) else 1
-        self._metrics.push_dead_letters.add(size, job.provider, reason.split(":")[0])
-        _log.error(
-            "recipients ended in the dead letters; see `tocsin queue dead`",
-            job_id=job.id,
-            push_id=job.push_id,
-            recipients=size,
-            reason=reason,
-        )
 
     async def _fetch_payload(self, push_id: str) -> Payload | None:
         payload = self._payloads.get(push_id)

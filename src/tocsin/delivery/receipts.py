@@ -34,13 +34,13 @@ class TicketKeeper:
     def __init__(
         self, store: ReceiptStore, sources: Mapping[str, ReceiptSource]
     ) -> None:
-        """`sources` are the providers that give tickets, by name."""
+        """`sources` are the providers that give tickets, by integration."""
         self._store = store
         self._sources = sources
 
     async def keep(self, run: Run, results: Sequence[Result]) -> None:
         """Remember what was accepted; a store that is away costs only receipts."""
-        source = self._sources.get(run.job.provider)
+        source = self._sources.get(run.job.credential)
         if source is None:
             return
         work = run.work

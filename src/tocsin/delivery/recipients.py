@@ -25,7 +25,7 @@ from tocsin.core.push import (
 )
 from tocsin.delivery.limits import EXPIRED, NO_TIMEZONE
 from tocsin.delivery.online import OnlineUsers, PutOff
-from tocsin.delivery.settlement import FollowUp, Settlement
+from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
 from tocsin.delivery.windows import sort_by_window
 
 PAGE_SIZE = 5000
@@ -51,7 +51,10 @@ class Expander:
         clock: Clock,
         online: OnlineUsers | None = None,
     ) -> None:
-        """`online` is `None` where this process cannot look into channels."""
+        """`batch_sizes` are recipients per batch by integration.
+
+        `online` is `None` where this process cannot look into channels.
+        """
         self._queue = queue
         self._devices = devices
         self._batch_sizes = batch_sizes
@@ -64,8 +67,11 @@ class Expander:
         job = delivery.job
         assert isinstance(job.work, Expand)  # noqa: S101 - narrows for mypy; the queue name decides
         if self._devices is None:
-            reason = "this worker has no database to read recipients from"
-            await self._queue.settle(delivery, dead=[(job, reason)])
+            reason = "no_database: this worker cannot read recipients"
+            await self._bury(delivery, reason)
+            return
+        if job.credential not in self._batch_sizes:
+            await self._bury(delivery, no_integration(job))
             return
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             self._settlement.expire(job, 1)
@@ -88,7 +94,7 @@ class Expander:
             payload = await self._queue.fetch_payload(job.push_id)
             if payload is None:
                 reason = "the payload is not stored any more"
-                await self._queue.settle(delivery, dead=[(job, reason)])
+                await self._bury(delivery, reason)
                 return
         details = set(work.details)
         if work.online is not None:
@@ -112,6 +118,10 @@ class Expander:
                 provider=job.provider,
                 pages=work.page + 1,
             )
+
+    async def _bury(self, delivery: Delivery, reason: str) -> None:
+        if await self._queue.settle(delivery, dead=[(delivery.job, reason)]):
+            self._settlement.bury(delivery.job, reason)
 
     async def _decide(self, job: Job, check: OnlineCheck | None) -> bool:
         """Whether it is settled who is spared; `False`: the engine stayed away."""
@@ -209,18 +219,18 @@ class Expander:
         sending = replace(
             job, first_try_at_ms=0
         )  # batches count their tries themselves
-        size = self._batch_sizes[job.provider]
+        size = self._batch_sizes[job.credential]
         follow: list[FollowUp] = []
         for due_ms, group in groups:
             if Detail.USER not in work.details:
                 group = replace(group, users=())  # was only needed to leave some out
             for start in range(0, len(group.targets), size):
                 batch = group.slice(start, start + size)
-                id = f"{job.push_id}:{job.provider}:{work.page}:{len(follow)}"
+                id = f"{job.push_id}:{job.credential}:{work.page}:{len(follow)}"
                 follow.append((sending.with_work(batch, id=id), due_ms))
         if page.cursor:
             rest = replace(work, cursor=page.cursor, page=work.page + 1)
-            id = f"{job.push_id}:{job.provider}:x{rest.page}"
+            id = f"{job.push_id}:{job.credential}:x{rest.page}"
             follow.append((job.with_work(rest, id=id), 0))
         return follow
 

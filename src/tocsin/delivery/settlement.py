@@ -62,7 +62,7 @@ class Settlement:
 
     def credential(self, job: Job) -> CredentialState:
         """The state of the credential that this job is sent through."""
-        key = (job.provider, job.integration or job.provider)
+        key = (job.provider, job.credential)
         state = self._credentials.get(key)
         if state is None:
             state = self._credentials[key] = CredentialState(*key)
@@ -95,6 +95,18 @@ class Settlement:
         """Count recipients whose time ran out before they could be sent."""
         self._metrics.push_notifications.add(
             count, job.provider, job.recipient_type.value, "", "false", "expired"
+        )
+
+    def bury(self, job: Job, reason: str) -> None:
+        """Count and report what ended in the dead letters; a walk counts as one."""
+        size = len(job.work.targets) if isinstance(job.work, Send) else 1
+        self._metrics.push_dead_letters.add(size, job.provider, reason.split(":")[0])
+        _log.error(
+            "recipients ended in the dead letters; see `tocsin queue dead`",
+            job_id=job.id,
+            push_id=job.push_id,
+            recipients=size,
+            reason=reason,
         )
 
     def drop(
@@ -281,6 +293,11 @@ class Settlement:
                 provider=credential.provider,
                 integration=credential.integration,
             )
+
+
+def no_integration(job: Job) -> str:
+    """Why a job ends whose credential this worker does not have."""
+    return f"no_integration: {job.credential} is not configured, or not active, here"
 
 
 def _reason(outcome: Outcome) -> str:

@@ -156,7 +156,10 @@ class Lane:
 
 
 class Worker:
-    """All lanes of one process, and what keeps them honest."""
+    """All lanes of one process, and what keeps them honest.
+
+    `providers` are adapters by integration.
+    """
 
     def __init__(
         self,
@@ -177,8 +180,10 @@ class Worker:
         self._journal = journal
         self._metrics = metrics
         self._takeover_s = takeover_s
-        self._providers = tuple(providers)
-        expand_queues = [queue_name("expand", name) for name in providers]
+        # Integrations of one provider share its streams, and so its lanes.
+        names = tuple(dict.fromkeys(each.name for each in providers.values()))
+        self._providers = names
+        expand_queues = [queue_name("expand", name) for name in names]
         self.lanes = [
             Lane(
                 queues=[queue_name("send", name)],
@@ -187,14 +192,14 @@ class Worker:
                 concurrency=concurrency,
                 metrics=metrics,
             )
-            for name in providers
+            for name in names
         ]
         self.lanes.append(
             Lane(
                 queues=expand_queues,
                 queue=queue,
                 work_on=expander.work_on,
-                concurrency=max(1, len(providers)),
+                concurrency=max(1, len(names)),
                 metrics=metrics,
             )
         )

@@ -11,7 +11,13 @@ class ProviderSetupError(ValueError):
 
     def __init__(self, key: str, reason: str) -> None:
         self.key = key
+        self.reason = reason
         super().__init__(f"{key}: {reason}")
+
+
+def relocate(error: ProviderSetupError, path: str) -> ProviderSetupError:
+    """The same fault of an adapter whose keys stand below `path`."""
+    return ProviderSetupError(f"{path}.{error.key.split('.')[-1]}", error.reason)
 
 
 def check_settings(section: str, **values: str) -> None:

@@ -10,7 +10,8 @@ from typing import Protocol, cast, runtime_checkable
 
 from tocsin.config import PemError, load_pem
 from tocsin.config.apns import Apns
-from tocsin.config.push import Hms
+from tocsin.config.hms import Hms
+from tocsin.config.integrations import PATH
 from tocsin.config.raw_push import (
     Expo,
     OneSignal,
@@ -24,7 +25,7 @@ from tocsin.core.ports import PushProvider, TokenStore
 from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.apns_setup import CertAuth, TokenAuth
-from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.errors import ProviderSetupError, relocate
 from tocsin.providers.expo import ExpoProvider
 from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
@@ -98,9 +99,14 @@ def build_provider(
             "push_notifications.enabled_providers",
             f"{name} is not built into this release ({', '.join(BUILDERS)})",
         )
-    if builder is _build_apns:
-        return _build_apns(settings, integration or name, tokens)
-    return builder(settings, integration or name)
+    try:
+        if builder is _build_apns:
+            return _build_apns(settings, integration or name, tokens)
+        return builder(settings, integration or name)
+    except ProviderSetupError as error:
+        if integration in {"", name}:
+            raise
+        raise relocate(error, f"{PATH}[{integration}]") from None
 
 
 def _build_fcm(settings: object, integration: str) -> PushProvider:

@@ -32,6 +32,7 @@ TAG_VALUE_LENGTH = 255
 MAP_ENTRIES = 100
 """Cap of entries in one device's meta or tags."""
 DEFAULT_PAGE = 100
+NO_INTEGRATION = "no integration of that name is configured"
 
 _LOCALE = re.compile(r"(?:[A-Za-z]{2,8}|[XxIi])(?:[-_][A-Za-z0-9]{1,8})*", re.ASCII)
 _LOCALE_LENGTH = 64
@@ -189,7 +190,7 @@ def check_integration(field: str, name: str, known: Collection[str]) -> None:
     """Empty, or the identifier of a configured integration."""
     check_text(field, name, NAME_LENGTH, required=False)
     if name and name not in known:
-        raise BadRequest(field, "no integration of that name is configured")
+        raise BadRequest(field, NO_INTEGRATION)
 
 
 def check_timezone(field: str, name: str) -> None:

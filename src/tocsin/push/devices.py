@@ -21,6 +21,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, NotAvailable
+from tocsin.core.integrations import Integrations
 from tocsin.core.ports import DeviceStore
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits, Paging
@@ -46,12 +47,15 @@ class DeviceService:
         limits: DeviceLimits,
         *,
         enabled_providers: Collection[str] = (),
+        integrations: Integrations | None = None,
         switch_user_topics: bool = True,
         endpoint_rules: EndpointRules | None = None,
     ) -> None:
         self._devices = devices
         self._limits = limits
-        self._enabled = frozenset(enabled_providers)
+        self._integrations = integrations or Integrations.of_providers(
+            enabled_providers
+        )
         self._switch_user_topics = switch_user_topics
         self._endpoint_rules = endpoint_rules or EndpointRules.of()
 
@@ -64,7 +68,7 @@ class DeviceService:
         store = self._store()
         checked = self._check_registration(registration)
         id = await store.register(checked)
-        if checked.provider not in self._enabled:
+        if checked.provider not in self._integrations.providers:
             _log.warning(
                 "device registered for a provider that is not enabled; it gets no"
                 " pushes until push_notifications.enabled_providers names it",
@@ -128,21 +132,33 @@ class DeviceService:
         checks.check_tags("tags", registration.tags)
         checks.check_timezone("timezone", registration.timezone)
         checks.check_locale("locale", registration.locale)
-        checks.check_integration(
-            "integration", registration.integration, {registration.provider}
-        )
+        registration = self._name_integration(registration)
         topics = checks.check_topics("topics", registration.topics, self._limits)
         if registration.provider != "webpush":
             return replace(registration, topics=topics)
-        subscription = parse_subscription(
-            "token", registration.token, self._endpoint_rules
-        )
+        chosen = self._integrations.get(registration.integration or "webpush")
+        rules = (chosen and chosen.endpoint_rules) or self._endpoint_rules
+        subscription = parse_subscription("token", registration.token, rules)
         return replace(
             registration,
             topics=topics,
             token=subscription.endpoint,
             webpush_keys=subscription.keys,
         )
+
+    def _name_integration(self, registration: Registration) -> Registration:
+        """With the integration that an empty name stands for at this time.
+
+        One that is not active is taken too, so that devices can be collected for it.
+        """
+        provider, name = registration.provider, registration.integration
+        checks.check_integration(
+            "integration", name, self._integrations.names_of(provider)
+        )
+        newest = self._integrations.newest(provider)
+        if name or newest is None:
+            return registration
+        return replace(registration, integration=newest.job_name)
 
     def _check_selector(self, selector: DeviceSelector) -> DeviceSelector:
         if selector.is_empty():

@@ -13,10 +13,10 @@ from dataclasses import replace
 from tocsin.core.device import DeviceFilter
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, BadRequest, NotAvailable
+from tocsin.core.integrations import Integrations
 from tocsin.core.online_ports import OnlinePublisher
 from tocsin.core.ports import Clock, JobQueue, UidStore
 from tocsin.core.push import (
-    Expand,
     Job,
     Payload,
     RawRecipient,
@@ -35,10 +35,10 @@ from tocsin.push.online_first import (
     check_wait,
     due_ms,
     find_expiry_fault,
-    online_check,
 )
+from tocsin.push.routes import Route, find_routes, providers_of, works_of
 from tocsin.push.subscription import parse_subscription
-from tocsin.push.templates import check_templating, needed_details
+from tocsin.push.templates import check_templating
 
 RAW_FIELDS: Mapping[str, tuple[str, TargetKind]] = {
     "fcm_tokens": ("fcm", TargetKind.TOKEN),
@@ -62,7 +62,6 @@ _TOPIC_LENGTH = 1024
 _CONDITION_LENGTH = 4096
 _LAST_SECOND = 253_402_300_799
 """The end of the year 9999: above it a time is not in Unix seconds."""
-_DEFAULT_BATCH = 500
 _LOCALIZATIONS_PER_BODY = 4
 """Localizations may be this many times as long as one body."""
 _RECIPIENT_TYPES = {
@@ -99,9 +98,10 @@ class SendService:
     """Accepts send requests.
 
     `queue` is `None` where pushes are off, `uids` where nothing can remember a
-    uid. `batch_sizes` are recipients per job by provider, `payload_size` is
-    bytes of one body, `uid_ttl_s` how long a uid is remembered. `online` publishes
-    what goes to a channel first, `None` where there are no channels.
+    uid. `integrations` are the credentials to send through, one for each of
+    `enabled_providers` without it. `payload_size` is bytes of one body, `uid_ttl_s`
+    how long a uid is remembered. `online` publishes what goes to a channel first,
+    `None` where there are no channels.
     """
 
     def __init__(
@@ -110,7 +110,8 @@ class SendService:
         uids: UidStore | None,
         *,
         clock: Clock,
-        enabled_providers: Collection[str],
+        enabled_providers: Collection[str] = (),
+        integrations: Integrations | None = None,
         has_database: bool,
         batch_sizes: Mapping[str, int] | None = None,
         payload_size: int = 65536,
@@ -126,9 +127,11 @@ class SendService:
         self._queue = queue
         self._uids = uids
         self._clock = clock
-        self._enabled = frozenset(enabled_providers)
+        self._integrations = integrations or Integrations.of_providers(
+            enabled_providers, batch_sizes
+        )
+        self._enabled = self._integrations.providers
         self._has_database = has_database
-        self._batch_sizes = dict(batch_sizes or {})
         self._payload_size = payload_size
         self._uid_ttl_s = uid_ttl_s
         self._limits = limits or DeviceLimits()
@@ -242,7 +245,8 @@ class SendService:
         once_ttl_s: float,
     ) -> str:
         now_ms = self._clock.now_ms()
-        providers = self._providers(request)
+        routes = find_routes(self._integrations, request)
+        providers = providers_of(routes)
         if request.expire_at_ms and request.expire_at_ms <= now_ms:
             self._count_expired(request, providers)
             return "expired"
@@ -256,7 +260,7 @@ class SendService:
             window=request.window,
             templating=request.templating,
         )
-        jobs = self._jobs(request, providers, push_id, now_ms)
+        jobs = self._jobs(request, routes, push_id, now_ms)
         stored = await queue.enqueue(
             payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms(request, now_ms)
         )
@@ -279,52 +283,26 @@ class SendService:
         )
 
     def _jobs(
-        self, request: SendRequest, providers: list[str], push_id: str, now_ms: int
+        self, request: SendRequest, routes: list[Route], push_id: str, now_ms: int
     ) -> list[Job]:
-        recipient = request.recipient
-        works: list[tuple[str, Expand | Send]]
-        if isinstance(recipient, DeviceFilter):
-            walk = Expand(
-                recipient,
-                details=needed_details(request),
-                online=online_check(request, now_ms),
-            )
-            works = [(provider, walk) for provider in providers]
-        else:
-            works = [
-                (recipient.provider, Send(recipient.kind, targets))
-                for targets in self._batches(recipient)
-            ]
+        works = [
+            (route[0], work)
+            for route in routes
+            for work in works_of(route, request, now_ms)
+        ]
         return [
             Job(
                 id=uuid.uuid4().hex,
                 push_id=push_id,
-                provider=provider,
+                provider=integration.provider,
                 work=work,
                 recipient_type=_recipient_type(request),
                 accepted_at_ms=now_ms,
-                integration=request.integration,
+                integration=request.integration or integration.job_name,
                 expire_at_ms=request.expire_at_ms,
                 correlation_id=request.correlation_id,
             )
-            for provider, work in works
-        ]
-
-    def _batches(self, recipient: RawRecipient) -> list[tuple[str, ...]]:
-        size = max(1, self._batch_sizes.get(recipient.provider, _DEFAULT_BATCH))
-        targets = recipient.targets
-        return [targets[at : at + size] for at in range(0, len(targets), size)]
-
-    def _providers(self, request: SendRequest) -> list[str]:
-        """Providers that get jobs, in a stable order."""
-        recipient = request.recipient
-        if isinstance(recipient, RawRecipient):
-            return [recipient.provider]
-        return [
-            provider
-            for provider in request.bodies
-            if (not recipient.providers or provider in recipient.providers)
-            and (not request.integration or provider == request.integration)
+            for integration, work in works
         ]
 
     def _count_expired(self, request: SendRequest, providers: list[str]) -> None:
@@ -343,19 +321,28 @@ class SendService:
             "analytics_uid", request.analytics_uid, length, required=False
         )
         self._check_times(request)
+        self._check_integration("integration", request.integration)
         recipient: DeviceFilter | RawRecipient
         if isinstance(request.recipient, DeviceFilter):
             recipient = self._check_filter(request.recipient, spelled)
         else:
-            recipient = self._check_raw(request.recipient)
+            recipient = self._check_raw(request.recipient, request.integration)
         for provider, body in request.bodies.items():
             if provider not in self._enabled:
                 raise _not_enabled(body_field(provider)[0], provider)
             check_body(provider, body, self._payload_size)
-        checks.check_integration("integration", request.integration, self._enabled)
         request = replace(request, recipient=recipient)
         self._check_bodies_fit(request)
         return self._check_options(request)
+
+    def _check_integration(self, field: str, name: str) -> None:
+        """Empty, or the identifier of one that can be sent through."""
+        checks.check_text(field, name, checks.NAME_LENGTH, required=False)
+        found = self._integrations.get(name)
+        if name and found is None:
+            raise BadRequest(field, checks.NO_INTEGRATION)
+        if found is not None and not found.active:
+            raise BadRequest(field, "that integration is not active")
 
     def _check_times(self, request: SendRequest) -> None:
         check_seconds("notification.expire_at", request.expire_at_ms // 1000)
@@ -388,7 +375,7 @@ class SendService:
     def _check_bodies_fit(self, request: SendRequest) -> None:
         recipient = request.recipient
         if isinstance(recipient, RawRecipient):
-            if request.integration not in ("", recipient.provider):
+            if request.integration and not find_routes(self._integrations, request):
                 raise BadRequest(
                     "integration", f"is none of provider {recipient.provider}"
                 )
@@ -399,7 +386,7 @@ class SendService:
                 )
         elif not request.bodies:
             raise BadRequest("notification", "needs the body of at least one provider")
-        elif not self._providers(request):
+        elif not find_routes(self._integrations, request):
             raise BadRequest(
                 "notification",
                 "has no body for the providers that the recipient is limited to",
@@ -412,6 +399,11 @@ class SendService:
             raise NotAvailable(NO_DATABASE)
         if filter.is_empty():
             raise BadRequest("recipient.filter", "must select something")
+        for index, name in enumerate(filter.integrations):
+            path = f"recipient.filter.integrations[{index}]"
+            checks.check_text(path, name, checks.NAME_LENGTH)
+            if self._integrations.get(name) is None:
+                raise BadRequest(path, checks.NO_INTEGRATION)
         return checks.check_device_filter(
             filter,
             self._limits,
@@ -420,7 +412,7 @@ class SendService:
             users_required=True,
         )
 
-    def _check_raw(self, recipient: RawRecipient) -> RawRecipient:
+    def _check_raw(self, recipient: RawRecipient, integration: str) -> RawRecipient:
         field = f"recipient.{_field_of(recipient)}"
         if recipient.provider not in self._enabled:
             raise _not_enabled(field, recipient.provider)
@@ -430,7 +422,7 @@ class SendService:
             limit = checks.token_limit(recipient.provider, self._limits)
             targets = checks.check_texts(field, recipient.targets, limit)
             if recipient.provider == "webpush":
-                targets = self._check_subscriptions(field, targets)
+                targets = self._check_subscriptions(field, targets, integration)
             return replace(recipient, targets=targets)
         limit = _CONDITION_LENGTH
         if recipient.kind is TargetKind.TOPIC:
@@ -439,10 +431,11 @@ class SendService:
         return recipient
 
     def _check_subscriptions(
-        self, field: str, texts: tuple[str, ...]
+        self, field: str, texts: tuple[str, ...], integration: str
     ) -> tuple[str, ...]:
         """Subscriptions as targets; two texts of one subscription are merged."""
-        rules = self._endpoint_rules
+        chosen = self._integrations.choose("webpush", integration)
+        rules = (chosen and chosen.endpoint_rules) or self._endpoint_rules
         targets = [
             parse_subscription(f"{field}[{index}]", text, rules).target
             for index, text in enumerate(texts)

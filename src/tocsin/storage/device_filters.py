@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select, union
+from sqlalchemy import ColumnElement, Select, and_, or_, select, union
 
 from tocsin.core.device import (
+    PROVIDERS,
     DeviceFilter,
     DeviceSelector,
     DeviceTopicFilter,
@@ -50,9 +51,9 @@ def filter_conditions(filter: DeviceFilter, dialect: str) -> Conditions:
             (devices.c.user_id, filter.users),
             (devices.c.provider, filter.providers),
             (devices.c.platform, filter.platforms),
-            (devices.c.integration, filter.integrations),
             dialect=dialect,
         ),
+        *_belong(filter.integrations, dialect),
         *_holds(filter.provider_tokens, dialect),
         *has_tags(devices.c.tags, filter.tags, dialect),
     ]
@@ -161,6 +162,22 @@ def _chosen(
         for column, values in lists
         if values
     ]
+
+
+def _belong(integrations: Sequence[str], dialect: str) -> Conditions:
+    """That a device names one of these integrations.
+
+    One that names none belongs to the integration that bears its provider's name.
+    """
+    named = _chosen((devices.c.integration, integrations), dialect=dialect)
+    sections = [name for name in integrations if name in PROVIDERS]
+    if not sections:
+        return named
+    nameless = and_(
+        devices.c.integration == "",
+        *_chosen((devices.c.provider, sections), dialect=dialect),
+    )
+    return [or_(*named, nameless)]
 
 
 def _holds(pairs: Sequence[ProviderTokens], dialect: str) -> Conditions:

@@ -265,6 +265,29 @@ async def test_a_missing_payload_is_no_silent_loss() -> None:
     assert "payload" in bench.queue.dead[0][1]
 
 
+@pytest.mark.parametrize("stage", ["send", "expand"])
+async def test_a_job_of_an_integration_that_is_gone_is_no_silent_loss(
+    stage: str,
+) -> None:
+    """It must not be sent with the keys of another project."""
+    bench = Bench(ScriptedProvider(), Pages(3))
+    job = make_send_job(3, integration="shop")
+    if stage == "expand":
+        job = job.with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+    bench.queue.put(job)
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert bench.provider.sent == []
+    [(dead, reason)] = bench.queue.dead
+    assert (dead.id, reason) == (
+        job.id,
+        "no_integration: shop is not configured, or not active, here",
+    )
+    assert bench.metrics.push_dead_letters.get("fcm", "no_integration") == (
+        3 if stage == "send" else 1
+    )
+
+
 @pytest.mark.parametrize("count", [0, 1, 499, 500, PAGE_SIZE, PAGE_SIZE + 1, 12_345])
 async def test_a_filter_becomes_batches_of_every_device_once(count: int) -> None:
     """Pages and batches cover each device exactly once."""

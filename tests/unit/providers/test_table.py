@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from tocsin.config.apns import Apns
-from tocsin.config.push import Hms
+from tocsin.config.hms import Hms
 from tocsin.config.raw_push import (
     Expo,
     OneSignal,
@@ -45,6 +45,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     file = tmp_path_factory.mktemp("account") / "sa.json"
     prepare_service_account(file, "https://127.0.0.1:1/token")
     return Settings(str(file))
+
+
+def test_a_fault_of_a_listed_integration_names_its_own_key() -> None:
+    """Not that of the section, which is another credential."""
+    with pytest.raises(ProviderSetupError) as caught:
+        build_provider("fcm", Settings("nowhere.json"), integration="shop")
+    key = "push_notifications.integrations[shop].credentials_file"
+    assert str(caught.value).startswith(f"{key}: ")
 
 
 @pytest.mark.parametrize(

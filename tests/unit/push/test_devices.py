@@ -21,6 +21,7 @@ from tocsin.core.device import (
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.ids import new_id
+from tocsin.core.integrations import Integration, Integrations
 from tocsin.push.checks import DeviceLimits, Paging
 from tocsin.push.devices import DeviceService
 
@@ -78,6 +79,51 @@ async def test_registration_merges_topics_and_keeps_the_rest() -> None:
     stored = devices.rows[id]
     assert stored.topics == ("b", "a")
     assert (stored.user, stored.meta, stored.integration) == ("u", {"m": ""}, "fcm")
+
+
+async def test_the_integration_that_a_device_names_or_not() -> None:
+    """Empty is the active one created last; any configured one of the provider goes."""
+    devices = MemoryDevices()
+    given = [
+        Integration("fcm", "fcm"),
+        Integration("shop", "fcm"),
+        Integration("off", "fcm", active=False),
+        Integration("ios", "apns"),
+    ]
+    service = DeviceService(devices, DeviceLimits(), integrations=Integrations(given))
+    for name, stored in (("", "shop"), ("fcm", "fcm"), ("off", "off")):
+        id = await service.register(replace(GOOD, token=f"t{name}", integration=name))
+        assert devices.rows[id].integration == stored
+    with pytest.raises(BadRequest) as caught:
+        await service.register(replace(GOOD, integration="ios"))
+    assert caught.value.field == "integration"
+
+
+async def test_a_subscription_is_held_to_the_rules_of_its_integration() -> None:
+    """Each Web Push credential has its own list of origins."""
+    rules = EndpointRules.of(["https://push.example"])
+    given = [
+        Integration("webpush", "webpush"),
+        Integration("site", "webpush", endpoint_rules=rules),
+    ]
+    service = DeviceService(
+        MemoryDevices(), DeviceLimits(), integrations=Integrations(given)
+    )
+    token = json.dumps(
+        {
+            "endpoint": "https://push.example/1",
+            "keys": {
+                "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4"
+                "bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+                "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+            },
+        }
+    )
+    registration = replace(GOOD, provider="webpush", platform="web", token=token)
+    await service.register(replace(registration, integration="site"))
+    with pytest.raises(BadRequest) as caught:
+        await service.register(replace(registration, integration="webpush"))
+    assert caught.value.field == "token"
 
 
 async def test_provider_that_is_not_enabled(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,129 @@
+"""Which credentials there are, and which of them a device or a send goes through.
+
+Pure values; what a credential holds, and how it is used, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from tocsin.core.device import DeviceFilter
+from tocsin.core.endpoints import EndpointRules
+
+DEFAULT_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """One credential of a push service.
+
+    `batch_size` is recipients per job. `endpoint_rules` say which Web Push endpoints
+    it may send to, `None` for other services.
+    """
+
+    identifier: str
+    provider: str
+    active: bool = True
+    batch_size: int = DEFAULT_BATCH
+    endpoint_rules: EndpointRules | None = None
+
+    @property
+    def is_section(self) -> bool:
+        """Whether it is the one that bears its provider's name."""
+        return self.identifier == self.provider
+
+    @property
+    def job_name(self) -> str:
+        """How a job names it; empty for the one that bears the provider's name."""
+        return "" if self.is_section else self.identifier
+
+
+class Integrations:
+    """All credentials in the order of their creation, each under its identifier.
+
+    A device keeps the identifier that it was registered with. One without any
+    belongs to the credential that bears its provider's name.
+    """
+
+    def __init__(self, given: Iterable[Integration] = ()) -> None:
+        self._by_name = {each.identifier: each for each in given}
+        self._active: dict[str, list[Integration]] = {}
+        for each in self._by_name.values():
+            if each.active:
+                self._active.setdefault(each.provider, []).append(each)
+        self._divided = {
+            each.provider for each in self._by_name.values() if not each.is_section
+        }
+
+    @classmethod
+    def of_providers(
+        cls, providers: Iterable[str], batch_sizes: Mapping[str, int] | None = None
+    ) -> Integrations:
+        """One for each provider, under its name."""
+        sizes = batch_sizes or {}
+        return cls(
+            Integration(name, name, batch_size=sizes.get(name, DEFAULT_BATCH))
+            for name in providers
+        )
+
+    @property
+    def providers(self) -> Collection[str]:
+        """Providers with an active integration."""
+        return self._active.keys()
+
+    def get(self, identifier: str) -> Integration | None:
+        """The one of that name, active or not."""
+        return self._by_name.get(identifier)
+
+    def names_of(self, provider: str) -> set[str]:
+        """What a device of this provider may name, its provider's name included."""
+        names = {
+            each.identifier
+            for each in self._by_name.values()
+            if each.provider == provider
+        }
+        return names | {provider}
+
+    def newest(self, provider: str) -> Integration | None:
+        """The active one that was created last, which an empty name stands for."""
+        active = self._active.get(provider)
+        return active[-1] if active else None
+
+    def choose(self, provider: str, identifier: str) -> Integration | None:
+        """The provider's active one of that name; empty means `newest`."""
+        if not identifier:
+            return self.newest(provider)
+        active = self._active.get(provider, ())
+        return next((each for each in active if each.identifier == identifier), None)
+
+    def walks(
+        self, provider: str, filter: DeviceFilter, *, only: str = ""
+    ) -> list[tuple[Integration, DeviceFilter]]:
+        """The active ones that devices of a filter go through, each with its part.
+
+        `only` is the single one that shall be used, if given.
+        """
+        chosen = [
+            each
+            for each in self._active.get(provider, ())
+            if only in {"", each.identifier}
+            and (not filter.integrations or each.identifier in filter.integrations)
+        ]
+        if provider not in self._divided:
+            return [(each, filter) for each in chosen]
+        return [
+            (each, replace(filter, integrations=self._stored(each))) for each in chosen
+        ]
+
+    def _stored(self, integration: Integration) -> tuple[str, ...]:
+        """What devices of this integration may have in their row.
+
+        Those without a name were registered before there were several: they stay with
+        the section, and without one go where a new registration would.
+        """
+        names = (integration.identifier,)
+        orphaned = integration.provider not in self._by_name
+        if orphaned and integration == self.newest(integration.provider):
+            return (*names, "")
+        return names
