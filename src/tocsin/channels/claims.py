@@ -157,6 +157,8 @@ class Payload:
             members = split_members(text)
         except ValueError:
             raise TokenInvalid("claim subs is not an object") from None
+        for channel in members:
+            _encode(channel, "subs")
         return {channel: _read_sub(channel, sub) for channel, sub in members.items()}
 
     def has(self, name: str) -> bool:
@@ -172,7 +174,15 @@ class Payload:
 
     def _value(self, name: str) -> Any:
         text = self._members.get(name)
-        return None if text is None else json.loads(text)
+        if text is None:
+            return None
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):  # thousands of digits, thousands of levels
+            raise TokenInvalid(f"claim {name} cannot be read") from None
+        if "\\u" in text:  # the only way to half of a surrogate pair
+            _encode(json.dumps(value, ensure_ascii=False), name)
+        return value
 
 
 def read_connection(payload: Payload, *, user_claim: str) -> ConnectionClaims:

@@ -84,11 +84,22 @@ async def _authenticate(
     if settings.insecure or settings.allow_anonymous_connect_without_token:
         return None
     if connection.header_user:
+        if not _is_text(connection.header_user):
+            raise ClientDisconnect(WRONG_COMMAND)
         claims = ConnectionClaims(connection.header_user)
         if context.gate is not None:
             await context.gate.check(claims, has_token=False)
         return claims
     raise ClientDisconnect(WRONG_COMMAND)
+
+
+def _is_text(header: str) -> bool:
+    """Whether a header held UTF-8: other bytes come as halves of surrogate pairs."""
+    try:
+        header.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 async def _verify(connection: Connection, token: str) -> ConnectionClaims:
@@ -111,7 +122,8 @@ def _take_identity(
     connection.user = claims.user
     connection.info, connection.meta = claims.info, claims.meta
     connection.labels = claims.labels
-    connection.claims_id = (claims.token_id, claims.issued_at)
+    if request.token:
+        connection.claims_id = (claims.token_id, claims.issued_at)
     connection.token_channels = _channels_of(claims)
     if not connection.context.settings.insecure:
         connection.expire_at = max(0, claims.expire_at)

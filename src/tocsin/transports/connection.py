@@ -84,10 +84,12 @@ class ClientSubscription(Subscription):
     """A subscription with what the protocol must remember of it.
 
     `expire_at` is Unix seconds, 0 for never. Until `is_active` it is on its way;
-    `is_present` once the presence store has it.
+    `is_present` once the presence store has it. `claims_id` is `jti` and `iat` of its
+    token, `None` without one.
     """
 
     __slots__ = (
+        "claims_id",
         "expire_at",
         "info",
         "is_active",
@@ -102,6 +104,7 @@ class ClientSubscription(Subscription):
         self.is_active = False
         self.is_present = False
         self.is_server_side = False
+        self.claims_id: tuple[str, int] | None = None
         self.expire_at = 0
         self.info = b""
         self.options = ChannelOptions()
@@ -155,7 +158,7 @@ class Connection(ABC):
         self.meta = b""
         self.labels: Mapping[str, str] = _NO_LABELS
         self.app_name = self.app_version = ""
-        self.claims_id: tuple[str, int] = _NO_CLAIMS_ID
+        self.claims_id: tuple[str, int] | None = None
         self.expire_at = 0
         self.token_channels: frozenset[str] = frozenset()
         self.subscriptions: dict[str, ClientSubscription] = {}
@@ -329,7 +332,6 @@ class Connection(ABC):
 
     def describe(self) -> Mapping[str, object]:
         """See `Member`; the shape is that of the server API's ConnectionInfo."""
-        uid, issued_at = self.claims_id
         state: dict[str, object] = {
             "channels": {
                 name: {"source": 1 if each.is_server_side else 0}
@@ -337,8 +339,15 @@ class Connection(ABC):
                 if each.is_active
             }
         }
-        if uid or issued_at:
-            state["connection_token"] = {"uid": uid, "issued_at": issued_at}
+        if self.claims_id is not None:
+            state["connection_token"] = _describe_token(self.claims_id)
+        tokens = {
+            name: _describe_token(each.claims_id)
+            for name, each in self.subscriptions.items()
+            if each.claims_id is not None
+        }
+        if tokens:
+            state["subscription_tokens"] = tokens
         if self.meta:
             state["meta"] = self.meta.decode(errors="replace")
         return {
@@ -355,7 +364,11 @@ class Connection(ABC):
 
 
 _NO_LABELS: Mapping[str, str] = {}
-_NO_CLAIMS_ID = ("", 0)
+
+
+def _describe_token(claims_id: tuple[str, int]) -> dict[str, object]:
+    uid, issued_at = claims_id
+    return {"uid": uid, "issued_at": issued_at}
 
 
 async def say_goodbye(connection: Connection, subscription: ClientSubscription) -> None:

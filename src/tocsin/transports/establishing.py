@@ -43,7 +43,7 @@ class Plan:
     """A subscription as it was granted.
 
     `since` is set where the client wants back what it missed. `expire_at` is Unix
-    seconds, 0 for never.
+    seconds, 0 for never. `claims_id` is `jti` and `iat` of the token that grants it.
     """
 
     options: ChannelOptions
@@ -59,6 +59,7 @@ class Plan:
     info: bytes = b""
     data: bytes = b""
     expire_at: int = 0
+    claims_id: tuple[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -128,6 +129,7 @@ def _configure(subscription: ClientSubscription, plan: Plan) -> None:
     subscription.options = plan.options
     subscription.is_server_side = plan.is_server_side
     subscription.expire_at = plan.expire_at
+    subscription.claims_id = plan.claims_id
     subscription.info = plan.info
     subscription.is_positioned = plan.is_positioned or plan.is_recoverable
     subscription.wants_joins = plan.wants_joins

@@ -201,6 +201,7 @@ async def refresh_subscription(
     if connection.context.gate is not None:
         await connection.context.gate.check_subscription(claims)
     subscription.expire_at = claims.expire_at
+    subscription.claims_id = (claims.token_id, claims.issued_at)
     subscription.info = claims.info or subscription.info
     if not claims.expire_at:
         return pb.SubRefreshResult()

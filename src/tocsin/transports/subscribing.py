@@ -119,6 +119,7 @@ async def decide(connection: Connection, request: pb.SubscribeRequest) -> Plan:
         info=grant.info,
         data=grant.data,
         expire_at=grant.expire_at,
+        claims_id=grant.claims_id,
     )
 
 
@@ -130,6 +131,7 @@ class _Grant:
     info: bytes = b""
     data: bytes = b""
     expire_at: int = 0
+    claims_id: tuple[str, int] | None = None
 
 
 async def _grant(
@@ -142,6 +144,7 @@ async def _grant(
             claims.info,
             claims.data,
             claims.expire_at,
+            (claims.token_id, claims.issued_at),
         )
     context = connection.context
     if context.rules.is_private(request.channel) or not context.rules.may_subscribe(

@@ -405,3 +405,23 @@ def test_settings_that_cannot_be_used(settings: TokenSettings) -> None:
     """They are found at the start, not with the first token."""
     with pytest.raises(ValueError, match=r"\w"):
         verifier(settings)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        r'{"sub":"\ud800"}',
+        r'{"sub":"u","jti":"a\udfff"}',
+        r'{"sub":"u","labels":{"a":"\ud800"}}',
+        r'{"sub":"u","labels":{"\ud800":"a"}}',
+        r'{"sub":"u","channels":["\ud800"]}',
+        r'{"sub":"u","subs":{"\ud800":{}}}',
+        '{"sub":"u","iat":' + "9" * 5000 + "}",
+        '{"sub":"u","labels":' + "[" * 5000 + "]" * 5000 + "}",
+    ],
+)
+async def test_claims_that_no_other_node_could_read(claims: str) -> None:
+    """Half of a surrogate pair, or what is too long or too deep, is no claim."""
+    with pytest.raises(TokenInvalid):
+        await connect(sign(claims))
+    assert (await connect(sign(r'{"sub":"\ud83d\ude00"}'))).user == "😀"

@@ -180,6 +180,13 @@ async def test_who_the_user_is(
     assert client.context.hub.count_user(user) == 1
 
 
+async def test_a_header_that_is_no_text(node: Node) -> None:
+    """Bytes that are no UTF-8 are nobody's name."""
+    client = SessionClient(node(SessionSettings()), header_user="a\udcff")
+    await client.ask(connect={})
+    assert client.closed == (3501, "bad request")
+
+
 async def test_insecure_still_verifies_a_token(node: Node) -> None:
     """An open node refuses a bad token all the same."""
     client = SessionClient(node())
