@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from tests.support.ports import free_port
+from tests.support.realtime_processes import KEPT, connected, serve, write
 from tests.support.redis_server import RedisServer
-from tests.support.tocsin_processes import Process, Processes, wait_until
+from tests.support.tocsin_processes import Processes, wait_until
 from tests.support.tokens import SECRET, sign
 
 pytestmark = pytest.mark.system
-
-KEPT = {"name": "kept", "history_size": 10, "history_ttl": "60s"}
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,12 +27,6 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
-
-
-def write(folder: Path, content: object, name: str = "c.json") -> str:
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return str(path)
 
 
 def test_tokens_are_made_and_checked(tmp_path: Path) -> None:
@@ -78,45 +64,6 @@ def test_tokens_are_made_and_checked(tmp_path: Path) -> None:
     assert "client.token.hmac_secret_key is not set" in without.stderr
 
 
-def serve(processes: Processes, folder: Path, name: str, **more: Any) -> Node:
-    port = free_port()
-    config = {
-        "http_server": {"address": "127.0.0.1", "port": port},
-        "http_api": {"insecure": True},
-        "grpc_api": {"enabled": False},
-        "client": {"token": {"hmac_secret_key": SECRET}},
-        "channel": {"namespaces": [KEPT]},
-        **more,
-    }
-    path = write(folder, config, f"{name}.json")
-    process = processes.start("serve", "--config", path)
-    process.wait_ready(port)
-    return Node(process, port, config, Path(path))
-
-
-class Node:
-    def __init__(
-        self, process: Process, port: int, config: dict[str, Any], path: Path
-    ) -> None:
-        self.process = process
-        self.port = port
-        self.config = config
-        self.path = path
-
-    def call(self, name: str, **params: Any) -> Any:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/{name}",
-            data=json.dumps(params).encode(),
-            method="POST",
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.loads(response.read())
-
-    def reload(self, **more: Any) -> None:
-        self.path.write_text(json.dumps({**self.config, **more}))
-        self.process.child.send_signal(signal.SIGHUP)
-
-
 def test_sighup_reads_channels_and_keys_anew(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -135,36 +82,6 @@ def test_sighup_reads_channels_and_keys_anew(
     node.process.wait_event("nothing was reloaded")
     assert "result" in node.call("publish", channel="kept:1", data=1)
     assert node.process.terminate() == 0
-
-
-@asynccontextmanager
-async def connected(node: Node, token: str) -> AsyncIterator[Client]:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(
-            f"http://127.0.0.1:{node.port}/connection/websocket"
-        ) as socket,
-    ):
-        client = Client(socket)
-        await socket.send_str(json.dumps({"id": 1, "connect": {"token": token}}))
-        yield client
-
-
-class Client:
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-
-    async def next(self) -> Any:
-        """The next message that is no ping, or the close code."""
-        async with asyncio.timeout(10):
-            while True:
-                message = await self._socket.receive()
-                if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):
-                    return self._socket.close_code
-                for line in message.data.splitlines():
-                    if line != "{}":
-                        return json.loads(line)
-                await self._socket.send_str("{}")
 
 
 async def test_two_nodes_on_one_redis_are_one(
