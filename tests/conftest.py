@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.postgres import PostgresServer, start_postgres, temporary_root
+from tests.support.redis_cluster import RedisCluster, start_cluster
 from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
@@ -106,3 +107,19 @@ def redis_address(redis_server: RedisServer) -> str:
     """The address of a server that holds nothing."""
     redis_server.flush()
     return redis_server.address
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """One cluster of three servers for the run (one per xdist worker)."""
+    with tempfile.TemporaryDirectory(prefix="tocsin-cluster-") as directory:
+        cluster = start_cluster(Path(directory))
+        yield cluster
+        cluster.stop()
+
+
+@pytest.fixture
+def redis_cluster_address(redis_cluster: RedisCluster) -> str:
+    """The address of a cluster that holds nothing."""
+    redis_cluster.flush()
+    return redis_cluster.address

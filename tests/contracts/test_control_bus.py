@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.brokers import Listening, running_bus, until
-from tests.support.redis_server import RedisServer
+from tests.support.brokers import Listening, empty_engine, running_bus, until
 
 from tocsin.core.channel import StreamPosition
 from tocsin.core.channel_ports import ControlBus
@@ -45,25 +44,26 @@ def here() -> Listening:
     return Listening("here")
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "redis-cluster"])
 async def bus(
-    request: pytest.FixtureRequest,
-    redis_server: RedisServer,
-    redis_address: str,
-    here: Listening,
+    request: pytest.FixtureRequest, here: Listening
 ) -> AsyncIterator[ControlBus]:
     """The started bus of one node."""
-    async with running_bus(request.param, redis_server, here) as bus:
+    async with running_bus(empty_engine(request, request.param), here) as bus:
         yield bus
 
 
+@pytest.fixture(params=["redis", "redis-cluster"])
+def shared(request: pytest.FixtureRequest) -> list[str]:
+    """A Redis for several nodes."""
+    return empty_engine(request, request.param)
+
+
 @pytest.fixture
-async def there(
-    redis_server: RedisServer, redis_address: str
-) -> AsyncIterator[Listening]:
+async def there(shared: list[str]) -> AsyncIterator[Listening]:
     """A second node on the same Redis."""
     listening = Listening("there")
-    async with running_bus("redis", redis_server, listening):
+    async with running_bus(shared, listening):
         yield listening
 
 
@@ -92,10 +92,10 @@ async def test_a_note_reaches_its_node_only(bus: ControlBus, here: Listening) ->
 
 
 async def test_commands_reach_other_nodes(
-    redis_server: RedisServer, there: Listening, here: Listening
+    shared: list[str], there: Listening, here: Listening
 ) -> None:
     """Each with every field as it was given."""
-    async with running_bus("redis", redis_server, here) as bus:
+    async with running_bus(shared, here) as bus:
         for command in COMMANDS:
             await bus.broadcast(command)
         await until(lambda: len(there.commands) == len(COMMANDS))
@@ -111,22 +111,20 @@ async def know(bus: ControlBus, *uids: str) -> None:
 
 
 async def test_nodes_learn_of_each_other_at_once(
-    redis_server: RedisServer, there: Listening, here: Listening
+    shared: list[str], there: Listening, here: Listening
 ) -> None:
     """A newcomer is answered, a leaver forgotten, a survey asks all."""
-    async with running_bus("redis", redis_server, here) as bus:
+    async with running_bus(shared, here) as bus:
         await know(bus, "here", "there")
         assert sorted(await bus.survey("op", b"p")) == [b"here:p", b"there:p"]
         assert await bus.send_to_node("there", "note", b"n")
         await until(lambda: ("note", b"n") in there.asked)
-        async with running_bus("redis", redis_server, Listening("third")):
+        async with running_bus(shared, Listening("third")):
             await know(bus, "here", "there", "third")
         await know(bus, "here", "there")
 
 
-async def test_a_silent_node_fails_a_survey(
-    redis_server: RedisServer, redis_address: str, here: Listening
-) -> None:
+async def test_a_silent_node_fails_a_survey(shared: list[str], here: Listening) -> None:
     """The error names the node that did not answer."""
     silent = Listening("silent")
 
@@ -135,8 +133,8 @@ async def test_a_silent_node_fails_a_survey(
 
     silent.answer_survey = refuse  # type: ignore[method-assign]
     async with (
-        running_bus("redis", redis_server, here) as bus,
-        running_bus("redis", redis_server, silent),
+        running_bus(shared, here) as bus,
+        running_bus(shared, silent),
     ):
         await know(bus, "here", "silent")
         with pytest.raises(InternalError, match="silent"):

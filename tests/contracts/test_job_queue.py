@@ -13,8 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 from tests.support.clock import MovedClock
 from tests.support.job_queues import (
-    ENGINES,
     EXPAND,
+    PLACES,
     SEND,
     QueueBackend,
     backend_for,
@@ -33,7 +33,7 @@ QUICK_S = 0.75
 """A take-over time that a test can wait for."""
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=PLACES)
 async def backend(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[QueueBackend]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.brokers import KINDS, open_presence
-from tests.support.redis_server import RedisServer
+from tests.support.brokers import KINDS, empty_engine, open_presence
 
 from tocsin.core.channel import ClientInfo, PresenceStats
 from tocsin.core.channel_ports import PresenceStore
@@ -18,10 +17,10 @@ NOBODY = ClientInfo("", "c3")
 
 @pytest.fixture(params=KINDS)
 async def presence(
-    request: pytest.FixtureRequest, redis_server: RedisServer, redis_address: str
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[PresenceStore]:
     """A store that holds nothing."""
-    async with open_presence(request.param, redis_server) as presence:
+    async with open_presence(empty_engine(request, request.param)) as presence:
         yield presence
 
 

@@ -36,6 +36,7 @@ MOVES = [
     ("postgresql", "redis"),
     ("redis", "postgresql"),
     ("sqlite", "postgresql"),
+    ("redis-cluster", "redis"),
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.clock import MovedClock
-from tests.support.job_queues import ENGINES, QueueBackend, backend_for
+from tests.support.job_queues import PLACES, QueueBackend, backend_for
 
 from tocsin.core.ports import RateLimiter
 from tocsin.core.rates import US_PER_MS, RateLimit, take_token
@@ -39,7 +39,7 @@ class Store:
         return SqlRateLimiter(self.backend.sql(), clock=self.clock)
 
 
-@pytest.fixture(params=[*ENGINES, "memory"])
+@pytest.fixture(params=[*PLACES, "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """A store without any bucket."""
     clock = MovedClock(START_MS)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 from redis.asyncio import Redis
+from tests.support.brokers import empty_engine
 from tests.support.jobs import ManualClock
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 from tocsin.broker.reached_memory import MemoryReached
 from tocsin.broker.reached_redis import RedisReached
+from tocsin.broker.redis_clients import open_clients
 from tocsin.core.errors import InternalError
 from tocsin.core.online_ports import ReachedStore, Stage
 
@@ -26,7 +28,7 @@ class Rig:
     let_pass: Callable[[int], Awaitable[None]]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "redis-cluster"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     if request.param == "memory":
         clock = ManualClock()
@@ -36,7 +38,7 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
 
         yield Rig(MemoryReached(clock), advance)
         return
-    client = Redis.from_url(f"redis://{request.getfixturevalue('redis_address')}")
+    (client,) = open_clients(empty_engine(request, request.param))
 
     async def age(seconds: int) -> None:
         # The server's own clock cannot be moved, the end of a key can.

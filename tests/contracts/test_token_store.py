@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
-from redis.asyncio import Redis
 from tests.support.clock import MovedClock
 
 from tocsin.core.ports import SharedToken, TokenStore
 from tocsin.providers.process_tokens import ProcessTokenStore
+from tocsin.queue.redis_connection import connect
 from tocsin.queue.sql import SqlJobQueue
 from tocsin.queue.tokens import RedisTokenStore, SqlTokenStore
 from tocsin.storage.engine import open_postgres, open_sqlite
@@ -26,7 +26,7 @@ class Rig:
     let_pass: Callable[[], Awaitable[None]]
 
 
-@pytest.fixture(params=["process", "sqlite", "postgresql", "redis"])
+@pytest.fixture(params=["process", "sqlite", "postgresql", "redis", "redis-cluster"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     clock = MovedClock()
 
@@ -35,8 +35,9 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
 
     if request.param == "process":
         yield Rig(ProcessTokenStore(clock), 60, let_pass)
-    elif request.param == "redis":
-        client = Redis.from_url(f"redis://{request.getfixturevalue('redis_address')}")
+    elif request.param.startswith("redis"):
+        place = request.param.replace("-", "_")
+        client = connect(request.getfixturevalue(f"{place}_address"))
         yield Rig(RedisTokenStore(client), 0.05, lambda: asyncio.sleep(0.1))
         await client.aclose()
     else:

@@ -9,9 +9,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
-from tests.support.brokers import redis_client
+from tests.support.brokers import KINDS, empty_engine, open_redis
 from tests.support.ports import free_port
-from tests.support.redis_server import RedisServer
 
 from tocsin.app.clock import SystemClock
 from tocsin.broker.redis_clients import open_clients
@@ -34,18 +33,17 @@ class Stores:
     denials: DenialStore
 
 
-@pytest.fixture(params=["memory", "redis", "redis-shards"])
+@pytest.fixture(params=KINDS)
 async def stores(
-    request: pytest.FixtureRequest, redis_server: RedisServer, redis_address: str
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Stores]:
     async with AsyncExitStack() as stack:
         if request.param == "memory":
             clock = SystemClock()
             yield Stores(MemoryUserStatuses(clock), MemoryDenials(clock))
         else:
-            count = 1 if request.param == "redis" else 3
-            clients = [redis_client(redis_server, db, stack) for db in range(count)]
-            yield Stores(RedisUserStatuses(clients), RedisDenials(clients[0]))
+            clients = open_redis(empty_engine(request, request.param), stack)
+            yield Stores(RedisUserStatuses(clients), RedisDenials(clients[-1]))
 
 
 def now_s() -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from redis.asyncio import Redis
-from tests.support.redis_server import RedisServer
 
 from tocsin.broker.control_memory import MemoryControlBus
 from tocsin.broker.control_redis import RedisControlBus
@@ -16,6 +16,7 @@ from tocsin.broker.memory import MemoryBroker
 from tocsin.broker.presence_memory import MemoryPresence
 from tocsin.broker.presence_redis import RedisPresence
 from tocsin.broker.redis import RedisBroker
+from tocsin.broker.redis_clients import open_clients
 from tocsin.core.channel import ClientInfo, NodeInfo, Publication, StreamPosition
 from tocsin.core.channel_ports import Broker, ControlBus, PresenceStore
 from tocsin.core.control import ControlCommand
@@ -81,61 +82,60 @@ async def until(condition: Callable[[], object], *, deadline_s: float = 10) -> N
             await asyncio.sleep(0.005)
 
 
-Kind = str
-KINDS: tuple[Kind, ...] = ("memory", "redis", "redis-shards")
+KINDS = ("memory", "redis", "redis-shards", "redis-cluster", "redis-mixed")
+"""Engines: in this process, one server, three, a cluster, a server and a cluster."""
+
+
+def empty_engine(request: pytest.FixtureRequest, kind: str) -> list[str]:
+    """The addresses of such an engine, which holds nothing; none for memory."""
+    urls: list[str] = []
+    if kind in ("redis", "redis-shards", "redis-mixed"):
+        server = request.getfixturevalue("redis_address")
+        count = 3 if kind == "redis-shards" else 1
+        urls += [f"redis://{server}/{db}" for db in range(count)]
+    if kind in ("redis-cluster", "redis-mixed"):
+        urls.append(request.getfixturevalue("redis_cluster_address"))
+    return urls
+
+
+def open_redis(urls: Sequence[str], stack: AsyncExitStack) -> list[Redis]:
+    """A client for each address, closed with the stack."""
+    clients = open_clients(urls, io_timeout_s=10)
+    for client in clients:
+        stack.push_async_callback(client.aclose)
+    return clients
 
 
 @asynccontextmanager
-async def running_broker(
-    kind: Kind, server: RedisServer, heard: Heard
-) -> AsyncIterator[Broker]:
-    """A started broker of this kind that tells `heard`."""
+async def running_broker(urls: Sequence[str], heard: Heard) -> AsyncIterator[Broker]:
+    """A started broker there, or in this process, that tells `heard`."""
     async with AsyncExitStack() as stack:
         broker: Broker
-        if kind == "memory":
-            broker = MemoryBroker()
-        else:
-            count = 1 if kind == "redis" else 3
-            clients = [redis_client(server, db, stack) for db in range(count)]
-            broker = RedisBroker(clients)
+        broker = RedisBroker(open_redis(urls, stack)) if urls else MemoryBroker()
         broker.listen(heard)
         await broker.start()
         stack.push_async_callback(broker.close)
         yield broker
 
 
-def redis_client(server: RedisServer, db: int, stack: AsyncExitStack) -> Redis:
-    """A client that is closed with the stack."""
-    client: Redis = Redis.from_url(f"redis://{server.address}/{db}")
-    stack.push_async_callback(client.aclose)
-    return client
-
-
 @asynccontextmanager
-async def open_presence(
-    kind: Kind, server: RedisServer
-) -> AsyncIterator[PresenceStore]:
-    """A presence store of this kind."""
+async def open_presence(urls: Sequence[str]) -> AsyncIterator[PresenceStore]:
+    """A presence store there, or in this process."""
     async with AsyncExitStack() as stack:
-        if kind == "memory":
-            yield MemoryPresence()
-        else:
-            count = 1 if kind == "redis" else 3
-            clients = [redis_client(server, db, stack) for db in range(count)]
-            yield RedisPresence(clients)
+        yield RedisPresence(open_redis(urls, stack)) if urls else MemoryPresence()
 
 
 @asynccontextmanager
 async def running_bus(
-    kind: Kind, server: RedisServer, listening: Listening
+    urls: Sequence[str], listening: Listening
 ) -> AsyncIterator[ControlBus]:
-    """A started control bus of this kind for one node."""
+    """A started control bus there, or in this process, for one node."""
     async with AsyncExitStack() as stack:
         bus: ControlBus
-        if kind == "memory":
+        if not urls:
             bus = MemoryControlBus(listening.uid)
         else:
-            client = redis_client(server, 0, stack)
+            (client,) = open_redis(urls[:1], stack)
             bus = RedisControlBus(client, node=listening.uid, ping_interval_s=0.2)
         bus.listen(listening)
         await bus.start()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 ENGINES = ("redis", "postgresql", "sqlite")
+PLACES = (*ENGINES, "redis-cluster")
+"""The engines, and the places where one of them is another thing."""
 EXPAND, SEND = "expand:fcm", "send:fcm"
 
 _numbers = itertools.count(1)
@@ -166,6 +168,8 @@ async def backend_for(
     """The life of one engine without data; the body of a fixture."""
     if engine == "redis":
         address = request.getfixturevalue("redis_address")
+    elif engine == "redis-cluster":
+        engine, address = "redis", request.getfixturevalue("redis_cluster_address")
     elif engine == "postgresql":
         address = sql_address(request.getfixturevalue("postgres_dsn"))
     else:

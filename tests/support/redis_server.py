@@ -14,9 +14,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.support.ports import free_port
 
 _PR_SET_PDEATHSIG = 1
 _START_DEADLINE_S = 15.0
@@ -75,27 +77,54 @@ class RedisServer:
             self._process.wait()
 
 
-def start_redis(directory: Path, *, appendonly: bool = False) -> RedisServer:
+def start_redis(
+    directory: Path,
+    *,
+    appendonly: bool = False,
+    options: Sequence[str] = (),
+    choose_port: Callable[[], int] = free_port,
+) -> RedisServer:
     """Start a server that keeps its files in `directory`; it ends with us.
 
     With `appendonly` it writes its log once a second (`everysec`), as the
-    benchmarks ask; without it nothing is kept.
+    benchmarks ask; without it nothing is kept. `options` are added as they are.
     """
     binary = find_binary()
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(5):  # the free port may be taken between choosing and binding
-        port = _free_port()
+        port = choose_port()
         command = [
             *(binary, "--port", str(port), "--bind", "127.0.0.1"),
             *("--dir", str(directory), "--save", "", "--loglevel", "warning"),
             *("--appendonly", "yes" if appendonly else "no"),
             *("--appendfsync", "everysec", "--logfile", str(directory / "redis.log")),
+            *options,
         ]
-        process = _spawn(command)
-        if _wait_until_ready(process, port):
-            address = f"127.0.0.1:{port}"
-            return RedisServer(address, port, directory, command, process)
+        if (server := _start(directory, port, command)) is not None:
+            return server
     raise RedisUnavailable(f"no server came up; see {directory / 'redis.log'}")
+
+
+def start_sentinel(directory: Path, lines: Sequence[str]) -> RedisServer:
+    """Start a Sentinel with these lines of configuration; it ends with us."""
+    binary = find_binary()
+    directory.mkdir(parents=True, exist_ok=True)
+    for _ in range(5):
+        port = free_port()
+        file = directory / "sentinel.conf"
+        file.write_text("\n".join([f"port {port}", "bind 127.0.0.1", *lines, ""]))
+        command = [binary, str(file), "--sentinel"]
+        command += ["--logfile", str(directory / "sentinel.log")]
+        if (server := _start(directory, port, command)) is not None:
+            return server
+    raise RedisUnavailable(f"no Sentinel came up; see {directory / 'sentinel.log'}")
+
+
+def _start(directory: Path, port: int, command: list[str]) -> RedisServer | None:
+    process = _spawn(command)
+    if not _wait_until_ready(process, port):
+        return None
+    return RedisServer(f"127.0.0.1:{port}", port, directory, command, process)
 
 
 def find_binary() -> str:
@@ -144,9 +173,3 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> bool:
     process.kill()
     process.wait()
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -18,6 +18,8 @@ from tocsin.broker.redis_shard import load_script
 from tocsin.broker.sharding import find_shard
 from tocsin.core.channel import ClientInfo, PresenceStats
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.redis_access.commands import is_cluster, tagged
+from tocsin.redis_access.scripts import Script
 
 DEFAULT_TTL_S = 60
 
@@ -31,18 +33,14 @@ class RedisPresence:
         *,
         prefix: str = "centrifugo",
         ttl_s: int = DEFAULT_TTL_S,
-        cluster: bool = False,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._clients = clients
         self._prefix = prefix
         self._ttl_s = ttl_s
-        self._cluster = cluster
         self._now_s = now_s
-        self._add = [c.register_script(load_script("presence_add")) for c in clients]
-        self._fetch = [
-            c.register_script(load_script("presence_fetch")) for c in clients
-        ]
+        self._add = load_script("presence_add")
+        self._fetch = load_script("presence_fetch")
 
     async def add(self, channel: str, info: ClientInfo) -> None:
         """See the port."""
@@ -51,8 +49,8 @@ class RedisPresence:
 
     async def remove(self, channel: str, client: str, user: str) -> None:  # noqa: ARG002 - the port's
         """See the port."""
-        data, expiry = self._keys(channel)
-        redis = self._clients[find_shard(channel, len(self._clients))]
+        redis = self._client(channel)
+        data, expiry = self._keys(redis, channel)
         try:
             await redis.hdel(data, client)
             await redis.zrem(expiry, client)
@@ -72,17 +70,18 @@ class RedisPresence:
         clients = await self.fetch(channel)
         return PresenceStats(len(clients), len({i.user for i in clients.values()}))
 
-    async def _run(
-        self, scripts: Sequence[Any], channel: str, arguments: Sequence[Any]
-    ) -> Any:
-        script = scripts[find_shard(channel, len(scripts))]
+    async def _run(self, script: Script, channel: str, arguments: Sequence[Any]) -> Any:
+        redis = self._client(channel)
         try:
-            return await script(keys=self._keys(channel), args=arguments)
+            return await script(redis, self._keys(redis, channel), arguments)
         except (RedisError, OSError) as error:
             raise BrokerUnavailable(str(error)) from error
 
-    def _keys(self, channel: str) -> list[str]:
-        name = f"{{{channel}}}" if self._cluster else channel
+    def _client(self, channel: str) -> Redis:
+        return self._clients[find_shard(channel, len(self._clients))]
+
+    def _keys(self, redis: Redis, channel: str) -> list[str]:
+        name = tagged(channel) if is_cluster(redis) else channel
         return [
             f"{self._prefix}.presence.data.{name}",
             f"{self._prefix}.presence.expire.{name}",

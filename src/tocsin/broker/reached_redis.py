@@ -6,7 +6,7 @@ ends by itself: its users, and markers for its stage.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from tocsin.broker.sharding import find_shard
 from tocsin.broker.users_redis import own_errors
 from tocsin.core.online_ports import Stage
+from tocsin.redis_access.commands import run_many, run_whole
 
 _AT_ONCE = 1000
 """Users in one command, so that Redis serves others in between."""
@@ -70,17 +71,16 @@ class RedisReached:
     async def _run(
         self,
         push_id: str,
-        commands: Iterable[tuple[Any, ...]],
+        commands: Sequence[tuple[Any, ...]],
         *,
         whole: bool = False,
     ) -> Any:
         """Answers in one round; with `whole` all is done, or nothing."""
         client = self._clients[find_shard(push_id, len(self._clients))]
-        pipeline = client.pipeline(transaction=whole)
-        for command in commands:
-            pipeline.execute_command(*command)
         with own_errors():
-            return await pipeline.execute()
+            if whole:
+                return await run_whole(client, self._prefix + push_id, commands)
+            return await run_many(client, commands)
 
 
 def _slices(users: Collection[str]) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""Pub/sub and history in Redis, over one server or several.
+"""Pub/sub and history in Redis, over one server, a cluster, or several of either.
 
 Part of the broker room; it knows no namespace and no client. A publish is one
 script on one server, so its check, its place in the stream and its fan-out cannot
@@ -9,6 +9,7 @@ the server is a cluster.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -38,6 +39,7 @@ from tocsin.core.channel import (
 )
 from tocsin.core.channel_ports import BrokerListener
 from tocsin.core.errors import BadRequest, UnrecoverablePosition
+from tocsin.redis_access.commands import is_cluster, tagged, untagged
 
 _SUPPRESSED = ("", "idempotency", "version")
 
@@ -56,14 +58,15 @@ class RedisBroker:
         clients: Sequence[Redis],
         *,
         prefix: str = "centrifugo",
-        cluster: bool = False,
     ) -> None:
         self._prefix = prefix
-        self._cluster = cluster
         self._listener: BrokerListener | None = None
-        self._channel_prefix = f"{prefix}.client."
         self._shards = [
-            RedisShard(client, on_message=self._take, on_gap=self._tell_gap)
+            RedisShard(
+                client,
+                on_message=partial(self._take, is_cluster(client)),
+                on_gap=self._tell_gap,
+            )
             for client in clients
         ]
 
@@ -84,15 +87,17 @@ class RedisBroker:
     async def check(self) -> None:
         """See the port."""
         for shard in self._shards:
-            await shard.run("PING")
+            await shard.check()
 
     async def subscribe(self, channel: str) -> None:
         """See the port."""
-        await self._shard(channel).subscribe(self._channel_prefix + channel)
+        shard = self._shard(channel)
+        await shard.subscribe(self._key(shard, "client", channel))
 
     async def unsubscribe(self, channel: str) -> None:
         """See the port."""
-        await self._shard(channel).unsubscribe(self._channel_prefix + channel)
+        shard = self._shard(channel)
+        await shard.unsubscribe(self._key(shard, "client", channel))
 
     async def publish(
         self, channel: str, data: bytes, options: PublishOptions
@@ -101,11 +106,15 @@ class RedisBroker:
         publication = Publication(data, 0, options.info, options.tags, options.version)
         keeps = options.history_size > 0 and options.history_ttl_s > 0
         key = options.idempotency_key
-        offset, epoch, reason = await self._shard(channel).run_script(
+        shard = self._shard(channel)
+        offset, epoch, reason = await shard.run_script(
             "publish",
-            [*self._stream_keys(channel), self._key("result", channel, key)],
             [
-                self._channel_prefix + channel,
+                *self._stream_keys(shard, channel),
+                self._key(shard, "result", channel, key),
+            ],
+            [
+                self._key(shard, "client", channel),
                 encode_publication(publication),
                 options.history_size if keeps else 0,
                 options.history_ttl_s,
@@ -135,9 +144,10 @@ class RedisBroker:
         since = filter.since
         if since is not None and filter.reverse and since.offset == 0:
             raise BadRequest("since.offset", "must be above 0 in reverse")
-        offset, epoch, entries = await self._shard(channel).run_script(
+        shard = self._shard(channel)
+        offset, epoch, entries = await shard.run_script(
             "history",
-            self._stream_keys(channel),
+            self._stream_keys(shard, channel),
             [
                 make_epoch(),
                 meta_ttl_s or DEFAULT_META_TTL_S,
@@ -153,26 +163,31 @@ class RedisBroker:
 
     async def remove_history(self, channel: str) -> None:
         """See the port."""
-        await self._shard(channel).run("DEL", self._key("stream", channel))
+        shard = self._shard(channel)
+        await shard.run("DEL", self._key(shard, "stream", channel))
 
     async def _announce(self, channel: str, message: bytes) -> None:
-        name = self._channel_prefix + channel
-        await self._shard(channel).run("PUBLISH", name, message)
+        shard = self._shard(channel)
+        await shard.run("PUBLISH", self._key(shard, "client", channel), message)
 
     def _shard(self, channel: str) -> RedisShard:
         return self._shards[find_shard(channel, len(self._shards))]
 
-    def _stream_keys(self, channel: str) -> list[str]:
-        return [self._key("stream", channel), self._key("stream.meta", channel)]
+    def _stream_keys(self, shard: RedisShard, channel: str) -> list[str]:
+        kinds = ("stream", "stream.meta")
+        return [self._key(shard, kind, channel) for kind in kinds]
 
-    def _key(self, kind: str, channel: str, more: str = "") -> str:
-        name = f"{{{channel}}}" if self._cluster else channel
+    def _key(self, shard: RedisShard, kind: str, channel: str, more: str = "") -> str:
+        name = tagged(channel) if shard.is_cluster else channel
         return f"{self._prefix}.{kind}.{name}" + (f".{more}" if more else "")
 
-    def _take(self, name: str, data: bytes) -> None:
-        if self._listener is None or not name.startswith(self._channel_prefix):
+    def _take(self, is_tagged: bool, name: str, data: bytes) -> None:
+        head = f"{self._prefix}.client."
+        if self._listener is None or not name.startswith(head):
             return
-        channel = name[len(self._channel_prefix) :]
+        channel = name[len(head) :]
+        if is_tagged:
+            channel = untagged(channel)
         try:
             message = parse_message(data)
         except ValueError:

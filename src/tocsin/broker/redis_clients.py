@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
+
+from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
 
 MAX_CONNECTIONS = 64
 """Connections to one server; who needs one more waits as long as for an answer."""
@@ -22,32 +22,13 @@ class AddressError(ValueError):
 def open_clients(
     urls: Sequence[str], *, connect_timeout_s: float = 1.0, io_timeout_s: float = 4.0
 ) -> list[Redis]:
-    """A client for each URL, in order; no connection is made yet.
+    """A client for each address, in order; no connection is made yet.
 
-    Forms: `redis://`, `rediss://` and `unix://`. The caller closes them. Raises
-    `AddressError` for anything else.
+    Each may be one server, a Sentinel's primary or a cluster, in every form that the
+    configuration takes. The caller closes them. Raises `AddressError`.
     """
-    return [_open(url, connect_timeout_s, io_timeout_s) for url in urls]
-
-
-def _open(url: str, connect_timeout_s: float, io_timeout_s: float) -> Redis:
-    scheme = url.partition("://")[0]
-    if scheme not in ("redis", "rediss", "unix"):
-        raise AddressError(
-            f"engine.redis.address: {scheme}:// is not supported: use redis://,"
-            " rediss:// or unix:// of one server, or of several"
-        )
+    limits = Limits(connect_timeout_s, io_timeout_s, MAX_CONNECTIONS)
     try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=io_timeout_s,
-            socket_connect_timeout=connect_timeout_s,
-            socket_timeout=io_timeout_s,
-            # A command whose answer was lost may have been done: repeated, a
-            # publication would come twice.
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as error:
-        raise AddressError(f"engine.redis.address cannot be read: {error}") from None
-    return Redis.from_pool(pool)
+        return [open_client(url, limits) for url in urls]
+    except UnusableAddress as error:
+        raise AddressError(f"engine.redis.address: {error}") from None

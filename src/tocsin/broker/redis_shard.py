@@ -13,9 +13,19 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.redis_access.commands import (
+    check,
+    is_cluster,
+    note_lost,
+    open_pubsub,
+    run,
+    tell_changes,
+)
+from tocsin.redis_access.scripts import Script
 
 RECONNECT_S = (0.1, 0.5, 1.0, 2.0)
 SUBSCRIBE_TIMEOUT_S = 5.0
@@ -23,9 +33,10 @@ SUBSCRIBE_TIMEOUT_S = 5.0
 _log = structlog.get_logger("tocsin.broker")
 
 
-def load_script(name: str) -> str:
-    """The text of a script of this room."""
-    return (resources.files("tocsin.broker") / "lua" / f"{name}.lua").read_text()
+def load_script(name: str) -> Script:
+    """A script of this room."""
+    source = resources.files("tocsin.broker") / "lua" / f"{name}.lua"
+    return Script(source.read_text(encoding="utf-8"))
 
 
 class RedisShard:
@@ -42,14 +53,16 @@ class RedisShard:
         self._client = client
         self._on_message = on_message
         self._on_gap = on_gap
-        self._pubsub = client.pubsub(ignore_subscribe_messages=False)
+        self.is_cluster = is_cluster(client)
+        self._pubsub: PubSub | None = None
         self._wanted: set[str] = set()
         self._confirming: dict[str, asyncio.Future[None]] = {}
-        self._scripts: dict[str, Any] = {}
+        self._scripts: dict[str, Script] = {}
         self._reader: asyncio.Task[None] | None = None
         self._lost = False
         self._mark = ""
         self._marked = False
+        tell_changes(client, self._tell_change)
 
     async def start(self, channels: Iterable[str]) -> None:
         """Subscribe to these and read from now on.
@@ -61,6 +74,7 @@ class RedisShard:
         self._mark = names[0]
         self._wanted.update(names)
         try:
+            self._pubsub = await open_pubsub(self._client)
             await self._pubsub.subscribe(*self._wanted)
         except (RedisError, OSError) as error:
             raise BrokerUnavailable(str(error)) from error
@@ -72,12 +86,12 @@ class RedisShard:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
-        with suppress(RedisError, OSError):
-            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # not in the stubs
+        await self._drop_pubsub()
 
     async def subscribe(self, channel: str) -> None:
         """Return when the server has confirmed it."""
-        if self._lost:
+        pubsub = self._pubsub
+        if self._lost or pubsub is None:
             raise BrokerUnavailable("connection is lost")
         if channel in self._wanted and channel not in self._confirming:
             return
@@ -87,7 +101,7 @@ class RedisShard:
             self._confirming[channel] = confirmed
             self._wanted.add(channel)
             try:
-                await self._pubsub.subscribe(channel)
+                await pubsub.subscribe(channel)
             except (RedisError, OSError) as error:
                 self._give_up(channel)
                 raise BrokerUnavailable(str(error)) from error
@@ -100,14 +114,21 @@ class RedisShard:
     async def unsubscribe(self, channel: str) -> None:
         """Hear it no more; a server that is away forgets it anyway."""
         self._wanted.discard(channel)
-        if not self._lost:
+        if not self._lost and self._pubsub is not None:
             with suppress(RedisError, OSError):
                 await self._pubsub.unsubscribe(channel)
+
+    async def check(self) -> None:
+        """Raise `BrokerUnavailable` unless every server answers that has a part."""
+        try:
+            await check(self._client)
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(str(error)) from error
 
     async def run(self, *command: Any) -> Any:
         """One command; raises `BrokerUnavailable`."""
         try:
-            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call] # not in the stubs
+            return await run(self._client, *command)
         except (RedisError, OSError) as error:
             raise BrokerUnavailable(str(error)) from error
 
@@ -117,10 +138,9 @@ class RedisShard:
         """One script of this room; raises `BrokerUnavailable`."""
         script = self._scripts.get(name)
         if script is None:
-            script = self._client.register_script(load_script(name))
-            self._scripts[name] = script
+            script = self._scripts[name] = load_script(name)
         try:
-            return await script(keys=keys, args=arguments)
+            return await script(self._client, keys, arguments)
         except (RedisError, OSError) as error:
             raise BrokerUnavailable(str(error)) from error
 
@@ -134,7 +154,7 @@ class RedisShard:
         failures = 0
         while True:
             try:
-                message = await self._pubsub.get_message(timeout=None)
+                message = await self._next_message()
             except (RedisError, OSError, RuntimeError) as error:
                 # RuntimeError: the library says so of a connection that a failed
                 # subscribe has taken away.
@@ -150,16 +170,36 @@ class RedisShard:
                 self._take(message)
 
     async def _subscribe_again(self) -> bool:
+        pubsub = self._pubsub
         try:
-            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # not in the stubs
-            self._pubsub = self._client.pubsub(ignore_subscribe_messages=False)
+            if pubsub is not None:
+                note_lost(self._client, pubsub)
+            await self._drop_pubsub()
+            pubsub = self._pubsub = await open_pubsub(self._client)
             if self._wanted:
-                await self._pubsub.subscribe(*self._wanted)
+                await pubsub.subscribe(*self._wanted)
         except (RedisError, OSError):
             return False
         self._lost = False
         _log.info("connection to Redis is back", channels=len(self._wanted))
         return True
+
+    async def _next_message(self) -> dict[str, Any] | None:
+        if self._pubsub is None:
+            raise RuntimeError("no connection")
+        message: dict[str, Any] | None = await self._pubsub.get_message(timeout=None)
+        return message
+
+    async def _drop_pubsub(self) -> None:
+        if self._pubsub is not None:
+            with suppress(RedisError, OSError):
+                await self._pubsub.aclose()  # type: ignore[no-untyped-call] # not in the stubs
+
+    def _tell_change(self) -> None:
+        # The new server may lack the last of what the old one had: positions are
+        # looked at before anything is published upon it.
+        if self._marked:
+            self._on_gap()
 
     def _take(self, message: dict[str, Any]) -> None:
         kind = message["type"]

@@ -17,6 +17,7 @@ from tocsin.broker.redis_shard import load_script
 from tocsin.broker.sharding import find_shard
 from tocsin.core.channel_ports import DenialKind, UserStatus
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.redis_access.commands import run_many
 
 _FIELDS = ("active", "online", "state")
 
@@ -81,14 +82,14 @@ class RedisDenials:
     def __init__(self, client: Redis, *, prefix: str = "centrifugo") -> None:
         self._client = client
         self._prefix = f"{prefix}.denied."
-        self._put = client.register_script(load_script("deny"))
+        self._put = load_script("deny")
 
     async def put(
         self, kind: DenialKind, key: str, value: int, *, expire_at: int
     ) -> None:
         """See the port."""
         with own_errors():
-            await self._put(keys=[self._key(kind, key)], args=[value, expire_at])
+            await self._put(self._client, [self._key(kind, key)], [value, expire_at])
 
     async def remove(self, kind: DenialKind, key: str) -> None:
         """See the port."""
@@ -99,8 +100,10 @@ class RedisDenials:
         self, keys: Sequence[tuple[DenialKind, str]]
     ) -> Sequence[int | None]:
         """See the port."""
-        with own_errors():
-            values = await self._client.mget([self._key(*key) for key in keys])
+        # One command for all would need them on one server of a cluster.
+        values = await _run_all(
+            self._client, [("GET", self._key(*key)) for key in keys]
+        )
         return [None if value is None else int(value) for value in values]
 
     def _key(self, kind: DenialKind, key: str) -> str:
@@ -118,11 +121,8 @@ def own_errors() -> Iterator[None]:
 
 async def _run_all(client: Redis, commands: Sequence[_Command]) -> list[Any]:
     """Several commands in one round; raises `BrokerUnavailable`."""
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
     with own_errors():
-        return list(await pipeline.execute())
+        return await run_many(client, commands)
 
 
 def _status(user: str, values: Sequence[bytes | None]) -> UserStatus:

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from tocsin.core.ports import Clock, Stored, StoredLetter
 from tocsin.queue.codec import find_payload, without_done
-from tocsin.queue.redis_connection import Script, own_errors, run
+from tocsin.queue.redis_connection import Script, own_errors, run, run_at
 from tocsin.queue.redis_keys import GROUP, Keys, receipt_of
 from tocsin.queue.redis_schedule import SCHEDULE_KEPT_MS
 from tocsin.queue.timing import MOVE_MARK_S, Timing, WallClock
@@ -153,14 +153,18 @@ class RedisQueueStock:
         start = self._keys.stream("") if kind == "stream" else self._keys.delayed("")
         # The braces of the hash tag mean nothing to MATCH, other signs may.
         pattern = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in start) + "*"
-        found: list[str] = []
-        cursor = 0
-        while True:
-            reply: Any = await self._client.scan(cursor, match=pattern, count=_SCAN)
-            cursor, keys = reply
-            found += [key.decode().removeprefix(start) for key in keys]
-            if not cursor:
-                return sorted(set(found))
+
+        async def scan(server: Redis) -> list[str]:
+            found: set[str] = set()
+            cursor = 0
+            while True:
+                reply: Any = await server.scan(cursor, match=pattern, count=_SCAN)
+                cursor, keys = reply
+                found.update(key.decode().removeprefix(start) for key in keys)
+                if not cursor:
+                    return sorted(found)
+
+        return await run_at(self._client, start, scan)
 
     async def _held(self, queue: str) -> set[str]:
         """Ids of entries whose holder renewed its hold lately."""

@@ -30,7 +30,13 @@ from tocsin.queue.codec import (
     find_payload,
     parse_job,
 )
-from tocsin.queue.redis_connection import Script, confirmed, own_errors, run
+from tocsin.queue.redis_connection import (
+    Script,
+    own_errors,
+    run,
+    run_at,
+    run_confirmed,
+)
 from tocsin.queue.redis_dead import DeadStream
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt, receipt_of
 from tocsin.queue.redis_reader import Entry, StreamReader
@@ -82,7 +88,9 @@ class RedisStreamJobQueue:
     async def start(self) -> None:
         """Check the server; groups are made by the first read."""
         with own_errors():
-            memory = await self._client.info("memory")
+            memory = await run_at(
+                self._client, self._keys.sequence, lambda server: server.info("memory")
+            )
         if memory.get("maxmemory", 0) and memory["maxmemory_policy"] != "noeviction":
             _log.error(
                 "Redis may evict accepted work when its memory is full:"
@@ -122,8 +130,11 @@ class RedisStreamJobQueue:
             args += [queue, len(encoded), *encoded]
         with own_errors():
             if payload.reliable:
-                async with confirmed(self._client, self._keys.confirm) as client:
-                    answer = await self._enqueue(client, keys, args)
+                answer = await run_confirmed(
+                    self._client,
+                    self._keys.confirm,
+                    lambda one: self._enqueue(one, keys, args),
+                )
             else:
                 answer = await self._enqueue(self._client, keys, args)
         if answer < 0:
@@ -234,7 +245,8 @@ class RedisStreamJobQueue:
     async def check(self) -> None:
         """Raise `QueueUnavailable` if Redis does not answer now."""
         with own_errors():
-            await run(self._client, "PING")
+            # Not PING: in a cluster, the server of these keys is the one to ask.
+            await run(self._client, "EXISTS", self._keys.sequence)
 
     async def close(self) -> None:
         """Leave the groups where nothing is held; the rest is for take-over."""

@@ -29,7 +29,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 async def broker(own_redis: RedisServer, heard: Heard) -> AsyncIterator[Broker]:
-    async with running_broker("redis", own_redis, heard) as broker:
+    async with running_broker([own_redis.address], heard) as broker:
         yield broker
 
 

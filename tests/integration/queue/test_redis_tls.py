@@ -42,7 +42,8 @@ async def tls_port(redis_address: str, tmp_path: Path) -> AsyncIterator[int]:
 
 async def test_own_authority_is_trusted(tls_port: int, tmp_path: Path) -> None:
     """With its CA file the queue works through TLS."""
-    client = connect(f"rediss://127.0.0.1:{tls_port}", ca_file=tmp_path / "ca.pem")
+    authority = tmp_path / "ca.pem"
+    client = connect(f"rediss://127.0.0.1:{tls_port}?tls_server_ca_pem={authority}")
     queue = RedisStreamJobQueue(client, consumer="w")
     await queue.check()
     assert await queue.waiting(["send:fcm"]) == {"send:fcm": 0}

@@ -19,7 +19,7 @@ async def test_each_url_is_a_client_in_its_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis+sentinel://h:1", "redis+cluster://h:1", "h:1", "redis://h:port"]
+    "url", ["redis+sentinel://h:1", "redis+cluster://h/1", "h", "redis://h:port"]
 )
 def test_an_address_that_cannot_be_used_says_which_can(url: str) -> None:
     """Nothing is guessed, and the password is not repeated."""

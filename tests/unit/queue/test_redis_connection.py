@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import exceptions as foreign
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
-from tests.support.certificates import make_ca
 
 from tocsin.core.errors import InternalError, QueueUnavailable
 from tocsin.queue.redis_connection import AddressError, connect, own_errors
@@ -46,9 +44,9 @@ def test_schemes_choose_the_connection() -> None:
         ("", "exactly one"),
         ([], "exactly one"),
         (["a:1", "b:2"], "sharding"),
-        ("redis+sentinel://a:1", "not supported"),
-        ("redis+cluster://a:1", "not supported"),
-        ("http://a", "unknown scheme"),
+        ("redis+sentinel://a:1", "sentinel_master_name"),
+        ("redis+cluster://a:1/1", "database 0"),
+        ("http://a", "must be host:port or a URL"),
         ("redis://", "no host"),
     ],
 )
@@ -63,14 +61,6 @@ def test_bad_address_does_not_show_its_password() -> None:
     with pytest.raises(AddressError) as caught:
         connect("redis://user:secret@cache:port")
     assert "secret" not in str(caught.value)
-
-
-def test_own_authority_is_added_to_the_roots(tmp_path: Path) -> None:
-    """A CA file given for rediss becomes part of the connection's trust."""
-    authority = make_ca(tmp_path)
-    client = connect("rediss://cache", ca_file=authority.pem_path)
-    options = client.connection_pool.connection_kwargs
-    assert options["ssl_ca_data"] == authority.pem_path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Ways to Redis: one server, a Sentinel's primary, a cluster. Ground room."""

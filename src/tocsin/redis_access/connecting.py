@@ -1,0 +1,216 @@
+"""Opens clients for an address. Part of the Redis ground room.
+
+It must not know keys, nor what anything in Redis means.
+"""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hiredis
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    ConnectionPool,
+    Redis,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tocsin.config.pem import PemError, load_pem
+from tocsin.config.redis_addresses import (
+    Login,
+    Node,
+    RedisAddress,
+    RedisTls,
+    parse_redis,
+)
+from tocsin.redis_access.routed import RoutedRedis
+from tocsin.redis_access.topology import ClusterTopology, SentinelTopology
+
+
+class UnusableAddress(ValueError):
+    """An address that cannot be read or whose files cannot; never shows a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long one waits, where the address does not say; and how many one opens.
+
+    With `max_connections` who needs one more to a server waits, as long as for an
+    answer.
+    """
+
+    connect_timeout_s: float
+    io_timeout_s: float
+    max_connections: int | None = None
+
+
+def open_client(text: str, limits: Limits) -> Redis:
+    """A client for an address; no connection is made yet, the caller closes it.
+
+    Nothing is repeated by itself that may have been done: only an answer that says
+    that a command was refused, since another server is in charge, sends it there.
+    Raises `UnusableAddress`.
+    """
+    try:
+        address = parse_redis(text)
+        servers = _Opener(address, limits, address.login, address.tls, address.db)
+        if address.kind == "cluster":
+            cluster = ClusterTopology(address.nodes, servers.open)
+            return RoutedRedis(cluster, servers.open, is_cluster=True)
+        if address.kind == "sentinel":
+            guards = _Opener(address, limits, address.sentinel_login, _of(address), 0)
+            primary = SentinelTopology(
+                address.nodes, address.master_name, guards.open, servers.open
+            )
+            return RoutedRedis(primary, servers.open, is_cluster=False)
+        if address.kind == "socket":
+            return servers.open_socket(address.path)
+        return servers.open(address.nodes[0])
+    except (ValueError, PemError) as error:
+        raise UnusableAddress(str(error)) from None
+
+
+def _of(address: RedisAddress) -> RedisTls | None:
+    return address.sentinel_tls
+
+
+class _Opener:
+    """Opens clients of servers that share login, TLS and limits."""
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        limits: Limits,
+        login: Login,
+        tls: RedisTls | None,
+        db: int,
+    ) -> None:
+        connect_s, io_s = address.connect_timeout_s, address.io_timeout_s
+        self._io_timeout_s = limits.io_timeout_s if io_s is None else io_s
+        self._max_connections = limits.max_connections
+        self._class: type[Any] = _FastConnection
+        self._options: dict[str, Any] = {
+            "db": db,
+            "username": login.user or None,
+            "password": login.password or None,
+            "socket_timeout": self._io_timeout_s,
+            "socket_connect_timeout": (
+                limits.connect_timeout_s if connect_s is None else connect_s
+            ),
+            "client_name": address.client_name or None,
+            # A command whose answer was lost may have been done: repeated, it
+            # would be done twice.
+            "retry": Retry(NoBackoff(), 0),
+        }
+        if address.force_resp2:
+            self._options["protocol"] = 2
+        self._tls: dict[str, Any] = {}
+        if tls is not None:
+            self._class = _FastTlsConnection
+            self._tls = {"context": _build_context(tls), "name": tls.server_name}
+
+    def open(self, node: Node) -> Redis:
+        """A client of the server there."""
+        host, port = node
+        return self._open(self._class, {"host": host, "port": port, **self._tls})
+
+    def open_socket(self, path: str) -> Redis:
+        """A client of the server behind a socket file."""
+        return self._open(_FastSocketConnection, {"path": path})
+
+    def _open(self, connection: type[Any], where: Mapping[str, Any]) -> Redis:
+        options = {**self._options, **where, "connection_class": connection}
+        pool: ConnectionPool
+        if self._max_connections is None:
+            pool = ConnectionPool(**options)
+        else:
+            pool = BlockingConnectionPool(
+                max_connections=self._max_connections,
+                timeout=self._io_timeout_s,
+                **options,
+            )
+        return Redis.from_pool(pool)
+
+
+class _Fast:
+    """Packs a command in C: the asyncio client needs 2 µs for each argument."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """The bytes of a command; "XGROUP CREATE" is two words on the wire."""
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
+
+
+class _FastConnection(_Fast, Connection):
+    pass
+
+
+class _FastSocketConnection(_Fast, UnixDomainSocketConnection):
+    pass
+
+
+class _FastTlsConnection(_Fast, SSLConnection):
+    def __init__(self, *, context: ssl.SSLContext, name: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._context = context
+        self._name = name
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        # The client's own context takes files only, and no name to be checked.
+        arguments = {"host": self.host, "port": self.port, "ssl": self._context}
+        return {**arguments, "server_hostname": self._name} if self._name else arguments
+
+
+def _build_context(tls: RedisTls) -> ssl.SSLContext:
+    """A context that trusts the system's roots and the given ones."""
+    context = ssl.create_default_context()
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.ca_pem:
+        try:
+            ca_pem = _load("tls_server_ca_pem", tls.ca_pem)
+            context.load_verify_locations(cadata=ca_pem.decode())
+        except (ssl.SSLError, UnicodeError):
+            raise UnusableAddress(
+                "tls_server_ca_pem: holds no usable certificate"
+            ) from None
+    if tls.cert_pem:
+        cert_pem = _load("tls_cert_pem", tls.cert_pem)
+        _load_chain(context, cert_pem, _load("tls_key_pem", tls.key_pem))
+    return context
+
+
+def _load(name: str, value: str) -> bytes:
+    try:
+        return load_pem(value)
+    except PemError as error:
+        raise UnusableAddress(f"{name}: {error}") from None
+
+
+def _load_chain(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
+    # The ssl module takes files only. This one is ours alone and gone at once.
+    with tempfile.TemporaryDirectory(prefix="tocsin-") as folder:
+        path = Path(folder) / "chain.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(key_pem.rstrip() + b"\n" + cert_pem)
+        try:
+            context.load_cert_chain(path, password=_refuse_password)
+        except (ssl.SSLError, ValueError):
+            raise UnusableAddress(
+                "tls_cert_pem and tls_key_pem: are no certificate and its key, or the"
+                " key is encrypted"
+            ) from None
+
+
+def _refuse_password() -> str:
+    """Instead of asking on the terminal."""
+    raise ValueError("encrypted")

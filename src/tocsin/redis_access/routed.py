@@ -1,0 +1,275 @@
+"""A client whose commands find the server in charge. Redis ground room.
+
+It must not repeat a command that may have been done: what it sends again was refused
+by a server that is not in charge, and so has changed nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import structlog
+from redis import exceptions as foreign
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.client import PubSub
+
+from tocsin.config.redis_addresses import Node
+from tocsin.redis_access.slots import find_key, key_slot
+from tocsin.redis_access.topology import Owners, Topology
+
+T = TypeVar("T")
+Action = Callable[[Redis], Awaitable[T]]
+
+_WAITS_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
+"""Between the tries of a refused command; a failover that needs longer is a fault."""
+_ASKING_PAUSE_S = 0.1
+"""At least this long between two questions who is in charge."""
+_REFUSED = (
+    foreign.ReadOnlyError,
+    foreign.ClusterDownError,
+    foreign.TryAgainError,
+    foreign.BusyLoadingError,
+)
+_AWAY = (foreign.ConnectionError, foreign.TimeoutError, OSError)
+
+_log = structlog.get_logger("tocsin.redis")
+
+
+class _NoPool(ConnectionPool):
+    async def get_connection(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("this client has no server of its own: use redis_access")
+
+
+class RoutedRedis(Redis):
+    """A `Redis` for single commands; the server is found by the command's key.
+
+    For pipelines, one connection or pub/sub use the functions of `commands`. A
+    command fails with the library's errors, as with a single server.
+    """
+
+    def __init__(
+        self, topology: Topology, connect: Callable[[Node], Redis], *, is_cluster: bool
+    ) -> None:
+        super().__init__(connection_pool=_NoPool())
+        self.is_cluster = is_cluster
+        self.on_change: list[Callable[[], None]] = []
+        self._topology = topology
+        self._connect = connect
+        self._servers: dict[Node, Redis] = {}
+        self._owners: Owners = ()
+        self._suspects: set[Node] = set()
+        self._is_stale = False
+        self._asking: asyncio.Task[None] | None = None
+        self._failed: Exception | None = None
+        self._ask_at = 0.0
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """One command, at the server in charge of its key."""
+        return await self.at(
+            find_key(args),
+            lambda server: server.execute_command(*args, **options),  # type: ignore[no-untyped-call] # its stub
+            anywhere=args[0] == "PUBLISH",
+        )
+
+    async def at(
+        self,
+        key: str | bytes | None,
+        action: Action[T],
+        *,
+        alone: bool = False,
+        anywhere: bool = False,
+    ) -> T:
+        """What `action` returns, given the server in charge of this key.
+
+        It is called again when that server refuses to be in charge, so its first
+        command must be the one that matters. With `alone` it gets a connection that
+        nobody else uses meanwhile. Without a key any server will do, and with
+        `anywhere` any other than the one that is away.
+        """
+        slot = None if key is None else key_slot(key)
+        target: Node | None = None
+        is_asking = False
+        for wait_s in (*_WAITS_S, None):
+            node = target
+            refusal: Exception
+            try:
+                node = node or await self._find(slot, anywhere=anywhere)
+                return await _act(
+                    self._server(node), action, alone=alone, is_asking=is_asking
+                )
+            except foreign.AskError as error:  # or MovedError, which is one
+                refusal = error
+                is_asking = not isinstance(error, foreign.MovedError)
+                here = node[0] if node is not None else ""
+                target = (error.host or here, error.port)
+                self._is_stale = self._is_stale or not is_asking
+            except _REFUSED as error:
+                refusal, target, is_asking = error, None, False
+                self.suspect(node)
+            except _AWAY:
+                self.suspect(node)
+                raise
+            if wait_s is None:
+                raise refusal
+            await asyncio.sleep(wait_s)
+        raise AssertionError  # the last turn returns or raises
+
+    async def run_many(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers of several commands, in one round for each server."""
+        groups: dict[Node, list[int]] = {}
+        for place, command in enumerate(commands):
+            key = find_key(command)
+            node = await self._find(None if key is None else key_slot(key))
+            groups.setdefault(node, []).append(place)
+        answers: list[Any] = [None] * len(commands)
+
+        async def ask(node: Node, places: list[int]) -> None:
+            pipeline = self._server(node).pipeline(transaction=False)
+            for place in places:
+                pipeline.execute_command(*commands[place])
+            try:
+                found = await pipeline.execute(raise_on_error=False)
+            except _AWAY:
+                self.suspect(node)
+                raise
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = await self._checked(commands[place], answer)
+
+        await asyncio.gather(*(ask(node, places) for node, places in groups.items()))
+        return answers
+
+    async def _checked(self, command: Sequence[Any], answer: Any) -> Any:
+        if isinstance(answer, (foreign.AskError, *_REFUSED)):
+            return await self.execute_command(*command)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def check(self) -> None:
+        """Raise the library's error unless every slot has a server that answers."""
+        await self._find(None)
+        if None in self._owners:
+            self._is_stale = True
+            raise foreign.ClusterDownError("some slots have no server")
+
+        async def ping(node: Node) -> None:
+            try:
+                await self._server(node).execute_command("PING")  # type: ignore[no-untyped-call] # its stub
+            except _AWAY:
+                self.suspect(node)
+                raise
+
+        await asyncio.gather(*map(ping, self._primaries()))
+
+    async def open_pubsub(self) -> PubSub:
+        """A subscriber at some server that is not known to be away."""
+        return self._server(await self._find(None)).pubsub()
+
+    def lose(self, pubsub: PubSub) -> None:
+        """Say that the connection of this subscriber broke."""
+        for node, server in self._servers.items():
+            if server.connection_pool is pubsub.connection_pool:
+                self.suspect(node)
+
+    def suspect(self, node: Node | None) -> None:
+        """Ask who is in charge before this server is used again."""
+        self._is_stale = True
+        if node is not None:
+            self._suspects.add(node)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close every connection to every server."""
+        del close_connection_pool  # there is none
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        for server in self._servers.values():
+            await server.aclose()
+        await self._topology.close()
+
+    async def _find(self, slot: int | None, *, anywhere: bool = False) -> Node:
+        is_old = time.monotonic() > self._ask_at + self._topology.max_age_s
+        if not self._owners or self._is_stale or is_old:
+            asking = self._ask()
+            if not self._owners or not self._candidates(slot):
+                # Others go on meanwhile: only what has no server waits.
+                await asyncio.wait({asking})
+        if not self._owners:
+            raise self._failed or foreign.ConnectionError("closed")
+        found = self._candidates(slot)
+        if not found and anywhere:
+            found = self._candidates(None)
+        found = found or self._candidates(slot, also_suspects=True)
+        if not found:
+            self._is_stale = True
+            raise foreign.ClusterDownError(f"slot {slot} has no server")
+        return random.choice(found)  # noqa: S311 - spreads load, no secret
+
+    def _candidates(
+        self, slot: int | None, *, also_suspects: bool = False
+    ) -> list[Node]:
+        if slot is None:
+            nodes = self._primaries()
+        else:
+            owner = self._owners[slot % len(self._owners)]
+            nodes = [] if owner is None else [owner]
+        return [node for node in nodes if also_suspects or node not in self._suspects]
+
+    def _primaries(self) -> list[Node]:
+        return [node for node in dict.fromkeys(self._owners) if node is not None]
+
+    def _server(self, node: Node) -> Redis:
+        server = self._servers.get(node)
+        if server is None:
+            server = self._servers[node] = self._connect(node)
+        return server
+
+    def _ask(self) -> asyncio.Task[None]:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_who_is_in_charge())
+        return self._asking
+
+    async def _ask_who_is_in_charge(self) -> None:
+        await asyncio.sleep(max(0.0, self._ask_at - time.monotonic()))
+        suspects = frozenset(self._suspects)
+        self._is_stale = False
+        known = {node: self._server(node) for node in self._primaries()}
+        try:
+            owners = await self._topology.fetch(known, suspects)
+        except (foreign.RedisError, OSError) as error:
+            self._failed, self._is_stale = error, True
+            return
+        finally:
+            self._ask_at = time.monotonic() + _ASKING_PAUSE_S
+        self._suspects -= suspects
+        before, self._owners = self._owners, owners
+        if before and list(before) != list(owners):
+            _log.info("other servers are in charge now", servers=len(self._primaries()))
+            await self._leave_others()
+            for tell in self.on_change:
+                tell()
+
+    async def _leave_others(self) -> None:
+        """Close all connections to servers that are not in charge any more.
+
+        One of them may not know it, take writes that will be lost, and be silent to
+        its subscribers: whoever waits for it gets an error instead.
+        """
+        for node, server in self._servers.items():
+            if node not in self._owners:
+                with suppress(foreign.RedisError, OSError):
+                    await server.connection_pool.disconnect()
+
+
+async def _act(server: Redis, action: Action[T], *, alone: bool, is_asking: bool) -> T:
+    if not alone and not is_asking:
+        return await action(server)
+    async with server.client() as one:
+        if is_asking:
+            await one.execute_command("ASKING")  # type: ignore[no-untyped-call] # its stub
+        return await action(one)
