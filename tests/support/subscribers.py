@@ -48,9 +48,11 @@ class Subscriber:
 
 
 @asynccontextmanager
-async def subscribed(port: int, user: str, *channels: str) -> AsyncIterator[Subscriber]:
+async def subscribed(
+    port: int, user: str, *channels: str, token: str = ""
+) -> AsyncIterator[Subscriber]:
     """A client of this user in these channels, present when the block begins."""
-    token = sign({"sub": user, "channels": list(channels)})
+    token = token or sign({"sub": user, "channels": list(channels)})
     url = f"http://127.0.0.1:{port}/connection/websocket"
     async with (
         aiohttp.ClientSession(trust_env=False) as session,

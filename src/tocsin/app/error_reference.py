@@ -42,7 +42,9 @@ removed devices, and the column `error_code` of analytics are these words. Besid
 stand `expired` and `cancelled` for what was accepted but not sent in time, or taken
 back; `rate_limited` and `no_timezone` for whom `limit_strategy` left out;
 `template_failed` for whom no body could be rendered; and `inactive` for devices that
-were removed after `push_notifications.max_inactive_device_interval`.
+were removed after `push_notifications.max_inactive_device_interval`. Analytics alone
+have `online`, for whom `online_first` reached in a channel: no fault, and counted in
+`push_online_skipped_count`.
 
 | verdict | meaning |
 |---|---|
