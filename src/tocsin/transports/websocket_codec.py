@@ -188,7 +188,8 @@ class FrameReader:
 
     def _add(self, fin: bool, opcode: int, payload: bytes) -> tuple[int, bytes] | None:
         if self._parts is not None:
-            self._parts.append(payload)
+            if payload:  # else endless empty fragments would pile up
+                self._parts.append(payload)
             self._size += len(payload)
             if not fin:
                 return None

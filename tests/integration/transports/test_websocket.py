@@ -24,9 +24,6 @@ from tocsin.transports import session, socket_link
 from tocsin.transports.settings import SessionSettings
 from tocsin.transports.websocket import WebSocketSettings
 from tocsin.transports.websocket_codec import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
     PING,
     PONG,
     TEXT,
@@ -160,65 +157,7 @@ async def test_connection_limits() -> None:
             await client.close()
 
 
-# --- frames ---
-
-FRAMES: list[tuple[str, bytes, tuple[int, str]]] = [
-    ("not masked", b"\x81\x02{}", (1002, "frame is not masked")),
-    ("reserved bits", b"\xf1\x80\0\0\0\0", (1002, "reserved bits are set")),
-    ("reserved opcode", b"\x83\x80\0\0\0\0", (1002, "reserved opcode")),
-    ("fragmented ping", b"\x09\x80\0\0\0\0", (1002, "control frame is fragmented")),
-    ("lonely continuation", masked(CONTINUATION, b"x"), (1002, "fragments are")),
-    ("no UTF-8", masked(TEXT, b"\xff"), (1007, "text is not UTF-8")),
-    ("too big", masked(TEXT, b"x" * 70_000), (1009, "message is too big")),
-    ("empty text", masked(TEXT, b""), (3501, "bad request")),
-    ("nonsense", masked(TEXT, b"hello"), (3501, "bad request")),
-    ("nonsense in binary", masked(BINARY, b"\xff"), (3501, "bad request")),
-    ("command before connect", masked(TEXT, b'{"id":1,"rpc":{}}'), (3501, "bad r")),
-    ("pong before connect", masked(TEXT, b"{}"), (3501, "bad request")),
-    ("close", masked(CLOSE, (1000).to_bytes(2)), (1000, "")),
-    ("close without code", masked(CLOSE, b""), (0, "")),
-    ("close with a bad code", masked(CLOSE, (1005).to_bytes(2)), (1002, "close")),
-    ("ping then close", masked(PING, b"p") + masked(CLOSE, b"\x0b\xb8"), (3000, "")),
-]
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"), [row[1:] for row in FRAMES], ids=[row[0] for row in FRAMES]
-)
-async def test_frames_that_end_a_connection(
-    data: bytes, expected: tuple[int, str]
-) -> None:
-    """Each has its close code, and ends its own connection only."""
-    async with running_node(build_context()) as node:
-        other = await RawWebSocket.open(node.port)
-        await other.connect()
-        client = await RawWebSocket.open(node.port)
-        client.writer.write(data)
-        code, reason = await client.read_close()
-        assert code == expected[0]
-        assert reason.startswith(expected[1])
-        if code in {1002, 1007, 1009, 3501}:  # else it has sent its close
-            client.writer.write(masked(CLOSE, code.to_bytes(2)))
-        async with asyncio.timeout(5):
-            assert await client.reader.read() == b""
-        await other.send('{"id":3,"rpc":{}}')
-        assert b'"code":108' in (await other.read_frame())[1]
-        await client.close()
-        await other.close()
-
-
-async def test_pings_of_the_client() -> None:
-    """A WebSocket ping is answered with its own bytes, also between fragments."""
-    async with running_node(build_context()) as node:
-        client = await RawWebSocket.open(node.port)
-        command = b'{"id":1,"connect":{}}'
-        first = bytearray(masked(TEXT, command[:5]))
-        first[0] &= 0x7F
-        client.writer.write(bytes(first) + masked(PING, b"are you there"))
-        assert await client.read_frame() == (PONG, b"are you there")
-        client.writer.write(masked(CONTINUATION, command[5:]))
-        assert b"connect" in (await client.read_frame())[1]
-        await client.close()
+# --- pings and the end ---
 
 
 async def test_native_pings() -> None:

@@ -230,6 +230,17 @@ def test_masking_is_its_own_inverse() -> None:
     assert unmask(b"\x00\x00\x00\x00\x00", KEY) == KEY + b"\x01"
 
 
+def test_fragments_without_content_take_no_memory() -> None:
+    """However many a client sends, only what they hold is kept."""
+    reader = FrameReader(LIMIT)
+    list(reader.feed(frame(TEXT, b"a", fin=False)))
+    for _ in range(100):
+        assert list(reader.feed(frame(CONTINUATION, fin=False) * 100)) == []
+    assert reader._parts is not None
+    assert len(reader._parts) == 1
+    assert list(reader.feed(frame(CONTINUATION, b"b"))) == [(TEXT, b"ab")]
+
+
 def test_an_idle_reader_holds_nothing() -> None:
     """Between messages no bytes are kept."""
     reader = FrameReader(LIMIT)
