@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.chromium import Page, find_browser, open_page
-from tests.support.tokens import sign
-from tests.support.whole_node import SECRET, WholeNode, whole_node
+from tests.support.whole_node import WholeNode, client_token, whole_node
 
 pytestmark = [
     pytest.mark.skipif(not find_browser(), reason="no Chromium is on PATH"),
@@ -28,7 +27,7 @@ SECTIONS = {
 }
 ANY_PORT = {"allowed_origins": ["http://127.0.0.1:*"]}
 TRANSPORTS = ("websocket", "http_stream", "sse")
-TOKEN = sign({"sub": "ann"}, SECRET)
+TOKEN = client_token(sub="ann")
 
 
 async def visit(page: Page, node: WholeNode) -> None:

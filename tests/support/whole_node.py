@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.support.tokens import sign
 
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.realtime import Realtime
@@ -16,6 +17,11 @@ from tocsin.app.server import start_server
 from tocsin.config import load_config
 
 SECRET = "secret-of-a-whole-node"
+
+
+def client_token(**claims: Any) -> str:
+    """A token that a whole node takes."""
+    return sign(claims, SECRET)
 
 
 class WholeNode:
