@@ -20,6 +20,7 @@ from tocsin import __version__
 from tocsin.api.call import ChannelServices
 from tocsin.app.client_doors import client_routes
 from tocsin.app.counted import CountedBroker, CountedBus, CountedPresence
+from tocsin.app.lifecycle import start_beside
 from tocsin.app.node_listener import NodeListener
 from tocsin.app.realtime_settings import (
     namespace_settings,
@@ -147,8 +148,7 @@ def _listening_node(
         MetricsWindow(metrics.all_series),
         interval_s=config.node.info_metrics_aggregate_interval,
     )
-    task = asyncio.create_task(listener.turn_for_ever())
-    stack.callback(task.cancel)
+    start_beside(listener.turn_for_ever(), stack)
     return listener
 
 
@@ -366,8 +366,7 @@ def _watch_nodes(realtime: Realtime, metrics: Metrics, stack: AsyncExitStack) ->
             await asyncio.sleep(NODES_INTERVAL_S)
 
     metrics.watch_node(read)
-    task = asyncio.create_task(count_nodes())
-    stack.callback(task.cancel)
+    start_beside(count_nodes(), stack)
 
 
 def _node_name(config: Config) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import structlog
 
-from tocsin.app.lifecycle import Stopper
+from tocsin.app.lifecycle import Stopper, start_beside
 from tocsin.app.resources import Resources
 from tocsin.core.ports import PushProvider, ReceiptSource
 from tocsin.delivery.receipts import ReceiptPoller, TicketKeeper
@@ -48,20 +47,11 @@ async def start_receipts(
         clock=resources.clock,
         metrics=resources.metrics,
     )
-    task = asyncio.create_task(poller.poll_for_ever())
-
-    def watch(ended: asyncio.Task[None]) -> None:
-        if not ended.cancelled() and (error := ended.exception()) is not None:
-            _log.critical("the receipt poller died", exc_info=error)
-            stopper.fail("the receipt poller died")
-
-    task.add_done_callback(watch)
-
-    async def stop() -> None:
-        task.cancel()
-        await asyncio.wait([task])
-
-    stack.push_async_callback(stop)
+    start_beside(
+        poller.poll_for_ever(),
+        stack,
+        on_death=lambda: stopper.fail("the receipt poller died"),
+    )
     return TicketKeeper(resources.receipts, sources)
 
 

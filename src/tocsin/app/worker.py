@@ -10,7 +10,7 @@ import structlog
 
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.app.analytics import open_analytics, purge_analytics
-from tocsin.app.lifecycle import Stopper
+from tocsin.app.lifecycle import Stopper, start_beside
 from tocsin.app.online_first import open_online_users
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
@@ -86,8 +86,7 @@ async def start_worker(
     )
     worker.start()
     stack.push_async_callback(worker.stop, config.shutdown.timeout)
-    cleaner = asyncio.create_task(_clean_for_ever(resources))
-    stack.callback(cleaner.cancel)
+    start_beside(_clean_for_ever(resources), stack)
     _log.info("worker started", providers=sorted(providers))
     return worker
 
