@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
+import os
+import re
+import signal
+import subprocess
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,7 +19,7 @@ from tests.support.deployment import Deployment
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, start_redis
 from tests.support.subscribers import subscribed
-from tests.support.tocsin_processes import Processes, fetch, wait_until
+from tests.support.tocsin_processes import COMMAND, Processes, fetch, wait_until
 from tests.support.tokens import SECRET
 
 from tocsin.simulator.server import Simulator
@@ -167,6 +172,48 @@ async def test_a_server_that_is_killed_after_its_answer_loses_no_push(
         assert (await anna.next_publication())["data"] == GOAL
     await in_thread(apart.worker)
     await in_thread(apart.wait_pushed, "ben", "eve")
+
+
+async def test_a_server_that_is_killed_between_queueing_and_publishing_loses_no_push(
+    processes: Processes,
+    simulator: Simulator,
+    migrated_postgres_dsn: str,
+    engine: RedisServer,
+) -> None:
+    """Nothing was published, so everybody gets the push, and a repeat adds nothing."""
+    site = Site(processes, simulator, {"postgresql": {"dsn": migrated_postgres_dsn}})
+    redis = {"address": engine.address, "io_timeout": "60s"}
+    site.change("engine", type="redis", redis=redis)
+    server = await in_thread(site.serve)
+    await in_thread(site.register)
+    os.kill(engine.pid, signal.SIGSTOP)
+    try:
+        sending = asyncio.create_task(in_thread(site.send, 0, uid="u"))
+        await in_thread(wait_until, lambda: is_queued(site))
+        server.kill()
+    finally:
+        os.kill(engine.pid, signal.SIGCONT)
+    with pytest.raises((http.client.HTTPException, OSError)):
+        await sending
+    await in_thread(site.worker)
+    await in_thread(site.wait_pushed, *USERS)
+    await in_thread(site.serve)
+    async with subscribed(site.http_port, "anna", CHANNEL) as anna:
+        assert await in_thread(site.send, 0, uid="u") == "u"
+        assert await anna.is_silent()
+    assert set(simulator.ledger.delivered.values()) == {1}
+
+
+def is_queued(site: Site) -> bool:
+    """Whether one walk waits, as the command line tells."""
+    found = subprocess.run(
+        [*COMMAND, "queue", "status", "--config", str(site.path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return re.search(r"^expand:fcm +1 jobs", found.stdout, re.MULTILINE) is not None
 
 
 async def test_a_server_alone_that_is_killed_after_its_answer_loses_no_push(

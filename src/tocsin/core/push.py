@@ -135,7 +135,8 @@ class Payload:
 class OnlineCheck:
     """That a walk leaves out users who were reached in `channel`.
 
-    Who they are is decided from `due_ms` (Unix milliseconds) on, once per request.
+    Who they are is decided from `due_ms` (Unix milliseconds) on, for all walks of
+    the request together.
     """
 
     channel: str

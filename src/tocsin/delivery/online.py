@@ -50,9 +50,11 @@ class OnlineUsers:
         self._clock = clock
 
     async def decide(self, job: Job, check: OnlineCheck) -> bool:
-        """Take the second look into the channel, once per request.
+        """Take the second look into the channel, unless another walk or page has.
 
-        Whoever is there now counts as reached, if anything was published at all.
+        Whoever is there now counts as reached, if anything was published at all. Of
+        walks that begin at the same moment several may look; who is found by any of
+        them counts.
         Raises `PutOff` while that is not known, for a bounded time: `False` says
         that patience with an engine that is away has ended.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -44,6 +45,7 @@ class Presence:
     async def fetch(self, channel: str) -> Mapping[str, ClientInfo]:
         assert channel == "chat"
         self.looks += 1
+        await asyncio.sleep(0)
         if self.away:
             raise BrokerUnavailable("away")
         found = [*sorted(self.users), ""]
@@ -124,6 +126,24 @@ async def test_the_second_look_is_the_last() -> None:
     bench.clock.advance(KEPT_S - 1)
     assert await bench.spared("anna") == {"anna"}
     assert bench.presence.looks == 1
+
+
+async def test_walks_that_begin_together_agree() -> None:
+    """Providers have a walk each; who is found by either is spared by both."""
+    bench = Bench()
+    await bench.publish("left")
+    bench.presence.users = {"anna"}
+    other = OnlineUsers(bench.presence, bench.reached, bench.clock)
+    walks = [replace(JOB, id=name, provider=name) for name in ("fcm", "apns")]
+    decided = await asyncio.gather(
+        bench.online.decide(walks[0], CHECK), other.decide(walks[1], CHECK)
+    )
+    assert decided == [True, True]
+    bench.presence.users = {"ben"}
+    for online, job in zip((bench.online, other), walks, strict=True):
+        assert await online.decide(job, CHECK)
+        found = await online.find(job, CHECK, ["anna", "ben", "left"])
+        assert found == {"anna", "left"}
 
 
 async def test_a_walk_that_stands_keeps_what_is_decided() -> None:
