@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from tests.support.clock import MovedClock
 
 from tocsin.core.errors import Conflict
-from tocsin.core.ports import UidClaim, UidStore
+from tocsin.core.ports import UID_TAKEN, UidClaim, UidStore
 from tocsin.queue.uids import RedisUidStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
 from tocsin.storage.uids import SqlUidStore
@@ -92,7 +92,7 @@ async def test_confirmed_claim_reads_as_accepted(rig: Rig) -> None:
 async def test_other_content_is_a_conflict(rig: Rig) -> None:
     """The same uid with another fingerprint is refused and changes nothing."""
     await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)
-    with pytest.raises(Conflict, match="uid: "):
+    with pytest.raises(Conflict, match=UID_TAKEN):
         await rig.store.claim("u", fingerprint=b"other", push_id="p2", ttl_s=60)
     again = await rig.store.claim("u", fingerprint=b"f", push_id="p3", ttl_s=60)
     assert again.push_id == "p1"

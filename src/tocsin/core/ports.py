@@ -169,6 +169,10 @@ class UidClaim:
     accepted: bool
 
 
+UID_TAKEN = "uid: was used for a send with other content"
+"""What every store says of a uid in a `Conflict`."""
+
+
 class UidStore(Protocol):
     """Remembers the uid of accepted sends, so that a repeat queues nothing."""
 
@@ -179,7 +183,7 @@ class UidStore(Protocol):
 
         Of two first claims at once exactly one wins; both get its `push_id`. With
         `ttl_s` 0 a first claim ends at once, so that it only asks.
-        Raises `Conflict("uid: …")` when the fingerprint differs.
+        Raises `Conflict(UID_TAKEN)` when the fingerprint differs.
         """
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from tocsin.core.errors import Conflict
-from tocsin.core.ports import UidClaim
+from tocsin.core.ports import UID_TAKEN, UidClaim
 from tocsin.queue.redis_connection import Script, own_errors
 
 
@@ -36,7 +36,7 @@ class RedisUidStore:
                 [fingerprint, push_id, max(1, int(ttl_s * 1000))],
             )
         if stored != fingerprint:
-            raise Conflict("uid: already used for another content")
+            raise Conflict(UID_TAKEN)
         return UidClaim(push_id=owner.decode(), accepted=accepted == b"1")
 
     async def confirm(self, uid: str) -> None:

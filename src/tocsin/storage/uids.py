@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.errors import Conflict
-from tocsin.core.ports import Clock, UidClaim
+from tocsin.core.ports import UID_TAKEN, Clock, UidClaim
 from tocsin.storage.engine import Database
 from tocsin.storage.rows import is_postgres
 from tocsin.storage.tables import push_uids
@@ -45,7 +45,7 @@ class SqlUidStore:
                 if standing is not None:
                     stored, claim = standing
                     if stored != fingerprint:
-                        raise Conflict("uid: was used for a send with other content")
+                        raise Conflict(UID_TAKEN)
                     return claim
             return UidClaim(push_id, accepted=False)
 
