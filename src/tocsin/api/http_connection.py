@@ -1,7 +1,7 @@
-"""API room: how long an HTTP connection may take to say what it wants.
+"""API room: how long an HTTP connection may take to ask, and to take its answer.
 
-aiohttp waits without end for the head of a request; here it has a deadline, so that
-nobody can hold connections open by sending nothing. It answers no request.
+aiohttp waits without end for both; here they have deadlines, so that nobody can hold
+connections and answers by sending or reading nothing. It answers no request.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from aiohttp import web
 
 HEADER_TIMEOUT_S = 10.0
 """For the head of a request, from its first byte or from the connection's start."""
+WRITE_TIMEOUT_S = 10.0
+"""For an answer to be taken. Streams to clients have their own rules."""
 KEEPALIVE_S = 75.0
 """How long an idle connection is kept for the next request."""
 LINGER_S = 2.0
@@ -21,13 +23,16 @@ LINGER_S = 2.0
 
 
 class TimedConnection(web.RequestHandler):
-    """Closes itself when the head of a request does not arrive in time."""
+    """Closes itself when a request's head, or the taking of its answer, is late."""
 
-    __slots__ = ("_head_timeout_s", "_head_timer", "_heads_seen")
+    __slots__ = ("_head_timeout_s", "_head_timer", "_heads_seen", "_write_timeout_s")
 
-    def __init__(self, *args: Any, head_timeout_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, head_timeout_s: float, write_timeout_s: float, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._head_timeout_s = head_timeout_s
+        self._write_timeout_s = write_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
         self._heads_seen = 0
 
@@ -50,6 +55,27 @@ class TimedConnection(web.RequestHandler):
         self._stop_timer()
         super().connection_lost(exc)
 
+    async def finish_response(
+        self,
+        request: web.BaseRequest,
+        resp: web.StreamResponse,
+        start_time: float | None,
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write a finished answer; aiohttp calls it when the handler has returned.
+
+        A stream has been written by its handler before, so only its end comes here.
+        """
+        timer = self._loop.call_later(self._write_timeout_s, self._give_up)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        # Not `force_close`: that waits for the very bytes that nobody takes.
+        if self.transport is not None:
+            self.transport.abort()
+
     def _start_timer(self) -> None:
         self._head_timer = self._loop.call_later(self._head_timeout_s, self.force_close)
 
@@ -63,9 +89,15 @@ class TimedRunner(web.AppRunner):
     """An `AppRunner` whose connections are `TimedConnection`s."""
 
     def __init__(
-        self, app: web.Application, *, head_timeout_s: float, shutdown_timeout: float
+        self,
+        app: web.Application,
+        *,
+        head_timeout_s: float,
+        write_timeout_s: float,
+        shutdown_timeout: float,
     ) -> None:
         self._head_timeout_s = head_timeout_s
+        self._write_timeout_s = write_timeout_s
         self._options: dict[str, Any] = {
             "access_log": None,
             "keepalive_timeout": KEEPALIVE_S,
@@ -92,6 +124,7 @@ class TimedRunner(web.AppRunner):
                 inner,
                 loop=asyncio.get_running_loop(),
                 head_timeout_s=self._head_timeout_s,
+                write_timeout_s=self._write_timeout_s,
                 **self._options,
             )
 

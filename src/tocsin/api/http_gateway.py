@@ -14,7 +14,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import structlog
 from aiohttp import web
 
-from tocsin.api.http_connection import HEADER_TIMEOUT_S, TimedRunner
+from tocsin.api.http_connection import (
+    HEADER_TIMEOUT_S,
+    WRITE_TIMEOUT_S,
+    TimedRunner,
+)
 from tocsin.api.listening import ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
 
@@ -53,6 +57,7 @@ class HttpGateway:
         tls: ServerTls | None = None,
         max_body_bytes: int = 1024 * 1024,
         head_timeout_s: float = HEADER_TIMEOUT_S,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self.port = port
         self._host = host
@@ -64,6 +69,7 @@ class HttpGateway:
         self._tls = tls
         self._max_body_bytes = max_body_bytes
         self._head_timeout_s = head_timeout_s
+        self._write_timeout_s = write_timeout_s
         self._draining = False
         self._runner: web.AppRunner | None = None
         self._routes = list(routes)
@@ -86,6 +92,7 @@ class HttpGateway:
         runner = TimedRunner(
             app,
             head_timeout_s=self._head_timeout_s,
+            write_timeout_s=self._write_timeout_s,
             shutdown_timeout=self._shutdown_timeout_s,
         )
         await runner.setup()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -125,3 +126,48 @@ async def test_port_is_free_after_stop() -> None:
     again = HttpGateway("127.0.0.1", port)
     await again.start()
     await again.stop()
+
+
+async def test_an_answer_that_nobody_reads() -> None:
+    """Who asks and does not take the answer in time is let go of."""
+    huge = b"x" * (32 << 20)  # more than the sockets of both sides hold
+    gateway = HttpGateway(
+        "127.0.0.1",
+        0,
+        render_metrics=lambda: (huge, "text/plain"),
+        write_timeout_s=0.3,
+    )
+    await gateway.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")  # and then nothing for a while
+        await asyncio.sleep(0.6)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while part := await reader.read(1 << 20):
+                    received += len(part)
+        assert received < len(huge)
+        writer.close()
+    finally:
+        await gateway.stop()
+
+
+async def test_an_answer_that_is_read_in_time_is_whole() -> None:
+    """The deadline of one answer does not end the next on the same connection."""
+    gateway = HttpGateway(
+        "127.0.0.1",
+        0,
+        render_metrics=lambda: (b"x" * (1 << 20), "text/plain"),
+        write_timeout_s=5,
+    )
+    await gateway.start()
+    try:
+        async with aiohttp.ClientSession(trust_env=False) as session:
+            for _ in range(3):
+                url = f"http://127.0.0.1:{gateway.port}/metrics"
+                async with session.get(url) as answer:
+                    assert len(await answer.read()) == 1 << 20
+    finally:
+        await gateway.stop()
