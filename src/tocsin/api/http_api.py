@@ -18,6 +18,7 @@ from tocsin.api.batch import read_batch, run_batch
 from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
 from tocsin.api.errors import http_status
+from tocsin.api.http_answer import answer_json
 from tocsin.api.json_reading import JsonFault, decode
 from tocsin.api.json_writing import NotEncodable, dump, plain
 from tocsin.api.legacy import read_commands, run_commands
@@ -32,13 +33,12 @@ REASON_HEADER = "X-Tocsin-Error"
 """Says what was wrong with a request whose answer has a fixed text."""
 
 _LOGGED_PATH_LENGTH = 128
-_JSON = {"Content-Type": "application/json"}
 _LEGACY = "legacy"
 
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Answer = Callable[[web.Request, bytes, Call], Awaitable[web.Response]]
+Answer = Callable[[web.Request, bytes, Call], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +111,16 @@ class HttpApi:
     def _handler(self, command: Command) -> Handler:
         runner, request_class = self._runner, command.request_class
 
-        async def answer(request: web.Request, body: bytes, call: Call) -> web.Response:
+        async def answer(
+            request: web.Request, body: bytes, call: Call
+        ) -> web.StreamResponse:
             message = decode(request_class, body)
             result = command.result_class()
             error = await runner.run(command, message, result, call)
             if error is not None:
                 return self._error(request, error)
-            return _json(b'{"result":' + dump(plain(result)) + b"}")
+            text = b'{"result":' + dump(plain(result)) + b"}"
+            return answer_json(request, text)
 
         return self._guarded(command.name, answer)
 
@@ -151,29 +154,30 @@ class HttpApi:
 
         return handle
 
-    def _error(self, request: web.Request, error: ApiError) -> web.Response:
+    def _error(self, request: web.Request, error: ApiError) -> web.StreamResponse:
         body = dump({"code": error.code, "message": error.message})
         by_transport = (
             self._settings.transport_errors
             or request.headers.get(ERROR_MODE_HEADER) == "transport"
         )
         if by_transport:
-            return _json(body, status=http_status(error))
-        return _json(b'{"error":' + body + b"}")
+            return answer_json(request, body, http_status(error))
+        return answer_json(request, b'{"error":' + body + b"}")
 
     async def _answer_legacy(
-        self, _request: web.Request, body: bytes, call: Call
-    ) -> web.Response:
+        self, request: web.Request, body: bytes, call: Call
+    ) -> web.StreamResponse:
         if self._draining:
             return web.Response(status=503)
-        return _json(await run_commands(self._runner, read_commands(body), call))
+        text = await run_commands(self._runner, read_commands(body), call)
+        return answer_json(request, text)
 
     async def _batch(
-        self, _request: web.Request, body: bytes, call: Call
-    ) -> web.Response:
+        self, request: web.Request, body: bytes, call: Call
+    ) -> web.StreamResponse:
         commands, parallel = read_batch(body)
         response = await run_batch(self._runner, commands, call, parallel=parallel)
-        return _json(dump(plain(response)))
+        return answer_json(request, dump(plain(response)))
 
 
 _REASONS = {
@@ -207,10 +211,6 @@ async def _read(request: web.Request, settings: HttpApiSettings) -> bytes:
 def _too_large(settings: HttpApiSettings) -> _UnreadableError:
     reason = f"must be at most {settings.max_body_bytes} bytes"
     return _UnreadableError(413, reason)
-
-
-def _json(body: bytes, status: int = 200) -> web.Response:
-    return web.Response(body=body, status=status, headers=_JSON)
 
 
 def _text(status: int, text: str, reason: str) -> web.Response:
