@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import tests.support.children  # noqa: F401 - before gRPC: see there
 from tests.support.postgres import PostgresServer, start_postgres, temporary_root
 from tests.support.redis_cluster import RedisCluster, start_cluster
 from tests.support.redis_server import RedisServer, start_redis

@@ -6,7 +6,6 @@ Run as `python -m tests.support.queue_process JSON`; started by `start_process`.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import select
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from tests.support.children import ending_with_parent
 from tests.support.job_queues import (
     EXPAND,
     SEND,
@@ -35,7 +35,6 @@ PAGES = 6
 SENDS_PER_PAGE = 3
 
 _ROOT = Path(__file__).parents[2]
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -68,6 +67,9 @@ class QueueProcess:
         """Kill it if it still runs."""
         if self._process.returncode is None:
             self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def pause(self) -> None:
         """SIGSTOP: it stalls, holding what it holds."""
@@ -81,18 +83,14 @@ class QueueProcess:
 def start_process(mode: str, backend: QueueBackend, **options: Any) -> QueueProcess:
     """Start one; `mode` is a function below, `options` are its arguments."""
     plan = {"engine": backend.engine, "address": backend.address, **options}
-    libc = ctypes.CDLL(None)
+    module = "tests.support.queue_process"
+    command = [sys.executable, "-m", module, mode, json.dumps(plan)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.queue_process", mode, json.dumps(plan)],
+        ending_with_parent(command),
         cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=(
-            (lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
-            if sys.platform == "linux"
-            else None
-        ),
     )
     return QueueProcess(process)
 

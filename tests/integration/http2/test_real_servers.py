@@ -13,12 +13,12 @@ from benchmarks.sink import (
     SEND_ANSWER,
     SEND_PATH,
     Sink,
-    end_with_parent,
     free_port,
     nginx_path,
     sink,
 )
 from tests.support.certificates import make_ca
+from tests.support.children import ending_with_parent
 from tests.support.http2_client import (
     head_for,
     pool_for,
@@ -85,8 +85,9 @@ def hasty_nginx(tmp_path: Path) -> Iterator[tuple[str, str]]:
         "location / { return 200 '{}'; } } }"
     )
     process = subprocess.Popen(
-        [path, "-p", tmp_path, "-c", conf, "-e", tmp_path / "error.log"],
-        preexec_fn=end_with_parent,
+        ending_with_parent(
+            [path, "-p", f"{tmp_path}", "-c", f"{conf}", "-e", f"{tmp_path}/error.log"]
+        )
     )
     yield f"https://127.0.0.1:{port}", str(ca.pem_path)
     process.terminate()
