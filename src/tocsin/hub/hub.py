@@ -75,6 +75,7 @@ class Hub(Registry):
             "connections": self._list_connections,
             "emulation": self._take_emulated,
         }
+        self.orders = 0  # commands and questions about connections so far
         self.turn = turn or Turn()
         self.meter = meter or ClientMetrics()
         self.uid = uid
@@ -253,6 +254,7 @@ class Hub(Registry):
     def run(self, command: ControlCommand) -> None:
         """See the port."""
         self.meter.heard("control")
+        self.orders += 1
         for member in self.find(command.target):
             if isinstance(command, DisconnectCommand):
                 if member.client not in command.whitelist:
@@ -274,6 +276,7 @@ class Hub(Registry):
         self._surveys[op] = handler
 
     def _list_connections(self, params: bytes) -> bytes:
+        self.orders += 1
         return list_connections(
             (
                 (member.client, member.user, member.describe)

@@ -120,7 +120,9 @@ class Registry:
             return [] if found is None else [found]
         if target.session:
             found = self._by_session.get(target.session)
-            return [] if found is None else [found]
+            # One that has only been opened yet is nobody's.
+            is_known = found is not None and found.client in self._members
+            return [found] if found is not None and is_known else []
         if target.all_users:
             return self.connected()
         return list(self._by_user.get(target.user, {}).values())

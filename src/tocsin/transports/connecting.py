@@ -30,6 +30,7 @@ from tocsin.core.control import DisconnectCommand, RefreshCommand, Target
 from tocsin.protocol import client_pb2 as pb
 from tocsin.transports.connection import Connection, State
 from tocsin.transports.establishing import Established, check_continuity
+from tocsin.transports.gate import check_connection
 from tocsin.transports.server_side import establish_all, plan_at_connect
 
 _UNI_DISCONNECTS = {
@@ -78,8 +79,7 @@ async def _authenticate(
         claims = await _verify(connection, request.token)
         if not claims.user and settings.disallow_anonymous_connection_tokens:
             raise ClientDisconnect(DENIED)
-        if context.gate is not None:
-            await context.gate.check(claims)
+        await check_connection(context, claims)
         return claims
     if settings.insecure or settings.allow_anonymous_connect_without_token:
         return None
@@ -87,8 +87,7 @@ async def _authenticate(
         if not _is_text(connection.header_user):
             raise ClientDisconnect(WRONG_COMMAND)
         claims = ConnectionClaims(connection.header_user)
-        if context.gate is not None:
-            await context.gate.check(claims, has_token=False)
+        await check_connection(context, claims, has_token=False)
         return claims
     raise ClientDisconnect(WRONG_COMMAND)
 
@@ -216,8 +215,7 @@ async def refresh(
         raise ClientDisconnect(INVALID_TOKEN) from None
     if claims.user != connection.user:
         raise ClientDisconnect(INVALID_TOKEN)
-    if connection.context.gate is not None:
-        await connection.context.gate.check(claims)
+    await check_connection(connection.context, claims)
     if claims.expire_at and claims.expire_at <= connection.now_s():
         raise ClientDisconnect(CONNECTION_EXPIRED)
     if _channels_of(claims) != connection.token_channels:

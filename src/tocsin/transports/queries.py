@@ -31,6 +31,7 @@ from tocsin.core.errors import ApiError, BadRequest, UnrecoverablePosition
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import info_message, is_json, publication_message
 from tocsin.transports.connection import Connection
+from tocsin.transports.gate import check_subscription
 from tocsin.transports.subscribing import check_owner
 
 log = logging.getLogger(__name__)
@@ -198,8 +199,7 @@ async def refresh_subscription(
     except TokenInvalid:
         raise ClientDisconnect(INVALID_TOKEN) from None
     check_owner(connection, channel, claims)
-    if connection.context.gate is not None:
-        await connection.context.gate.check_subscription(claims)
+    await check_subscription(connection.context, claims)
     subscription.expire_at = claims.expire_at
     subscription.claims_id = (claims.token_id, claims.issued_at)
     subscription.info = claims.info or subscription.info

@@ -36,6 +36,7 @@ from tocsin.transports.establishing import (
     release,
     reserve,
 )
+from tocsin.transports.gate import check_subscription
 
 _FOSSIL = "fossil"
 _REFUSE_UNRECOVERED = 2
@@ -168,8 +169,7 @@ async def verify_for(
     except TokenInvalid:
         raise ClientFault(PERMISSION_DENIED) from None
     check_owner(connection, channel, claims)
-    if connection.context.gate is not None:
-        await connection.context.gate.check_subscription(claims)
+    await check_subscription(connection.context, claims)
     return claims
 
 

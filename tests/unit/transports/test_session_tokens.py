@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.sessions import SessionClient, make_token
+from tests.support.sessions import EMULATED, SessionClient, make_token, run_until
 
 from tocsin.core.channel import ChannelOptions
+from tocsin.core.client_codes import (
+    DENIED,
+    PERMISSION_DENIED,
+    ClientDisconnect,
+    ClientFault,
+)
+from tocsin.core.control import DisconnectCommand, SubscribeCommand, Target
 from tocsin.transports.connection import Context
 from tocsin.transports.settings import SessionSettings
 
@@ -56,3 +64,92 @@ async def test_a_token_without_id_and_time(
     client = SessionClient(node())
     await client.connect(**({} if claims is None else {"token": make_token(**claims)}))
     assert told(client).get("connection_token") == expected
+
+
+class SlowGate:
+    """A `Gate` whose questions wait; `denied` is what it finds in the end."""
+
+    def __init__(self) -> None:
+        self.questions: list[asyncio.Future[None]] = []
+        self.denied = False
+
+    async def check(self, claims: Any, *, has_token: bool = True) -> None:
+        await self._ask(ClientDisconnect(DENIED))
+
+    async def check_subscription(self, claims: Any) -> None:
+        await self._ask(ClientFault(PERMISSION_DENIED))
+
+    async def _ask(self, refusal: Exception) -> None:
+        is_denied = self.denied  # read now, told later
+        question = asyncio.get_running_loop().create_future()
+        self.questions.append(question)
+        await question
+        if is_denied:
+            raise refusal
+
+    async def answer(self) -> None:
+        """Let the next question have its answer."""
+        await run_until(lambda: bool(self.questions))
+        self.questions.pop(0).set_result(None)
+
+
+COMMANDS: list[tuple[str, Callable[[Context], object]]] = [
+    ("block", lambda context: context.hub.run(DisconnectCommand(Target("u"), DENIED))),
+    ("revoke", lambda context: context.hub.answer_survey("connections", b"{}")),
+]
+
+
+@pytest.mark.parametrize(
+    "tell", [row[1] for row in COMMANDS], ids=[row[0] for row in COMMANDS]
+)
+async def test_who_is_denied_while_coming_in(
+    node: Node, tell: Callable[[Context], object]
+) -> None:
+    """Neither the question nor the command that closes connections finds them alone."""
+    gate = SlowGate()
+    context = node(CLOSED, gate=gate)
+    client = SessionClient(context)
+    command = {"id": 1, "connect": {"token": make_token(sub="u")}}
+    client.session.receive(json.dumps(command).encode())
+    await run_until(lambda: bool(gate.questions))
+    gate.denied = True
+    tell(context)
+    await gate.answer()
+    await gate.answer()
+    await run_until(lambda: client.closed is not None)
+    assert client.closed == (3507, "permission denied")
+    assert context.hub.num_clients == 0
+
+
+async def test_a_subscription_denied_while_it_is_made(node: Node) -> None:
+    """A token that is taken back meanwhile opens nothing."""
+    gate = SlowGate()
+    context = node(gate=gate)
+    client = SessionClient(context)
+    await client.connect()
+    token = make_token(sub="", channel="a")
+    command = {"id": 2, "subscribe": {"channel": "a", "token": token}}
+    client.session.receive(json.dumps(command).encode())
+    await run_until(lambda: bool(gate.questions))
+    gate.denied = True
+    context.hub.answer_survey("connections", b"{}")
+    await gate.answer()
+    await gate.answer()
+    await run_until(lambda: bool(client.link.written))
+    (reply,) = await client.take()
+    assert reply["error"]["code"] == 103
+    assert context.hub.num_subs == 0
+
+
+async def test_a_session_that_has_not_connected_is_nobodys(node: Node) -> None:
+    """Commands by session find it once it has; before that it has no user."""
+    context = node(CLOSED)
+    client = SessionClient(context, EMULATED)
+    command = SubscribeCommand(Target(session=client.session.session), "a")
+    context.hub.run(command)
+    assert await client.pushes() == []
+    assert context.hub.num_subs == 0
+    await client.connect(token=make_token(sub=""))
+    context.hub.run(command)
+    (push,) = await client.pushes()
+    assert push["channel"] == "a"
