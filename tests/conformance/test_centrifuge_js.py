@@ -314,3 +314,16 @@ async def test_without_token_and_with_rpc(
             with pytest.raises(JsError) as refused:
                 await client.call("rpc", "other", data={})
             assert refused.value.code == 104
+
+
+@pytest.mark.parametrize("others", [FORMS[2:], FORMS[4:]], ids=["stream", "sse"])
+async def test_falls_back(
+    driver: int, js: JsSession, tmp_path: Any, user: str, others: list[Form]
+) -> None:
+    """Where WebSocket is off the SDK takes the next transport that answers."""
+    options = {"token": client_token(sub=user), "others": others}
+    async with whole_node(tmp_path, websocket={"disabled": True}) as node:
+        client = await js.connected(FORMS[0], node.port, **options)
+        assert client.of("connected")[0]["transport"] == others[0].transport
+        (told,) = (await node.call("connections", user=user))["connections"].values()
+        assert told["transport"] == others[0].transport

@@ -350,3 +350,17 @@ async def test_a_large_publication_arrives(
     subscription = await client.subscribed(channel)
     await node.publish(channel, text, 2)
     assert await subscription.data(2) == [text, 2]
+
+
+async def test_bytes_that_are_no_json(
+    node: WholeNode, js: JsSession, form: Form, channel: str
+) -> None:
+    """They arrive in Protobuf; who speaks JSON is told that it cannot have them."""
+    client = await js.connected(form, node.port)
+    subscription = await client.subscribed(channel)
+    await node.call("publish", channel=channel, b64data="AP+A")
+    if form.protocol == "protobuf":
+        assert await subscription.data(1) == [{"base64": "AP+A"}]
+    else:
+        (told,) = await client.wait("disconnected")
+        assert (told["code"], told["reason"]) == (3506, "inappropriate protocol")

@@ -150,17 +150,28 @@ class JsSession:
         self.handles: dict[str, Handle] = {}
 
     async def client(
-        self, form: Form, port: int, *, tokens: Sequence[str] = (), **options: Any
+        self,
+        form: Form,
+        port: int,
+        *,
+        tokens: Sequence[str] = (),
+        others: Sequence[Form] = (),
+        **options: Any,
     ) -> Client:
-        """Begin to connect; `tokens` are what getToken gives, one after another."""
+        """Begin to connect; `tokens` are what getToken gives, one after another.
+
+        `others` are transports to fall back to.
+        """
         made = Client(self, str(next(self.numbers)))
         self.handles[made.name] = made
         await self.ask(
             "client",
             of=made.name,
-            transport=form.transport,
             protocol=form.protocol,
-            endpoint=form.endpoint(port),
+            endpoints=[
+                {"transport": each.transport, "endpoint": each.endpoint(port)}
+                for each in (form, *others)
+            ],
             tokens=list(tokens) or None,
             options={
                 **_QUICK,

@@ -1,8 +1,9 @@
-"""A line between a client and a server that a test can cut and mend."""
+"""A line between clients and servers that a test can cut and mend."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -10,11 +11,13 @@ from contextlib import asynccontextmanager, suppress
 class Line:
     """Copies bytes both ways; while it is cut, every connection ends at once.
 
+    Servers take turns, as behind a balancer; one that does not answer is passed over.
     While `is_deaf`, nothing comes through from clients, and nobody is told.
     """
 
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
+    def __init__(self, server_ports: tuple[int, ...]) -> None:
+        self._server_ports = server_ports
+        self._turns = itertools.cycle(server_ports)
         self._writers: set[asyncio.StreamWriter] = set()
         self.is_cut = False
         self.is_deaf = False
@@ -35,9 +38,7 @@ class Line:
         if self.is_cut:
             writer.transport.abort()
             return
-        up_reader, up_writer = await asyncio.open_connection(
-            "127.0.0.1", self._server_port
-        )
+        up_reader, up_writer = await self._dial()
         self._writers |= {writer, up_writer}
         if self.is_cut:  # since the server was dialled
             self.cut()
@@ -45,6 +46,12 @@ class Line:
             self._copy(reader, up_writer, is_up=True), self._copy(up_reader, writer)
         )
         self._writers -= {writer, up_writer}
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for _ in self._server_ports[1:]:
+            with suppress(OSError):
+                return await asyncio.open_connection("127.0.0.1", next(self._turns))
+        return await asyncio.open_connection("127.0.0.1", next(self._turns))
 
     async def _copy(
         self,
@@ -64,9 +71,9 @@ class Line:
 
 
 @asynccontextmanager
-async def open_line(server_port: int) -> AsyncIterator[Line]:
-    """A line to a port of this machine."""
-    line = Line(server_port)
+async def open_line(*server_ports: int) -> AsyncIterator[Line]:
+    """A line to ports of this machine."""
+    line = Line(server_ports)
     server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
     line.port = server.sockets[0].getsockname()[1]
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,14 @@ class WholeNode:
     """A server as configured, with every two-way transport on one port."""
 
     def __init__(
-        self, port: int, realtime: Realtime, session: aiohttp.ClientSession
+        self,
+        port: int,
+        realtime: Realtime,
+        session: aiohttp.ClientSession,
+        stop: Callable[[], Awaitable[None]],
     ) -> None:
         self.port = port
+        self.stop = stop
         self.realtime = realtime
         self.origin = f"http://127.0.0.1:{port}"
         self.session = session
@@ -74,4 +79,4 @@ async def whole_node(folder: Path, **sections: Any) -> AsyncIterator[WholeNode]:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(headers={"X-API-Key": "k"}, trust_env=False)
         )
-        yield WholeNode(listening.http_port, listening.realtime, session)
+        yield WholeNode(listening.http_port, listening.realtime, session, stack.aclose)

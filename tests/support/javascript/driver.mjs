@@ -65,11 +65,11 @@ class Session {
     };
   }
 
-  client({ of, transport, protocol, endpoint, tokens, options }) {
+  client({ of, protocol, endpoints, tokens, options }) {
     const made = { ...options, websocket: WebSocket, eventsource: EventSource };
     if (tokens) made.getToken = this.tokens(tokens, of);
     const Client = protocol === "protobuf" ? ProtobufClient : JsonClient;
-    const client = new Client([{ transport, endpoint }], made);
+    const client = new Client(endpoints, made);
     client.isProtobuf = protocol === "protobuf";
     this.watch(client, CLIENT_EVENTS, of);
     this.clients.set(of, client);
