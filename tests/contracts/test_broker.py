@@ -190,6 +190,43 @@ async def test_an_idempotency_key_publishes_once(
 
 
 @pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("c", "a.b"), ("c.a", "b")),
+        (("c", "a%2Eb"), ("c", "a.b")),
+        (("c", "a%b"), ("c", "a%25b")),
+    ],
+)
+async def test_idempotency_keys_are_not_mixed_up(
+    broker: Broker, first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    """A channel and a key that read alike when joined are not the same."""
+    for channel, key in (first, second):
+        options = PublishOptions(idempotency_key=key)
+        assert (await broker.publish(channel, b"1", options)).suppressed == ""
+        assert (await broker.publish(channel, b"1", options)).suppressed != ""
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [("meta.c", "c"), (".meta.c", "meta.c", "c"), ("..c", ".c"), ("1.c", "c")],
+)
+async def test_streams_are_not_mixed_up(
+    broker: Broker, channels: tuple[str, ...]
+) -> None:
+    """Whatever a channel is called, its stream is its own."""
+    for channel in channels:
+        for data in (channel.encode(), b"2"):
+            await broker.publish(channel, data, keep())
+    for channel in channels:
+        found = await broker.fetch_history(channel, HistoryFilter(-1), meta_ttl_s=60)
+        assert [each.data for each in found.publications] == [channel.encode(), b"2"]
+        await broker.remove_history(channel)
+        found = await broker.fetch_history(channel, HistoryFilter(-1), meta_ttl_s=60)
+        assert (found.top.offset, found.publications) == (2, ())
+
+
+@pytest.mark.parametrize(
     ("first", "second", "taken"),
     [
         ((5, ""), (5, ""), False),

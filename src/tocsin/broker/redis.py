@@ -111,7 +111,7 @@ class RedisBroker:
             "publish",
             [
                 *self._stream_keys(shard, channel),
-                self._key(shard, "result", channel, key),
+                self._key(shard, "result", channel, _dotless(key)),
             ],
             [
                 self._key(shard, "client", channel),
@@ -164,7 +164,7 @@ class RedisBroker:
     async def remove_history(self, channel: str) -> None:
         """See the port."""
         shard = self._shard(channel)
-        await shard.run("DEL", self._key(shard, "stream", channel))
+        await shard.run("DEL", self._stream_key(shard, channel))
 
     async def _announce(self, channel: str, message: bytes) -> None:
         shard = self._shard(channel)
@@ -174,8 +174,16 @@ class RedisBroker:
         return self._shards[find_shard(channel, len(self._shards))]
 
     def _stream_keys(self, shard: RedisShard, channel: str) -> list[str]:
-        kinds = ("stream", "stream.meta")
-        return [self._key(shard, kind, channel) for kind in kinds]
+        return [
+            self._stream_key(shard, channel),
+            self._key(shard, "stream.meta", channel),
+        ]
+
+    def _stream_key(self, shard: RedisShard, channel: str) -> str:
+        # The stream of `meta.x` must not stand where `x` has its position.
+        if not shard.is_cluster and channel.startswith(("meta.", ".")):
+            channel = f".{channel}"
+        return self._key(shard, "stream", channel)
 
     def _key(self, shard: RedisShard, kind: str, channel: str, more: str = "") -> str:
         name = tagged(channel) if shard.is_cluster else channel
@@ -205,6 +213,11 @@ class RedisBroker:
     def _tell_gap(self) -> None:
         if self._listener is not None:
             self._listener.on_gap()
+
+
+def _dotless(key: str) -> str:
+    """An idempotency key that does not run into the name of its channel."""
+    return key.replace("%", "%25").replace(".", "%2E")
 
 
 def _parse_entry(entry: Any) -> Publication:
