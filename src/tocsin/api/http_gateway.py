@@ -39,7 +39,8 @@ class HttpGateway:
     `host` empty is every address, `port` 0 is any free one. `checks` are asked
     by `/ready`, each within `check_timeout_s`. `routes` are served beside; a
     stop waits `shutdown_timeout_s` for what they still answer. `setting` is the
-    configuration key of the port, for the error of a busy one.
+    configuration key of the port, for the error of a busy one. With `reuse_port`
+    other processes may open the same one, and the kernel spreads connections.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class HttpGateway:
         max_body_bytes: int = 1024 * 1024,
         head_timeout_s: float = HEADER_TIMEOUT_S,
         write_timeout_s: float = WRITE_TIMEOUT_S,
+        reuse_port: bool = False,
     ) -> None:
         self.port = port
         self._host = host
@@ -70,6 +72,7 @@ class HttpGateway:
         self._max_body_bytes = max_body_bytes
         self._head_timeout_s = head_timeout_s
         self._write_timeout_s = write_timeout_s
+        self._reuse_port = reuse_port
         self._draining = False
         self._runner: web.AppRunner | None = None
         self._routes = list(routes)
@@ -100,7 +103,7 @@ class HttpGateway:
             runner,
             self._host or None,
             self.port,
-            reuse_port=False,
+            reuse_port=self._reuse_port,
             ssl_context=context,
         )
         try:

@@ -179,5 +179,6 @@ def _build_uni_grpc(
         port=section.port,
         max_receive_message_size=section.max_receive_message_size,
         credentials=None if tls is None else server_credentials(tls),
+        reuse_port=section.reuse_port,
     )
     return UniGrpcServer(context, admission, settings)

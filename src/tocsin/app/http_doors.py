@@ -74,7 +74,11 @@ async def open_http(
     if not is_split:
         return HttpDoors(internal, internal, api)
     public = HttpGateway(
-        *http.public_at, health=False, tls=server_tls(http.tls), routes=clients
+        *http.public_at,
+        health=False,
+        tls=server_tls(http.tls),
+        routes=clients,
+        reuse_port=http.reuse_port,
     )
     await public.start()
     stack.push_async_callback(public.stop)
@@ -101,6 +105,7 @@ async def _open_internal(
         setting=f"http_server.{'internal_' if http.internal_port else ''}port",
         tls=server_tls(http.tls),
         max_body_bytes=MAX_BODY_BYTES,
+        reuse_port=http.reuse_port and http.internal_at == http.public_at,
     )
     await gateway.start()
     stack.push_async_callback(gateway.stop)

@@ -385,3 +385,9 @@ def _warn(config: Config) -> None:
             "client.insecure_skip_token_signature_verify is on: anybody can be"
             " any user, unless something before this server verifies tokens"
         )
+    shared = config.http_server, config.grpc_api, config.uni_grpc
+    if config.engine.type == "memory" and any(door.reuse_port for door in shared):
+        _log.warning(
+            "reuse_port is on, and channels are in the memory of each process alone:"
+            " who is connected to another one gets nothing; set engine.type to redis"
+        )

@@ -75,6 +75,8 @@ class HttpServer(Section):
     internal_port: Annotated[Port, Shown("")] = 0
     """moves API, health and metrics to a port of their own; 0 = stay"""
     tls: Tls = Tls()
+    reuse_port: Bool = False
+    """several processes on `http_server.port`; internal ports stay apart"""
 
     @property
     def public_at(self) -> tuple[str, int]:

@@ -154,6 +154,8 @@ class UniGrpc(Section):
     ] = DEFAULT_MESSAGE_SIZE
     """bytes; 0 = the default"""
     tls: Tls = Tls()
+    reuse_port: Bool = False
+    """several processes on one port; off: a busy port is an error"""
 
 
 class Init(Section):

@@ -54,6 +54,7 @@ class UniGrpcSettings:
     port: int = 11_000
     max_receive_message_size: int = 4 * 1024 * 1024
     credentials: grpc.ServerCredentials | None = None
+    reuse_port: bool = False
 
 
 class GrpcLink:
@@ -199,7 +200,7 @@ class UniGrpcServer:
 
 def _options(settings: UniGrpcSettings) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.reuse_port)),
         ("grpc.max_receive_message_length", settings.max_receive_message_size),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),

@@ -15,8 +15,8 @@ from tocsin.api.listening import ListenError
 
 
 @asynccontextmanager
-async def _open(**options: Any) -> AsyncIterator[HttpGateway]:
-    gateway = HttpGateway("127.0.0.1", 0, **options)
+async def _open(port: int = 0, **options: Any) -> AsyncIterator[HttpGateway]:
+    gateway = HttpGateway("127.0.0.1", port, **options)
     await gateway.start()
     try:
         yield gateway
@@ -110,6 +110,28 @@ async def test_busy_port() -> None:
         ):
             await second.start()
         await second.stop()
+
+
+async def test_several_processes_may_share_a_port_on_request() -> None:
+    """With reuse_port a second server opens the same port, and both get callers."""
+    answers = set()
+    async with (
+        _open(render_metrics=lambda: (b"one", "text/plain"), reuse_port=True) as one,
+        _open(
+            one.port, render_metrics=lambda: (b"two", "text/plain"), reuse_port=True
+        ) as two,
+    ):
+        assert two.port == one.port
+        for _ in range(64):
+            answers.add((await _get(one, "/metrics"))[2])
+    assert answers == {"one", "two"}
+
+
+async def test_a_shared_port_is_busy_for_who_did_not_ask_to_share() -> None:
+    """Without reuse_port a port that others share is an error as ever."""
+    async with _open(reuse_port=True) as one:
+        with pytest.raises(ListenError):
+            await HttpGateway("127.0.0.1", one.port).start()
 
 
 async def test_address_that_is_not_ours() -> None:

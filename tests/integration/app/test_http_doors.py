@@ -155,3 +155,29 @@ async def test_faults_at_start(tmp_path: Path) -> None:
     assert explained is not None
     assert explained.is_configuration
     assert explained.message.startswith("http_server.tls: cert_pem and key_pem: ")
+
+
+async def test_a_shared_port_keeps_internal_ports_apart() -> None:
+    """With reuse_port two servers share the public port, never an internal one."""
+    shared = {"address": "127.0.0.1", "port": free_port(), "reuse_port": True}
+    internal = [free_port(), free_port()]
+    async with AsyncExitStack() as stack:
+        for port in internal:
+            server = {**shared, "internal_port": port}
+            doors = await _open(stack, http_server=server, http_api={"key": "k"})
+            assert (doors.port, doors.internal_port) == (shared["port"], port)
+        for port in internal:
+            assert (await _call(port, "/metrics"))[0] == 200
+        again = {**shared, "internal_port": internal[0]}
+        with pytest.raises(ListenError):
+            await _open(stack, http_server=again)
+
+
+async def test_one_shared_port_for_all() -> None:
+    """With reuse_port and no internal port everything is on the shared port."""
+    shared = {"address": "127.0.0.1", "port": free_port(), "reuse_port": True}
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            doors = await _open(stack, http_server=shared, http_api={"key": "k"})
+            assert doors.port == doors.internal_port == shared["port"]
+        assert (await _call(shared["port"], "/api/device_list"))[0] == 200
