@@ -223,7 +223,7 @@ async def test_a_server_alone_that_is_killed_after_its_answer_loses_no_push(
     server = await in_thread(alone.serve)
     await in_thread(alone.register)
     async with subscribed(alone.http_port, "anna", CHANNEL):
-        await in_thread(alone.send, 2000)
+        await in_thread(alone.send, 4000)
         server.kill()
     await in_thread(alone.serve)
     await in_thread(alone.wait_pushed, *USERS)

@@ -123,7 +123,7 @@ async def test_who_comes_or_leaves_within_the_wait_was_reached(
         port = tocsin.listening.http_port
         async with subscribed(port, "eve", "chat:other"):
             async with subscribed(port, "anna", CHANNEL):
-                uid = await send(tocsin, 3000)
+                uid = await send(tocsin, 5000)
             async with subscribed(port, "ben", CHANNEL):
                 await settled(tocsin, uid, sent=1, online=2)
         await delivered(simulator, "e1")
@@ -164,7 +164,7 @@ async def test_after_a_restart_everybody_gets_the_push(
         await register(tocsin, anna=("a1",), ben=("b1",))
         port = tocsin.listening.http_port
         async with subscribed(port, "anna", CHANNEL) as anna:
-            await send(tocsin, 2000)
+            await send(tocsin, 6000)  # longer than the stop may take
             assert (await anna.next_publication())["data"] == GOAL
     async with opened(simulator, tmp_path):
         await delivered(simulator, "a1", "b1")
