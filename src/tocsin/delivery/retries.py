@@ -29,8 +29,10 @@ class RetryPolicy:
         if outcome.retry_after_s is not None:
             return max(0.0, outcome.retry_after_s)
         first = self.first_delay_by_provider.get(provider, self.first_delay_s)
-        delay = min(self.max_delay_s, first * 2.0 ** min(attempt, 30))
-        return delay * random.uniform(*JITTER)  # noqa: S311 - spreads load, hides nothing
+        delay = first * 2.0 ** min(attempt, 30)
+        delay *= random.uniform(*JITTER)  # noqa: S311 - spreads load, hides nothing
+        # The cap is the last word: a configured longest wait is never exceeded.
+        return min(self.max_delay_s, delay)
 
     def gives_up_at_ms(self, first_try_at_ms: int) -> int:
         """Unix milliseconds after which these recipients are not tried again."""
