@@ -6,12 +6,12 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 
@@ -109,6 +109,7 @@ async def open_page(browser: str) -> AsyncIterator[Page]:
         folder = stack.enter_context(
             tempfile.TemporaryDirectory("-chromium", ignore_cleanup_errors=True)
         )
+        said = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - is closed
         child = await asyncio.create_subprocess_exec(
             browser,
             *FLAGS,
@@ -116,11 +117,11 @@ async def open_page(browser: str) -> AsyncIterator[Page]:
             "about:blank",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=said,
             start_new_session=True,
         )
         stack.push_async_callback(_end, child)
-        port = await _find_port(Path(folder), child)
+        port = await _find_port(said, child)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
             tabs = [tab for tab in await answer.json() if tab["type"] == "page"]
@@ -135,14 +136,15 @@ async def open_page(browser: str) -> AsyncIterator[Page]:
         yield page
 
 
-async def _find_port(folder: Path, child: asyncio.subprocess.Process) -> int:
-    """The browser writes where it listens."""
-    path = folder / "DevToolsActivePort"
+async def _find_port(said: IO[bytes], child: asyncio.subprocess.Process) -> int:
+    """The browser says where it listens."""
     async with asyncio.timeout(DEADLINE_S):
-        while not (path.exists() and path.read_text().count("\n")):
-            assert child.returncode is None, "the browser ended at once"
+        while True:
+            text = os.pread(said.fileno(), 65_536, 0)
+            if found := re.search(rb"DevTools listening on ws://[^/]*:(\d+)/", text):
+                return int(found[1])
+            assert child.returncode is None, f"the browser ended at once: {text!r}"
             await asyncio.sleep(0.02)
-    return int(path.read_text().split("\n")[0])
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
