@@ -21,8 +21,9 @@ from tocsin.api.json_reading import (
     split_array,
     split_object,
 )
+from tocsin.api.json_writing import NotEncodable, dump, plain
 from tocsin.api.methods.table import COMMANDS, Command
-from tocsin.core.errors import ApiError, BadRequest, NotFound
+from tocsin.core.errors import ApiError, BadRequest, InternalError, NotFound
 from tocsin.protocol import api_pb2
 
 PARALLEL = 1024
@@ -132,6 +133,24 @@ def read_batch(body: bytes) -> tuple[list[api_pb2.Command | None], bool]:
     except RecursionError:
         raise JsonFault("nested too deep") from None
     return commands, parallel
+
+
+def write_batch(response: api_pb2.BatchResponse) -> bytes:
+    """The JSON of a batch; what cannot be written is an error of its reply alone."""
+    try:
+        return dump(plain(response))
+    except NotEncodable:
+        for reply in response.replies:
+            _check_written(reply)
+        return dump(plain(response))
+
+
+def _check_written(reply: api_pb2.Reply) -> None:
+    try:
+        plain(reply)
+    except NotEncodable as cause:
+        reply.Clear()
+        fill_error(reply.error, InternalError(str(cause)))
 
 
 def _read_commands(text: bytes) -> list[api_pb2.Command | None]:

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from tocsin.api.auth import HttpKeyGuard
-from tocsin.api.batch import read_batch, run_batch
+from tocsin.api.batch import read_batch, run_batch, write_batch
 from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
 from tocsin.api.errors import http_status
@@ -177,7 +177,7 @@ class HttpApi:
     ) -> web.StreamResponse:
         commands, parallel = read_batch(body)
         response = await run_batch(self._runner, commands, call, parallel=parallel)
-        return answer_json(request, dump(plain(response)))
+        return answer_json(request, write_batch(response))
 
 
 _REASONS = {

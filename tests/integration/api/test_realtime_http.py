@@ -173,3 +173,19 @@ async def test_pipelined_commands_run_in_order(
     assert replies[3]["error"]["code"] == 102
     found = replies[4]["result"]
     assert (found["offset"], len(found["publications"])) == (3, 2)
+
+
+async def test_in_a_batch_they_spoil_their_own_reply_only(
+    http: HttpCaller, corridor: Corridor
+) -> None:
+    """What the other commands did is told, so that nobody repeats them."""
+    await corridor.broker.publish("kept:1", b"\x00", KEPT)
+    history = {"history": {"channel": "kept:1", "limit": 5}}
+    publish = {"publish": {"channel": "kept:1", "data": 1}}
+    commands = [publish, history, publish]
+    answer = await http.send("/api/batch", {"commands": commands})
+    assert answer.status == 200
+    first, second, third = answer.json["replies"]
+    assert (first["publish"]["offset"], third["publish"]["offset"]) == (2, 3)
+    assert (list(second), second["error"]["code"]) == (["error"], 100)
+    assert second["error"]["message"].startswith("internal server error: ")
