@@ -57,6 +57,7 @@ RAW_FIELDS: Mapping[str, tuple[str, TargetKind]] = {
 }
 """The raw recipients of the schema: field of `recipient`, provider, kind."""
 
+_OFF = "pushes are off: see push_notifications.enabled and .enabled_providers"
 _FIELD_OF = {target: field for field, target in RAW_FIELDS.items()}
 _TOPIC_LENGTH = 1024
 _CONDITION_LENGTH = 4096
@@ -176,7 +177,7 @@ class SendService:
 
     def _open_queue(self) -> JobQueue:
         if self._queue is None:
-            raise NotAvailable("push_notifications.enabled_providers is empty")
+            raise NotAvailable(_OFF)
         return self._queue
 
     async def _accept(self, request: SendRequest) -> tuple[str, str]:

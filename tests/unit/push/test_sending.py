@@ -193,6 +193,14 @@ async def test_without_a_queue() -> None:
         await room.send()
 
 
+async def test_pushes_that_are_switched_off() -> None:
+    """Providers may be named while the switch is off; the error names both."""
+    with pytest.raises(NotAvailable) as caught:
+        await Room(queue=None).send()
+    assert "push_notifications.enabled " in caught.value.message
+    assert "enabled_providers" in caught.value.message
+
+
 async def test_filter_makes_one_job_per_provider() -> None:
     """Each provider with a body that the filter allows gets an expand job."""
     room = Room()
