@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.core.device import DeviceFilter
+from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports import Clock, Delivery, JobQueue
 from tocsin.core.push import (
     Body,
@@ -201,3 +203,30 @@ async def receive_soon(
     found = await queue.receive(queues, limit=1, wait_s=within_s)
     assert found, f"nothing came within {within_s} s"
     return found[0]
+
+
+async def enqueue_surely(
+    queue: JobQueue, push_id: str, *, within_s: float = 60
+) -> None:
+    """One job, as an API puts it in: the same again until it is accepted."""
+    job = send_job(push_id)
+    async with asyncio.timeout(within_s):
+        while True:
+            with suppress(QueueUnavailable):
+                await queue.enqueue(payload_for(push_id), [job], once_ttl_s=600)
+                return
+            await asyncio.sleep(0.05)
+
+
+async def receive_pushes(
+    queue: JobQueue, count: int, *, within_s: float = 60
+) -> list[str]:
+    """Settle jobs through whatever happens to the servers; returns their pushes."""
+    found: dict[str, str] = {}
+    async with asyncio.timeout(within_s):
+        while len(found) < count:
+            with suppress(QueueUnavailable):
+                for each in await queue.receive([SEND], limit=5, wait_s=0.5):
+                    found[each.job.id] = each.job.push_id
+                    await queue.settle(each)
+    return sorted(found.values())

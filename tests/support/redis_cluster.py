@@ -63,7 +63,10 @@ def start_cluster(
     directory: Path, *, replicas_of: Sequence[int] = (), timeout_ms: int = 15_000
 ) -> RedisCluster:
     """Three primaries, and a replica for each of these; ready when it returns."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(timeout_ms))
+    options = [
+        *("--cluster-enabled", "yes", "--cluster-node-timeout", str(timeout_ms)),
+        *("--repl-diskless-sync-delay", "0", "--cluster-require-full-coverage", "no"),
+    ]
     servers = [
         start_redis(directory / str(n), options=options, choose_port=_port_with_bus)
         for n in range(3 + len(replicas_of))
@@ -113,9 +116,10 @@ class Guarded:
 @contextmanager
 def running_sentinel(directory: Path) -> Iterator[Guarded]:
     """A primary with one replica and a Sentinel, ready for a failover."""
-    primary = start_redis(directory / "primary")
-    link = ("--replicaof", f"127.0.0.1 {primary.port}", "--repl-diskless-sync-delay")
-    replica = start_redis(directory / "replica", options=(*link, "0"))
+    at_once = ("--repl-diskless-sync-delay", "0")
+    primary = start_redis(directory / "primary", options=at_once)
+    link = ("--replicaof", f"127.0.0.1 {primary.port}")
+    replica = start_redis(directory / "replica", options=(*at_once, *link))
     lines = [
         f"sentinel monitor main 127.0.0.1 {primary.port} 1",
         "sentinel down-after-milliseconds main 2000",

@@ -29,6 +29,10 @@ from tocsin.redis_access.scripts import Script
 
 RECONNECT_S = (0.1, 0.5, 1.0, 2.0)
 SUBSCRIBE_TIMEOUT_S = 5.0
+START_TRIES = 4
+SILENCE_S = 3.0
+"""After this long without a word from a server it is asked for one, and after twice
+as long it counts as lost."""
 
 _log = structlog.get_logger("tocsin.broker")
 
@@ -58,7 +62,8 @@ class RedisShard:
         self._wanted: set[str] = set()
         self._confirming: dict[str, asyncio.Future[None]] = {}
         self._scripts: dict[str, Script] = {}
-        self._reader: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._heard = 0
         self._lost = False
         self._mark = ""
         self._marked = False
@@ -73,19 +78,25 @@ class RedisShard:
         names = list(channels)
         self._mark = names[0]
         self._wanted.update(names)
-        try:
-            self._pubsub = await open_pubsub(self._client)
-            await self._pubsub.subscribe(*self._wanted)
-        except (RedisError, OSError) as error:
-            raise BrokerUnavailable(str(error)) from error
-        self._reader = asyncio.create_task(self._read_for_ever())
+        # The first nodes of a cluster that are tried may be away.
+        for tries_left in range(START_TRIES - 1 if self.is_cluster else 0, -1, -1):
+            try:
+                await self._subscribe_wanted()
+                break
+            except (RedisError, OSError) as error:
+                if not tries_left:
+                    raise BrokerUnavailable(str(error)) from error
+        self._tasks = [
+            asyncio.create_task(self._read_for_ever()),
+            asyncio.create_task(self._watch_for_ever()),
+        ]
 
     async def close(self) -> None:
         """Stop reading and give the pub/sub connection back."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-            self._reader = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         await self._drop_pubsub()
 
     async def subscribe(self, channel: str) -> None:
@@ -166,23 +177,47 @@ class RedisShard:
                 if await self._subscribe_again():
                     failures = 0
                 continue
+            self._heard += 1
             if message is not None:
                 self._take(message)
 
+    async def _watch_for_ever(self) -> None:
+        """Break a connection on which nothing comes, not even an answer.
+
+        A server that hangs, or to which the way is cut, says nothing of it.
+        """
+        asked_at = -1
+        while True:
+            heard, pubsub = self._heard, self._pubsub
+            await asyncio.sleep(SILENCE_S)
+            if self._heard != heard or self._lost or pubsub is not self._pubsub:
+                asked_at = -1
+            elif asked_at == heard:
+                asked_at = -1
+                if pubsub is not None and pubsub.connection is not None:
+                    _log.warning("Redis says nothing and counts as lost")
+                    await pubsub.connection.disconnect(nowait=True)
+            elif pubsub is not None:
+                asked_at = heard
+                with suppress(RedisError, OSError):
+                    await pubsub.ping()
+
     async def _subscribe_again(self) -> bool:
-        pubsub = self._pubsub
         try:
-            if pubsub is not None:
-                note_lost(self._client, pubsub)
-            await self._drop_pubsub()
-            pubsub = self._pubsub = await open_pubsub(self._client)
-            if self._wanted:
-                await pubsub.subscribe(*self._wanted)
+            await self._subscribe_wanted()
         except (RedisError, OSError):
             return False
         self._lost = False
         _log.info("connection to Redis is back", channels=len(self._wanted))
         return True
+
+    async def _subscribe_wanted(self) -> None:
+        if self._pubsub is not None:
+            note_lost(self._client, self._pubsub)
+            await self._drop_pubsub()
+        pubsub = self._pubsub = await open_pubsub(self._client)
+        if self._wanted:
+            await pubsub.subscribe(*self._wanted)
 
     async def _next_message(self) -> dict[str, Any] | None:
         if self._pubsub is None:
@@ -203,6 +238,8 @@ class RedisShard:
 
     def _take(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        if kind == "pong":
+            return
         name = message["channel"]
         channel = name.decode() if isinstance(name, bytes) else name
         if kind == "message":

@@ -47,7 +47,10 @@ async def run_many(client: Redis, commands: Sequence[Sequence[Any]]) -> list[Any
 async def run_whole(
     client: Redis, key: str, commands: Sequence[Sequence[Any]]
 ) -> list[Any]:
-    """As `run_many`, for commands on one key: all are done, or none is."""
+    """As `run_many`, for commands on one key: all are done, or none is.
+
+    While the slot of the key moves to another server it fails, having done nothing.
+    """
     return await run_at(
         client, key, lambda server: _run_pipeline(server, commands, whole=True)
     )

@@ -99,7 +99,7 @@ class RoutedRedis(Redis):
             refusal: Exception
             try:
                 node = node or await self._find(slot, anywhere=anywhere)
-                return await _act(
+                answer = await _act(
                     self._server(node), action, alone=alone, is_asking=is_asking
                 )
             except foreign.AskError as error:  # or MovedError, which is one
@@ -114,6 +114,9 @@ class RoutedRedis(Redis):
             except _AWAY:
                 self.suspect(node)
                 raise
+            else:
+                self._suspects.discard(node)
+                return answer
             if wait_s is None:
                 raise refusal
             await asyncio.sleep(wait_s)
@@ -163,6 +166,7 @@ class RoutedRedis(Redis):
             except _AWAY:
                 self.suspect(node)
                 raise
+            self._suspects.discard(node)
 
         await asyncio.gather(*map(ping, self._primaries()))
 
@@ -177,7 +181,10 @@ class RoutedRedis(Redis):
                 self.suspect(node)
 
     def suspect(self, node: Node | None) -> None:
-        """Ask who is in charge before this server is used again."""
+        """Ask who is in charge before this server is used again.
+
+        Until it has done something it is avoided where another will do.
+        """
         self._is_stale = True
         if node is not None:
             self._suspects.add(node)
@@ -197,7 +204,7 @@ class RoutedRedis(Redis):
         if not self._owners or self._is_stale or is_old:
             asking = self._ask()
             if not self._owners or not self._candidates(slot):
-                # Others go on meanwhile: only what has no server waits.
+                # Others go on meanwhile: only what has no good server waits.
                 await asyncio.wait({asking})
         if not self._owners:
             raise self._failed or foreign.ConnectionError("closed")
@@ -236,17 +243,15 @@ class RoutedRedis(Redis):
 
     async def _ask_who_is_in_charge(self) -> None:
         await asyncio.sleep(max(0.0, self._ask_at - time.monotonic()))
-        suspects = frozenset(self._suspects)
         self._is_stale = False
         known = {node: self._server(node) for node in self._primaries()}
         try:
-            owners = await self._topology.fetch(known, suspects)
+            owners = await self._topology.fetch(known, frozenset(self._suspects))
         except (foreign.RedisError, OSError) as error:
             self._failed, self._is_stale = error, True
             return
         finally:
             self._ask_at = time.monotonic() + _ASKING_PAUSE_S
-        self._suspects -= suspects
         before, self._owners = self._owners, owners
         if before and list(before) != list(owners):
             _log.info("other servers are in charge now", servers=len(self._primaries()))
@@ -260,7 +265,7 @@ class RoutedRedis(Redis):
         One of them may not know it, take writes that will be lost, and be silent to
         its subscribers: whoever waits for it gets an error instead.
         """
-        for node, server in self._servers.items():
+        for node, server in list(self._servers.items()):
             if node not in self._owners:
                 with suppress(foreign.RedisError, OSError):
                     await server.connection_pool.disconnect()
