@@ -103,6 +103,37 @@ async def test_commands_reach_other_nodes(
     assert here.commands == COMMANDS
 
 
+class Failing(Listening):
+    """A node with a bug: it fails on the first command and on each question."""
+
+    def run(self, command: ControlCommand) -> None:
+        super().run(command)
+        if len(self.commands) == 1:
+            raise OverflowError("a bug")
+
+    def answer_survey(self, op: str, params: bytes) -> bytes:
+        super().answer_survey(op, params)
+        raise RuntimeError("a bug")
+
+
+async def test_a_node_that_fails_on_a_command_hears_the_next(
+    shared: list[str], here: Listening
+) -> None:
+    """What goes wrong with one message ends with it; a question has no answer."""
+    failing = Failing("there")
+    async with running_bus(shared, failing), running_bus(shared, here) as bus:
+        await know(bus, "here", "there")
+        for command in COMMANDS:
+            await bus.broadcast(command)
+        await until(lambda: len(failing.commands) == len(COMMANDS))
+        with pytest.raises(InternalError, match="there"):
+            await bus.survey("op", b"p", timeout_s=0.2)
+        assert await bus.send_to_node("there", "note", b"n")
+        await until(lambda: ("note", b"n") in failing.asked)
+        await bus.broadcast(COMMANDS[0])
+        await until(lambda: len(failing.commands) == len(COMMANDS) + 1)
+
+
 async def know(bus: ControlBus, *uids: str) -> None:
     """Wait until the bus knows exactly these nodes."""
     async with asyncio.timeout(10):

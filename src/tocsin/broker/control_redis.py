@@ -171,6 +171,8 @@ class RedisControlBus:
                 self._handle(message)
         except (ValueError, KeyError, TypeError):
             _log.warning("a control message could not be read and was left out")
+        except Exception:  # noqa: BLE001 - the border of a message: the next is heard
+            _log.exception("a control message was not carried out")
 
     def _handle(self, message: dict[str, Any]) -> None:
         node = message["node"]

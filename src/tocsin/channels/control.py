@@ -22,6 +22,9 @@ from tocsin.core.errors import BadRequest, InternalError
 from tocsin.core.ports import Clock
 from tocsin.protocol.tags_filter import BadFilter, compile_label_filter
 
+HIGHEST_CODE = 65_535
+"""Of a disconnect: WebSocket has 16 bits for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedParts:
@@ -67,7 +70,7 @@ class ControlService:
                 info=decode_payload(command.info, encoded.b64info, "b64info"),
                 data=decode_payload(command.data, encoded.b64data, "b64data"),
             )
-        if 0 < command.expire_at <= self._clock.now_ms() // 1000:
+        if command.expire_at and command.expire_at <= self._clock.now_ms() // 1000:
             if self._local.has_match(command.target):
                 raise InternalError("expire_at is over")
             return  # it would fail on every other node as well
@@ -84,7 +87,13 @@ class ControlService:
         await self._bus.broadcast(command)
 
     async def disconnect(self, command: DisconnectCommand) -> None:
-        """Close connections; raises `BadRequest` for a bad label filter."""
+        """Close connections.
+
+        Raises `BadRequest` for a bad label filter, or a code that a WebSocket's
+        close frame cannot hold.
+        """
+        if command.disconnect.code > HIGHEST_CODE:
+            raise BadRequest("disconnect.code", f"must be at most {HIGHEST_CODE}")
         check_target(command.target)
         await self._bus.broadcast(command)
 

@@ -31,7 +31,7 @@ from tocsin.core.errors import ApiError
 from tocsin.hub.arrival import Arrival
 from tocsin.hub.feed import Feed
 from tocsin.hub.registry import Registry
-from tocsin.hub.subscription import Subscription
+from tocsin.hub.subscription import Member, Subscription
 from tocsin.hub.surveys import SurveyHandler, count_channels, list_connections
 from tocsin.hub.turn import Turn
 from tocsin.protocol import client_pb2 as pb
@@ -256,15 +256,10 @@ class Hub(Registry):
         self.meter.heard("control")
         self.orders += 1
         for member in self.find(command.target):
-            if isinstance(command, DisconnectCommand):
-                if member.client not in command.whitelist:
-                    member.close(command.disconnect)
-            elif isinstance(command, SubscribeCommand):
-                member.take_subscribe(command)
-            elif isinstance(command, RefreshCommand):
-                member.take_refresh(command)
-            else:
-                member.take_unsubscribe(command.channel)
+            try:
+                _tell(member, command)
+            except Exception:  # the border of a client: others get theirs
+                log.exception("an order for client %s failed", member.client)
 
     def answer_survey(self, op: str, params: bytes) -> bytes:
         """See the port; an unknown question is answered with nothing."""
@@ -335,3 +330,15 @@ class Hub(Registry):
         while self._tasks and (left_s := deadline_s - self._clock()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)
         self.turn.flush()
+
+
+def _tell(member: Member, command: ControlCommand) -> None:
+    if isinstance(command, DisconnectCommand):
+        if member.client not in command.whitelist:
+            member.close(command.disconnect)
+    elif isinstance(command, SubscribeCommand):
+        member.take_subscribe(command)
+    elif isinstance(command, RefreshCommand):
+        member.take_refresh(command)
+    else:
+        member.take_unsubscribe(command.channel)

@@ -232,7 +232,7 @@ def refresh_by_command(connection: Connection, command: RefreshCommand) -> None:
     """Carry out a refresh of the server API."""
     if connection.state is not State.CONNECTED:
         return
-    is_past = 0 < command.expire_at <= connection.now_s()
+    is_past = command.expire_at != 0 and command.expire_at <= connection.now_s()
     if command.expired or is_past:
         connection.close(CONNECTION_EXPIRED)
         return

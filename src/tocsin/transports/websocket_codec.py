@@ -20,6 +20,7 @@ TOO_BIG = 1009
 _DATA = frozenset({CONTINUATION, TEXT, BINARY})
 _CONTROL = frozenset({CLOSE, PING, PONG})
 _CONTROL_LIMIT = 125
+_HIGHEST_CODE = 65_535
 _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015)})
 
 
@@ -42,9 +43,13 @@ def build_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def build_close(code: int, reason: str = "") -> bytes:
-    """A close frame; a reason beyond 123 bytes is cut at a character."""
+    """A close frame; a reason beyond 123 bytes is cut at a character.
+
+    A code that 16 bits cannot hold becomes the highest: a close must not fail.
+    """
     if not code:
         return build_frame(CLOSE, b"")
+    code = min(code, _HIGHEST_CODE)
     text = reason.encode()[: _CONTROL_LIMIT - 2].decode(errors="ignore")
     return build_frame(CLOSE, code.to_bytes(2) + text.encode())
 

@@ -258,6 +258,11 @@ COMMANDS_OUT: list[tuple[str, dict[str, Any], Any]] = [
         },
         DisconnectCommand(TARGET, Disconnect(4321, "why"), ("a", "b")),
     ),
+    (
+        "disconnect",
+        {"disconnect": {"code": 65_535, "reason": "why" * 1000}},
+        DisconnectCommand(Target(), Disconnect(65_535, "why" * 1000)),
+    ),
     ("refresh", {"user": "u"}, RefreshCommand(Target("u"))),
     (
         "refresh",
@@ -530,6 +535,12 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
         {"label_filter": {"op": "xor"}},
         107,
         "bad request: label_filter",
+    ),
+    (
+        "disconnect",
+        {"user": "u", "disconnect": {"code": 65_536}},
+        107,
+        "bad request: disconnect.code: must be at most 65535",
     ),
     ("presence", {}, 107, "bad request: channel"),
     ("presence", {"channel": "no:1"}, 102, "unknown channel"),

@@ -101,10 +101,13 @@ async def test_subscriptions_that_are_refused(
     assert corridor.node.commands == []
 
 
-async def test_an_expiry_in_the_past_fails_where_a_connection_is_here() -> None:
+@pytest.mark.parametrize("ago_s", [0, 1, 10**10])
+async def test_an_expiry_in_the_past_fails_where_a_connection_is_here(
+    ago_s: int,
+) -> None:
     """Without one nobody can tell, and it succeeds; either way nothing is sent."""
     corridor = Corridor()
-    command = SubscribeCommand(USER, "x", expire_at=corridor.now_s)
+    command = SubscribeCommand(USER, "x", expire_at=corridor.now_s - ago_s)
     await corridor.services.control.subscribe(command)
     corridor.node.matches = True
     with pytest.raises(InternalError):

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 
 from tocsin.broker.memory import MemoryBroker
 from tocsin.core.channel import ClientInfo, Publication, PublishOptions, StreamPosition
+from tocsin.core.client_codes import Disconnect
+from tocsin.core.control import DisconnectCommand, Target
 from tocsin.core.errors import InternalError
 from tocsin.hub.hub import Hub
-from tocsin.hub.subscription import Subscription
+from tocsin.hub.subscription import Member, Subscription
 from tocsin.protocol.frames import Encoding, WireForm
 
 LINES = WireForm("lines", Encoding.JSON, lambda message: message + b"\n")
@@ -319,6 +322,35 @@ async def test_surveys(hub: Hub) -> None:
     assert hub.answer_survey("weather", b"") == b""
     hub.on_survey("weather", lambda params: b"fine " + params)
     assert hub.answer_survey("weather", b"here") == b"fine here"
+
+
+class Connected:
+    """A member of the registry; one `is_broken` fails when it is closed."""
+
+    user, session = "u", ""
+    labels: Mapping[str, str] = {}
+
+    def __init__(self, client: str, *, is_broken: bool = False) -> None:
+        self.client = client
+        self.closed: Disconnect | None = None
+        self._is_broken = is_broken
+
+    def close(self, disconnect: Disconnect) -> None:
+        if self._is_broken:
+            raise OverflowError("a bug")
+        self.closed = disconnect
+
+
+async def test_a_connection_that_fails_holds_up_no_other(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A command goes on to everybody it is for."""
+    members = [Connected("1"), Connected("2", is_broken=True), Connected("3")]
+    for member in members:
+        hub.add(cast("Member", member))
+    hub.run(DisconnectCommand(Target("u"), Disconnect(4000, "why")))
+    assert [each.closed is not None for each in members] == [True, False, True]
+    assert "2" in caplog.records[0].message
 
 
 async def test_node_info(hub: Hub) -> None:

@@ -445,6 +445,7 @@ def _refresh(**values: Any) -> RefreshCommand:
             None,
         ),
         (_refresh(expire_at=NOW_S - 1), None, (3005, "connection expired")),
+        (_refresh(expire_at=-1), None, (3005, "connection expired")),
         (_refresh(expired=True), None, (3005, "connection expired")),
     ],
 )

@@ -222,6 +222,12 @@ def test_close_reasons_fit() -> None:
     assert build_close(0) == b"\x88\x00"
 
 
+@pytest.mark.parametrize("code", [65_536, 70_000, 2**32 - 1])
+def test_a_code_that_no_frame_can_hold(code: int) -> None:
+    """It becomes the highest one, since a close must not fail."""
+    assert build_close(code, "why") == b"\x88\x05\xff\xffwhy"
+
+
 def test_masking_is_its_own_inverse() -> None:
     """Masking twice gives the payload again, for every length."""
     for size in range(20):
