@@ -170,10 +170,10 @@ def _build_uni_grpc(
     section: UniGrpc, context: Context, admission: Admission
 ) -> UniGrpcServer:
     from tocsin.api.grpc_server import server_credentials
-    from tocsin.app.http_doors import server_tls
+    from tocsin.app.door_tls import server_tls
     from tocsin.transports.uni_grpc import UniGrpcServer, UniGrpcSettings
 
-    tls = server_tls(section.tls)
+    tls = server_tls("uni_grpc", section.tls)
     settings = UniGrpcSettings(
         address=section.address,
         port=section.port,

@@ -14,10 +14,9 @@ from tocsin.api.call import CommandObserver, Services
 from tocsin.api.http_api import MAX_BODY_BYTES, HttpApi, HttpApiSettings
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.api.push_funnel import PushFunnel
-from tocsin.api.tls import ServerTls
+from tocsin.app.door_tls import server_tls
 from tocsin.app.resources import Resources
-from tocsin.config import Config, load_pem
-from tocsin.config.server import Tls
+from tocsin.config import Config
 
 _log = structlog.get_logger("tocsin.app")
 
@@ -76,7 +75,7 @@ async def open_http(
     public = HttpGateway(
         *http.public_at,
         health=False,
-        tls=server_tls(http.tls),
+        tls=server_tls("http_server", http.tls),
         routes=clients,
         reuse_port=http.reuse_port,
     )
@@ -103,7 +102,7 @@ async def _open_internal(
         routes=routes,
         shutdown_timeout_s=config.shutdown.timeout,
         setting=f"http_server.{'internal_' if http.internal_port else ''}port",
-        tls=server_tls(http.tls),
+        tls=server_tls("http_server", http.tls),
         max_body_bytes=MAX_BODY_BYTES,
         reuse_port=http.reuse_port and http.internal_at == http.public_at,
     )
@@ -139,16 +138,4 @@ def _build_funnel(
         prefix=api.handler_prefix,
         transport_errors=api.error_mode == "transport",
         observer=observer,
-    )
-
-
-def server_tls(tls: Tls) -> ServerTls | None:
-    """The PEM of a door's TLS section, `None` while it is off; raises `PemError`."""
-    if not tls.enabled:
-        return None
-    client_ca = tls.client_ca_pem
-    return ServerTls(
-        cert_pem=load_pem(tls.cert_pem),
-        key_pem=load_pem(tls.key_pem),
-        client_ca_pem=load_pem(client_ca) if client_ca else None,
     )

@@ -19,7 +19,8 @@ from tocsin.app.credentials import (
     endpoint_rules,
     warn_of_private_addresses,
 )
-from tocsin.app.http_doors import open_http, server_tls
+from tocsin.app.door_tls import server_tls
+from tocsin.app.http_doors import open_http
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.online_first import build_channel_first
 from tocsin.app.realtime import Realtime, open_realtime
@@ -227,6 +228,6 @@ def _grpc_settings(config: Config) -> GrpcSettings:
         reflection=grpc.reflection,
         max_receive_bytes=grpc.max_receive_message_size,
         transport_errors=grpc.error_mode == "transport",
-        tls=server_tls(grpc.tls),
+        tls=server_tls("grpc_api", grpc.tls),
         reuse_port=grpc.reuse_port,
     )

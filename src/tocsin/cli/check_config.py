@@ -134,22 +134,9 @@ def _access(key: SecretStr, insecure: bool) -> str:
 
 
 def _find_bad_pem(config: Config) -> Iterator[str]:
-    from tocsin.config import PemError, load_pem
+    from tocsin.app.door_tls import find_tls_faults
 
-    for door, tls in (
-        ("http_server", config.http_server.tls),
-        ("grpc_api", config.grpc_api.tls),
-    ):
-        if not tls.enabled:
-            continue
-        for name in ("cert_pem", "key_pem", "client_ca_pem"):
-            value = getattr(tls, name)
-            if name == "client_ca_pem" and not value:
-                continue
-            try:
-                load_pem(value)
-            except PemError as error:
-                yield f"{door}.tls.{name}: {error}"
+    yield from find_tls_faults(config)
 
 
 def _find_bad_apns(config: Config) -> Iterator[str]:

@@ -14,12 +14,11 @@ from tests.support.certificates import make_ca
 from tests.support.ports import free_port
 
 from tocsin.api.listening import ListenError
-from tocsin.api.tls import TlsError
 from tocsin.app.clock import SystemClock
 from tocsin.app.faults import explain
 from tocsin.app.http_doors import HttpDoors, open_http
 from tocsin.app.resources import Resources
-from tocsin.config import Config
+from tocsin.config import Config, PemError
 from tocsin.telemetry.metrics import Metrics
 
 ANY = {"address": "127.0.0.1", "port": 0}
@@ -149,12 +148,12 @@ async def test_faults_at_start(tmp_path: Path) -> None:
         server = {**ANY, "internal_port": doors.port}
         with pytest.raises(ListenError, match=r"http_server\.internal_port"):
             await _open(stack, http_server=server)
-        with pytest.raises(TlsError) as caught:
+        with pytest.raises(PemError) as caught:
             await _open(stack, http_server={**ANY, "tls": tls})
     explained = explain(caught.value)
     assert explained is not None
     assert explained.is_configuration
-    assert explained.message.startswith("http_server.tls: cert_pem and key_pem: ")
+    assert explained.message.startswith("http_server.tls.cert_pem and key_pem: ")
 
 
 async def test_a_shared_port_keeps_internal_ports_apart() -> None:
