@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tocsin.config import Config, ConfigError, load_config
+from tocsin.config.push import PROVIDERS, PushNotifications
 
 SECTION = {"credentials_file": "a.json"}
 B: dict[str, Any] = {
@@ -149,3 +150,12 @@ def test_the_environment_takes_the_list_as_json(tmp_path: Path) -> None:
         "TOCSIN_PUSH_NOTIFICATIONS_INTEGRATIONS": json.dumps([B]),
     }
     assert names(load_config(None, environ=environ).config) == [("shop", "fcm")]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_provider_can_be_in_the_list(load: Load, provider: str) -> None:
+    """With all the keys of its section, under its own name."""
+    item = {"identifier": "x", "provider": provider, "active": False}
+    (listed,) = load(integrations=[item]).push_notifications.integrations
+    section = getattr(PushNotifications(), provider.replace("-", "_"))
+    assert set(type(listed).model_fields) == {*item, *type(section).model_fields}
