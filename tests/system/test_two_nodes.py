@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.support.realtime_processes import Node, connected, serve
 from tests.support.tocsin_processes import Processes
@@ -34,6 +36,7 @@ class Pair:
         self._processes, self._folder = processes, folder
         self._sections: dict[str, Any] = {
             "channel": {"namespaces": [SEEN]},
+            "http_stream": {"enabled": True},
             "client": {
                 "token": {"hmac_secret_key": SECRET},
                 "subscription_token": {"enabled": True, "hmac_secret_key": SECRET},
@@ -189,6 +192,45 @@ async def _next_own(client: Any) -> Any:
         push = await client.push()
         if not {"join", "leave"} & set(push):
             return push
+
+
+async def test_commands_may_come_in_at_the_other_node(pair: Pair) -> None:
+    """A client whose stream is here posts its commands to wherever it is sent."""
+    async with aiohttp.ClientSession() as session:
+        command = {"id": 1, "connect": {"token": sign({"sub": "u"})}}
+        stream = await session.post(
+            f"http://127.0.0.1:{pair.here.port}/connection/http_stream", json=command
+        )
+        connect = (await _next_line(stream))["connect"]
+        url = f"http://127.0.0.1:{pair.other.port}/emulation"
+        up = {"session": connect["session"], "node": connect["node"]}
+        token = sign({"sub": "u", "channel": "seen:1"})
+        for number in (2, 3):
+            request = {"channel": "seen:1", "token": token}
+            data = json.dumps({"id": number, "subscribe": request})
+            async with session.post(url, json={**up, "data": data}) as answer:
+                assert answer.status == 204
+        reply = await _next_line(stream)
+        assert (reply["id"], "subscribe" in reply) == (2, True)
+        reply = await _next_line(stream)
+        assert (reply["id"], reply["error"]["code"]) == (3, 105)
+        found = await pair.other.result("connections", user="u")
+        (told,) = found["connections"].values()
+        assert told["transport"] == "http_stream"
+        await pair.other.result("disconnect", user="u", session=up["session"])
+        push = (await _next_line(stream))["push"]
+        assert push["disconnect"]["code"] == 3503
+        stream.close()
+
+
+async def _next_line(stream: aiohttp.ClientResponse) -> Any:
+    """The next message that is neither a ping nor a join."""
+    async with asyncio.timeout(30):
+        while line := await stream.content.readline():
+            message = json.loads(line)
+            if message and "join" not in message.get("push", {}):
+                return message
+    raise AssertionError("the stream has ended")
 
 
 async def test_who_is_denied_stays_denied(pair: Pair) -> None:
