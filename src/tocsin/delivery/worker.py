@@ -254,7 +254,7 @@ class Worker:
         }
         while True:
             try:
-                waiting = await self._queue.waiting(list(names))
+                waiting = await self._queue.waiting(list(names), only_due=True)
             except ApiError:
                 waiting = {}  # the lanes report a queue that is away
             for name, count in waiting.items():

@@ -87,7 +87,7 @@ class Metrics:
         )
         self.push_queue_consuming_lag = self._gauge(
             "push_queue_consuming_lag",
-            "Jobs that wait in a queue, delayed ones included.",
+            "Jobs that could be worked on now and wait in a queue.",
             *("provider", "queue"),
         )
         self.push_consuming_inflight_jobs = self._gauge(

@@ -224,6 +224,18 @@ async def test_a_lost_batch_is_left_to_its_new_owner() -> None:
     assert bench.queue.settled == []
 
 
+async def test_what_is_for_later_is_no_lag() -> None:
+    """A send for next month must not look like workers that do not keep up."""
+    bench = Bench(ScriptedProvider())
+    for _ in range(2):
+        bench.queue.put(make_send_job(1), bench.clock.now_ms() + 60_000)
+    gauge = bench.metrics.push_queue_consuming_lag
+    gauge.set(-1, "fcm", "send:fcm")
+    async with bench.running():
+        await bench.until(lambda: gauge.get("fcm", "send:fcm") != -1)
+    assert gauge.get("fcm", "send:fcm") == 0
+
+
 async def test_a_failing_job_stays_in_the_queue() -> None:
     """A bug in one job neither settles it nor stops the worker."""
     bench = Bench(ScriptedProvider())
