@@ -224,7 +224,7 @@ def _words(item: Any, key: str, value: object) -> str:
             text = f"must be {context['expected']}"
         case "string_too_short":
             text = "must not be empty"
-        case "string_too_long":
+        case "string_too_long" | "too_long":
             text = f"must have at most {context['max_length']} characters"
         case "string_pattern_mismatch":
             text = f"must match {context['pattern']}"

@@ -77,6 +77,10 @@ def test_an_inactive_item_needs_no_keys(load: Load) -> None:
         ([{**B, "identifier": ""}], ["[].identifier: must match"]),
         ([{**B, "identifier": "a b"}], ["[a b].identifier: must match"]),
         ([{"provider": "fcm"}], ["[0].identifier: must be set"]),
+        (
+            [{**B, "identifier": "x" * 101}],
+            [f"[{'x' * 101}].identifier: must have at most 100 characters"],
+        ),
         ([{**B, "provider": "gcm"}], ["[shop]: must have a provider, one of fcm, hms"]),
         ([{"identifier": "x"}], ["[x]: must have a provider, one of fcm, hms"]),
         ([{**B, "app_id": "1"}], ["[shop].app_id: is not known"]),
