@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 HEADER_TIMEOUT_S = 10.0
 """For the head of a request, from its first byte or from the connection's start."""
@@ -20,6 +22,8 @@ KEEPALIVE_S = 75.0
 """How long an idle connection is kept for the next request."""
 LINGER_S = 2.0
 """How long the rest of a refused body is read, so that the answer gets through."""
+
+_log = structlog.get_logger(__name__)
 
 
 class TimedConnection(web.RequestHandler):
@@ -70,6 +74,25 @@ class TimedConnection(web.RequestHandler):
             return await super().finish_response(request, resp, start_time)
         finally:
             timer.cancel()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what has gone wrong outside of any handler's answer.
+
+        A head that cannot be read is the caller's fault: aiohttp would write it into
+        the log as an error of ours, keys and all, and into the answer.
+        """
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        _log.info("request refused: its head cannot be read", reason=type(exc).__name__)
+        answer = web.Response(status=400, text="Bad Request\n")
+        answer.force_close()
+        return answer
 
     def _give_up(self) -> None:
         # Not `force_close`: that waits for the very bytes that nobody takes.

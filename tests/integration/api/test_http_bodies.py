@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 
 import pytest
+import structlog
 from tests.support.api import KEY, World
 from tests.support.http_api import WITH_KEY, serving_http
 
@@ -116,6 +118,38 @@ async def test_a_head_that_does_not_arrive(sent: bytes) -> None:
     """A connection that does not say what it wants is closed without a word."""
     async with serving_http(World(), gateway={"head_timeout_s": 0.05}) as http:
         assert await http.raw(sent) == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /api?api_key=secret-key&x=" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nAuthorization: apikey secret-key\0\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nX-API-Key: secret-key" + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nX-API-Key secret-key\r\n\r\n",
+        b"POST /api HTTP/1.1\r\nContent-Length: secret-key\r\n\r\n",
+        b"POST /api HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"secret-key\r\n\r\n",
+        b"GET secret-key HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00secret-key\r\n\r\n",
+    ],
+)
+async def test_a_head_that_cannot_be_read(
+    head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """400 and the end; what was sent, which may hold a key, is in no log."""
+    caplog.set_level("DEBUG")
+    async with serving_http(World()) as http:
+        with structlog.testing.capture_logs() as lines:
+            said = await http.raw(head)
+        assert said.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+        assert said.endswith(b"\r\n\r\nBad Request\n")
+        (line,) = lines
+        assert line["log_level"] == "info"
+        for logged in (*map(str, lines), caplog.text):
+            assert "secret-key" not in logged
+        assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+        assert (await http.send("/health", None, verb="GET")).status == 200
 
 
 async def test_a_second_head_that_does_not_arrive() -> None:
