@@ -84,12 +84,12 @@ class TimedConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what has gone wrong outside of any handler's answer.
 
-        A head that cannot be read is the caller's fault: aiohttp would write it into
-        the log as an error of ours, keys and all, and into the answer.
+        What is not HTTP is the caller's fault: aiohttp would write it into the log as
+        an error of ours, keys and all, and into the answer.
         """
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        _log.info("request refused: its head cannot be read", reason=type(exc).__name__)
+        _log.info("request refused: it is not HTTP", reason=type(exc).__name__)
         answer = web.Response(status=400, text="Bad Request\n")
         answer.force_close()
         return answer
