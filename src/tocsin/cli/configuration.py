@@ -72,6 +72,28 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def add_log_config(parser: argparse.ArgumentParser) -> None:
+    """Declare `--config` for a verb that makes its own settings."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="configuration; only its log.level counts here",
+    )
+    parser.set_defaults(overrides={})
+
+
+def read_log_level(args: argparse.Namespace, default: str) -> str | None:
+    """`log.level` of the configuration, `default` without one.
+
+    `None` means wrong configuration, as with `read_config`.
+    """
+    if args.config is None:
+        return default
+    loaded = read_config(args)
+    return None if loaded is None else loaded.config.log.level
+
+
 def read_config(
     args: argparse.Namespace, *, environ: Mapping[str, str] | None = None
 ) -> LoadedConfig | None:

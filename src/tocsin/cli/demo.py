@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.configuration import add_log_config, read_log_level
+
 if TYPE_CHECKING:  # asyncio and gRPC cost more than all of `--help` may
     from tocsin.app.demo import Stage, Summary
     from tocsin.app.lifecycle import Stopper
@@ -34,15 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="leave it running, with lines to try"
     )
+    add_log_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Play the demo; exit code 1 when it could not be played to its end."""
+    level = read_log_level(args, "error")
+    if level is None:
+        return 2
     from tocsin.app.demo import DemoError
     from tocsin.app.lifecycle import run as run_loop
     from tocsin.telemetry.logs import configure_logging
 
-    configure_logging("error", stream=sys.stderr)
+    configure_logging(level, stream=sys.stderr)
     try:
         return run_loop(lambda stopper: _play(args, stopper))
     except DemoError as error:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tocsin.cli.configuration import add_log_config, read_log_level
+
 if TYPE_CHECKING:  # asyncio and cryptography cost more than all of `--help` may
     from tocsin.app.lifecycle import Stopper
 
@@ -37,12 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for benchmarks: accept every send unread, only count",
     )
+    add_log_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 1 where the port or the folder cannot be used."""
+    level = read_log_level(args, "info")
+    if level is None:
+        return 2
     from tocsin.app.lifecycle import run as run_loop
+    from tocsin.telemetry.logs import configure_logging
 
+    configure_logging(level, stream=sys.stderr)
     try:
         return run_loop(lambda stopper: _serve(args, stopper))
     except OSError as error:

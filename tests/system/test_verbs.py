@@ -1,0 +1,42 @@
+"""What all verbs of the command line have in common."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tocsin.cli.main import VERBS
+
+pytestmark = pytest.mark.system
+
+COMMAND = (sys.executable, "-m", "tocsin.cli.main")
+MORE = {
+    "queue": ("status",),
+    "check-token": ("x",),
+    "funnel": ("x",),
+    "gen-sub-token": ("-s", "x"),
+}
+"""Arguments without which a verb is no call."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_reads_a_configuration(verb: str, tmp_path: Path) -> None:
+    """A wrong one stops it with all of its faults, before it does anything."""
+    (tmp_path / "c.json").write_text(
+        '{"log": {"levle": "x"}, "grpc_api": {"port": -1}}'
+    )
+    done = subprocess.run(
+        [*COMMAND, verb, *MORE.get(verb, ()), "--config", "c.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "configuration: 2 faults" in done.stderr
+    assert "log.levle: is not known; did you mean log.level?" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
