@@ -7,7 +7,8 @@ level with each other; only who is not level yet is looked at one by one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from tocsin.core.channel import StreamPosition
@@ -26,6 +27,14 @@ class _Step(Enum):
     NEXT = "next"
     OLD = "old"
     GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where everybody stood at a moment; `level` is `None` where nobody was level."""
+
+    level: StreamPosition | None
+    stragglers: Mapping[Subscription, int]
 
 
 class Feed:
@@ -257,6 +266,34 @@ class Feed:
                 group.push(build(form), kind)
 
     # --- positions ---
+
+    def standing(self) -> Standing:
+        """Where everybody stands now, for a later `find_ahead`."""
+        own = StreamPosition(self.offset, self.epoch) if self.num_level else None
+        return Standing(own, {each: each.offset for each in self._stragglers})
+
+    def find_ahead(self, top: StreamPosition, before: Standing) -> list[Subscription]:
+        """Who had seen more, before the question, than the stream has in answer.
+
+        The server has lost its last writes, and gives their numbers to others: whoever
+        has seen the lost ones would take those for old.
+        """
+        found = [
+            each
+            for each, offset in before.stragglers.items()
+            if each in self._stragglers
+            and each.epoch == top.epoch
+            and offset > top.offset
+        ]
+        level = before.level
+        if level is not None and level.epoch == top.epoch and level.offset > top.offset:
+            found += self._lost()
+        return found
+
+    def rewind(self, top: StreamPosition) -> None:
+        """Nobody is level any more; the stream goes on from here."""
+        if not self.num_level:
+            self.offset, self.epoch = top.offset, top.epoch
 
     def find_behind(self, top: StreamPosition) -> list[Subscription]:
         """Who stands at another epoch, or below an offset it should have seen."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from tocsin.core.channel import (
@@ -231,12 +231,14 @@ class Hub(Registry):
             return
         feed.is_checking = True
         try:
+            before = feed.standing()
             top = await self._fetch_top(feed)
+            if ahead := feed.find_ahead(top, before):
+                _drop(feed, ahead)
+                feed.rewind(top)
             if feed.find_behind(top):
                 await asyncio.sleep(self._position_grace_s)
-                for subscription in feed.find_behind(top):
-                    feed.leave(subscription)
-                    subscription.owner.lose_position(feed.channel)
+                _drop(feed, feed.find_behind(top))
             feed.checked_at_s = self._clock()
         except ApiError as error:
             log.warning("could not check positions in %s: %s", feed.channel, error)
@@ -330,6 +332,12 @@ class Hub(Registry):
         while self._tasks and (left_s := deadline_s - self._clock()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)
         self.turn.flush()
+
+
+def _drop(feed: Feed, subscriptions: Iterable[Subscription]) -> None:
+    for subscription in subscriptions:
+        feed.leave(subscription)
+        subscription.owner.lose_position(feed.channel)
 
 
 def _tell(member: Member, command: ControlCommand) -> None:

@@ -374,3 +374,58 @@ async def test_failures_beside_are_reported(
     await hub.settle()
     assert "background step" in caplog.text
     assert "a bug" in caplog.text
+
+
+KEPT = PublishOptions(history_size=9, history_ttl_s=60, history_meta_ttl_s=600)
+
+
+async def join_at(hub: Hub, position: StreamPosition) -> tuple[Subscription, Listener]:
+    each, listener = subscription("a")
+    each.is_positioned = True
+    await hub.collect(each)
+    hub.join(each, position)
+    return each, listener
+
+
+async def test_who_is_ahead_of_the_stream_is_told(
+    hub: Hub, broker: CountingBroker
+) -> None:
+    """A server that lost its last writes gives their numbers to others."""
+    top = (await broker.publish("a", b"1", KEPT)).position
+    _, level = await join_at(hub, top)
+    _, ahead = await join_at(hub, StreamPosition(4, top.epoch))
+    lost = StreamPosition(2, top.epoch)
+    hub.on_publication("a", Publication(b"2", offset=2), lost, None)
+    await hub.settle()
+    hub.on_gap()
+    await hub.settle()
+    assert [each.lost for each in (level, ahead)] == [["a"], ["a"]]
+    _, fresh = await join_at(hub, top)
+    again = (await broker.publish("a", b"3", KEPT)).position
+    assert again == lost
+    await hub.settle()
+    assert fresh.numbers() == [3]
+    assert level.numbers() == [2]
+    hub.on_gap()
+    await hub.settle()
+    assert fresh.lost == []
+
+
+async def test_what_comes_during_a_check_is_not_ahead(
+    hub: Hub, broker: CountingBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is older than what was published after the question."""
+    top = (await broker.publish("a", b"1", KEPT)).position
+    _, listener = await join_at(hub, top)
+    ask = broker.fetch_history
+
+    async def ask_slowly(*args: Any, **options: Any) -> Any:
+        answer = await ask(*args, **options)
+        await broker.publish("a", b"2", KEPT)
+        return answer
+
+    monkeypatch.setattr(broker, "fetch_history", ask_slowly)
+    hub.on_gap()
+    await hub.settle()
+    assert listener.lost == []
+    assert listener.numbers() == [2]
