@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from tocsin.config.channel import ChannelOptions
 from tocsin.config.client import Token
 from tocsin.config.durations import format_duration
+from tocsin.config.redis_checks import find_redis_faults
 
 if TYPE_CHECKING:  # root imports the sections, checks import root
     from tocsin.config.root import Config
 
 _DURATIONS = ("history_ttl", "history_meta_ttl")
-_QUEUE = "push_notifications.queue.redis"
 
 Found = tuple[str, str, tuple[str, ...]]
 """Path, message, and the keys that the message depends on."""
@@ -43,7 +43,7 @@ def find_channel_faults(config: Config) -> Iterator[Found]:
         path = f"client.{section}"
         for key, message in _check_token(getattr(config.client, section)):
             yield f"{path}.{key}", message, (path,)
-    yield from _check_reuse(config)
+    yield from find_redis_faults(config)
 
 
 def _check_options(
@@ -105,15 +105,3 @@ def _check_token(token: Token) -> Iterator[tuple[str, str]]:
     previous = token.hmac_previous_secret_key.get_secret_value()
     if previous and not token.hmac_secret_key.get_secret_value():
         yield "hmac_previous_secret_key", "needs hmac_secret_key, which comes after it"
-
-
-def _check_reuse(config: Config) -> Iterator[Found]:
-    redis = config.push_notifications.queue.redis
-    if not redis.reuse_from_engine:
-        return
-    key = f"{_QUEUE}.reuse_from_engine"
-    about = (_QUEUE, "engine")
-    if "address" in redis.model_fields_set and redis.address:
-        yield key, "is set together with address; keep one", about
-    elif config.engine.type != "redis":
-        yield key, "needs engine.type redis", about

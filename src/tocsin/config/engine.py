@@ -6,7 +6,7 @@ It must not connect to anything.
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -39,7 +39,8 @@ class RedisEngine(Section):
         Holds(),
         Field(repr=False, min_length=1),
     ] = (_DEFAULT_ADDRESS,)
-    """host:port, redis://, rediss:// or unix://; channels are spread over several"""
+    """host:port, redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://;
+    channels are spread over several"""
     prefix: Annotated[Text, Field(min_length=1, max_length=100)] = "centrifugo"
     """prefix of every Redis key and channel"""
     connect_timeout: Delay = 1.0
@@ -47,7 +48,7 @@ class RedisEngine(Section):
     io_timeout: Delay = 4.0
     """how long an answer may take"""
     db: Annotated[Int, Field(ge=0, le=10_000)] = 0
-    """database number, where the address names none"""
+    """database number, where the address names none; a cluster has 0 only"""
     user: Text = ""
     """user, where the address names none"""
     password: Secret = SecretStr("")
@@ -63,17 +64,22 @@ class RedisEngine(Section):
     def _url(self, address: str) -> str:
         if "://" not in address:
             address = f"redis://{address}"
-        parts = urlsplit(address)
-        if parts.scheme == "unix":
-            return address
+        # By hand: the library's functions take unix:///path apart and not together.
+        scheme, _, rest = address.partition("://")
+        where, _, query = rest.partition("?")
+        netloc, slash, path = where.partition("/")
         password = self.password.get_secret_value()
-        netloc, path = parts.netloc, parts.path
         if "@" not in netloc and (self.user or password):
             netloc = f"{quote(self.user, safe='')}:{quote(password, safe='')}@{netloc}"
-        if path in ("", "/") and self.db:
-            path = f"/{self.db}"
-        scheme = "redis" if parts.scheme == "tcp" else parts.scheme
-        return parts._replace(scheme=scheme, netloc=netloc, path=path).geturl()
+        is_socket = scheme == "unix"
+        names_db = "db" in dict(parse_qsl(query)) or (path and not is_socket)
+        if self.db and not names_db and not scheme.endswith("+cluster"):
+            if is_socket:
+                query = "&".join(filter(None, [query, f"db={self.db}"]))
+            else:
+                slash, path = "/", str(self.db)
+        scheme = "redis" if scheme == "tcp" else scheme
+        return f"{scheme}://{netloc}{slash}{path}" + (f"?{query}" if query else "")
 
 
 class Engine(Section):

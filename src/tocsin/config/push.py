@@ -80,7 +80,8 @@ class RedisQueue(Section):
         Holds(),
         Field(repr=False),
     ] = ()
-    """host:port, redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"""
+    """one of host:port, redis://, rediss://, unix://, redis+sentinel:// or
+    redis+cluster://"""
     reuse_from_engine: Bool = False
     """use engine.redis.address"""
     prefix: Annotated[Prefix, Field(min_length=1)] = "tocsin"

@@ -67,6 +67,39 @@ Providers of this release: {providers}. Any other one in
 `tocsin check-config` prints what all of this comes to, or every fault at once.
 """
 
+_REDIS = """
+## Addresses of Redis
+
+`engine.redis.address` takes any of these, or several of them in a list: channels are
+spread over them, and their order is part of that. `push_notifications.queue.redis.address`
+takes one.
+
+| form | what is there |
+|---|---|
+| `host:port`, `redis://user:password@host:port/db`, `tcp://...` | one server; `rediss://` is TLS |
+| `unix:///path?db=1` | one server behind a socket file |
+| `redis+sentinel://user:password@host:port/db?sentinel_master_name=NAME&addr=host:port` | the primary that Sentinels name; `addr`, repeated, names further Sentinels; `rediss+sentinel://` is TLS to both |
+| `redis+cluster://user:password@host:port?addr=host:port` | a cluster; any node that answers leads to the others; `rediss+cluster://` is TLS |
+
+User and password are for the servers. A sign with a meaning in a URL (`@ / ? # & %`) is
+written as `%40` and so on. An option that is not listed is an error.
+
+| option | meaning |
+|---|---|
+| `connect_timeout`, `io_timeout` | durations, for this address |
+| `db` | the database; a cluster has 0 only |
+| `client_name` | the name that the server lists |
+| `force_resp2` | speak the older protocol |
+| `tls_enabled` | TLS, as with `rediss` |
+| `tls_server_ca_pem` | authorities beside the system's |
+| `tls_cert_pem`, `tls_key_pem` | a certificate to show, and its key |
+| `tls_server_name` | the name to look for in the server's certificate |
+| `tls_insecure_skip_verify` | take any certificate |
+| `sentinel_user`, `sentinel_password`, `sentinel_tls_enabled` | who one is to the Sentinels, and whether they speak TLS |
+
+What a failover means for channels and the queue is in `docs/howto/redis-that-fails-over.md`.
+"""  # noqa: E501 - rows of a table cannot be wrapped
+
 
 def render() -> str:
     """The page as text."""
@@ -77,6 +110,7 @@ def render() -> str:
     parts = [_HEAD, "\n"]
     parts += [f"- `{key}`: {why}\n" for key, why in names.GUARDED.items()]
     parts.append(_SECTIONS.format(providers=", ".join(BUILT_PROVIDERS)))
+    parts.append(_REDIS)
     section = ""
     for path, leaf in built().items():
         if (head := path.split(".")[0]) != section:

@@ -45,7 +45,7 @@ from tocsin.config.transports import (
 _MASK = "***"
 _URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s]*):[^/?#\s]*@")
 _WORD_PASSWORD = re.compile(
-    r"((?:^|[\s?&;,])[a-z_]*(?:password|passfile|passwd|secret)\s*=\s*)"
+    r"((?:^|[\s?&;,])[a-z_]*(?:password|passfile|passwd|secret|key_pem)\s*=\s*)"
     r"(?:'(?:[^'\\]|\\.)*'|[^\s&]*)",
     re.IGNORECASE,
 )

@@ -257,7 +257,8 @@ def test_variables_carry_every_kind_of_value(files: Files) -> None:
             "TOCSIN_WORKER_CONCURRENCY": "8",
             "TOCSIN_SHUTDOWN_TIMEOUT": "1m",
             "TOCSIN_PUSH_NOTIFICATIONS_ENABLED_PROVIDERS": '["fcm"]',
-            "TOCSIN_PUSH_NOTIFICATIONS_QUEUE_REDIS_ADDRESS": "a:1, b:2",
+            "TOCSIN_PUSH_NOTIFICATIONS_QUEUE_REDIS_ADDRESS": "a:1",
+            "TOCSIN_ENGINE_REDIS_ADDRESS": "a:1, b:2",
             "TOCSIN_PUSH_NOTIFICATIONS_FCM": '{"credentials_file": "sa.json"}',
             "TOCSIN_GRPC_API_KEY": "secret",
         },
@@ -267,7 +268,8 @@ def test_variables_carry_every_kind_of_value(files: Files) -> None:
     assert config.worker.concurrency == 8
     assert config.shutdown.timeout == 60.0
     assert push.enabled_providers == ("fcm",)
-    assert push.queue.redis.address == ("a:1", "b:2")
+    assert push.queue.redis.address == ("a:1",)
+    assert config.engine.redis.address == ("a:1", "b:2")
     assert push.fcm.credentials_file == "sa.json"
     assert config.grpc_api.key.get_secret_value() == "secret"
 

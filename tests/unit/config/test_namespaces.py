@@ -307,7 +307,25 @@ def test_sections_that_contradict_themselves(
             ["redis://:p%40@h:1/3", "rediss://x:y@z:2/4"],
         ),
         ({"address": ["h:1"], "user": "u"}, ["redis://u:@h:1"]),
-        ({"address": "unix:///tmp/r.sock", "db": 3}, ["unix:///tmp/r.sock"]),
+        ({"address": "unix:///tmp/r.sock", "db": 3}, ["unix:///tmp/r.sock?db=3"]),
+        (
+            {"address": "unix:///r.sock?io_timeout=1s", "db": 3, "password": "p"},
+            ["unix://:p@/r.sock?io_timeout=1s&db=3"],
+        ),
+        ({"address": "unix:///r.sock?db=1", "db": 3}, ["unix:///r.sock?db=1"]),
+        ({"address": "redis://h?db=1", "db": 3}, ["redis://h?db=1"]),
+        (
+            {
+                "address": "redis+sentinel://s:1?sentinel_master_name=m",
+                "password": "p",
+                "db": 3,
+            },
+            ["redis+sentinel://:p@s:1/3?sentinel_master_name=m"],
+        ),
+        (
+            {"address": "redis+cluster://a:1?addr=b:2", "user": "u", "password": "p"},
+            ["redis+cluster://u:p@a:1?addr=b:2"],
+        ),
     ],
 )
 def test_addresses_of_the_engine(
