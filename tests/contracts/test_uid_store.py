@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
-from redis.asyncio import Redis
 from tests.support.clock import MovedClock
 
 from tocsin.core.errors import Conflict
 from tocsin.core.ports import UID_TAKEN, UidClaim, UidStore
+from tocsin.queue.redis_connection import connect
 from tocsin.queue.uids import RedisUidStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
 from tocsin.storage.uids import SqlUidStore
@@ -27,10 +27,11 @@ class Rig:
     purges_itself: bool
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "redis"])
+@pytest.fixture(params=["sqlite", "postgresql", "redis", "redis-cluster"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    if request.param == "redis":
-        client = Redis.from_url(f"redis://{request.getfixturevalue('redis_address')}")
+    if request.param.startswith("redis"):
+        place = request.param.replace("-", "_")
+        client = connect(request.getfixturevalue(f"{place}_address"))
         yield Rig(RedisUidStore(client), 0.05, lambda: asyncio.sleep(0.1), True)
         await client.aclose()
         return

@@ -46,6 +46,17 @@ GOOD = {
 }
 
 
+def test_a_certificate_in_an_address_is_read(tmp_path: Path) -> None:
+    """One that is no use is a fault of its key; no value of the address is shown."""
+    (tmp_path / "ca.pem").write_text("nothing")
+    address = "rediss://:hunter2@h?tls_server_ca_pem=ca.pem"
+    engine = {"type": "redis", "redis": {"address": address}}
+    done = check(tmp_path, "--config", write(tmp_path, {**GOOD, "engine": engine}))
+    assert done.returncode == 2
+    assert done.stderr.startswith("engine.redis.address: tls_server_ca_pem: ")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_a_good_configuration_is_explained(tmp_path: Path) -> None:
     """What follows from the keys is printed, without a secret, and the code is 0."""
     done = check(tmp_path, "--config", write(tmp_path, GOOD))

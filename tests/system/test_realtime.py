@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from tests.support.realtime_processes import KEPT, connected, serve, write
-from tests.support.redis_server import RedisServer
 from tests.support.tocsin_processes import Processes, wait_until
 from tests.support.tokens import SECRET, sign
 
@@ -84,11 +83,13 @@ def test_sighup_reads_channels_and_keys_anew(
     assert node.process.terminate() == 0
 
 
+@pytest.mark.parametrize("place", ["redis_address", "redis_cluster_address"])
 async def test_two_nodes_on_one_redis_are_one(
-    processes: Processes, tmp_path: Path, redis_address: str, redis_server: RedisServer
+    processes: Processes, tmp_path: Path, request: pytest.FixtureRequest, place: str
 ) -> None:
     """Publications, commands, surveys, statuses and denials reach both."""
-    engine = {"type": "redis", "redis": {"address": redis_address}}
+    address = request.getfixturevalue(place)
+    engine = {"type": "redis", "redis": {"address": address}}
     one = serve(processes, tmp_path, "one", engine=engine)
     two = serve(processes, tmp_path, "two", engine=engine)
     call = asyncio.to_thread

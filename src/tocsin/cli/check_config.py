@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         *_find_bad_pem(config),
         *_find_bad_apns(config),
         *_find_bad_realtime(config),
+        *_find_bad_redis(config),
     ]
     if faults:
         print("\n".join(faults), file=sys.stderr)
@@ -158,6 +159,28 @@ def _find_bad_apns(config: Config) -> Iterator[str]:
             )
         except ProviderSetupError as error:
             yield str(relocate(error, credential.path))
+
+
+def _find_bad_redis(config: Config) -> Iterator[str]:
+    """Certificates that an address names and that cannot be used."""
+    addresses: list[tuple[str, str]] = []
+    if config.engine.type == "redis":
+        key = "engine.redis.address"
+        addresses += [(key, url) for url in config.engine.redis.urls]
+    if config.queue_kind == "redis":
+        queue = config.push_notifications.queue.redis
+        key = "push_notifications.queue.redis.address"
+        if not queue.reuse_from_engine:
+            addresses += [(key, address) for address in queue.address]
+    if not any("_pem=" in address for _, address in addresses):
+        return
+    from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
+
+    for key, address in addresses:
+        try:
+            _ = open_client(address, Limits(1, 1))  # no connection is made
+        except UnusableAddress as error:
+            yield f"{key}: {error}"
 
 
 def _files_of_apns(apns: Apns) -> Iterator[tuple[str, str]]:

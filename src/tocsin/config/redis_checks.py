@@ -17,6 +17,8 @@ _ENGINE = "engine.redis"
 _QUEUE = "push_notifications.queue.redis"
 _BRACES = "must hold no { or }: in a cluster they decide where a key lies"
 
+_LEAST_WAIT_S = 2.0
+
 Found = tuple[str, str, tuple[str, ...]]
 """Path, message, and the keys that the message depends on."""
 
@@ -56,6 +58,11 @@ def _check_queue(config: Config) -> Iterator[Found]:
             yield f"{_QUEUE}.address", message, about
     if _is_cluster_among(redis.address) and _has_braces(redis.prefix):
         yield f"{_QUEUE}.prefix", _BRACES, about
+    timeouts_s = [parse_redis(address).io_timeout_s for address in redis.address]
+    if any(each is not None and each < _LEAST_WAIT_S for each in timeouts_s):
+        name = "reuse_from_engine" if redis.reuse_from_engine else "address"
+        message = "needs an io_timeout of 2s or more: a worker waits a second for work"
+        yield f"{_QUEUE}.{name}", message, about
 
 
 def _check_reuse(config: Config) -> Iterator[Found]:

@@ -86,7 +86,7 @@ written as `%40` and so on. An option that is not listed is an error.
 
 | option | meaning |
 |---|---|
-| `connect_timeout`, `io_timeout` | durations, for this address |
+| `connect_timeout`, `io_timeout` | durations, for this address; the queue needs an `io_timeout` of `2s` or more |
 | `db` | the database; a cluster has 0 only |
 | `client_name` | the name that the server lists |
 | `force_resp2` | speak the older protocol |

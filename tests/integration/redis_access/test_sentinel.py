@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis.exceptions import AuthenticationError
 from tests.support.brokers import Heard, running_broker, until
 from tests.support.job_queues import (
     SEND,
@@ -23,7 +24,10 @@ from tests.support.redis_cluster import Guarded, ask, running_sentinel, wait_for
 from tocsin.core.channel import HistoryFilter, PublishOptions
 from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.redis_access.commands import run
+from tocsin.redis_access.connecting import Limits, open_client
 
+LIMITS = Limits(connect_timeout_s=5, io_timeout_s=10)
 KEEP = PublishOptions(history_size=10, history_ttl_s=60, history_meta_ttl_s=600)
 
 
@@ -67,6 +71,27 @@ async def test_all_goes_on_with_the_other_server(guarded: Guarded) -> None:
 
 def _size(guarded: Guarded, name: str) -> int:
     return int(ask(getattr(guarded, name), "DBSIZE"))
+
+
+async def test_servers_and_sentinels_have_their_own_logins(guarded: Guarded) -> None:
+    """The URL's is for the servers; a wrong one of either is an error that says so."""
+    for server in (guarded.primary, guarded.replica):
+        ask(server, "CONFIG", "SET", "requirepass", "s1")
+    ask(guarded.sentinel, "ACL", "SETUSER", "default", "resetpass", ">s2")
+
+    def address(password: str, sentinel_password: str) -> str:
+        whole = guarded.address.replace("://", f"://:{password}@")
+        return f"{whole}&sentinel_password={sentinel_password}"
+
+    client = open_client(address("s1", "s2"), LIMITS)
+    await run(client, "SET", "k", "v")
+    assert await run(client, "GET", "k") == b"v"
+    await client.aclose()
+    for wrong in (address("s1", "x"), address("x", "s2")):
+        client = open_client(wrong, LIMITS)
+        with pytest.raises(AuthenticationError, match=r"WRONGPASS|invalid"):
+            await run(client, "GET", "k")
+        await client.aclose()
 
 
 async def _let_it_move(guarded: Guarded, broker: Broker) -> None:

@@ -53,6 +53,13 @@ def test_an_engine_in_a_cluster(engine: dict[str, Any], key: str, why: str) -> N
             "needs a single engine.redis.address",
         ),
         ({}, {"address": CLUSTER, "prefix": "}p"}, "prefix", "must hold no {"),
+        ({}, {"address": "redis://h?io_timeout=1s"}, "address", "needs an io_timeout"),
+        (
+            {"address": "redis://h?io_timeout=1s"},
+            {"reuse_from_engine": True},
+            "reuse_from_engine",
+            "needs an io_timeout",
+        ),
     ],
 )
 def test_a_queue_lies_in_one_place(
