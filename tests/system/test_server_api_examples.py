@@ -8,15 +8,20 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 from tests.support.ports import free_port
 from tests.support.tocsin_processes import Processes
 from tests.support.tokens import SECRET, sign
+
+from tocsin.protocol import api_pb2, api_pb2_grpc
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -284,6 +289,47 @@ def _check_pushes(pushes: list[Any]) -> None:
     (ended,) = [push for push in pushes if "unsubscribe" in push]
     assert ended["channel"] == "docs"
     assert ended["unsubscribe"]["code"] == 2000
+
+
+# --- the configuration ---
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "is_open"),
+    [
+        ({"api_key": KEY}, f"/api?api_key={KEY}", True),
+        ({"api_key": KEY}, "/api", False),
+        ({"api_insecure": True}, "/api", True),
+        ({}, "/api?api_key=", False),
+    ],
+)
+def test_the_options_of_the_document(
+    processes: Processes, options: dict[str, Any], path: str, is_open: bool
+) -> None:
+    """Keys under their flat names, and gRPC switched on by the environment."""
+    port, grpc_port = free_port(), free_port()
+    flat = {"address": "127.0.0.1", "port": port, "grpc_api_port": grpc_port}
+    config = processes.directory / "config.json"
+    config.write_text(json.dumps({**flat, "grpc_api_key": "xxx", **options}))
+    process = processes.start(
+        "serve", "--config", str(config), environ={"CENTRIFUGO_GRPC_API": "1"}
+    )
+    process.wait_ready(port)
+    command = b'{"method": "info", "params": {}}'
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", command)
+    if is_open:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer)["result"]["nodes"]
+    else:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        with refused.value as answer:
+            assert (answer.status, answer.read()) == (401, b"")
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        stub: Any = api_pb2_grpc.CentrifugoApiStub(channel)
+        metadata = [("authorization", "apikey xxx")]
+        response = stub.Info(api_pb2.InfoRequest(), metadata=metadata, timeout=30)
+        assert response.result.nodes
 
 
 # --- the programs ---
