@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.support.ports import free_port
 from tests.support.postgres import start_postgres
 from tests.support.redis_server import start_redis
 
-from benchmarks.sink import sink
+from benchmarks.sink import Sink, sink
 from tocsin.protocol import api_pb2, api_pb2_grpc
 
 KEY = "bench"
@@ -139,14 +139,29 @@ def write_service_account(directory: Path, token_uri: str) -> Path:
     return path
 
 
-def run(
+@dataclass
+class Deployment:
+    """What a measured send runs on: the server's gRPC port, workers' HTTP ports."""
+
+    sink: Sink
+    grpc: int
+    workers: list[int]
+    pids: dict[str, int]
+
+
+Push = dict[str, Any]
+"""`push_notifications` of the configuration, without its queue."""
+
+
+@contextmanager
+def deployed(
+    build_push: Callable[[Sink, Path], Push],
+    fill: Callable[[str, Sink], None],
     *,
-    devices: int = 200_000,
     workers: int = 2,
     sink_kind: str = "auto",
-    templated: bool = False,
-) -> dict[str, Any]:
-    """One measured send; returns rates per second, microseconds, bytes."""
+) -> Iterator[Deployment]:
+    """Start everything; `fill` gets the dsn once the tables are there."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # PostgreSQL may run as another user and must reach its own folder.
@@ -157,67 +172,75 @@ def run(
         stack.callback(redis.stop)
         target = stack.enter_context(sink(kind=sink_kind))
         dsn = postgres.create_database("tocsin")
-        ports = [free_port() for _ in range(2 + workers)]
-        config = directory / "tocsin.json"
-        account = write_service_account(directory, f"{target.origin}/token")
+        http, grpc_port, *worker_ports = (free_port() for _ in range(2 + workers))
+        queue = {"type": "redis", "redis": {"address": redis.address}}
+        config = {
+            "http_server": {"port": http},
+            "grpc_api": {"port": grpc_port, "key": KEY},
+            "database": {"postgresql": {"dsn": dsn}},
+            "push_notifications": {**build_push(target, directory), "queue": queue},
+        }
 
-        def write_config(worker_port: int = 0) -> Path:
-            path = config.with_stem(f"tocsin-{worker_port}")
-            path.write_text(
-                json.dumps(
-                    {
-                        "http_server": {"port": ports[0]},
-                        "grpc_api": {"port": ports[1], "key": KEY},
-                        "database": {"postgresql": {"dsn": dsn}},
-                        "worker": {"port": worker_port},
-                        "push_notifications": {
-                            "enabled_providers": ["fcm"],
-                            "queue": {
-                                "type": "redis",
-                                "redis": {"address": redis.address},
-                            },
-                            "fcm": {
-                                "credentials_file": str(account),
-                                "endpoint": target.origin,
-                                "ca_file": str(target.ca_file),
-                            },
-                        },
-                    }
-                )
-            )
-            return path
-
-        serve_log = directory / "serve.log"
-        server = stack.enter_context(
-            process(["serve", "--config", str(write_config())], serve_log)
-        )
-        wait_ready(ports[0], serve_log)
-        fill(dsn, devices)
-        children = {"server": server.pid}
-        for number, port in enumerate(ports[2:]):
-            log = directory / f"worker{number}.log"
-            child = stack.enter_context(
-                process(["worker", "--config", str(write_config(port))], log)
-            )
+        def start(verb: str, name: str, port: int) -> int:
+            path, log = directory / f"{name}.json", directory / f"{name}.log"
+            worker = {"port": port if verb == "worker" else 0}
+            path.write_text(json.dumps({**config, "worker": worker}))
+            child = process([verb, "--config", str(path)], log)
+            pid = stack.enter_context(child).pid
             wait_ready(port, log)
-            children[f"worker {number + 1}"] = child.pid
-        before = {name: usage(pid) for name, pid in children.items()}
+            return pid
+
+        pids = {"server": start("serve", "serve", http)}
+        fill(dsn, target)
+        for number, port in enumerate(worker_ports, 1):
+            pids[f"worker {number}"] = start("worker", f"worker{number}", port)
+        yield Deployment(target, grpc_port, worker_ports, pids)
+
+
+def _only_fcm(target: Sink, directory: Path) -> Push:
+    account = write_service_account(directory, f"{target.origin}/token")
+    return {
+        "enabled_providers": ["fcm"],
+        "fcm": {
+            "credentials_file": str(account),
+            "endpoint": target.origin,
+            "ca_file": str(target.ca_file),
+        },
+    }
+
+
+def run(
+    *,
+    devices: int = 200_000,
+    workers: int = 2,
+    sink_kind: str = "auto",
+    templated: bool = False,
+) -> dict[str, Any]:
+    """One measured send; returns rates per second, microseconds, bytes."""
+    with deployed(
+        _only_fcm,
+        lambda dsn, _sink: fill(dsn, devices),
+        workers=workers,
+        sink_kind=sink_kind,
+    ) as deployment:
+        pids = deployment.pids
+        before = {name: usage(pid) for name, pid in pids.items()}
         started = time.perf_counter()
-        answered_s = send(ports[1], templated=templated)
-        finished, counts = wait_sent(ports[2:], devices)
-        after = {name: usage(pid) for name, pid in children.items()}
+        answered_s = send(deployment.grpc, templated=templated)
+        finished, counts = wait_sent(deployment.workers, devices)
+        after = {name: usage(pid) for name, pid in pids.items()}
         wall_s = finished - started
-        cpu_s = sum(after[n].cpu_s - before[n].cpu_s for n in children)
+        cpu_s = sum(after[n].cpu_s - before[n].cpu_s for n in pids)
         return {
             "devices": devices,
             "workers": workers,
-            "sink": target.name,
+            "sink": deployment.sink.name,
             "answered_ms": answered_s * 1000,
             "wall_s": wall_s,
             "pushes_per_s": devices / wall_s,
             "cpu_us_per_push": cpu_s / devices * 1e6,
             "counts": counts,
-            "peak_mb": {n: after[n].peak_bytes / 1e6 for n in children},
+            "peak_mb": {n: after[n].peak_bytes / 1e6 for n in pids},
         }
 
 
@@ -251,8 +274,9 @@ def send(port: int, *, templated: bool = False) -> float:
 def wait_sent(ports: list[int], devices: int) -> tuple[float, dict[str, float]]:
     """Wait until every device has a result; returns when, and the counts."""
     deadline = time.monotonic() + 120 + devices / 500
+    counts: dict[str, float] = {}
     while time.monotonic() < deadline:
-        counts: dict[str, float] = {}
+        counts = {}
         for port in ports:
             for code, value in sent(port).items():
                 counts[code] = counts.get(code, 0) + value

@@ -1,7 +1,8 @@
 """Publishing over each door, beside a server of the same kind that does nothing.
 
-Client and server are processes of their own on the same machine; the client's cost
-is the same for both, so the ratio is a cautious one.
+Also history and presence, with the memory engine and with Redis. Servers take turns
+on one processor, the caller has the other; it costs far less than they do, so that
+rates are theirs. Every answer's content is checked.
 """
 
 from __future__ import annotations
@@ -9,186 +10,194 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import aiohttp
-import grpc.aio
-from aiohttp import web
-from tests.support.ports import free_port
+import orjson
+import uvloop
+from tests.support.redis_server import start_redis
 
-from benchmarks.end_to_end import KEY, process, usage, wait_ready
-from tocsin.protocol import api_pb2, api_pb2_grpc
+from benchmarks.end_to_end import KEY, usage
+from benchmarks.listeners import CHANNEL, Listener, open_listeners
+from benchmarks.load import Check, call_grpc, call_http, grpc_head
+from benchmarks.servers import Options, Server, bare, pin, tocsin
+from tocsin.protocol import api_pb2
 
-CONCURRENCY = 50
-SECONDS = 3.0
+DOORS = ("gRPC", "HTTP")
+SECONDS = 1.5
 BATCH = 100
+PRESENT = 10  # clients that the presence of the channel names
+READ = 10  # publications that a history call asks for
 DATA = json.dumps({"text": "x" * 110}).encode()
-METADATA = (("authorization", f"apikey {KEY}"),)
+HTTP_BODY = b'{"channel":"bench:1","data":' + DATA + b"}"
+PUBLISH = api_pb2.PublishRequest(channel=CHANNEL, data=DATA)
 
 
-class EmptyServicer(api_pb2_grpc.CentrifugoApiServicer):
-    """Answers Publish with nothing, as fast as grpc.aio can."""
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One row: which server is called, and how; a call counts as `weight`."""
 
-    async def Publish(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - the stub names it
-        """An empty result."""
-        return api_pb2.PublishResponse(result=api_pb2.PublishResult())
-
-
-async def serve_empty(grpc_port: int, http_port: int) -> None:
-    """Both empty servers, until the process ends."""
-    server = grpc.aio.server()
-    api_pb2_grpc.add_CentrifugoApiServicer_to_server(EmptyServicer(), server)
-    server.add_insecure_port(f"127.0.0.1:{grpc_port}")
-    await server.start()
-
-    async def answer(request: web.Request) -> web.Response:
-        await request.read()
-        return web.Response(body=b'{"result":{}}', content_type="application/json")
-
-    async def ready(_request: web.Request) -> web.Response:
-        return web.json_response({})
-
-    app = web.Application()
-    app.add_routes([web.post("/api/publish", answer), web.get("/ready", ready)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", http_port).start()
-    await asyncio.Event().wait()
+    server: Server
+    call: Callable[[float], Coroutine[Any, Any, float]]
+    weight: int = 1
 
 
-async def _repeat(call: Callable[[], Awaitable[None]], seconds: float) -> float:
-    """Calls per second of `CONCURRENCY` callers."""
-    count = 0
-    end = time.perf_counter() + seconds
+@dataclass(slots=True)
+class Offsets:
+    """Checks that each publication has an offset of its own, or that none has one."""
 
-    async def call_some() -> None:
-        nonlocal count
-        while time.perf_counter() < end:
-            await call()
-            count += 1
+    expected: bool
+    seen: set[int] = field(default_factory=set)
 
-    started = time.perf_counter()
-    await asyncio.gather(*(call_some() for _ in range(CONCURRENCY)))
-    return count / (time.perf_counter() - started)
+    def take(self, result: api_pb2.PublishResult) -> None:
+        """The result of one publish."""
+        if not self.expected:
+            return
+        offset = result.offset
+        if not offset or not result.epoch or offset in self.seen:
+            raise RuntimeError(f"no good offset: {offset}")
+        self.seen.add(offset)
 
+    def check_message(self, message: bytes) -> None:
+        """A `PublishResponse`."""
+        answer = api_pb2.PublishResponse.FromString(message)
+        if answer.HasField("error") or not answer.HasField("result"):
+            raise RuntimeError(f"refused: {answer}")
+        self.take(answer.result)
 
-async def _grpc_rate(port: int, seconds: float) -> float:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        api = api_pb2_grpc.CentrifugoApiStub(channel)
-        request = api_pb2.PublishRequest(channel="bench:1", data=DATA)
+    def check_batch(self, message: bytes) -> None:
+        """A `BatchResponse`."""
+        answer = api_pb2.BatchResponse.FromString(message)
+        if len(answer.replies) != BATCH:
+            raise RuntimeError(f"{len(answer.replies)} replies came")
+        for reply in answer.replies:
+            self.take(reply.publish)
 
-        async def call() -> None:
-            answer = await api.Publish(request, metadata=METADATA)
-            if answer.error.code:
-                raise SystemExit(f"refused: {answer.error.message}")
-
-        return await _repeat(call, seconds)
-
-
-async def _batch_rate(port: int, seconds: float) -> float:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        api = api_pb2_grpc.CentrifugoApiStub(channel)
-        command = api_pb2.Command(
-            publish=api_pb2.PublishRequest(channel="bench:1", data=DATA)
-        )
-        request = api_pb2.BatchRequest(commands=[command] * BATCH)
-
-        async def call() -> None:
-            answer = await api.Batch(request, metadata=METADATA)
-            if len(answer.replies) != BATCH or answer.replies[0].error.code:
-                raise SystemExit("a batch was refused")
-
-        return BATCH * await _repeat(call, seconds)
+    def check_json(self, body: bytes) -> None:
+        """The same over HTTP."""
+        result = orjson.loads(body)["result"]
+        self.take(api_pb2.PublishResult(**result))
 
 
-async def _read_rate(port: int, seconds: float, method: str) -> float:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        api = api_pb2_grpc.CentrifugoApiStub(channel)
-        if method == "history":
-            call_one, request = (
-                api.History,
-                api_pb2.HistoryRequest(channel="bench:1", limit=10),
-            )
-        else:
-            call_one, request = api.Presence, api_pb2.PresenceRequest(channel="bench:1")
-
-        async def call() -> None:
-            answer = await call_one(request, metadata=METADATA)
-            if answer.error.code:
-                raise SystemExit(f"refused: {answer.error.message}")
-
-        return await _repeat(call, seconds)
+def _check_history(message: bytes) -> None:
+    answer = api_pb2.HistoryResponse.FromString(message)
+    if len(answer.result.publications) != READ or not answer.result.offset:
+        raise RuntimeError(f"not the history: {answer}")
 
 
-async def _http_rate(port: int, seconds: float) -> float:
-    body = b'{"channel":"bench:1","data":' + DATA + b"}"
-    headers = {"X-API-Key": KEY, "Content-Type": "application/json"}
-    url = f"http://127.0.0.1:{port}/api/publish"
-    async with aiohttp.ClientSession(headers=headers) as session:
-
-        async def call() -> None:
-            async with session.post(url, data=body) as answer:
-                if b"result" not in await answer.read():
-                    raise SystemExit("a publish was refused")
-
-        return await _repeat(call, seconds)
+def _check_presence(message: bytes) -> None:
+    answer = api_pb2.PresenceResponse.FromString(message)
+    if len(answer.result.presence) != PRESENT:
+        raise RuntimeError(f"not the presence: {answer}")
 
 
-def run(*, rounds: int = 3, seconds: float = SECONDS) -> dict[str, Any]:
+def _grpc(
+    server: Server, method: str, message: Any, check: Check, weight: int = 1
+) -> Measure:
+    head = grpc_head(server.grpc, method, KEY)
+    body = message.SerializeToString()
+    return Measure(
+        server,
+        lambda seconds: call_grpc(server.grpc, head, body, check, seconds),
+        weight,
+    )
+
+
+def _http(server: Server, check: Check) -> Measure:
+    path = "/api/publish"
+    return Measure(
+        server,
+        lambda seconds: call_http(server.http, path, KEY, HTTP_BODY, check, seconds),
+    )
+
+
+def _publishing(server: Server, name: str, *, expected: bool) -> dict[str, Measure]:
+    """One publish a call, over both doors."""
+    offsets = Offsets(expected)
+    return {
+        f"{DOORS[0]} {name}": _grpc(server, "Publish", PUBLISH, offsets.check_message),
+        f"{DOORS[1]} {name}": _http(server, offsets.check_json),
+    }
+
+
+def _whole(server: Server, engine: str) -> dict[str, Measure]:
+    """Everything that is measured of a server of ours."""
+    command = api_pb2.Command(publish=PUBLISH)
+    batch = api_pb2.BatchRequest(commands=[command] * BATCH, parallel=engine == "Redis")
+    history = api_pb2.HistoryRequest(channel=CHANNEL, limit=READ)
+    presence = api_pb2.PresenceRequest(channel=CHANNEL)
+    tail = f", {engine}"
+    return {
+        **_publishing(server, f"publish{tail}", expected=True),
+        f"gRPC batch of {BATCH}{tail}": _grpc(
+            server, "Batch", batch, Offsets(True).check_batch, BATCH
+        ),
+        f"gRPC history of {READ}{tail}": _grpc(
+            server, "History", history, _check_history
+        ),
+        f"gRPC presence of {PRESENT}{tail}": _grpc(
+            server, "Presence", presence, _check_presence
+        ),
+    }
+
+
+def _in_turn(nothing: Server, memory: Server, shared: Server) -> dict[str, Measure]:
+    """All rows; what is compared stands side by side, to see the same machine."""
+    rows = {
+        **_publishing(nothing, "empty", expected=False),
+        **_whole(memory, "memory"),
+    }
+    first = [
+        f"{door} {what}" for door in DOORS for what in ("empty", "publish, memory")
+    ]
+    return {
+        **{name: rows[name] for name in first},
+        **rows,
+        **_whole(shared, "Redis"),
+    }
+
+
+async def _measure(measure: Measure, seconds: float, present: Server | None) -> float:
+    """Calls per second; `present` is where somebody has to be in the channel."""
+    listeners: list[Listener] = []
+    if present is not None:
+        listeners = await open_listeners(present.http, PRESENT)
+    try:
+        return await measure.call(seconds)
+    finally:
+        for listener in listeners:
+            listener.transport.abort()
+        if listeners:
+            await asyncio.sleep(0.2)  # until they have left, at the server too
+
+
+def run(*, rounds: int = 5, seconds: float = SECONDS) -> dict[str, Any]:
     """Medians of alternating rounds; calls per second and CPU µs of the server."""
+    runs: dict[str, list[tuple[float, float]]] = {}
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ports = [free_port() for _ in range(4)]
-        config = directory / "tocsin.json"
-        options = {
-            "name": "bench",
-            "presence": True,
-            "history_size": 10,
-            "history_ttl": "60s",
-        }
-        config.write_text(
-            json.dumps(
-                {
-                    "http_server": {"port": ports[0]},
-                    "http_api": {"key": KEY},
-                    "grpc_api": {"port": ports[1], "key": KEY},
-                    "channel": {"namespaces": [options]},
-                }
-            )
-        )
-        log = directory / "serve.log"
-        ours = stack.enter_context(process(["serve", "--config", str(config)], log))
-        command = [sys.executable, "-m", "benchmarks.publish", "serve"]
-        empty = subprocess.Popen([*command, str(ports[3]), str(ports[2])])
-        stack.callback(empty.wait)
-        stack.callback(empty.terminate)
-        wait_ready(ports[0], log)
-        wait_ready(ports[2], log)
-        runs: dict[str, list[tuple[float, float]]] = {}
-
-        def measure(name: str, pid: int, work: Awaitable[float]) -> None:
-            before = usage(pid).cpu_s
-            started = time.perf_counter()
-            rate = asyncio.run(work)  # type: ignore[arg-type] # a coroutine
-            cpu_us = (usage(pid).cpu_s - before) * 1e6
-            calls = rate * (time.perf_counter() - started)
-            runs.setdefault(name, []).append((rate, cpu_us / max(1.0, calls)))
-
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        redis = start_redis(folder / "redis", appendonly=True)
+        stack.callback(redis.stop)
+        nothing = stack.enter_context(bare("api"))
+        memory = stack.enter_context(tocsin())
+        shared = stack.enter_context(tocsin(Options(redis=redis.address)))
+        pin(nothing.pid, memory.pid, shared.pid)
+        measures = _in_turn(nothing, memory, shared)
         for _ in range(rounds):
-            measure("grpc empty", empty.pid, _grpc_rate(ports[3], seconds))
-            measure("grpc publish", ours.pid, _grpc_rate(ports[1], seconds))
-            measure("http empty", empty.pid, _http_rate(ports[2], seconds))
-            measure("http publish", ours.pid, _http_rate(ports[0], seconds))
-            measure("batch", ours.pid, _batch_rate(ports[1], seconds))
-            measure("history", ours.pid, _read_rate(ports[1], seconds, "history"))
-            measure("presence", ours.pid, _read_rate(ports[1], seconds, "presence"))
+            for name, measure in measures.items():
+                present = measure.server if "presence" in name else None
+                before, began = usage(measure.server.pid).cpu_s, time.perf_counter()
+                rate = uvloop.run(_measure(measure, seconds, present))
+                took_s = time.perf_counter() - began
+                cpu_us = (usage(measure.server.pid).cpu_s - before) * 1e6
+                calls = max(1.0, rate * min(seconds, took_s))
+                row = (rate * measure.weight, cpu_us / calls / measure.weight)
+                runs.setdefault(name, []).append(row)
     figures = {
         name: {
             "per_second": statistics.median(rate for rate, _ in results),
@@ -200,28 +209,30 @@ def run(*, rounds: int = 3, seconds: float = SECONDS) -> dict[str, Any]:
         "figures": figures,
         "rounds": rounds,
         "seconds": seconds,
-        "verdicts": _verdicts(figures),
+        "verdicts": _verdicts(runs, figures),
     }
 
 
-def _verdicts(figures: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    def ratio(ours: str, empty: str) -> float:
-        return figures[ours]["per_second"] / figures[empty]["per_second"]
+def _verdicts(
+    runs: dict[str, list[tuple[float, float]]], figures: dict[str, dict[str, float]]
+) -> list[dict[str, Any]]:
+    def ratio(door: str) -> float:
+        ours, empty = runs[f"{door} publish, memory"], runs[f"{door} empty"]
+        return statistics.median(
+            mine / theirs for (mine, _), (theirs, _) in zip(ours, empty, strict=True)
+        )
 
+    batch = figures[f"gRPC batch of {BATCH}, memory"]["per_second"]
     wanted = [
-        ("gRPC publish / empty servicer", ratio("grpc publish", "grpc empty"), 0.75),
-        ("HTTP publish / empty handler", ratio("http publish", "http empty"), 0.6),
-        (
-            f"publishes/s in batches of {BATCH}",
-            figures["batch"]["per_second"],
-            60_000.0,
-        ),
+        ("gRPC publish / empty servicer", ratio("gRPC"), 0.75),
+        ("HTTP publish / empty handler", ratio("HTTP"), 0.6),
+        (f"publishes/s in batches of {BATCH}", batch, 60_000.0),
     ]
     return [
         {
             "what": what,
             "is": found,
-            "wanted": f">= {least:g}",
+            "wanted": f">= {least:,g}",
             "reached": found >= least,
         }
         for what, found, least in wanted
@@ -229,9 +240,4 @@ def _verdicts(figures: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        import uvloop
-
-        uvloop.run(serve_empty(int(sys.argv[2]), int(sys.argv[3])))
-    else:
-        print(json.dumps(run(rounds=1), indent=2))
+    print(json.dumps(run(rounds=1), indent=2))

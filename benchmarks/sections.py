@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
-    return "\n".join(lines)
-
-
-def verdicts(rows: Iterable[dict[str, Any]]) -> str:
-    """What was wanted and whether it was reached, one a line."""
-    lines = []
-    for row in rows:
-        mark = "reached" if row["reached"] else "**missed**"
-        lines.append(
-            f"- {row['what']}: {row['is']:.2f} (wanted {row['wanted']}): {mark}"
-        )
-    return "\n".join(lines)
+from benchmarks.markdown import table, verdicts
+from benchmarks.realtime_sections import (
+    measure_processes,
+    measure_publish,
+    measure_start,
+    measure_websocket,
+)
 
 
 def measure_engine() -> str:
@@ -258,59 +247,24 @@ def measure_latency() -> str:
     )
 
 
-def measure_publish() -> str:
-    """Publishing over each door beside empty servers."""
-    from benchmarks import publish
+def measure_mix() -> str:
+    """One send to devices of four providers, end to end."""
+    from benchmarks import mix
 
-    result = publish.run()
+    result = mix.run()
     rows = [
-        (name, f"{figure['per_second']:,.0f}", f"{figure['cpu_us']:.0f}")
-        for name, figure in result["figures"].items()
+        (name, f"{figure['devices']:,}", f"{figure['finished_s']:.1f}")
+        for name, figure in result["providers"].items()
     ]
     return (
-        "## Publishing, history and presence\n\n"
-        "Memory engine, history of 10 and permissions on, 128 bytes of data, 50 callers"
-        f" in one client process; {result['rounds']} alternating rounds of"
-        f" {result['seconds']:g} s, medians. `empty` is a servicer, or an aiohttp"
-        " handler, that does nothing. A batch holds 100 publishes and counts as"
-        " 100.\n\n"
-        + table(("call", "calls/s", "CPU µs of the server per call"), rows)
-        + "\n\n"
-        + verdicts(result["verdicts"]),
-    )
-
-
-def measure_websocket() -> str:
-    """WebSocket fan-out and idle memory beside a bare aiohttp server."""
-    from benchmarks import websocket
-
-    result = websocket.run()
-    rows = [
-        (
-            each["publishers"],
-            kind,
-            *(f"{value:,.1f}" for value in figures.values()),
-            f"{each['ratio']:.2f}" if kind == "ours" else "",
-        )
-        for each in result["fan_out"]
-        for kind, figures in each["figures"].items()
-    ]
-    names = list(result["fan_out"][0]["figures"]["ours"])
-    idle = [
-        (kind, *(f"{value:.1f}" for value in kb.values()))
-        for kind, kb in result["idle"]["kb"].items()
-    ]
-    return (
-        "## WebSocket fan-out and idle connections\n\n"
-        f"{result['subscribers']:,} subscribers, {result['payload_bytes']}-byte JSON"
-        f" payload, medians of {result['rounds']} alternating rounds; `bare` is aiohttp"
-        " doing nothing but the fan-out. Idle memory is resident KB per connection at"
-        f" {result['idle']['connections']:,} connections.\n\n"
-        + table(("publishers", "server", *names, "ratio"), rows)
-        + "\n\n"
-        + table(("server", "KB connected", "KB subscribed"), idle)
-        + "\n\n"
-        + verdicts(result["verdicts"])
+        "## One send, four providers\n\n"
+        f"As the broadcast above, with {result['devices']:,} devices of FCM, APNs, HMS"
+        " and Web Push on one topic, in one send with a message for each; sink"
+        f" {result['sink']}. Every push is counted once, none failed.\n\n"
+        + table(("provider", "devices", "last one after, s"), rows)
+        + f"\n\nTogether {result['pushes_per_s']:,.0f} pushes/s,"
+        f" {result['cpu_us_per_push']:.1f} CPU µs per push, encryption for the browsers"
+        " included."
     )
 
 
@@ -322,6 +276,9 @@ ALL: tuple[tuple[str, Callable[[], str]], ...] = (
     ("webpush", measure_webpush),
     ("apns", measure_apns),
     ("hms", measure_hms),
+    ("mix", measure_mix),
     ("publish", measure_publish),
     ("websocket", measure_websocket),
+    ("processes", measure_processes),
+    ("start", measure_start),
 )

@@ -49,7 +49,7 @@ def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _pair() -> tuple[str, str]:
+def make_pair() -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     number = key.private_numbers().private_value.to_bytes(32, "big")
@@ -61,7 +61,7 @@ def subscriptions(origin: str) -> list[dict[str, Any]]:
     return [
         {
             "endpoint": f"{origin}{WPUSH_PATH}v2/{_base64url(os.urandom(120))}",
-            "keys": {"p256dh": _pair()[0], "auth": _base64url(os.urandom(16))},
+            "keys": {"p256dh": make_pair()[0], "auth": _base64url(os.urandom(16))},
         }
         for _ in range(BROWSERS)
     ]
@@ -115,7 +115,7 @@ async def _native(origin: str, ca_file: str, meter: Meter) -> None:
     from tocsin.core.webpush import make_target
     from tocsin.providers.webpush import WebPushProvider
 
-    public, private = _pair()
+    public, private = make_pair()
     provider = WebPushProvider(
         vapid_public_key=public,
         vapid_private_key=private,
@@ -160,7 +160,7 @@ def pywebpush_loop(origin: str, ca_file: str, meter: Meter) -> None:
     from py_vapid import Vapid02
     from pywebpush import webpush
 
-    key = Vapid02.from_string(_pair()[1])
+    key = Vapid02.from_string(make_pair()[1])
     with requests.Session() as session:
         session.trust_env = False
         session.verify = ca_file
@@ -185,7 +185,7 @@ def pywebpush_signed_once(origin: str, ca_file: str, meter: Meter) -> None:
     from pywebpush import webpush
 
     claims = {"aud": origin, "exp": int(time.time()) + 43_200, "sub": SUBJECT}
-    headers = Vapid02.from_string(_pair()[1]).sign(claims)
+    headers = Vapid02.from_string(make_pair()[1]).sign(claims)
     with requests.Session() as session:
         session.trust_env = False
         session.verify = ca_file

@@ -21,25 +21,40 @@ TOPIC_COLUMNS = "id, device_id, topic, origins"
 
 
 def _rows(
-    tokens: Sequence[str], topic: str, provider: str
+    tokens: Sequence[str], topic: str, provider: str, webpush_keys: str = ""
 ) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     now = int(time.time() * 1000) - 1000
     devices: list[tuple[object, ...]] = []
     topics: list[tuple[object, ...]] = []
     for number, token in enumerate(tokens):
         id = new_id(provider)
-        row = (id, provider, token, token_key(provider, token), "android")
-        row += (f"u{number}", "", "en-US", "{}", "{}", "", "", now, now, now, "")
+        row: tuple[object, ...] = (
+            id,
+            provider,
+            token,
+            token_key(provider, token),
+            "android",
+        )
+        row += (f"u{number}", "", "en-US", "{}", "{}", "", webpush_keys)
+        row += (now, now, now, "")
         devices.append(row)
         topics.append((new_id("device_topic"), id, topic, 1))
     return devices, topics
 
 
 def fill_postgres(
-    dsn: str, tokens: Sequence[str], topic: str, *, provider: str = "fcm"
+    dsn: str,
+    tokens: Sequence[str],
+    topic: str,
+    *,
+    provider: str = "fcm",
+    webpush_keys: str = "",
 ) -> None:
-    """Put one device per token on the topic, by COPY, and ANALYZE."""
-    devices, topics = _rows(tokens, topic, provider)
+    """Put one device per token on the topic, by COPY, and ANALYZE.
+
+    All browsers of Web Push get the same keys.
+    """
+    devices, topics = _rows(tokens, topic, provider, webpush_keys)
     with psycopg.connect(dsn, autocommit=True) as connection:
         with connection.cursor() as cursor:
             command = f"COPY devices ({DEVICE_COLUMNS}) FROM STDIN"
