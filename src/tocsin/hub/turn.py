@@ -54,19 +54,18 @@ class Turn:
         """Flush everything now."""
         while self._groups:
             groups, self._groups = self._groups, []
-            for group in groups:
-                _flush(group)
+            _flush(groups)
         connections, self._connections = self._connections, []
-        for connection in connections:
-            _flush(connection)
+        _flush(connections)
         self._is_set = False
         if self._groups or self._connections:
             self._set()
 
 
-def _flush(part: Flushable) -> None:
-    try:
-        part.flush()
-    except Exception:
-        # A mistake about one must not keep what is due to all others.
-        log.exception("what was due to a connection or a channel is lost")
+def _flush(parts: list[Flushable]) -> None:
+    for part in parts:
+        try:
+            part.flush()
+        except Exception:
+            # A mistake about one must not keep what is due to all others.
+            log.exception("what was due to a connection or a channel is lost")

@@ -104,8 +104,13 @@ class Outbox:
 
     def flush(self) -> None:
         """Hand what waits to the edge, unless it is blocked."""
-        if self._queue and not self.is_blocked:
-            self.send(self.take())
+        queue = self._queue
+        if queue and not self.is_blocked:
+            # As `take`, once per connection and turn: a call less is seen.
+            data = queue[0] if len(queue) == 1 else b"".join(queue)
+            queue.clear()
+            self._size = 0
+            self.send(data)
 
     def take(self) -> bytes:
         """What waits, in one piece; from now on nothing does."""
