@@ -171,8 +171,15 @@ class SendService:
         no errors: the caller may be late, or repeat itself.
         """
         checks.check_text("uid", uid, checks.NAME_LENGTH)
+        walked: set[str] = set()
         for job in await self._open_queue().cancel(uid):
-            size = len(job.work.targets) if isinstance(job.work, Send) else 1
+            if isinstance(job.work, Send):
+                size = len(job.work.targets)
+            elif job.provider not in walked:
+                walked.add(job.provider)
+                size = 1
+            else:
+                continue  # the same filter, for another of its integrations
             self._on_cancelled(job.provider, job.recipient_type, size)
 
     def _open_queue(self) -> JobQueue:

@@ -13,6 +13,7 @@ from tests.support.memory import MemoryQueue, MemoryUids
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, Conflict, NotAvailable, QueueFull
+from tocsin.core.integrations import Integration, Integrations
 from tocsin.core.push import (
     Body,
     Expand,
@@ -549,6 +550,33 @@ async def test_cancel_takes_back_what_waits(given: str) -> None:
     await room.service.cancel(uid)
     await room.service.cancel("unknown")
     assert len(room.cancelled) == 2
+
+
+async def test_each_integration_gets_its_own_jobs() -> None:
+    """A filter is divided between them; taken back it still counts once."""
+    given = [
+        Integration("fcm", "fcm"),
+        Integration("shop", "fcm", batch_size=1),
+        Integration("off", "fcm", active=False),
+    ]
+    room = Room(integrations=Integrations(given), enabled_providers=())
+    await room.send(uid="u", send_at_ms=LATER_MS)
+    jobs = room.queue.jobs
+    assert [(job.provider, job.integration) for job in jobs] == [
+        ("fcm", ""),
+        ("fcm", "shop"),
+    ]
+    filters = [job.work.filter for job in jobs if isinstance(job.work, Expand)]
+    assert [filter.integrations for filter in filters] == [("fcm",), ("shop",)]
+    await room.service.cancel("u")
+    assert room.cancelled == [("fcm", RecipientType.FILTER, 1)]
+    await room.send(recipient=_raw("a", "b"))
+    assert [(job.integration, job.work) for job in room.queue.jobs] == [
+        ("shop", Send(TargetKind.TOKEN, ("a",))),
+        ("shop", Send(TargetKind.TOKEN, ("b",))),
+    ]
+    with pytest.raises(BadRequest, match="not active"):
+        await room.send(integration="off")
 
 
 async def test_a_cancelled_send_is_not_queued_by_its_repeat() -> None:
