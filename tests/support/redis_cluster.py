@@ -53,6 +53,19 @@ class RedisCluster:
                 return name
         raise AssertionError
 
+    def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Let both know that a slot, which must be empty, is on its way."""
+        ids = [ask(server, "CLUSTER", "MYID") for server in (source, target)]
+        ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+
+    def end_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Let all know that it has arrived."""
+        others = [each for each in self.primaries if each not in (source, target)]
+        name = ask(target, "CLUSTER", "MYID")
+        for server in (target, source, *others):
+            ask(server, "CLUSTER", "SETSLOT", slot, "NODE", name)
+
     def stop(self) -> None:
         """End every server."""
         for server in (*self.primaries, *self.replicas):

@@ -199,7 +199,8 @@ class RedisShard:
                     await pubsub.connection.disconnect(nowait=True)
             elif pubsub is not None:
                 asked_at = heard
-                with suppress(RedisError, OSError):
+                # RuntimeError: the reader may have given the connection up meanwhile.
+                with suppress(RedisError, OSError, RuntimeError):
                     await pubsub.ping()
 
     async def _subscribe_again(self) -> bool:

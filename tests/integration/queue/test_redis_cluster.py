@@ -32,7 +32,7 @@ OWNER = key_slot(Keys("tocsin").dead) * 3 // SLOTS
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
     """A cluster of this test's own, with a replica of the queue's server."""
-    cluster = start_cluster(tmp_path, replicas_of=[OWNER], timeout_ms=2000)
+    cluster = start_cluster(tmp_path, replicas_of=[OWNER], timeout_ms=3000)
     yield cluster
     cluster.stop()
 

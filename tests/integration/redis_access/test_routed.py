@@ -17,6 +17,7 @@ from tocsin.config.redis_addresses import Node
 from tocsin.redis_access.commands import check, run, run_at, run_many, run_whole
 from tocsin.redis_access.connecting import Limits, open_client
 from tocsin.redis_access.routed import RoutedRedis
+from tocsin.redis_access.slots import key_slot
 from tocsin.redis_access.topology import Owners
 
 LIMITS = Limits(connect_timeout_s=5, io_timeout_s=10)
@@ -47,13 +48,10 @@ async def test_many_commands_are_answered_in_order(
 @pytest.fixture
 def moving(redis_cluster: RedisCluster) -> Iterator[tuple[str, RedisServer]]:
     """A key whose slot is on its way, and where it goes."""
-    number = 1
-    key = redis_cluster.channel_at(number)
-    slot = ask(redis_cluster.primaries[0], "CLUSTER", "KEYSLOT", key)
-    source, target = redis_cluster.primaries[number], redis_cluster.primaries[2]
-    ids = [ask(server, "CLUSTER", "MYID") for server in (source, target)]
-    ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
-    ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+    key = redis_cluster.channel_at(1)
+    slot = key_slot(key)
+    source, target = redis_cluster.primaries[1:]
+    redis_cluster.begin_move(slot, source, target)
     yield key, target
     redis_cluster.flush()
     for server in (source, target):
