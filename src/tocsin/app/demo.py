@@ -44,6 +44,10 @@ class DemoError(Exception):
     """The demo cannot go on; its text says what to change."""
 
 
+class DemoInputError(DemoError):
+    """A file that the demo was to read is missing or wrong."""
+
+
 class Show(Protocol):
     """Where progress goes."""
 
@@ -170,7 +174,7 @@ def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, obje
 
 
 def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
-    """One DeviceRegister request as JSON a line; raises `DemoError` with the line."""
+    """One DeviceRegister request as JSON a line; raises `DemoInputError` by line."""
     requests = []
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
@@ -180,14 +184,14 @@ def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
                 decode(api_pb2.DeviceRegisterRequest, line.encode(), strict=True)
             )
         except ValueError as error:
-            raise DemoError(f"{path}:{number}: {error}") from None
+            raise DemoInputError(f"{path}:{number}: {error}") from None
     if not requests:
-        raise DemoError(f"{path}: holds no device")
+        raise DemoInputError(f"{path}: holds no device")
     return requests
 
 
 def read_message(path: Path) -> api_pb2.SendPushNotificationRequest:
-    """One SendPushNotification request as JSON; raises `DemoError`."""
+    """One SendPushNotification request as JSON; raises `DemoInputError`."""
     try:
         return decode(
             api_pb2.SendPushNotificationRequest,
@@ -195,14 +199,14 @@ def read_message(path: Path) -> api_pb2.SendPushNotificationRequest:
             strict=True,
         )
     except ValueError as error:
-        raise DemoError(f"{path}: {error}") from None
+        raise DemoInputError(f"{path}: {error}") from None
 
 
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DemoError(f"{path}: cannot be read: {error}") from None
+        raise DemoInputError(f"{path}: cannot be read: {error}") from None
 
 
 async def play(

@@ -40,11 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play the demo; exit code 1 when it could not be played to its end."""
+    """Play the demo; exit code 1 when it could not be played to its end.
+
+    2 when a file that it was to play is missing or wrong.
+    """
     level = read_log_level(args, "error")
     if level is None:
         return 2
-    from tocsin.app.demo import DemoError
+    from tocsin.app.demo import DemoError, DemoInputError
     from tocsin.app.lifecycle import run as run_loop
     from tocsin.telemetry.logs import configure_logging
 
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return run_loop(lambda stopper: _play(args, stopper))
     except DemoError as error:
         print(f"tocsin demo: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, DemoInputError) else 1
 
 
 async def _play(args: argparse.Namespace, stopper: Stopper) -> int:
@@ -89,10 +92,10 @@ def _example(name: str) -> Path:
     path = EXAMPLES / name
     if not path.exists():
         # An installed package carries no examples: a checkout or own files do.
-        from tocsin.app.demo import DemoError
+        from tocsin.app.demo import DemoInputError
 
         option = "--devices" if name.startswith("devices") else "--message"
-        raise DemoError(f"pass {option} FILE: the examples are part of a checkout")
+        raise DemoInputError(f"pass {option} FILE: the examples are part of a checkout")
     return path
 
 
