@@ -26,6 +26,7 @@ from tocsin.broker.messages import (
     parse_message,
     parse_publication,
 )
+from tocsin.broker.redis_joined import JoinedScript
 from tocsin.broker.redis_shard import RedisShard
 from tocsin.broker.sharding import find_shard
 from tocsin.core.channel import (
@@ -39,7 +40,7 @@ from tocsin.core.channel import (
 )
 from tocsin.core.channel_ports import BrokerListener
 from tocsin.core.errors import BadRequest, UnrecoverablePosition
-from tocsin.redis_access.commands import is_cluster, tagged, untagged
+from tocsin.redis_access.commands import is_cluster, is_one_server, tagged, untagged
 
 _SUPPRESSED = ("", "idempotency", "version")
 
@@ -70,6 +71,13 @@ class RedisBroker:
             for client in clients
         ]
 
+        # Elsewhere each call looks for the server that is in charge of its key.
+        self._publishing = {
+            shard: JoinedScript(client, "publish")
+            for shard, client in zip(self._shards, clients, strict=True)
+            if is_one_server(client)
+        }
+
     def listen(self, listener: BrokerListener) -> None:
         """See the port."""
         self._listener = listener
@@ -81,6 +89,8 @@ class RedisBroker:
 
     async def close(self) -> None:
         """See the port."""
+        for joined in self._publishing.values():
+            await joined.close()
         for shard in self._shards:
             await shard.close()
 
@@ -107,8 +117,8 @@ class RedisBroker:
         keeps = options.history_size > 0 and options.history_ttl_s > 0
         key = options.idempotency_key
         shard = self._shard(channel)
-        offset, epoch, reason = await shard.run_script(
-            "publish",
+        offset, epoch, reason = await self._run_publish(
+            shard,
             [
                 *self._stream_keys(shard, channel),
                 self._key(shard, "result", channel, _dotless(key)),
@@ -128,6 +138,14 @@ class RedisBroker:
         )
         position = StreamPosition(int(offset), _text(epoch))
         return PublishResult(position, _SUPPRESSED[reason])
+
+    async def _run_publish(
+        self, shard: RedisShard, keys: list[str], arguments: list[Any]
+    ) -> Any:
+        joined = self._publishing.get(shard)
+        if joined is not None:
+            return await joined(keys, arguments)
+        return await shard.run_script("publish", keys, arguments)
 
     async def publish_join(self, channel: str, info: ClientInfo) -> None:
         """See the port."""

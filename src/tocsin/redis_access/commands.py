@@ -44,6 +44,14 @@ async def run_many(client: Redis, commands: Sequence[Sequence[Any]]) -> list[Any
     return await _run_pipeline(client, commands, whole=False)
 
 
+async def run_each(client: Redis, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """As `run_many` on one server, with the error of a command in its place."""
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    return list(await pipeline.execute(raise_on_error=False))
+
+
 async def run_whole(
     client: Redis, key: str, commands: Sequence[Sequence[Any]]
 ) -> list[Any]:
@@ -62,6 +70,11 @@ async def check(client: Redis) -> None:
         await client.check()
     else:
         await run(client, "PING")
+
+
+def is_one_server(client: Redis) -> bool:
+    """Whether the client talks to the same server always, whatever the key."""
+    return not isinstance(client, RoutedRedis)
 
 
 async def open_pubsub(client: Redis) -> PubSub:

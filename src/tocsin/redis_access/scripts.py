@@ -24,11 +24,15 @@ class Script:
             text.encode()
         ).hexdigest()
 
+    def command(self, keys: Sequence[str], args: Sequence[Any]) -> tuple[Any, ...]:
+        """The command that calls it by its hash; the server may not know that."""
+        return ("EVALSHA", self._sha, len(keys), *keys, *args)
+
     async def __call__(
         self, client: Redis, keys: Sequence[str], args: Sequence[Any]
     ) -> Any:
         """Run it; a restarted, flushed or new server is given the text again."""
         try:
-            return await run(client, "EVALSHA", self._sha, len(keys), *keys, *args)
+            return await run(client, *self.command(keys, args))
         except foreign.NoScriptError:
             return await run(client, "EVAL", self._text, len(keys), *keys, *args)
