@@ -41,6 +41,8 @@ class Feed:
     """A channel's subscriptions on this node.
 
     A subscription first collects (`collect`), then joins at a position (`join`).
+    Whoever is too slow ends, and leaves, while a group is flushed or it is written to
+    alone: what was true before a flush is looked at again after it.
     """
 
     __slots__ = (
@@ -110,7 +112,7 @@ class Feed:
             self._join_group(subscription, base)
             return
         if not self.num_level and not self._stragglers:
-            self.offset, self.epoch = position.offset, position.epoch
+            self._move(position)
         subscription.offset, subscription.epoch = position.offset, position.epoch
         if self._is_level(subscription):
             self._join_group(subscription, base)
@@ -133,15 +135,19 @@ class Feed:
         if subscription in self._stragglers:
             del self._stragglers[subscription]
             return True
-        for key, group in self._groups.items():
+        for key, group in self._groups.items():  # noqa: B007 - used after the break
             if subscription in group.members:
-                group.flush()
-                del group.members[subscription]
-                self.num_level -= group.is_positioned
-                if not group.members:
-                    del self._groups[key]
-                return True
-        return False
+                break
+        else:
+            return False
+        group.flush()
+        if subscription not in group.members:
+            return False
+        del group.members[subscription]
+        self.num_level -= group.is_positioned
+        if not group.members:
+            del self._groups[key]
+        return True
 
     def _is_level(self, subscription: Subscription) -> bool:
         return (subscription.offset, subscription.epoch) == (self.offset, self.epoch)
@@ -167,6 +173,7 @@ class Feed:
             group.wants_delta = subscription.wants_delta
             group.condition = subscription.condition
         group.flush()
+        self._groups[key] = group  # its last member may just have ended
         return group
 
     def _watch(self, subscription: Subscription) -> None:
@@ -208,11 +215,14 @@ class Feed:
         if is_known and position.offset <= self.offset:
             return _Step.OLD
         follows = is_known and position.offset == self.offset + 1
-        if not is_known:
+        self._move(position)
+        return _Step.NEXT if follows or not self.num_level else _Step.GAP
+
+    def _move(self, position: StreamPosition) -> None:
+        if self.epoch != position.epoch:
             for group in self._groups.values():
                 group.base = 0  # offsets of another stream say nothing
         self.offset, self.epoch = position.offset, position.epoch
-        return _Step.NEXT if follows or not self.num_level else _Step.GAP
 
     def _send(self, group: Group, arrival: Arrival) -> None:
         try:
@@ -226,16 +236,17 @@ class Feed:
 
     def _ripen(self, key: GroupKey) -> None:
         """Who got a whole publication may get deltas from now on."""
+        ripe_key = (*key[:3], True, key[4])
+        for each in (key, ripe_key):
+            if (group := self._groups.get(each)) is not None:
+                group.flush()
         fresh = self._groups.pop(key, None)
         if fresh is None:
             return
-        fresh.flush()
-        ripe_key = (*key[:3], True, key[4])
         ready = self._groups.get(ripe_key)
         if ready is None:
             self._groups[ripe_key] = fresh
             return
-        ready.flush()
         if ready.base != fresh.base:
             ready.base = 0
         ready.members.update(fresh.members)
@@ -254,7 +265,8 @@ class Feed:
                 send_alone(subscription, arrival, self._meter)
             elif position.offset > subscription.offset:
                 lost.append(subscription)
-            if subscription not in lost and self._is_level(subscription):
+            is_here = subscription in self._stragglers and subscription not in lost
+            if is_here and self._is_level(subscription):
                 del self._stragglers[subscription]
                 self._join_group(subscription, 0)
         return lost

@@ -90,7 +90,8 @@ async def _unsubscribe(
 
 
 async def _wait_until_settled(subscription: ClientSubscription) -> None:
-    subscription.settled = asyncio.Event()
+    if subscription.settled is None:
+        subscription.settled = asyncio.Event()
     try:
         async with asyncio.timeout(IN_FLIGHT_WAIT_S):
             await subscription.settled.wait()

@@ -17,6 +17,7 @@ from tocsin.core.client_codes import (
     INVALID_TOKEN,
     PERMISSION_DENIED,
     SERVER_ERROR,
+    SHUTDOWN,
     TOKEN_EXPIRED,
     TOO_MANY_COMMANDS,
     TOO_MANY_REQUESTS,
@@ -29,7 +30,7 @@ from tocsin.core.client_codes import (
 from tocsin.core.control import DisconnectCommand, RefreshCommand, Target
 from tocsin.protocol import client_pb2 as pb
 from tocsin.transports.connection import Connection, State
-from tocsin.transports.establishing import Established, check_continuity
+from tocsin.transports.establishing import Established, Vanished, check_continuity
 from tocsin.transports.gate import check_connection
 from tocsin.transports.server_side import establish_all, plan_at_connect
 
@@ -52,9 +53,16 @@ class Connected:
 async def connect(connection: Connection, request: pb.ConnectRequest) -> Connected:
     """Authenticate, register, and put the server-side subscriptions in place.
 
-    Raises `ClientFault` or `ClientDisconnect`; the caller closes or refuses.
+    Raises `ClientFault` or `ClientDisconnect`; the caller closes or refuses. Raises
+    `Vanished` when the connection ended meanwhile.
     """
     claims = await _authenticate(connection, request)
+    # Asking for keys and denials takes time: nobody registers who has gone, nor
+    # after everybody was told to go.
+    if connection.is_closed:
+        raise Vanished
+    if connection.context.hub.is_closing:
+        raise ClientDisconnect(SHUTDOWN)
     _take_identity(connection, claims, request)
     _check_limits(connection, claims)
     plans = plan_at_connect(connection, claims, request.subs)
@@ -62,10 +70,10 @@ async def connect(connection: Connection, request: pb.ConnectRequest) -> Connect
     established = []
     if plans:
         established = await establish_all(connection, plans)
-        for each in established:
-            check_continuity(each)
     if connection.context.settings.single_connection and connection.user:
         await _close_others(connection)
+    for each in established:
+        check_continuity(each)
     connection.connected_at_ms = connection.context.clock.now_ms()
     return Connected(_result(connection, established), established)
 
@@ -220,12 +228,13 @@ async def refresh(
         raise ClientDisconnect(CONNECTION_EXPIRED)
     if _channels_of(claims) != connection.token_channels:
         raise ClientDisconnect(INSUFFICIENT_STATE)
-    connection.expire_at = claims.expire_at
+    if not connection.context.settings.insecure:
+        connection.expire_at = claims.expire_at
     connection.info, connection.meta = claims.info, claims.meta
     connection.claims_id = (claims.token_id, claims.issued_at)
-    if not claims.expire_at:
+    if not connection.expire_at:
         return pb.RefreshResult()
-    return pb.RefreshResult(expires=True, ttl=connection.ttl_s(claims.expire_at))
+    return pb.RefreshResult(expires=True, ttl=connection.ttl_s(connection.expire_at))
 
 
 def refresh_by_command(connection: Connection, command: RefreshCommand) -> None:

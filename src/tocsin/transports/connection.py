@@ -7,7 +7,6 @@ the modules beside it carry out commands, a `Link` moves bytes.
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -26,18 +25,16 @@ from tocsin.core.client_codes import (
     Unsubscribe,
 )
 from tocsin.core.control import RefreshCommand, SubscribeCommand
-from tocsin.core.errors import ApiError
 from tocsin.core.ports import Clock
 from tocsin.hub.hub import Hub
 from tocsin.hub.subscription import Subscription
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import ForeignData, encode_message, encode_push
+from tocsin.transports.farewell import say_goodbye
 from tocsin.transports.link import Link, Traits
 from tocsin.transports.ports import ChannelRules, Gate, RpcHandlers, Verifier
 from tocsin.transports.settings import SessionSettings
 from tocsin.transports.timers import TimerWheel
-
-log = logging.getLogger(__name__)
 
 MAX_TTL_S = 365 * 24 * 3600
 _PUSH_KINDS = {
@@ -369,23 +366,3 @@ _NO_LABELS: Mapping[str, str] = {}
 def _describe_token(claims_id: tuple[str, int]) -> dict[str, object]:
     uid, issued_at = claims_id
     return {"uid": uid, "issued_at": issued_at}
-
-
-async def say_goodbye(connection: Connection, subscription: ClientSubscription) -> None:
-    """Remove presence and publish the leave of one subscription."""
-    context, options = connection.context, subscription.options
-    channel = subscription.channel
-    try:
-        if subscription.is_present:
-            subscription.is_present = False
-            await context.presence.remove(channel, connection.client, connection.user)
-        if options.join_leave and subscription.is_active:
-            info = connection.client_info(subscription.info)
-            await context.broker.publish_leave(channel, info)
-    except ApiError as error:
-        log.warning(
-            "client %s left %s, and others were not told: %s",
-            connection.client,
-            channel,
-            error,
-        )

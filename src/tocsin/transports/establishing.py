@@ -23,11 +23,8 @@ from tocsin.hub.arrival import Arrival
 from tocsin.hub.group import send_alone
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.tags_filter import Condition
-from tocsin.transports.connection import (
-    ClientSubscription,
-    Connection,
-    say_goodbye,
-)
+from tocsin.transports.connection import ClientSubscription, Connection
+from tocsin.transports.farewell import say_goodbye
 from tocsin.transports.recovery import (
     Recovery,
     read_position,

@@ -23,7 +23,7 @@ from tocsin.core.client_codes import (
 from tocsin.core.control import SubscribeCommand
 from tocsin.hub.group import send_alone
 from tocsin.protocol import client_pb2 as pb
-from tocsin.transports.connection import Connection
+from tocsin.transports.connection import ClientSubscription, Connection
 from tocsin.transports.establishing import (
     Established,
     Plan,
@@ -36,6 +36,7 @@ from tocsin.transports.establishing import (
     release,
     reserve,
 )
+from tocsin.transports.farewell import tell_presence
 
 log = logging.getLogger(__name__)
 
@@ -173,14 +174,31 @@ async def subscribe_by_command(
         connection.drop_subscription(channel)
     plan = _plan_of(command, apply_overrides(options, command.overrides))
     subscription = reserve(connection, channel)
-    established = await establish(connection, subscription, plan)
-    check_continuity(established)
+    try:
+        established = await establish(connection, subscription, plan)
+        check_continuity(established)
+    except BaseException:
+        if old is not None:
+            connection.say_goodbye([old])
+        raise
     connection.push(pb.Push(channel=channel, subscribe=_push_of(established)))
     for arrival in missed_arrivals(established):
         send_alone(subscription, arrival, connection.context.hub.meter)
     activate(connection, established)
-    if old is None:
+    await _introduce(connection, subscription, old)
+
+
+async def _introduce(
+    connection: Connection,
+    subscription: ClientSubscription,
+    old: ClientSubscription | None,
+) -> None:
+    """Tell of a subscription, or let it take the place of the one before silently."""
+    if old is None or not old.is_active:
         await announce(connection, subscription)
+    elif old.is_present and not subscription.is_present:
+        old.is_present = False
+        await tell_presence(connection, subscription.channel)
 
 
 def _plan_of(command: SubscribeCommand, options: ChannelOptions) -> Plan:
@@ -213,4 +231,5 @@ async def unsubscribe_by_command(connection: Connection, channel: str) -> None:
     subscription = connection.drop_subscription(channel)
     connection.push_unsubscribe(channel, UNSUBSCRIBE_SERVER)
     if subscription is not None and subscription.is_active:
-        connection.say_goodbye([subscription])
+        # Waited for, so that a subscribe right behind it comes after.
+        await connection.finish_goodbye([subscription])

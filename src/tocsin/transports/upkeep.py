@@ -10,6 +10,7 @@ import logging
 from tocsin.core.client_codes import SUBSCRIPTION_EXPIRED, UNSUBSCRIBE_EXPIRED
 from tocsin.core.errors import ApiError
 from tocsin.transports.connection import ClientSubscription, Connection
+from tocsin.transports.farewell import tell_presence
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +47,9 @@ def _expire(connection: Connection, subscription: ClientSubscription) -> None:
 async def _renew_presence(
     connection: Connection, subscriptions: list[ClientSubscription]
 ) -> None:
-    presence = connection.context.presence
     try:
         for subscription in subscriptions:
             if subscription.is_present:
-                info = connection.client_info(subscription.info)
-                await presence.add(subscription.channel, info)
-                await _take_back(connection, subscription)
+                await tell_presence(connection, subscription.channel)
     except ApiError as error:
         log.warning("presence of client %s not renewed: %s", connection.client, error)
-
-
-async def _take_back(connection: Connection, subscription: ClientSubscription) -> None:
-    """The subscription may have ended while its presence was renewed."""
-    current = connection.subscriptions.get(subscription.channel)
-    if current is None or not current.is_present:
-        await connection.context.presence.remove(
-            subscription.channel, connection.client, connection.user
-        )

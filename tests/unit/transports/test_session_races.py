@@ -1,0 +1,327 @@
+"""Two things at once on one connection: whoever comes second finds the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.support.realtime import OPEN_CHANNEL
+from tests.support.sessions import SessionClient, make_token, run_until
+
+from tocsin.broker.memory import MemoryBroker
+from tocsin.broker.presence_memory import MemoryPresence
+from tocsin.channels.namespaces import Namespaces, NamespaceSettings
+from tocsin.core.channel import ChannelOptions, PublishOptions, StreamPosition
+from tocsin.core.channel_ports import Broker
+from tocsin.core.control import (
+    DisconnectCommand,
+    SubscribeCommand,
+    Target,
+    UnsubscribeCommand,
+)
+from tocsin.core.errors import InternalError
+from tocsin.transports.connection import Context
+from tocsin.transports.settings import SessionSettings
+
+Node = Callable[..., Context]
+OPEN = SessionSettings(insecure=True)
+
+
+STORED = PublishOptions(history_size=9, history_ttl_s=60, history_meta_ttl_s=60)
+
+
+async def lose_one(broker: Broker, channel: str) -> None:
+    """Publish twice; the first does not reach the node."""
+    await broker.unsubscribe(channel)
+    await broker.publish(channel, b"1", STORED)
+    await broker.subscribe(channel)
+    await broker.publish(channel, b"2", STORED)
+
+
+class Held:
+    """Lets who waits go on when the test says so."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.has_begun = asyncio.Event()
+
+    async def wait(self) -> None:
+        self.has_begun.set()
+        await self.go_on.wait()
+
+
+class HeldVerifier:
+    """A `Verifier` whose keys take their time."""
+
+    def __init__(self, inner: Any, held: Held) -> None:
+        self._inner = inner
+        self._held = held
+
+    async def verify_connection(self, token: str) -> Any:
+        await self._held.wait()
+        return await self._inner.verify_connection(token)
+
+    async def verify_subscription(self, token: str) -> Any:
+        return await self._inner.verify_subscription(token)
+
+
+def held_verifier(context: Context) -> Held:
+    """From now on connection tokens of the node wait."""
+    held = Held()
+    context.verifier = HeldVerifier(context.verifier, held)
+    return held
+
+
+async def begin_connect(client: SessionClient, held: Held) -> None:
+    """Send a connect and wait until its token is being verified."""
+    token = make_token(sub="u")
+    client.session.receive(json.dumps({"id": 1, "connect": {"token": token}}).encode())
+    await held.has_begun.wait()
+
+
+async def test_a_client_that_goes_while_its_token_is_verified(node: Node) -> None:
+    """It was never there: not counted, not online, not in its user's limit."""
+    context = node(SessionSettings(user_connection_limit=1))
+    held = held_verifier(context)
+    client = SessionClient(context)
+    await begin_connect(client, held)
+    client.session.lost()
+    held.go_on.set()
+    await context.hub.settle()
+    assert context.hub.num_clients == 0
+    assert context.hub.users() == []
+    other = SessionClient(context)
+    assert (await other.connect(token=make_token(sub="u")))["client"]
+
+
+async def test_a_shutdown_while_a_token_is_verified(node: Node) -> None:
+    """Who was on the way in is sent elsewhere, as everybody who was in."""
+    context = node(SessionSettings())
+    held = held_verifier(context)
+    client = SessionClient(context)
+    await begin_connect(client, held)
+    closing = asyncio.create_task(context.hub.close())
+    await run_until(lambda: context.hub.is_closing)
+    held.go_on.set()
+    await closing
+    assert client.closed == (3001, "shutdown")
+    assert context.hub.num_clients == 0
+
+
+async def test_two_unsubscribes_wait_for_one_subscribe(node: Node) -> None:
+    """With concurrency both are answered when the subscribe is through."""
+    held = Held()
+
+    class SlowBroker(MemoryBroker):
+        async def subscribe(self, channel: str) -> None:
+            await held.wait()
+            await super().subscribe(channel)
+
+    settings = SessionSettings(insecure=True, concurrency=8)
+    context = node(settings, broker=SlowBroker())
+    client = SessionClient(context)
+    await client.connect()
+    client.session.receive(b'{"id":7,"subscribe":{"channel":"a"}}')
+    await held.has_begun.wait()
+    for number in (8, 9):
+        client.session.receive(b'{"id":%d,"unsubscribe":{"channel":"a"}}' % number)
+    await asyncio.sleep(0)
+    held.go_on.set()
+    replies = [each for each in await client.take() if "id" in each]
+    assert sorted(each["id"] for each in replies) == [7, 8, 9]
+    assert not any("error" in each for each in replies)
+    assert client.closed is None
+    assert context.hub.num_subs == 0
+
+
+async def test_two_subscribes_to_a_channel_at_once(node: Node) -> None:
+    """With concurrency the second is refused, and does not undo the first."""
+    settings = SessionSettings(insecure=True, concurrency=8)
+    context = node(settings)
+    client = SessionClient(context)
+    await client.connect()
+    client.session.receive(
+        b'{"id":7,"subscribe":{"channel":"a"}}\n{"id":8,"subscribe":{"channel":"a"}}'
+    )
+    replies = {each["id"]: each for each in await client.take() if "id" in each}
+    assert "subscribe" in replies[7]
+    assert replies[8]["error"]["code"] == 105
+    assert context.hub.num_subs == 1
+    assert len(await context.presence.fetch("a")) == 1
+
+
+async def test_the_server_unsubscribes_and_subscribes_at_once(node: Node) -> None:
+    """Others see leave, then join; the client stays in presence."""
+    context = node(OPEN)
+    client, witness = SessionClient(context), SessionClient(context)
+    await client.connect()
+    await witness.connect()
+    await client.subscribe("a")
+    await witness.subscribe("a", join_leave=True)
+    await witness.take()
+    target = Target(client=client.session.client)
+    context.hub.run(UnsubscribeCommand(target, "a"))
+    context.hub.run(SubscribeCommand(target, "a"))
+    kinds = [kind for push in await client.pushes() for kind in push if kind[0] != "c"]
+    assert kinds == ["unsubscribe", "subscribe"]
+    assert client.session.client in await context.presence.fetch("a")
+    seen = [kind for push in await witness.pushes() for kind in push]
+    assert [kind for kind in seen if kind != "channel"] == ["leave", "join"]
+
+
+async def test_a_lost_position_and_a_new_subscribe(node: Node) -> None:
+    """The late goodbye of the old subscription leaves the new one's presence."""
+    held = Held()
+
+    class SlowPresence(MemoryPresence):
+        async def remove(self, channel: str, client: str, user: str) -> None:
+            await held.wait()
+            await super().remove(channel, client, user)
+
+    context = node(OPEN, presence=SlowPresence())
+    client = SessionClient(context)
+    await client.connect()
+    await client.subscribe("a", positioned=True)
+    await lose_one(context.broker, "a")
+    await held.has_begun.wait()
+    client.session.receive(b'{"id":50,"subscribe":{"channel":"a","positioned":true}}')
+    await run_until(lambda: client.session.is_subscribed("a"))
+    held.go_on.set()
+    await context.hub.settle()
+    assert client.session.client in await context.presence.fetch("a")
+
+
+async def test_a_subscription_replaced_by_one_without_presence(node: Node) -> None:
+    """What the old one put into presence goes with it."""
+    context = node(OPEN)
+    client = SessionClient(context)
+    await client.connect()
+    await client.subscribe("a")
+    target = Target(client=client.session.client)
+    context.hub.run(SubscribeCommand(target, "a", overrides={"presence": False}))
+    await client.take()
+    assert client.session.is_subscribed("a")
+    assert await context.presence.fetch("a") == {}
+
+
+async def test_a_replacement_that_fails(node: Node) -> None:
+    """The broker is away: the connection ends, and what the old one left is gone."""
+
+    class Away(MemoryBroker):
+        is_away = False
+
+        async def fetch_history(self, *args: Any, **kwargs: Any) -> Any:
+            if self.is_away:
+                raise InternalError("away")
+            return await super().fetch_history(*args, **kwargs)
+
+    broker = Away()
+    context = node(OPEN, broker=broker)
+    client, witness = SessionClient(context), SessionClient(context)
+    await client.connect()
+    await witness.connect()
+    await client.subscribe("a")
+    await witness.subscribe("a", join_leave=True)
+    await witness.take()
+    broker.is_away = True
+    target = Target(client=client.session.client)
+    overrides = {"force_positioning": True}
+    context.hub.run(SubscribeCommand(target, "a", overrides=overrides))
+    await context.hub.settle()
+    assert client.closed == (3004, "internal server error")
+    assert client.session.client not in await context.presence.fetch("a")
+    assert [list(push)[-1] for push in await witness.pushes()] == ["leave"]
+
+
+async def test_messages_lost_while_others_are_closed_at_connect(node: Node) -> None:
+    """With one connection per user a gap is seen however late it comes."""
+    rules = Namespaces(
+        NamespaceSettings(
+            without_namespace=ChannelOptions(
+                force_positioning=True, history_size=9, history_ttl=60
+            ),
+            personal=True,
+        )
+    )
+    settings = SessionSettings(single_connection=True)
+    context = node(settings, rules=rules)
+    inner, held = context.control, Held()
+
+    class SlowBus:
+        async def broadcast(self, command: DisconnectCommand) -> None:
+            await held.wait()
+            assert inner is not None
+            await inner.broadcast(command)
+
+    context.control = SlowBus()  # type: ignore[assignment] # only this is asked
+    client = SessionClient(context)
+    token = make_token(sub="u")
+    client.session.receive(json.dumps({"id": 1, "connect": {"token": token}}).encode())
+    await held.has_begun.wait()
+    await lose_one(context.broker, "#u")
+    held.go_on.set()
+    await context.hub.settle()
+    assert client.closed == (3010, "insufficient state")
+
+
+@pytest.mark.parametrize("mode", ["stream", "cache"])
+async def test_a_disconnect_while_recovering(node: Node, mode: str) -> None:
+    """An order to go ends it at once; what was read later goes nowhere."""
+    held = Held()
+
+    class SlowHistory(MemoryBroker):
+        async def fetch_history(self, *args: Any, **kwargs: Any) -> Any:
+            found = await super().fetch_history(*args, **kwargs)
+            await held.wait()
+            return found
+
+    options = ChannelOptions(
+        **{
+            name: getattr(OPEN_CHANNEL, name)
+            for name in ("presence", "history_size", "history_ttl")
+        },
+        force_recovery=True,
+        force_recovery_mode=mode,
+    )
+    context = node(OPEN, options=options, broker=SlowHistory())
+    client = SessionClient(context)
+    await client.connect()
+    client.session.receive(b'{"id":7,"subscribe":{"channel":"a","recover":true}}')
+    await held.has_begun.wait()
+    client.link.written.clear()
+    context.hub.run(DisconnectCommand(Target(client=client.session.client)))
+    assert client.closed is not None
+    held.go_on.set()
+    assert await client.take() == []
+    assert context.hub.num_subs == context.hub.num_clients == 0
+    assert await context.presence.fetch("a") == {}
+
+
+async def test_a_publication_between_reading_and_the_reply(node: Node) -> None:
+    """It comes once, after the reply; positions go on from there."""
+    held = Held()
+
+    class SlowHistory(MemoryBroker):
+        async def fetch_history(self, *args: Any, **kwargs: Any) -> Any:
+            found = await super().fetch_history(*args, **kwargs)
+            await held.wait()
+            return found
+
+    context = node(OPEN, broker=SlowHistory())
+    client = SessionClient(context)
+    await client.connect()
+    await context.broker.publish("a", b"1", STORED)
+    client.session.receive(b'{"id":7,"subscribe":{"channel":"a","recoverable":true}}')
+    await held.has_begun.wait()
+    result = await context.broker.publish("a", b"2", STORED)
+    held.go_on.set()
+    reply, *pushes = await client.take()
+    assert reply["subscribe"]["offset"] == 1
+    published = [each["push"]["pub"] for each in pushes if "pub" in each["push"]]
+    assert [each["offset"] for each in published] == [2]
+    assert result.position == StreamPosition(2, reply["subscribe"]["epoch"])
+    await context.broker.publish("a", b"3", STORED)
+    assert await client.publications() == [3]
