@@ -65,6 +65,9 @@ def test_every_recipient_is_accounted_for(
     by_provider = [number(said, name) for name in ("fcm", "apns", "hms", "webpush")]
     assert sum(by_provider) == delivered
     assert re.search(r"p50 [\d,]+ ms, p99 [\d,]+ ms", said)
+    online = number(said, "online")
+    assert number(said, "reached") == online > 0
+    assert number(said, "not pushed") >= online
 
 
 def test_a_kept_demo_answers_the_lines_that_it_prints(

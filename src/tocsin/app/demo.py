@@ -20,11 +20,19 @@ from typing import Protocol
 import grpc.aio
 
 from tocsin.api.json_reading import decode
+from tocsin.app.demo_online import (
+    NAMESPACE_OPTIONS,
+    Online,
+    OnlineError,
+    connect_and_tell,
+    users_of,
+)
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import Listening, start_server
 from tocsin.config import load_config
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.push import Job, Payload, queue_name
+from tocsin.delivery.settlement import ONLINE
 from tocsin.protocol import api_pb2, api_pb2_grpc
 from tocsin.simulator.hms import APP_ID as HMS_APP_ID
 from tocsin.simulator.hms import APP_SECRET as HMS_APP_SECRET
@@ -58,7 +66,7 @@ class Show(Protocol):
 
 @dataclass
 class Summary:
-    """Every result of the demo's sends; the worker's `ResultSink`."""
+    """Every result of one of the demo's sends."""
 
     recipients: int = 0
     delivered: int = 0
@@ -71,12 +79,13 @@ class Summary:
     send_s: float = 0.0
     removed: int = 0
     dead_letters: int = 0
+    online: Online | None = None
+    """Of the second send, which goes to who is online; `None` without users."""
+    spared: int = 0
+    """Devices that the second send left alone, since their user was reached."""
 
-    def record(
-        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
-    ) -> None:
-        """See `ResultSink.record`."""
-        assert payload.push_id == job.push_id  # noqa: S101 - one demo, one request
+    def add(self, job: Job, results: Sequence[tuple[int, Outcome, int]]) -> None:
+        """Count results of a batch."""
         for _, outcome, at_ms in results:
             if outcome.verdict is Verdict.DELIVERED:
                 self.delivered += 1
@@ -100,6 +109,26 @@ class Summary:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+class Ledger:
+    """The worker's `ResultSink`: a summary for each send, in their order."""
+
+    def __init__(self) -> None:
+        self._summaries: dict[str, Summary] = {}
+        self.first = Summary()
+
+    def record(
+        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
+    ) -> None:
+        """See `ResultSink.record`."""
+        if not self._summaries:
+            self._summaries[payload.push_id] = self.first
+        self._summaries.setdefault(payload.push_id, Summary()).add(job, results)
+
+    def later(self) -> list[Summary]:
+        """Those of all sends after the first."""
+        return [each for each in self._summaries.values() if each is not self.first]
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """The running demo: how to reach it."""
@@ -107,8 +136,14 @@ class Stage:
     listening: Listening
     simulator: Simulator
     key: str
+    token_secret: str
     stopper: Stopper
-    summary: Summary
+    ledger: Ledger
+
+    @property
+    def summary(self) -> Summary:
+        """What is shown at the end."""
+        return self.ledger.first
 
 
 @asynccontextmanager
@@ -118,13 +153,18 @@ async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
         simulator = Simulator(directory / "provider")
         await simulator.start()
         stack.push_async_callback(simulator.stop)
-        key = secrets.token_urlsafe(12)
+        key, token_secret = secrets.token_urlsafe(12), secrets.token_urlsafe(32)
+        settings = {
+            **_settings(directory, simulator, key),
+            "client": {"token": {"hmac_secret_key": token_secret}},
+            "channel": {"namespaces": [NAMESPACE_OPTIONS]},
+        }
         path = directory / "tocsin.json"
-        path.write_text(json.dumps(_settings(directory, simulator, key), indent=2))
+        path.write_text(json.dumps(settings, indent=2))
         config = load_config(str(path), environ={}).config
-        summary = Summary()
-        listening = await start_server(config, stack, stopper, sinks=[summary])
-        yield Stage(listening, simulator, key, stopper, summary)
+        ledger = Ledger()
+        listening = await start_server(config, stack, stopper, sinks=[ledger])
+        yield Stage(listening, simulator, key, token_secret, stopper, ledger)
 
 
 def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, object]:
@@ -215,7 +255,10 @@ async def play(
     message: api_pb2.SendPushNotificationRequest,
     show: Show,
 ) -> Summary:
-    """Register all devices over gRPC, send once, and wait for every result."""
+    """Register all devices over gRPC, send to them, and wait for every result.
+
+    Then some users come online, and a second send goes to them.
+    """
     _subscribe_browsers(on.simulator, devices)
     loop = asyncio.get_running_loop()
     metadata = (("authorization", f"apikey {on.key}"),)
@@ -231,8 +274,33 @@ async def play(
             raise DemoError(f"the send was refused: {answer.error.message}")
         await _wait_settled(on, show)
         on.summary.send_s = loop.time() - started
-    await _count_ends(on)
+        await _count_ends(on)
+        if users := users_of(devices):
+            await _tell_online(on, api, metadata, users, message, show)
     return on.summary
+
+
+async def _tell_online(
+    on: Stage,
+    api: api_pb2_grpc.CentrifugoApiStub,
+    metadata: tuple[tuple[str, str], ...],
+    users: Sequence[str],
+    message: api_pb2.SendPushNotificationRequest,
+    show: Show,
+) -> None:
+    try:
+        on.summary.online = await connect_and_tell(
+            f"http://127.0.0.1:{on.listening.http_port}",
+            api,
+            metadata=metadata,
+            token_secret=on.token_secret,
+            users=users,
+            notification=message.notification,
+        )
+    except OnlineError as error:
+        raise DemoError(f"online: {error}") from None
+    await _wait_settled(on, show)
+    on.summary.spared = sum(each.failed[ONLINE] for each in on.ledger.later())
 
 
 def _subscribe_browsers(
@@ -294,7 +362,8 @@ async def _wait_settled(on: Stage, show: Show) -> None:
         waiting = sum((await queue.waiting(names)).values())
         working = sum(metrics.push_consuming_inflight_jobs.get(*lane) for lane in lanes)
         quiet = 0 if waiting or working else quiet + 1
-        show.progress("answered", on.summary.answered, 0)
+        if on.summary.online is None:
+            show.progress("answered", on.summary.answered, 0)
     if on.stopper.failed:
         raise DemoError("the worker died; its log line says why")
 

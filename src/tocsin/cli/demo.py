@@ -151,6 +151,14 @@ def print_summary(summary: Summary) -> None:
         "\nfrom accept to the provider's answer:"
         f" p50 {summary.latency_ms(0.5):,} ms, p99 {summary.latency_ms(0.99):,} ms"
     )
+    if (online := summary.online) is not None:
+        print(
+            f"\nonline       {online.users:>7,} users over WebSocket"
+            f" in {online.connect_s:.1f} s"
+            f"\nreached      {online.heard:>7,} of them by a second send with"
+            f" online_first, the last after {online.last_heard_ms:,.0f} ms"
+            f"\nnot pushed   {summary.spared:>7,} devices of theirs"
+        )
 
 
 def print_lines_to_try(on: Stage) -> None:
