@@ -246,7 +246,6 @@ class CentrifugoApiServicer:
     def Batch(self, request, context):
         """Runs several commands in one call. The call itself never fails: each reply
         stands at the place of its command, with a result or an error of its own.
-        Not built yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,7 +254,7 @@ class CentrifugoApiServicer:
     def Publish(self, request, context):
         """Publishes data into one channel. 102: the channel's namespace is not
         configured; 107: no channel, undecodable base64, or data that the namespace
-        does not take. Not built yet.
+        does not take.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,7 +263,7 @@ class CentrifugoApiServicer:
     def Broadcast(self, request, context):
         """Publishes the same data into many channels, in no particular order between
         them. 107 without channels; other errors stand in the response of their
-        channel and touch no other. Not built yet.
+        channel and touch no other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -272,7 +271,7 @@ class CentrifugoApiServicer:
 
     def Subscribe(self, request, context):
         """Subscribes a user's present connections to a channel from the server side.
-        Succeeds also when there is no such connection. Not built yet.
+        Succeeds also when there is no such connection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,21 +279,21 @@ class CentrifugoApiServicer:
 
     def Unsubscribe(self, request, context):
         """Takes a user's connections out of a channel; they do not resubscribe by
-        themselves. Succeeds also when there is none. Not built yet.
+        themselves. Succeeds also when there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Disconnect(self, request, context):
-        """Closes a user's connections. Succeeds also when there is none. Not built yet.
+        """Closes a user's connections. Succeeds also when there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Presence(self, request, context):
-        """Lists who is in a channel. 108 where presence is off for it. Not built yet.
+        """Lists who is in a channel. 108 where presence is off for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -302,7 +301,7 @@ class CentrifugoApiServicer:
 
     def PresenceStats(self, request, context):
         """Counts who is in a channel: much cheaper than Presence for large ones.
-        108 where presence is off for it. Not built yet.
+        108 where presence is off for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,7 +310,7 @@ class CentrifugoApiServicer:
     def History(self, request, context):
         """Reads stored publications of a channel, or, without a limit, the position of
         its stream only. 108 where history is off for it; 112 where `since.epoch`
-        belongs to a stream that is gone. Not built yet.
+        belongs to a stream that is gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -319,7 +318,7 @@ class CentrifugoApiServicer:
 
     def HistoryRemove(self, request, context):
         """Deletes the stored publications of a channel. The position of the stream
-        stays, so that connected clients do not notice. Not built yet.
+        stays, so that connected clients do not notice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -327,7 +326,6 @@ class CentrifugoApiServicer:
 
     def Info(self, request, context):
         """Describes the running nodes. Figures of other nodes may be some seconds old.
-        Not built yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -335,14 +333,14 @@ class CentrifugoApiServicer:
 
     def RPC(self, request, context):
         """Calls a method that an extension of the server registered; 104 where there
-        is none of that name. Not built yet.
+        is none of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Refresh(self, request, context):
-        """Moves the expiry of a user's connections, or expires them now. Not built yet.
+        """Moves the expiry of a user's connections, or expires them now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -350,7 +348,7 @@ class CentrifugoApiServicer:
 
     def Channels(self, request, context):
         """Lists channels that have a subscriber. Asks every node and is not paged: made
-        for debugging, not for use at scale. Not built yet.
+        for debugging, not for use at scale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -358,49 +356,49 @@ class CentrifugoApiServicer:
 
     def Connections(self, request, context):
         """Lists connections of a user, or those that match an expression. Asks every
-        node. Not built yet.
+        node.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUserStatus(self, request, context):
-        """Notes that users were active just now, and their state. Not built yet.
+        """Notes that users were active just now, and their state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUserStatus(self, request, context):
-        """Reads the status of users, in the order of the request. Not built yet.
+        """Reads the status of users, in the order of the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUserStatus(self, request, context):
-        """Forgets the status of users. Not built yet.
+        """Forgets the status of users.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BlockUser(self, request, context):
-        """Closes a user's connections and keeps the user out. Not built yet.
+        """Closes a user's connections and keeps the user out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnblockUser(self, request, context):
-        """Lets a blocked user in again. Not built yet.
+        """Lets a blocked user in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeToken(self, request, context):
-        """Makes one token worthless before it expires. Not built yet.
+        """Makes one token worthless before it expires.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -408,7 +406,6 @@ class CentrifugoApiServicer:
 
     def InvalidateUserTokens(self, request, context):
         """Makes all tokens of a user worthless that were issued before a moment.
-        Not built yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -487,8 +484,8 @@ class CentrifugoApiServicer:
         """Accepts a push for sending and answers at once; success means queued, not
         sent. The same `uid` with the same content again queues nothing and gets the
         first answer; with other content it gets 113. 107: a field is wrong, and the
-        message names it; 108: an option that is not built yet, a provider that is
-        not enabled, a filter without a database, or `queue is full`.
+        message names it; 108: a provider that is not enabled, a filter without a
+        database, an option that needs a part that is off, or `queue is full`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

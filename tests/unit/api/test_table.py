@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import inspect
+import re
+
+from tests.support.wire_table import ROOT
 
 from tocsin.api.call import correlation_id_from
+from tocsin.api.methods import maps
 from tocsin.api.methods.table import BUILT, COMPOSED, NOT_BUILT, SERVICE, snake_case
 
 
@@ -18,6 +22,22 @@ def test_methods_carry_the_names_of_their_rpcs() -> None:
     for rpc, method in BUILT.items():
         assert inspect.iscoroutinefunction(method)
         assert method.__name__ == snake_case(rpc)
+
+
+def test_the_schema_says_what_is_not_built() -> None:
+    """Its comments tell of exactly those calls that answer 108 whatever they hold."""
+    text = (ROOT / "proto" / "api.proto").read_text(encoding="utf-8")
+    told = re.findall(
+        r"^((?:  //.*\n)+)  rpc (\w+)\(", text.split("service ")[1], re.MULTILINE
+    )
+    assert len(told) == len(SERVICE.methods)
+    unavailable = {
+        rpc for rpc, method in BUILT.items() if method.__module__ == maps.__name__
+    }
+    assert len(unavailable) == 7
+    assert {
+        rpc for comment, rpc in told if "Not built yet" in comment
+    } == unavailable | NOT_BUILT
 
 
 def test_snake_case() -> None:
