@@ -12,6 +12,7 @@ from tocsin.config.apns import Apns
 from tocsin.config.channel_checks import find_channel_faults
 from tocsin.config.durations import format_duration
 from tocsin.config.integrations import PATH
+from tocsin.config.path_checks import find_path_faults
 from tocsin.config.push import PROVIDERS
 from tocsin.config.root import Config
 from tocsin.config.webpush import WebPush, is_pair
@@ -54,6 +55,8 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _check_vapid(config)
     yield from _check_retry(config)
     for found in find_channel_faults(config):
+        yield Contradiction(*found)
+    for found in find_path_faults(config):
         yield Contradiction(*found)
     yield from _check_clickhouse(config)
 

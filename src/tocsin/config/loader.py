@@ -116,8 +116,9 @@ def _apply_variables(
     given = settings.get(path) or Setting(path, [], "environment", path)
     applied = namespaces.apply_variables(given.value, variables)
     settings[path] = replace(given, value=applied.items)
-    for option, variable, text in applied.unbuilt:
-        unbuilt[option] = Setting(option, text, variable, variable)
+    for each in applied.unbuilt:
+        setting = Setting(each.path, each.value, each.written, each.written)
+        unbuilt[each.place] = setting
     for unknown in applied.unknown:
         words = "belongs to no namespace and option"
         if unknown.is_ours:
@@ -251,10 +252,12 @@ def _quote(value: object) -> str:
 
 
 def _find_ignored_guards(unbuilt: Mapping[str, Setting]) -> Iterator[Fault]:
-    for key, setting in unbuilt.items():
-        if key in names.GUARDED and not _is_off(setting.value):
-            why = names.GUARDED[key]
-            yield Fault(key, f"is not available in this release: {why}", setting.source)
+    for place, setting in unbuilt.items():
+        if setting.path in names.GUARDED and not _is_off(setting.value):
+            why = names.GUARDED[setting.path]
+            yield Fault(
+                place, f"is not available in this release: {why}", setting.source
+            )
 
 
 def _is_off(value: object) -> bool:
@@ -268,8 +271,9 @@ def _is_off(value: object) -> bool:
 
 def _describe_unbuilt(unbuilt: Mapping[str, Setting]) -> Iterator[str]:
     by_section: dict[tuple[str, str], list[str]] = {}
-    for key in sorted(unbuilt):
-        setting = unbuilt[key]
+    for place in sorted(unbuilt):
+        setting = unbuilt[place]
+        key = setting.path
         name = key if setting.written == key else f"{setting.written} ({key})"
         by_section.setdefault((key.split(".")[0], setting.source), []).append(name)
     for (_, source), found in by_section.items():

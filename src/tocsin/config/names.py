@@ -73,6 +73,12 @@ there at all (such as the admin password) are warnings.
 """
 
 
+SWITCHED_ON_BY: Mapping[str, str] = {
+    "proxy_connect_endpoint": "client.proxy.connect.enabled",
+}
+"""Old names that did by themselves what now has a switch."""
+
+
 IN_OTHER_UNITS: Mapping[str, Callable[[int], str]] = {
     "push_notifications.max_inactive_device_days": lambda days: f"{24 * days}h",
 }

@@ -21,15 +21,26 @@ _TEMPLATE = "channel.without_namespace"
 Items = list[dict[str, Any]]
 
 
-@dataclass(slots=True)
-class TakenNamespaces:
-    """What could be read. `unbuilt` has paths of `channel.without_namespace`.
+@dataclass(frozen=True, slots=True)
+class UnbuiltOption:
+    """An option of a namespace that is published and not built here.
 
-    Its second part is the name under which the option was written.
+    `path` is that of `channel.without_namespace`, `place` names the namespace, and
+    `written` is the name under which it was given.
     """
 
+    path: str
+    place: str
+    written: str
+    value: Any
+
+
+@dataclass(slots=True)
+class TakenNamespaces:
+    """What could be read."""
+
     items: Items = field(default_factory=list)
-    unbuilt: list[tuple[str, str, Any]] = field(default_factory=list)
+    unbuilt: list[UnbuiltOption] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -69,7 +80,7 @@ class AppliedVariables:
     """Namespaces with their variables; `unknown` belong to none of them."""
 
     items: Items
-    unbuilt: list[tuple[str, str, str]] = field(default_factory=list)
+    unbuilt: list[UnbuiltOption] = field(default_factory=list)
     unknown: list[NamespaceVariable] = field(default_factory=list)
 
 
@@ -87,8 +98,9 @@ def apply_variables(
         if option in Namespace.model_fields:
             item[option] = variable.text
         else:
-            path = f"{_TEMPLATE}.{option}"
-            applied.unbuilt.append((path, variable.variable, variable.text))
+            applied.unbuilt.append(
+                _unbuilt(item["name"], option, variable.variable, variable.text)
+            )
     return applied
 
 
@@ -137,12 +149,17 @@ def _take_item(
         if option in Namespace.model_fields:
             options[option] = value
         elif f"{_TEMPLATE}.{option}" in names.published():
-            taken.unbuilt.append((f"{_TEMPLATE}.{option}", where, value))
+            taken.unbuilt.append(_unbuilt(name, option, where, value))
         else:
             near = names.nearest(written, list(Namespace.model_fields))
             hint = f"; did you mean {near}?" if near else ""
             taken.faults.append(Fault(printable(where), f"is not known{hint}", source))
     return options
+
+
+def _unbuilt(name: str, option: str, written: str, value: Any) -> UnbuiltOption:
+    place = f"{PATH}[{name}].{option}"
+    return UnbuiltOption(f"{_TEMPLATE}.{option}", place, written, value)
 
 
 def _flatten(item: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

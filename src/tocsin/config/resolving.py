@@ -41,7 +41,10 @@ class Setting:
 
 @dataclass(slots=True)
 class Level:
-    """Everything that one source says; a later level overrides key by key."""
+    """Everything that one source says; a later level overrides key by key.
+
+    `unbuilt` is by place: each namespace has options of its own.
+    """
 
     settings: dict[str, Setting] = field(default_factory=dict)
     unbuilt: dict[str, Setting] = field(default_factory=dict)
@@ -80,6 +83,8 @@ class Level:
 
     def _take_old(self, old: str, value: Any, source: str, written: str) -> None:
         path = names.renamed()[old]
+        if value and (switch := names.SWITCHED_ON_BY.get(old)):
+            self.take(switch, True, source, written=written)
         if path in built() and written == old:
             self.warnings.append(f"{old} is the old name of {path} [{source}]")
         if isinstance(value, Mapping):
@@ -96,8 +101,9 @@ class Level:
     def _take_namespaces(self, value: Any, source: str, written: str) -> None:
         taken = namespaces.take_namespaces(value, source)
         self.faults += taken.faults
-        for path, where, option in taken.unbuilt:
-            self.unbuilt[path] = Setting(path, option, source, where)
+        for each in taken.unbuilt:
+            setting = Setting(each.path, each.value, source, each.written)
+            self.unbuilt[each.place] = setting
         self._keep(Setting(namespaces.PATH, taken.items, source, written))
 
     def _keep(self, setting: Setting) -> None:

@@ -38,7 +38,8 @@ def _parse_level(value: object) -> object:
     return names.get(text, text) if isinstance(text, str) else text
 
 
-def _check_prefix(value: str) -> str:
+def check_prefix(value: str) -> str:
+    """A path without the slash at its end; raises `ValueError` for what is none."""
     if value and not _PREFIX.fullmatch(value):
         raise ValueError("must begin with / and hold only letters, digits and /-_.~")
     return value.rstrip("/")
@@ -100,7 +101,7 @@ class HttpApi(Section):
     """no key needed on HTTP"""
     error_mode: ErrorMode = ""
     """empty: errors in the body; `transport`: as HTTP status"""
-    handler_prefix: Annotated[Text, AfterValidator(_check_prefix)] = "/api"
+    handler_prefix: Annotated[Text, AfterValidator(check_prefix)] = "/api"
     """path prefix of the HTTP API"""
 
 

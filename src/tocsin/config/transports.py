@@ -8,13 +8,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from tocsin.config.client import Delay
 from tocsin.config.fields import Bool, Int, Kind, Section, Text, parse_objects
-from tocsin.config.server import DEFAULT_MESSAGE_SIZE, Port, Tls
+from tocsin.config.server import DEFAULT_MESSAGE_SIZE, Port, Tls, check_prefix
 
 
 def _check_path(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError("must begin with a slash")
-    return value.rstrip("/") or "/"
+    if not value:
+        raise ValueError("must begin with /")
+    return check_prefix(value) or "/"
 
 
 def _parse_message_size(value: object) -> object:

@@ -152,9 +152,20 @@ WRONG: list[tuple[Any, dict[str, str]]] = [
     (
         [{"name": "chat", "subscribe_proxy_enabled": True}],
         {
-            "channel.without_namespace.subscribe_proxy_enabled": (
+            "channel.namespaces[chat].subscribe_proxy_enabled": (
                 "without asking the back end"
             )
+        },
+    ),
+    (
+        [
+            {"name": "chat", "subscribe_proxy_enabled": True},
+            {"name": "news", "subscribe_proxy_enabled": False},
+            {"name": "talk", "proxy_publish": True},
+        ],
+        {
+            "channel.namespaces[chat].subscribe_proxy_enabled": "back end",
+            "channel.namespaces[talk].publish_proxy_enabled": "back end",
         },
     ),
     (
@@ -352,3 +363,55 @@ def test_the_queue_can_live_where_the_engine_does(loader: Loader) -> None:
     assert config.push_notifications.queue.redis.address == ("redis://:p@h:1",)
     shown = config.redacted()["push_notifications"]["queue"]["redis"]["address"]
     assert shown == ["redis://:***@h:1"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "is_refused"), [("CHAT", False), ("NEWS", True)], ids=str
+)
+def test_a_variable_switches_off_a_guard_of_its_own_namespace(
+    loader: Loader, namespace: str, is_refused: bool
+) -> None:
+    """Another namespace's `false` says nothing about this one."""
+    content = {
+        "channel": {
+            "without_namespace": {"publish_proxy_enabled": False},
+            "namespaces": [
+                {"name": "chat", "publish_proxy_enabled": True},
+                {"name": "news"},
+            ],
+        }
+    }
+    variable = f"CENTRIFUGO_CHANNEL_NAMESPACES_{namespace}_PUBLISH_PROXY_ENABLED"
+    environ = {variable: "false"}
+    if is_refused:
+        faults = loader.faults(content, environ)
+        assert list(faults) == ["channel.namespaces[chat].publish_proxy_enabled"]
+    else:
+        _, warnings = loader.load(content, environ)
+        assert any(variable in text for text in warnings)
+
+
+def test_a_guard_without_namespace_is_not_a_namespaces(loader: Loader) -> None:
+    """Nor does a namespace's `false` switch off the guard of all other channels."""
+    content = {
+        "channel": {
+            "without_namespace": {"subscribe_proxy_enabled": True},
+            "namespaces": [{"name": "chat", "subscribe_proxy_enabled": False}],
+        }
+    }
+    path = "channel.without_namespace.subscribe_proxy_enabled"
+    assert list(loader.faults(content)) == [path]
+
+
+@pytest.mark.parametrize("in_environment", [False, True])
+def test_the_old_address_of_the_connect_proxy_switched_it_on(
+    loader: Loader, in_environment: bool
+) -> None:
+    """Who has it expects every connect to be asked about."""
+    url = "http://backend"
+    content = {} if in_environment else {"proxy_connect_endpoint": url}
+    environ = {"CENTRIFUGO_PROXY_CONNECT_ENDPOINT": url} if in_environment else {}
+    faults = loader.faults(content, environ)
+    assert list(faults) == ["client.proxy.connect.enabled"]
+    nested = {"client": {"proxy": {"connect": {"endpoint": url}}}}
+    assert loader.load(nested)[1]
