@@ -78,7 +78,7 @@ class HttpGateway:
         self._routes = list(routes)
         if health:
             self._routes += [
-                web.get("/health", self._health),
+                web.route("*", "/health", self._health),
                 web.get("/ready", self._ready),
             ]
         if render_metrics is not None:

@@ -50,6 +50,15 @@ async def test_health_while_live() -> None:
         assert await _get(gateway, "/health") == (200, "application/json", "{}")
 
 
+@pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE", "OPTIONS"])
+async def test_health_by_any_verb(verb: str) -> None:
+    """Some balancers ask in other ways than GET."""
+    async with _open() as gateway, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{gateway.port}/health"
+        async with session.request(verb, url) as response:
+            assert (response.status, await response.text()) == (200, "{}")
+
+
 async def test_ready() -> None:
     """Readiness names every dependency when all answer."""
     async with _open(checks={"queue": _works, "database": _works}) as gateway:
