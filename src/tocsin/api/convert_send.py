@@ -24,7 +24,7 @@ from tocsin.core.push import (
 from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
 from tocsin.push.limits import parse_window
-from tocsin.push.sending import RAW_FIELDS, check_seconds
+from tocsin.push.send_checks import RAW_FIELDS, check_seconds
 
 _JSON_BODIES: Mapping[str, str] = {
     "fcm": "fcm",

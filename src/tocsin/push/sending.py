@@ -8,11 +8,9 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 
-from tocsin.core.device import DeviceFilter
 from tocsin.core.endpoints import EndpointRules
-from tocsin.core.errors import ApiError, BadRequest, NotAvailable
+from tocsin.core.errors import ApiError, NotAvailable
 from tocsin.core.integrations import Integrations
 from tocsin.core.online_ports import OnlinePublisher
 from tocsin.core.ports import Clock, JobQueue, UidStore
@@ -26,45 +24,16 @@ from tocsin.core.push import (
     TargetKind,
 )
 from tocsin.push import checks
-from tocsin.push.bodies import body_field, check_body
 from tocsin.push.checks import DeviceLimits
-from tocsin.push.devices import NO_DATABASE
 from tocsin.push.fingerprint import fingerprint
-from tocsin.push.limits import check_rate
 from tocsin.push.online_first import (
-    check_wait,
     due_ms,
     find_expiry_fault,
 )
 from tocsin.push.routes import Route, find_routes, providers_of, works_of
-from tocsin.push.subscription import parse_subscription
-from tocsin.push.templates import check_templating
-
-RAW_FIELDS: Mapping[str, tuple[str, TargetKind]] = {
-    "fcm_tokens": ("fcm", TargetKind.TOKEN),
-    "fcm_topic": ("fcm", TargetKind.TOPIC),
-    "fcm_condition": ("fcm", TargetKind.CONDITION),
-    "hms_tokens": ("hms", TargetKind.TOKEN),
-    "hms_topic": ("hms", TargetKind.TOPIC),
-    "hms_condition": ("hms", TargetKind.CONDITION),
-    "apns_tokens": ("apns", TargetKind.TOKEN),
-    "webpush_tokens": ("webpush", TargetKind.TOKEN),
-    "expo_tokens": ("expo", TargetKind.TOKEN),
-    "one_signal_ids": ("one-signal", TargetKind.TOKEN),
-    "push_webhook_targets": ("push-webhook", TargetKind.TOKEN),
-    "pusher_beams_users": ("pusher-beams", TargetKind.TOKEN),
-    "pushpad_uids": ("pushpad", TargetKind.TOKEN),
-}
-"""The raw recipients of the schema: field of `recipient`, provider, kind."""
+from tocsin.push.send_checks import SendChecks
 
 _OFF = "pushes are off: see push_notifications.enabled and .enabled_providers"
-_FIELD_OF = {target: field for field, target in RAW_FIELDS.items()}
-_TOPIC_LENGTH = 1024
-_CONDITION_LENGTH = 4096
-_LAST_SECOND = 253_402_300_799
-"""The end of the year 9999: above it a time is not in Unix seconds."""
-_LOCALIZATIONS_PER_BODY = 4
-"""Localizations may be this many times as long as one body."""
 _RECIPIENT_TYPES = {
     TargetKind.TOKEN: RecipientType.TOKENS,
     TargetKind.TOPIC: RecipientType.TOPIC,
@@ -131,12 +100,16 @@ class SendService:
         self._integrations = integrations or Integrations.of_providers(
             enabled_providers, batch_sizes
         )
-        self._enabled = self._integrations.providers
-        self._has_database = has_database
-        self._payload_size = payload_size
+        self._checks = SendChecks(
+            self._integrations,
+            clock=clock,
+            has_database=has_database,
+            payload_size=payload_size,
+            limits=limits or DeviceLimits(),
+            endpoint_rules=endpoint_rules or EndpointRules.of(),
+            online=online,
+        )
         self._uid_ttl_s = uid_ttl_s
-        self._limits = limits or DeviceLimits()
-        self._endpoint_rules = endpoint_rules or EndpointRules.of()
         self._online = online
         self._on_expired = on_expired
         self._on_request = on_request
@@ -156,7 +129,7 @@ class SendService:
         """
         recipient_type = _recipient_type(request)
         try:
-            request = self._check(request, spelled)
+            request = self._checks.check(request, spelled)
             uid, result = await self._accept(request)
         except ApiError:
             self._on_request(recipient_type, "refused")
@@ -319,168 +292,8 @@ class SendService:
         for provider in providers:
             self._on_expired(provider, _recipient_type(request), count)
 
-    def _check(
-        self, request: SendRequest, spelled: Mapping[str, str] | None
-    ) -> SendRequest:
-        """The request with doubled values merged; nothing was changed so far."""
-        length = checks.NAME_LENGTH
-        checks.check_text("uid", request.uid, length, required=False)
-        checks.check_text(
-            "analytics_uid", request.analytics_uid, length, required=False
-        )
-        self._check_times(request)
-        self._check_integration("integration", request.integration)
-        recipient: DeviceFilter | RawRecipient
-        if isinstance(request.recipient, DeviceFilter):
-            recipient = self._check_filter(request.recipient, spelled)
-        else:
-            recipient = self._check_raw(request.recipient, request.integration)
-        for provider, body in request.bodies.items():
-            if provider not in self._enabled:
-                raise _not_enabled(body_field(provider)[0], provider)
-            check_body(provider, body, self._payload_size)
-        request = replace(request, recipient=recipient)
-        self._check_bodies_fit(request)
-        return self._check_options(request)
-
-    def _check_integration(self, field: str, name: str) -> None:
-        """Empty, or the identifier of one that can be sent through."""
-        checks.check_text(field, name, checks.NAME_LENGTH, required=False)
-        found = self._integrations.get(name)
-        if name and found is None:
-            raise BadRequest(field, checks.NO_INTEGRATION)
-        if found is not None and not found.active:
-            raise BadRequest(field, "that integration is not active")
-
-    def _check_times(self, request: SendRequest) -> None:
-        check_seconds("notification.expire_at", request.expire_at_ms // 1000)
-        check_seconds("send_at", request.send_at_ms // 1000)
-        now_ms = self._clock.now_ms()
-        if (
-            now_ms < request.send_at_ms
-            and 0 < request.expire_at_ms <= request.send_at_ms
-        ):
-            reason = "must be after send_at, else nothing could ever be sent"
-            raise BadRequest("notification.expire_at", reason)
-        check_wait(request, now_ms)
-
-    def _check_options(self, request: SendRequest) -> SendRequest:
-        """Limits and templates, with the key of the rate limit as a template."""
-        if isinstance(request.recipient, RawRecipient):
-            _refuse_for_raw(request)
-            return request
-        if request.templating is not None:
-            size = _LOCALIZATIONS_PER_BODY * self._payload_size
-            check_templating(request.templating, request.bodies, size)
-        if request.rate is not None:
-            request = replace(request, rate=check_rate(request.rate))
-        if request.online_first is not None:
-            if self._online is None:
-                raise NotAvailable("online_first")
-            self._online.check(request.online_first)
-        return request
-
-    def _check_bodies_fit(self, request: SendRequest) -> None:
-        recipient = request.recipient
-        if isinstance(recipient, RawRecipient):
-            if request.integration and not find_routes(self._integrations, request):
-                raise BadRequest(
-                    "integration", f"is none of provider {recipient.provider}"
-                )
-            if recipient.provider not in request.bodies:
-                raise BadRequest(
-                    body_field(recipient.provider)[0],
-                    f"is needed for recipient.{_field_of(recipient)}",
-                )
-        elif not request.bodies:
-            raise BadRequest("notification", "needs the body of at least one provider")
-        elif not find_routes(self._integrations, request):
-            raise BadRequest(
-                "notification",
-                "has no body for the providers that the recipient is limited to",
-            )
-
-    def _check_filter(
-        self, filter: DeviceFilter, spelled: Mapping[str, str] | None
-    ) -> DeviceFilter:
-        if not self._has_database:
-            raise NotAvailable(NO_DATABASE)
-        if filter.is_empty():
-            raise BadRequest("recipient.filter", "must select something")
-        for index, name in enumerate(filter.integrations):
-            path = f"recipient.filter.integrations[{index}]"
-            checks.check_text(path, name, checks.NAME_LENGTH)
-            if self._integrations.get(name) is None:
-                raise BadRequest(path, checks.NO_INTEGRATION)
-        return checks.check_device_filter(
-            filter,
-            self._limits,
-            prefix="recipient.filter.",
-            spelled=spelled,
-            users_required=True,
-        )
-
-    def _check_raw(self, recipient: RawRecipient, integration: str) -> RawRecipient:
-        field = f"recipient.{_field_of(recipient)}"
-        if recipient.provider not in self._enabled:
-            raise _not_enabled(field, recipient.provider)
-        if not recipient.targets:
-            raise BadRequest(field, "must not be empty")
-        if recipient.kind is TargetKind.TOKEN:
-            limit = checks.token_limit(recipient.provider, self._limits)
-            targets = checks.check_texts(field, recipient.targets, limit)
-            if recipient.provider == "webpush":
-                targets = self._check_subscriptions(field, targets, integration)
-            return replace(recipient, targets=targets)
-        limit = _CONDITION_LENGTH
-        if recipient.kind is TargetKind.TOPIC:
-            limit = _TOPIC_LENGTH
-        checks.check_text(field, recipient.targets[0], limit)
-        return recipient
-
-    def _check_subscriptions(
-        self, field: str, texts: tuple[str, ...], integration: str
-    ) -> tuple[str, ...]:
-        """Subscriptions as targets; two texts of one subscription are merged."""
-        chosen = self._integrations.choose("webpush", integration)
-        rules = (chosen and chosen.endpoint_rules) or self._endpoint_rules
-        targets = [
-            parse_subscription(f"{field}[{index}]", text, rules).target
-            for index, text in enumerate(texts)
-        ]
-        return tuple(dict.fromkeys(targets))
-
-
-def check_seconds(field: str, value: int) -> None:
-    """Unix seconds; what looks like milliseconds is refused."""
-    if value < 0:
-        raise BadRequest(field, "must not be negative")
-    if value > _LAST_SECOND:
-        raise BadRequest(field, "must be Unix seconds; this looks like milliseconds")
-
 
 def _recipient_type(request: SendRequest) -> RecipientType:
     if isinstance(request.recipient, RawRecipient):
         return _RECIPIENT_TYPES[request.recipient.kind]
     return RecipientType.FILTER
-
-
-def _refuse_for_raw(request: SendRequest) -> None:
-    """Raw recipients have no device row to read a name, a zone or a user from."""
-    given = {
-        "online_first": request.online_first is not None,
-        "limit_strategy": request.rate is not None or request.window is not None,
-        "localizations": bool(request.templating and request.templating.localizations),
-        "use_templating": request.templating is not None,
-    }
-    for field, is_given in given.items():
-        if is_given:
-            raise BadRequest(field, "is only for devices chosen by a filter")
-
-
-def _field_of(recipient: RawRecipient) -> str:
-    return _FIELD_OF[recipient.provider, recipient.kind]
-
-
-def _not_enabled(field: str, provider: str) -> NotAvailable:
-    return NotAvailable(f"{field}: provider {provider} is not enabled")

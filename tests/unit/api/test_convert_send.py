@@ -19,7 +19,8 @@ from tocsin.core.push import (
 )
 from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
-from tocsin.push.sending import RAW_FIELDS, fingerprint
+from tocsin.push.fingerprint import fingerprint
+from tocsin.push.send_checks import RAW_FIELDS
 
 NOW_S = 1_800_000_000
 FCM = {"message": b'{"a":1}'}

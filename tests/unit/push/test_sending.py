@@ -31,7 +31,9 @@ from tocsin.core.push import (
 from tocsin.core.rates import RateLimit
 from tocsin.core.webpush import parse_target
 from tocsin.push.checks import DeviceLimits
-from tocsin.push.sending import RAW_FIELDS, SendService, fingerprint
+from tocsin.push.fingerprint import fingerprint
+from tocsin.push.send_checks import RAW_FIELDS
+from tocsin.push.sending import SendService
 
 NOW_MS = 1_800_000_000_000
 MESSAGE = Body(b'{"notification": {"title": "Hi"}}')
