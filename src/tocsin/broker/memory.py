@@ -190,7 +190,8 @@ class MemoryBroker:
         while len(stream.items) > options.history_size:
             stream.items.popleft()
         stream.expires_at = self._clock() + options.history_ttl_s
-        self._watch_stream(channel, stream)
+        if stream.expires_at < stream.watched_until:
+            self._watch_stream(channel, stream)
         position = stream.top
         if self._listener is not None and channel in self._subscribed:
             self._listener.on_publication(channel, publication, position, previous)

@@ -71,10 +71,13 @@ class Namespaces:
 
     def find(self, channel: str) -> ChannelOptions | None:
         """The options of a channel; `None` when its namespace is not configured."""
-        if not self._boundary or self._boundary not in channel:
+        boundary, prefix = self._boundary, self._prefix
+        if not boundary or boundary not in channel:
             return self._default
-        name = self.namespace_of(channel)
-        return self._options.get(name) if name else self._default
+        # As `_split`, which every publish would call through.
+        trimmed = channel.removeprefix(prefix) if prefix else channel
+        name, found, _ = trimmed.partition(boundary)
+        return self._options.get(name) if found and name else self._default
 
     def namespace_of(self, channel: str) -> str:
         """The namespace's name; empty for a channel without one."""

@@ -99,7 +99,9 @@ class Publisher:
         self, channel: str, request: PublishRequest
     ) -> tuple[bytes, ChannelOptions]:
         check_named(channel)
-        data = decode_payload(request.data, request.b64data, "b64data")
+        data = request.data
+        if request.b64data:
+            data = decode_payload(data, request.b64data, "b64data")
         options = find_options(self._namespaces, channel)
         if options.subscription_type not in ("", "stream"):
             raise BadRequest("channel", "namespace is not of the stream type")
@@ -161,7 +163,8 @@ class Publisher:
         options: ChannelOptions,
         request: PublishRequest,
     ) -> PublishResult:
-        check_data(data, options)
+        if options.publication_data_format or not data:
+            check_data(data, options)
         wanted = self._plain_options(options)
         if not request.is_plain:
             wanted = _with_request(wanted, request)
