@@ -192,6 +192,9 @@ def free_to_move() -> Iterator[None]:
 def run(rounds: int | None = None) -> dict[str, Any]:
     """All figures of this file, in so many rounds or in those of `FAN_OUTS`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = IDLE_CONNECTIONS + 500
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise SystemExit(f"{needed} open files are needed, the limit here is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         fan_out = [
