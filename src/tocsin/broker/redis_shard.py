@@ -30,6 +30,7 @@ from tocsin.redis_access.scripts import Script
 RECONNECT_S = (0.1, 0.5, 1.0, 2.0)
 SUBSCRIBE_TIMEOUT_S = 5.0
 START_TRIES = 4
+CANCEL_AGAIN_S = 0.2
 SILENCE_S = 3.0
 """After this long without a word from a server it is asked for one, and after twice
 as long it counts as lost."""
@@ -64,6 +65,7 @@ class RedisShard:
         self._scripts: dict[str, Script] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = 0
+        self._is_closing = False
         self._lost = False
         self._mark = ""
         self._marked = False
@@ -93,9 +95,14 @@ class RedisShard:
 
     async def close(self) -> None:
         """Stop reading and give the pub/sub connection back."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._is_closing = True
+        left = set(self._tasks)
+        while left:
+            # More than once: a cancellation that falls into the library's own
+            # reconnecting can be lost there.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
         self._tasks = []
         await self._drop_pubsub()
 
@@ -163,7 +170,7 @@ class RedisShard:
 
     async def _read_for_ever(self) -> None:
         failures = 0
-        while True:
+        while not self._is_closing:
             try:
                 message = await self._next_message()
             except (RedisError, OSError, RuntimeError) as error:
@@ -172,6 +179,7 @@ class RedisShard:
                 if not self._lost:
                     _log.warning("connection to Redis lost", error=str(error))
                 self._lost = True
+                self._marked = True  # whether or not that was heard in time
                 await asyncio.sleep(RECONNECT_S[min(failures, len(RECONNECT_S) - 1)])
                 failures += 1
                 if await self._subscribe_again():
