@@ -143,6 +143,9 @@ class Hub(Registry):
         if feed is None:
             return
         feed.leave(subscription)
+        self._close_idle(feed)
+
+    def _close_idle(self, feed: Feed) -> None:
         if feed.is_idle:
             self.spawn(self._close(feed))
 
@@ -170,11 +173,12 @@ class Hub(Registry):
         """See the port."""
         self.meter.heard("publication")
         feed = self._feeds.get(channel)
-        if feed is None:
+        if feed is None or feed.is_idle:
             return
         began_s = time.perf_counter()
         feed.deliver(Arrival(channel, publication, position.epoch, previous), position)
         self.meter.spread("publication", time.perf_counter() - began_s)
+        self._close_idle(feed)  # the last one here may have missed something
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
         """See the port."""
@@ -234,16 +238,22 @@ class Hub(Registry):
             before = feed.standing()
             top = await self._fetch_top(feed)
             if ahead := feed.find_ahead(top, before):
-                _drop(feed, ahead)
+                self._drop(feed, ahead)
                 feed.rewind(top)
             if feed.find_behind(top):
                 await asyncio.sleep(self._position_grace_s)
-                _drop(feed, feed.find_behind(top))
+                self._drop(feed, feed.find_behind(top))
             feed.checked_at_s = self._clock()
         except ApiError as error:
             log.warning("could not check positions in %s: %s", feed.channel, error)
         finally:
             feed.is_checking = False
+
+    def _drop(self, feed: Feed, subscriptions: Iterable[Subscription]) -> None:
+        for subscription in subscriptions:
+            feed.leave(subscription)
+            subscription.owner.lose_position(feed.channel)
+        self._close_idle(feed)
 
     async def _fetch_top(self, feed: Feed) -> StreamPosition:
         history = await self._broker.fetch_history(
@@ -332,12 +342,6 @@ class Hub(Registry):
         while self._tasks and (left_s := deadline_s - self._clock()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)
         self.turn.flush()
-
-
-def _drop(feed: Feed, subscriptions: Iterable[Subscription]) -> None:
-    for subscription in subscriptions:
-        feed.leave(subscription)
-        subscription.owner.lose_position(feed.channel)
 
 
 def _tell(member: Member, command: ControlCommand) -> None:

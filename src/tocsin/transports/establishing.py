@@ -24,7 +24,7 @@ from tocsin.hub.group import send_alone
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.tags_filter import Condition
 from tocsin.transports.connection import ClientSubscription, Connection
-from tocsin.transports.farewell import say_goodbye
+from tocsin.transports.farewell import say_goodbye, tell_presence
 from tocsin.transports.recovery import (
     Recovery,
     read_position,
@@ -142,7 +142,7 @@ async def _establish(
     await context.hub.collect(subscription)
     if plan.options.presence:
         subscription.is_present = True  # even if adding fails half-way
-        await context.presence.add(channel, connection.client_info(plan.info))
+        await tell_presence(connection, channel)
     recovery = Recovery(StreamPosition())
     if subscription.is_positioned:
         recovery = await _read(connection, channel, plan)

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from tocsin.broker.memory import MemoryBroker
-from tocsin.core.channel import Publication, StreamPosition
+from tocsin.core.channel import (
+    HistoryFilter,
+    Publication,
+    PublishOptions,
+    StreamPosition,
+)
 from tocsin.hub.hub import Hub
 from tocsin.hub.subscription import Subscription
 from tocsin.protocol.frames import Encoding, WireForm
@@ -164,3 +169,25 @@ async def test_a_stream_that_began_anew_is_no_base(hub: Hub) -> None:
     pushes = [json.loads(line) for line in b"".join(edge.written).split(b"\n") if line]
     assert "delta" not in pushes[1]["push"]["pub"]
     assert json.loads(pushes[1]["push"]["pub"]["data"]) == text + "!"
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+async def test_the_last_one_that_missed_something(is_checked: bool) -> None:
+    """The node leaves the channel with it: it may never come back."""
+    broker = MemoryBroker()
+    hub = Hub(broker, uid="1", position_grace_s=0)
+    broker.listen(hub)
+    edge = Edge(hub)
+    top = (await broker.fetch_history("a", HistoryFilter(), meta_ttl_s=60)).top
+    await edge.join(0, top.epoch)
+    if is_checked:
+        await broker.unsubscribe("a")
+        options = PublishOptions(history_size=1, history_ttl_s=9, history_meta_ttl_s=9)
+        await broker.publish("a", b"1", options)
+        hub.on_gap()
+    else:
+        publish(hub, 2, epoch=top.epoch)
+    await hub.settle()
+    assert edge.lost == ["a"]
+    assert hub._feeds == {}
+    assert broker._subscribed == set()
