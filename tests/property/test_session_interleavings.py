@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -35,6 +36,7 @@ from tocsin.core.control import (
     Target,
     UnsubscribeCommand,
 )
+from tocsin.protocol.delta import apply_delta
 from tocsin.transports.connection import Context
 from tocsin.transports.session import Session
 from tocsin.transports.settings import SessionSettings
@@ -62,6 +64,7 @@ class LateBroker(MemoryBroker):
     def __init__(self, turns: Turns) -> None:
         super().__init__()
         self._turns = turns
+        self.published: dict[tuple[str, int], tuple[str, str]] = {}
 
     async def subscribe(self, channel: str) -> None:
         await self._turns.pass_some()
@@ -79,12 +82,16 @@ class LateBroker(MemoryBroker):
         await self._turns.pass_some()
         return found
 
-    def publish_now(self, channel: str, data: bytes, *, is_lost: bool) -> None:
+    def publish_now(self, channel: str, is_lost: bool, tag: str) -> None:
         """A publication; a lost one is in the stream and reaches nobody."""
+        number = len(self.published) + 1
+        data = b'"%s %d"' % (b"text " * 10, number)
+        top = self._streams[channel].offset if channel in self._streams else 0
+        self.published[channel, top + 1] = (json.loads(data), tag)
         subscribed = set(self._subscribed)
         if is_lost:
             self._subscribed.clear()
-        self._append(channel, data, STORED)
+        self._append(channel, data, replace(STORED, tags={"k": tag}))
         self._subscribed = subscribed
 
 
@@ -136,6 +143,17 @@ class EndingLink(RecordingLink):
         super().write(data)
 
 
+class Told:
+    """What a client knows of a subscription."""
+
+    def __init__(self, result: dict[str, Any], request: dict[str, Any]) -> None:
+        self.is_positioned = result.get("positioned", False)
+        self.takes_deltas = result.get("delta", False)
+        self.is_filtered = "tf" in request
+        self.offset = result.get("offset", 0)
+        self.text = b""
+
+
 class Client(SessionClient):
     """Remembers what it was told of its subscriptions."""
 
@@ -147,8 +165,7 @@ class Client(SessionClient):
         self.link = self.ending = link
         self.session.open()
         self.asked: dict[int, dict[str, Any]] = {}
-        self.positions: dict[str, int | None] = {}
-        self.contents: dict[str, str] = {}
+        self.told: dict[str, Told] = {}
         self._next = 0
 
     def command(self, name: str, **request: Any) -> None:
@@ -165,35 +182,50 @@ class Client(SessionClient):
             if "push" in message:
                 self._take_push(message["push"])
             elif "connect" in message:
-                for channel, told in message["connect"].get("subs", {}).items():
-                    self._begin(channel, told)
+                for channel, result in message["connect"].get("subs", {}).items():
+                    self._begin(channel, result, {})
             elif "subscribe" in message:
-                channel = self.asked[message["id"]]["channel"]
-                self._begin(channel, message["subscribe"])
+                request = self.asked[message["id"]]
+                self._begin(request["channel"], message["subscribe"], request)
             elif "unsubscribe" in message:
-                self.positions.pop(self.asked[message["id"]]["channel"], None)
+                self.told.pop(self.asked[message["id"]]["channel"], None)
 
-    def _begin(self, channel: str, told: dict[str, Any]) -> None:
-        is_positioned = told.get("positioned", False)
-        self.positions[channel] = told.get("offset", 0) if is_positioned else None
-        for each in told.get("publications", ()):
+    def _begin(
+        self, channel: str, result: dict[str, Any], request: dict[str, Any]
+    ) -> None:
+        self.told[channel] = Told(result, request)
+        for each in result.get("publications", ()):
             self._take_publication(channel, each)
 
     def _take_push(self, push: dict[str, Any]) -> None:
         channel = push["channel"]
         if "subscribe" in push:
-            self._begin(channel, push["subscribe"])
+            self._begin(channel, push["subscribe"], {})
         elif "unsubscribe" in push:
-            self.positions.pop(channel, None)
+            self.told.pop(channel, None)
         elif "pub" in push:
-            assert channel in self.positions, "a publication of no subscription"
+            assert channel in self.told, "a publication of no subscription"
             self._take_publication(channel, push["pub"])
 
     def _take_publication(self, channel: str, publication: dict[str, Any]) -> None:
-        position = self.positions[channel]
-        if position is not None:
-            assert publication["offset"] == position + 1
-            self.positions[channel] = publication["offset"]
+        told, offset = self.told[channel], publication["offset"]
+        broker = self.context.broker
+        assert isinstance(broker, LateBroker)
+        if told.is_positioned:
+            passed = range(told.offset + 1, offset)
+            missed = [broker.published[channel, each] for each in passed]
+            assert all(told.is_filtered and tag != "1" for _, tag in missed)
+            assert offset > told.offset
+            told.offset = offset
+        data = publication["data"]
+        if told.takes_deltas:
+            is_delta = publication.get("delta", False)
+            raw = data.encode()
+            told.text = apply_delta(told.text, raw) if is_delta else raw
+            data = json.loads(told.text)
+        text, tag = broker.published[channel, offset]
+        assert data == text
+        assert not told.is_filtered or tag == "1"
 
 
 numbers = st.integers(0, 1)
@@ -206,6 +238,7 @@ requests = st.fixed_dictionaries(
         "recover": st.just(True),
         "join_leave": st.just(True),
         "delta": st.just("fossil"),
+        "tf": st.just({"key": "k", "cmp": "eq", "val": "1"}),
     },
 )
 overrides = st.fixed_dictionaries(
@@ -221,7 +254,7 @@ steps = st.one_of(
     st.tuples(st.just("unsubscribe"), numbers, channels),
     st.tuples(st.just("order"), numbers, channels, overrides),
     st.tuples(st.just("revoke"), numbers, channels),
-    st.tuples(st.just("publish"), channels, st.booleans()),
+    st.tuples(st.just("publish"), channels, st.booleans(), st.sampled_from(["1", "2"])),
     st.tuples(st.just("disconnect"), numbers),
     st.tuples(st.just("fill"), numbers),
     st.tuples(st.just("fail"), numbers),
@@ -248,7 +281,6 @@ class Scene:
             gate=LateGate(Turns(turns)),
         )
         self.clients = [Client(self.context) for _ in range(2)]
-        self._serial = 0
 
     async def play(self, at_connect: list[list[str]], steps: list[Any]) -> None:
         for client, channels in zip(self.clients, at_connect, strict=True):
@@ -270,10 +302,8 @@ class Scene:
     async def do_revoke(self, who: int, channel: str) -> None:
         self.context.hub.run(UnsubscribeCommand(self._target(who), channel))
 
-    async def do_publish(self, channel: str, is_lost: bool) -> None:
-        self._serial += 1
-        data = b'"%s %d"' % (b"text " * 10, self._serial)
-        self.broker.publish_now(channel, data, is_lost=is_lost)
+    async def do_publish(self, channel: str, is_lost: bool, tag: str) -> None:
+        self.broker.publish_now(channel, is_lost, tag)
 
     async def do_disconnect(self, who: int) -> None:
         self.context.hub.run(DisconnectCommand(self._target(who)))
@@ -322,7 +352,7 @@ class Scene:
             client.read()
             held = client.session.subscriptions
             assert all(each.is_active for each in held.values())
-            assert set(client.positions) == set(held)
+            assert set(client.told) == set(held)
         expected: dict[str, int] = {}
         for client in self.alive():
             for channel in client.session.subscriptions:
@@ -332,15 +362,15 @@ class Scene:
     async def check_delivery(self) -> None:
         """Who is subscribed hears what comes, or that it missed something."""
         for channel in CHANNELS:
-            await self.do_publish(channel, False)
+            await self.do_publish(channel, False, "1")
         await self.context.hub.settle()
         self.check_subscriptions()
         for client in self.alive():
             if client.ending.is_full:
                 continue
-            for channel, position in client.positions.items():
+            for channel, told in client.told.items():
                 top = self.broker._streams[channel].offset
-                assert position in (None, top), channel
+                assert not told.is_positioned or told.offset == top, channel
 
     async def check_end(self) -> None:
         """Nothing is left of those who have gone."""
