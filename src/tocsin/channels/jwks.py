@@ -53,6 +53,7 @@ class _Document:
         self.lock = asyncio.Lock()
         self.keys: dict[str, tuple[int, PublishedKey]] = {}  # kid → until, key
         self.fetched_ms: int | None = None
+        self.failures = 0
 
 
 class KeyCache:
@@ -76,8 +77,11 @@ class KeyCache:
         key = self._find(document, kid)
         if key is not None:
             return key
+        failures = document.failures
         async with document.lock:
             key = self._find(document, kid)
+            if key is None and document.failures > failures:
+                raise ClientFault(INTERNAL)  # what was waited for has failed
             if key is None and not self._is_fresh(document):
                 await self._refresh(url, document)
                 key = self._find(document, kid)
@@ -106,6 +110,7 @@ class KeyCache:
         try:
             body = await self._fetcher.fetch(url)
         except JwksUnavailable as error:
+            document.failures += 1
             _log.warning(
                 "published token keys cannot be fetched; clients retry",
                 endpoint=url,
@@ -114,13 +119,16 @@ class KeyCache:
             raise ClientFault(INTERNAL) from None
         now_ms = self._clock.now_ms()
         document.fetched_ms = now_ms
-        document.keys = {
-            kid: (now_ms + TTL_MS, key) for kid, key in read_keys(body, url).items()
-        }
+        keys = read_keys(body, url)
+        if keys is not None:
+            document.keys = {kid: (now_ms + TTL_MS, key) for kid, key in keys.items()}
 
 
-def read_keys(body: bytes, url: str) -> dict[str, PublishedKey]:
-    """`kid` → key of a document; keys that cannot be used are left out, logged."""
+def read_keys(body: bytes, url: str) -> dict[str, PublishedKey] | None:
+    """`kid` → key of a document; keys that cannot be used are left out, logged.
+
+    `None` for what is no such document: it takes no key away.
+    """
     try:
         document = json.loads(body)
         items: list[Any] = document["keys"]
@@ -128,7 +136,7 @@ def read_keys(body: bytes, url: str) -> dict[str, PublishedKey]:
             raise TypeError  # noqa: TRY301 - joins the ways to be no document
     except (ValueError, TypeError, KeyError, RecursionError):
         _log.warning("published token keys are no JWKS document", endpoint=url)
-        return {}
+        return None
     found: dict[str, PublishedKey] = {}
     for item in items[:MAX_KEYS]:
         kid = item.get("kid") if isinstance(item, dict) else None

@@ -131,6 +131,37 @@ async def test_unavailable_keys_are_a_temporary_error() -> None:
     assert raised.value.error.temporary
 
 
+async def test_a_fetch_that_fails_fails_for_all_who_waited() -> None:
+    """A crowd does not ask an ailing server one after the other."""
+    published = Published({})
+    cache = KeyCache(published, MovedClock())
+    found = await asyncio.gather(
+        *(cache.fetch(URL, f"k{number}") for number in range(50)),
+        return_exceptions=True,
+    )
+    assert all(isinstance(each, ClientFault) for each in found)
+    assert len(published.asked) == 1
+    with pytest.raises(ClientFault):
+        await cache.fetch(URL, "k1")
+    assert len(published.asked) == 2
+
+
+async def test_a_page_that_is_no_document_takes_no_key_away() -> None:
+    """Known keys serve until their time is over; the page is asked again."""
+    clock = MovedClock()
+    published = Published({URL: jwks(jwk(rsa_key(), "k1"))})
+    cache = KeyCache(published, clock)
+    await cache.fetch(URL, "k1")
+    clock.move_ms(PAUSE_MS)
+    published.documents[URL] = b"<html>back soon</html>"
+    with pytest.raises(TokenInvalid):
+        await cache.fetch(URL, "k2")
+    await cache.fetch(URL, "k1")
+    clock.move_ms(TTL_MS)
+    with pytest.raises(TokenInvalid):
+        await cache.fetch(URL, "k1")
+
+
 async def test_the_endpoint_can_depend_on_issuer_and_audience() -> None:
     """Named groups of the patterns stand in the URL."""
     url = "https://keys.example/realms/blue/app/jwks"
@@ -170,4 +201,4 @@ def test_what_a_token_can_do_to_the_url(value: str, filled: str | None) -> None:
 def test_good_keys_are_read_beside_bad_ones() -> None:
     """A key of a kind we do not know does not hide the others."""
     document = jwks({"kty": "X", "kid": "bad"}, {"kty": "RSA"}, jwk(rsa_key(), "good"))
-    assert list(read_keys(document, URL)) == ["good"]
+    assert list(read_keys(document, URL) or ()) == ["good"]
