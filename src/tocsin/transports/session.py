@@ -19,6 +19,7 @@ from tocsin.core.client_codes import (
     SERVER_ERROR,
     SHUTDOWN,
     STALE,
+    TOO_MANY_COMMANDS,
     UNAVAILABLE,
     WRONG_COMMAND,
     ClientDisconnect,
@@ -60,6 +61,9 @@ _REFUSED_END_S = 5.0
 # Commands that may wait before the client's bytes are left in the socket.
 _INBOX_HIGH = 128
 _INBOX_LOW = 32
+# Commands that may wait before a further request with some ends the connection:
+# those of emulation come over sockets that cannot be left alone.
+_INBOX_MOST = 4096
 
 
 class _Unsubscribe(str):
@@ -180,7 +184,11 @@ class Session(Connection):
 
     def take_emulated(self, data: bytes) -> None:
         """See `Member`; who listens one way only commands nothing."""
-        if self.traits.emulated:
+        if not self.traits.emulated:
+            return
+        if self._inbox is not None and len(self._inbox) > _INBOX_MOST:
+            self.close(TOO_MANY_COMMANDS)
+        else:
             self.receive(data)
 
     def lost(self) -> None:

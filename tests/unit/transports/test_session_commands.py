@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.support.realtime import OPEN_CHANNEL
-from tests.support.sessions import SessionClient, make_token
+from tests.support.sessions import EMULATED, SessionClient, make_token
 
 from tocsin.broker.memory import MemoryBroker
 from tocsin.core.channel import ChannelOptions, PublishOptions
@@ -99,6 +100,30 @@ async def test_a_flood_stops_reading(connected: SessionClient) -> None:
     assert connected.link.is_paused
     assert len(await connected.take()) == 200
     assert not connected.link.is_paused
+
+
+async def test_a_flood_by_emulation(node: Node) -> None:
+    """It comes over other sockets, which cannot be paused: who floods is ended."""
+    held = asyncio.Event()
+
+    async def slow(user: str, data: bytes) -> bytes:
+        await held.wait()
+        return b""
+
+    context = node(rpc={"slow": slow})
+    client, other = SessionClient(context, EMULATED), SessionClient(context, EMULATED)
+    await client.connect()
+    await other.connect()
+    command = b'{"id":5,"rpc":{"method":"slow"}}'
+    for each in (client, other):
+        # However many in one request: a client subscribes to all it had at once.
+        each.session.take_emulated(b"\n".join([command] * 5000))
+    client.session.take_emulated(command)
+    assert client.closed == (3013, "too many requests")
+    held.set()
+    assert len(await other.take()) == 5000
+    other.session.take_emulated(command)
+    assert len(await other.take()) == 1
 
 
 async def test_a_bug_in_one_command_is_an_error_reply(node: Node) -> None:
