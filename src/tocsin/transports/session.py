@@ -6,6 +6,7 @@ comes from the wheel. One bad command ends its own connection and nothing else.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -64,6 +65,8 @@ _INBOX_LOW = 32
 # Commands that may wait before a further request with some ends the connection:
 # those of emulation come over sockets that cannot be left alone.
 _INBOX_MOST = 4096
+# How long commands that wait for nothing may keep the others waiting.
+_TURN_S = 0.005
 
 
 class _Unsubscribe(str):
@@ -226,9 +229,13 @@ class Session(Connection):
 
     async def _work(self) -> None:
         inbox = self._inbox
+        began_s = time.perf_counter()
         try:
             while inbox and not self.is_closed:
                 await self._carry_out(inbox.popleft())
+                if time.perf_counter() - began_s > _TURN_S:
+                    await asyncio.sleep(0)
+                    began_s = time.perf_counter()
                 if self._is_reading_paused and len(inbox) < _INBOX_LOW:
                     self._is_reading_paused = False
                     self.link.resume_reading()

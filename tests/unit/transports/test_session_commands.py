@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -100,6 +101,25 @@ async def test_a_flood_stops_reading(connected: SessionClient) -> None:
     assert connected.link.is_paused
     assert len(await connected.take()) == 200
     assert not connected.link.is_paused
+
+
+async def test_a_flood_leaves_turns_to_the_others(node: Node) -> None:
+    """Commands that need no wait are many: the loop goes round between them."""
+
+    async def busy(user: str, data: bytes) -> bytes:
+        end_s = time.perf_counter() + 0.001
+        while time.perf_counter() < end_s:
+            pass
+        return b""
+
+    client = SessionClient(node(rpc={"busy": busy}))
+    await client.connect()
+    turns = 0
+    client.session.receive(b'{"id":5,"rpc":{"method":"busy"}}\n' * 100)
+    while len(client.link.written) < 100:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 5
 
 
 async def test_a_flood_by_emulation(node: Node) -> None:
