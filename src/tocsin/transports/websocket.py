@@ -8,7 +8,9 @@ connection writes once per turn of the loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from aiohttp import web
 
@@ -65,9 +67,12 @@ _NATIVE_PROTOBUF = Traits(
 
 
 class WebSocketLink(SocketLink):
-    """The edge of one WebSocket: frames in to the session, bytes out in turns."""
+    """The edge of one WebSocket: frames in to the session, bytes out in turns.
 
-    __slots__ = ("_reader",)
+    While reading is paused, frames that were read ahead wait as bytes.
+    """
+
+    __slots__ = ("_frames", "_is_paused", "_reader")
 
     def __init__(
         self,
@@ -78,20 +83,46 @@ class WebSocketLink(SocketLink):
     ) -> None:
         super().__init__(context, transport, ended, settings.write_timeout_s)
         self._reader = FrameReader(settings.message_size_limit)
+        self._frames: Iterator[tuple[int, bytes]] | None = None
+        self._is_paused = False
 
     # --- from the socket ---
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
+        frames = self._reader.feed(data)
+        self._frames = chain(self._frames, frames) if self._frames else frames
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Take frames until there are no more, or reading is paused."""
         try:
-            for opcode, payload in self._reader.feed(data):
+            for opcode, payload in self._frames or ():
                 if opcode == CLOSE:
+                    self._frames = None
                     self._take_close(payload)
                     return
                 if not self._is_closing:
                     self._take(opcode, payload)
+                if self._is_paused:
+                    return
         except Violation as violation:
+            self._frames = None
             self._fail(violation.code, str(violation))
+        else:
+            self._frames = None
+
+    def pause_reading(self) -> None:
+        """See `Link`."""
+        self._is_paused = True
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `Link`: first what was read ahead."""
+        self._is_paused = False
+        self._read_on()
+        if not self._is_paused:
+            super().resume_reading()
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if self.session is None:

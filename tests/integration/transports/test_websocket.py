@@ -363,3 +363,41 @@ async def test_a_flood_of_commands_is_held_back() -> None:
         await sending
         assert seen == list(range(10, 3010))
         await client.close()
+
+
+async def test_a_flood_in_one_piece_is_read_message_by_message() -> None:
+    """What is read ahead is not decoded ahead; a bad command ends it in its place."""
+    held = asyncio.Event()
+
+    async def slow(user: str, data: bytes) -> bytes:
+        await held.wait()
+        return b""
+
+    context = build_context(rpc={"slow": slow})
+    async with running_node(context) as node:
+        client = await RawWebSocket.open(node.port)
+        await client.connect()
+        numbers = iter(range(10, 10_000))
+        messages = [
+            "\n".join(
+                json.dumps({"id": next(numbers), "rpc": {"method": "slow"}})
+                for _ in range(200)
+            )
+            for _ in range(10)
+        ]
+        flood = b"".join(masked(TEXT, each.encode()) for each in messages)
+        client.writer.write(flood + masked(TEXT, b"nonsense"))
+        (member,) = context.hub.connected()
+        assert isinstance(member, session.Session)
+        await run_until(lambda: member._is_reading_paused)
+        assert member._inbox is not None
+        waiting = len(member._inbox)
+        held.set()
+        seen: list[Any] = []
+        while len(seen) < 2000:
+            _, payload = await client.read_frame()
+            seen += [json.loads(line)["id"] for line in payload.splitlines()]
+        assert seen == list(range(10, 2010))
+        assert await client.read_close() == (3501, "bad request")
+        assert waiting < 400
+        await client.close()
