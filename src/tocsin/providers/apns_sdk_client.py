@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -140,6 +139,16 @@ class _Word:
     value: str
 
 
+class _Until(int):
+    """A moment as a time to live: added to the library's clock it is the moment.
+
+    The difference to a clock that is read earlier would now and then be a second off.
+    """
+
+    def __radd__(self, now: int) -> int:
+        return int(self)
+
+
 def _request_of(
     path_token: str, payload: dict[str, Any], headers: Mapping[str, str]
 ) -> Any:
@@ -148,8 +157,7 @@ def _request_of(
         device_token=path_token,
         message=payload,
         notification_id=headers.get("apns-id"),
-        # The library adds the time of sending, which is now.
-        time_to_live=int(expiration) - int(time.time()) if expiration else None,
+        time_to_live=_Until(expiration) if expiration else None,
         priority=int(priority) if priority else None,
         collapse_key=headers.get("apns-collapse-id"),
         push_type=cast("common.PushType", _Word(headers["apns-push-type"])),

@@ -18,6 +18,9 @@ from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports import Clock
 from tocsin.queue.timing import WallClock
 
+_WAL_ATTEMPTS = 200
+_WAL_PAUSE_S = 0.01
+
 
 class QueueDatabase:
     """One engine, seen as short transactions. The engine stays its opener's.
@@ -80,7 +83,7 @@ class QueueDatabase:
             return
         with _own_errors():
             async with self._engine.connect() as connection:
-                await _pragma(connection, "journal_mode = WAL")
+                await _switch_to_wal(connection)
 
     @asynccontextmanager
     async def _sqlite_writing(self, lasting: bool) -> AsyncIterator[AsyncConnection]:
@@ -105,6 +108,21 @@ class QueueDatabase:
 
 async def _driver(connection: AsyncConnection) -> Any:
     return (await connection.get_raw_connection()).driver_connection
+
+
+async def _switch_to_wal(connection: AsyncConnection) -> None:
+    # The switch answers "locked" at once, without waiting for the busy timeout,
+    # while another process does the same on a new file.
+    for attempt in range(_WAL_ATTEMPTS):
+        try:
+            await _pragma(connection, "journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
+            if not busy or attempt == _WAL_ATTEMPTS - 1:
+                raise
+        else:
+            return
+        await asyncio.sleep(_WAL_PAUSE_S)
 
 
 async def _pragma(connection: AsyncConnection, setting: str) -> None:

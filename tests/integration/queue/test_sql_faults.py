@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 from tests.support.clock import MovedClock
 from tests.support.job_queues import (
     SEND,
@@ -36,6 +39,29 @@ async def test_concurrent_starts_make_the_tables_once(
         )
         count, newest = steps.one()
         assert count == newest > 0
+
+
+async def test_a_new_file_that_another_prepares_is_waited_for(tmp_path: Path) -> None:
+    """The switch to WAL is refused meanwhile, at once, and tried again."""
+    path = tmp_path / "queue.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE one (id INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO one VALUES (1)")
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", connect_args={"timeout": 0}
+    )
+    queue = SqlJobQueue(engine, owner="w")
+    starting = asyncio.create_task(queue.start())
+    _, still = await asyncio.wait([starting], timeout=0.2)
+    assert still, "it ended although the file is locked"
+    other.execute("COMMIT")
+    await starting
+    assert await queue.waiting([SEND]) == {SEND: 0}
+    other.execute("SELECT * FROM one").fetchall()  # looks at the file anew
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+    await engine.dispose()
 
 
 async def test_prefixes_share_a_database(sql_backend: QueueBackend) -> None:
