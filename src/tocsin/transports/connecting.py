@@ -32,7 +32,7 @@ from tocsin.protocol import client_pb2 as pb
 from tocsin.transports.connection import Connection, State
 from tocsin.transports.establishing import Established, Vanished, check_continuity
 from tocsin.transports.gate import check_connection
-from tocsin.transports.server_side import establish_all, plan_at_connect
+from tocsin.transports.server_side import abandon, establish_all, plan_at_connect
 
 _UNI_DISCONNECTS = {
     TOKEN_EXPIRED.code: CONNECTION_EXPIRED,
@@ -70,10 +70,14 @@ async def connect(connection: Connection, request: pb.ConnectRequest) -> Connect
     established = []
     if plans:
         established = await establish_all(connection, plans)
-    if connection.context.settings.single_connection and connection.user:
-        await _close_others(connection)
-    for each in established:
-        check_continuity(each)
+    try:
+        if connection.context.settings.single_connection and connection.user:
+            await _close_others(connection)
+        for each in established:
+            check_continuity(each)
+    except BaseException:
+        abandon(connection, established)
+        raise
     connection.connected_at_ms = connection.context.clock.now_ms()
     return Connected(_result(connection, established), established)
 

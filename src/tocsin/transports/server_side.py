@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tocsin.channels.claims import ConnectionClaims, SubscriptionClaims
@@ -146,11 +146,16 @@ async def establish_all(
     done = [each for each in outcomes if isinstance(each, Established)]
     failures = [each for each in outcomes if isinstance(each, BaseException)]
     if failures:
-        for each in done:
-            release(connection, each.subscription)
-        connection.say_goodbye([each.subscription for each in done])
+        abandon(connection, done)
         raise failures[0]
     return done
+
+
+def abandon(connection: Connection, established: Sequence[Established]) -> None:
+    """Give up what was put in place and not told to the client yet."""
+    for each in established:
+        release(connection, each.subscription)
+    connection.say_goodbye([each.subscription for each in established])
 
 
 async def subscribe_by_command(

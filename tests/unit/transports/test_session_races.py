@@ -267,6 +267,24 @@ async def test_messages_lost_while_others_are_closed_at_connect(node: Node) -> N
     assert client.closed == (3010, "insufficient state")
 
 
+async def test_others_that_cannot_be_closed_at_connect(node: Node) -> None:
+    """The client is to come again, and nothing of this attempt stays meanwhile."""
+    settings = NamespaceSettings(without_namespace=OPEN_CHANNEL, personal=True)
+    context = node(SessionSettings(single_connection=True), rules=Namespaces(settings))
+
+    class AwayBus:
+        async def broadcast(self, command: DisconnectCommand) -> None:
+            raise InternalError("away")
+
+    context.control = AwayBus()  # type: ignore[assignment] # only this is asked
+    client = SessionClient(context)
+    reply = await client.reply(connect={"token": make_token(sub="u")})
+    assert reply["error"]["code"] == 100
+    assert await context.presence.fetch("#u") == {}
+    assert context.hub._feeds == {}
+    assert context.hub.num_clients == 0
+
+
 @pytest.mark.parametrize("mode", ["stream", "cache"])
 async def test_a_disconnect_while_recovering(node: Node, mode: str) -> None:
     """An order to go ends it at once; what was read later goes nowhere."""
