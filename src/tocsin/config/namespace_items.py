@@ -90,28 +90,33 @@ def apply_variables(
     """Set options by `<NAME>_<OPTION>`; a later variable wins over an earlier one."""
     applied = AppliedVariables([dict(item) for item in items])
     for variable in variables:
-        found = next(_find_option(applied.items, variable.rest), None)
-        if found is None:
+        found = list(_find_options(applied.items, variable.rest))
+        if not found:
             applied.unknown.append(variable)
-            continue
-        item, option = found
-        if option in Namespace.model_fields:
-            item[option] = variable.text
-        else:
-            applied.unbuilt.append(
-                _unbuilt(item["name"], option, variable.variable, variable.text)
-            )
+        for item, option in found:
+            if option in Namespace.model_fields:
+                item[option] = variable.text
+            else:
+                applied.unbuilt.append(
+                    _unbuilt(item["name"], option, variable.variable, variable.text)
+                )
     return applied
 
 
-def _find_option(items: Items, rest: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """The longest namespace name first: one may begin with another."""
+def _find_options(items: Items, rest: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The longest namespace name that fits, since one may begin with another.
+
+    It may be that of several: `a.b` and `a_b` are the same in a variable.
+    """
+    chosen = ""
     for item in sorted(items, key=lambda each: -len(each["name"])):
         prefix = names.env_name(item["name"]) + "_"
-        if rest.startswith(prefix):
-            for option in _options():
-                if names.env_name(option) == rest.removeprefix(prefix):
-                    yield item, option
+        if not rest.startswith(prefix) or chosen not in ("", prefix):
+            continue
+        for option in _options():
+            if names.env_name(option) == rest.removeprefix(prefix):
+                chosen = prefix
+                yield item, option
 
 
 def _options() -> Iterator[str]:

@@ -415,3 +415,16 @@ def test_the_old_address_of_the_connect_proxy_switched_it_on(
     assert list(faults) == ["client.proxy.connect.enabled"]
     nested = {"client": {"proxy": {"connect": {"endpoint": url}}}}
     assert loader.load(nested)[1]
+
+
+def test_a_variable_of_several_namespaces(loader: Loader) -> None:
+    """Names that differ in signs only share their variables."""
+    content = {"channel": {"namespaces": [{"name": "a_b"}, {"name": "a.b"}]}}
+    variable = "CENTRIFUGO_CHANNEL_NAMESPACES_A_B_PRESENCE"
+    config, _ = loader.load(content, {variable: "true"})
+    assert [each.presence for each in config.channel.namespaces] == [True, True]
+    proxy = "TOCSIN_CHANNEL_NAMESPACES_A_B_PUBLISH_PROXY_ENABLED"
+    assert sorted(loader.faults(content, {proxy: "true"})) == [
+        "channel.namespaces[a.b].publish_proxy_enabled",
+        "channel.namespaces[a_b].publish_proxy_enabled",
+    ]
