@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.clock import MovedClock
 from tests.support.realtime import OPEN_CHANNEL
-from tests.support.sessions import SessionClient, make_token, run_until
+from tests.support.sessions import ManualWheel, SessionClient, make_token, run_until
 
 from tocsin.broker.memory import MemoryBroker
 from tocsin.broker.presence_memory import MemoryPresence
@@ -46,11 +47,16 @@ class Held:
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
-        self.has_begun = asyncio.Event()
+        self._has_begun = asyncio.Event()
 
     async def wait(self) -> None:
-        self.has_begun.set()
+        self._has_begun.set()
         await self.go_on.wait()
+
+    async def begun(self) -> None:
+        """Somebody waits now."""
+        async with asyncio.timeout(10):
+            await self._has_begun.wait()
 
 
 class HeldVerifier:
@@ -65,11 +71,12 @@ class HeldVerifier:
         return await self._inner.verify_connection(token)
 
     async def verify_subscription(self, token: str) -> Any:
+        await self._held.wait()
         return await self._inner.verify_subscription(token)
 
 
 def held_verifier(context: Context) -> Held:
-    """From now on connection tokens of the node wait."""
+    """From now on tokens of the node wait."""
     held = Held()
     context.verifier = HeldVerifier(context.verifier, held)
     return held
@@ -79,7 +86,7 @@ async def begin_connect(client: SessionClient, held: Held) -> None:
     """Send a connect and wait until its token is being verified."""
     token = make_token(sub="u")
     client.session.receive(json.dumps({"id": 1, "connect": {"token": token}}).encode())
-    await held.has_begun.wait()
+    await held.begun()
 
 
 async def test_a_client_that_goes_while_its_token_is_verified(node: Node) -> None:
@@ -125,7 +132,7 @@ async def test_two_unsubscribes_wait_for_one_subscribe(node: Node) -> None:
     client = SessionClient(context)
     await client.connect()
     client.session.receive(b'{"id":7,"subscribe":{"channel":"a"}}')
-    await held.has_begun.wait()
+    await held.begun()
     for number in (8, 9):
         client.session.receive(b'{"id":%d,"unsubscribe":{"channel":"a"}}' % number)
     await asyncio.sleep(0)
@@ -186,7 +193,7 @@ async def test_a_lost_position_and_a_new_subscribe(node: Node) -> None:
     await client.connect()
     await client.subscribe("a", positioned=True)
     await lose_one(context.broker, "a")
-    await held.has_begun.wait()
+    await held.begun()
     client.session.receive(b'{"id":50,"subscribe":{"channel":"a","positioned":true}}')
     await run_until(lambda: client.session.is_subscribed("a"))
     held.go_on.set()
@@ -260,7 +267,7 @@ async def test_messages_lost_while_others_are_closed_at_connect(node: Node) -> N
     client = SessionClient(context)
     token = make_token(sub="u")
     client.session.receive(json.dumps({"id": 1, "connect": {"token": token}}).encode())
-    await held.has_begun.wait()
+    await held.begun()
     await lose_one(context.broker, "#u")
     held.go_on.set()
     await context.hub.settle()
@@ -308,7 +315,7 @@ async def test_a_disconnect_while_recovering(node: Node, mode: str) -> None:
     client = SessionClient(context)
     await client.connect()
     client.session.receive(b'{"id":7,"subscribe":{"channel":"a","recover":true}}')
-    await held.has_begun.wait()
+    await held.begun()
     client.link.written.clear()
     context.hub.run(DisconnectCommand(Target(client=client.session.client)))
     assert client.closed is not None
@@ -333,7 +340,7 @@ async def test_a_publication_between_reading_and_the_reply(node: Node) -> None:
     await client.connect()
     await context.broker.publish("a", b"1", STORED)
     client.session.receive(b'{"id":7,"subscribe":{"channel":"a","recoverable":true}}')
-    await held.has_begun.wait()
+    await held.begun()
     result = await context.broker.publish("a", b"2", STORED)
     held.go_on.set()
     reply, *pushes = await client.take()
@@ -343,3 +350,62 @@ async def test_a_publication_between_reading_and_the_reply(node: Node) -> None:
     assert result.position == StreamPosition(2, reply["subscribe"]["epoch"])
     await context.broker.publish("a", b"3", STORED)
     assert await client.publications() == [3]
+
+
+@pytest.mark.parametrize("is_in_time", [True, False])
+async def test_a_refresh_on_its_way_at_the_end_of_the_grace_time(
+    node: Node, wheel: ManualWheel, clock: MovedClock, is_in_time: bool
+) -> None:
+    """What counts is when the new token is known to be good."""
+    now_s = clock.now_ms() // 1000
+    context = node(SessionSettings(expired_close_delay_s=5, ping_interval_s=0))
+    client = SessionClient(context)
+    await client.connect(token=make_token(sub="u", exp=now_s + 10))
+    wheel.move_s(14)
+    held = held_verifier(context)
+    token = make_token(sub="u", exp=now_s + 100)
+    command = {"id": 7, "refresh": {"token": token}}
+    client.session.receive(json.dumps(command).encode())
+    await held.begun()
+    if not is_in_time:
+        wheel.move_s(2)
+    held.go_on.set()
+    replies = [each for each in await client.take() if each.get("id") == 7]
+    wheel.move_s(2)
+    if is_in_time:
+        assert replies == [{"id": 7, "refresh": {"expires": True, "ttl": 86}}]
+        assert client.closed is None
+    else:
+        assert replies == []
+        assert client.closed == (3005, "connection expired")
+
+
+async def test_a_subscription_that_expires_while_it_is_refreshed(
+    node: Node, wheel: ManualWheel, clock: MovedClock
+) -> None:
+    """It has ended; the late token brings no dead subscription back."""
+    now_s = clock.now_ms() // 1000
+    settings = SessionSettings(
+        insecure=True,
+        ping_interval_s=0,
+        presence_update_interval_s=4,
+        expired_sub_close_delay_s=1,
+    )
+    context = node(settings)
+    client = SessionClient(context)
+    await client.connect()
+    await client.subscribe("a", token=make_token(channel="a", exp=now_s + 5))
+    held = held_verifier(context)
+    token = make_token(channel="a", exp=now_s + 100)
+    command = {"id": 7, "sub_refresh": {"channel": "a", "token": token}}
+    client.session.receive(json.dumps(command).encode())
+    await held.begun()
+    wheel.move_s(12)
+    held.go_on.set()
+    pushes = await client.pushes()
+    codes = [each["unsubscribe"]["code"] for each in pushes if "unsubscribe" in each]
+    assert codes == [2501]
+    assert not client.session.subscriptions
+    assert context.hub.num_subs == 0
+    assert await context.presence.fetch("a") == {}
+    assert await client.subscribe("a") is not None
