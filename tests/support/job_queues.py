@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,15 +206,18 @@ async def receive_soon(
 
 
 async def enqueue_surely(
-    queue: JobQueue, push_id: str, *, within_s: float = 60
-) -> None:
-    """One job, as an API puts it in: the same again until it is accepted."""
+    queue: JobQueue, push_id: str, *, reliable: bool = False, within_s: float = 60
+) -> bool:
+    """One job, as an API puts it in: the same again until there is an answer.
+
+    That answer: whether this call stored it, as `JobQueue.enqueue` says.
+    """
     job = send_job(push_id)
+    payload = replace(payload_for(push_id), reliable=reliable)
     async with asyncio.timeout(within_s):
         while True:
             with suppress(QueueUnavailable):
-                await queue.enqueue(payload_for(push_id), [job], once_ttl_s=600)
-                return
+                return await queue.enqueue(payload, [job], once_ttl_s=600)
             await asyncio.sleep(0.05)
 
 

@@ -64,7 +64,7 @@ async def test_all_goes_on_with_the_other_server(guarded: Guarded) -> None:
         assert (position.offset, history.top) == (2, position)
         await enqueue_surely(queue, "p2")
         assert await reading == ["p1", "p2"]
-        assert not await queue.enqueue(reliable, [send_job("p1")], once_ttl_s=60)
+        assert not await enqueue_surely(queue, "p1", reliable=True)
         assert ask(guarded.primary, "XLEN", f"{{tocsin}}:stream:{SEND}") <= 1
     await backend.close()
 
