@@ -1,6 +1,6 @@
-"""Registers a device and sends to its topic, with stubs made by grpcio-tools:
+"""Registers a device and sends to its topic, with stubs made beside it:
 
-python -m grpc_tools.protoc -I ./ --python_out=. --grpc_python_out=. api.proto
+python -m grpc_tools.protoc -I ../../proto --python_out=. --grpc_python_out=. api.proto
 python send.py 127.0.0.1:10000 KEY
 """
 

@@ -37,9 +37,8 @@ def test_the_tokens_are_good_under_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(alone | shared))
     run(tmp_path, "-m", "tocsin.cli.main", "check-config", "--config", "c.json")
     (script,) = blocks("python")
-    # The secret of the page is shorter than the library likes.
     connection, subscription = run(
-        tmp_path, "-W", "ignore", "-c", script.strip()
+        tmp_path, "-W", "error", "-c", script.strip()
     ).split()
     check = ("-m", "tocsin.cli.main", "check-token", "--config", "c.json")
     assert json.loads(run(tmp_path, *check, connection))["user"] == "anna"

@@ -163,13 +163,19 @@ def print_summary(summary: Summary) -> None:
 
 def print_lines_to_try(on: Stage) -> None:
     """Commands that work against the running demo."""
+    from tocsin.app.demo_online import CHANNEL
+
     grpc = f"127.0.0.1:{on.listening.grpc_port}"
     http = f"http://127.0.0.1:{on.listening.http_port}"
     call = f"grpcurl -plaintext -H 'authorization: apikey {on.key}'"
+    post = f"curl -sS -H 'X-API-Key: {on.key}'"
     few = '{"limit": 3, "include_topics": true}'
     count = (
         '{"filter": {"topics": ["santos"]}, "limit": 1, "include_total_count": true}'
     )
+    body = '{"fcm": {"message": {"notification": {"title": "Goal"}}}}'
+    send = f'{{"recipient": {{"topics": ["santos"]}}, "notification": {body}}}'
+    publication = f'{{"channel": "{CHANNEL}", "data": {{"score": "1:0"}}}}'
     print(
         f"""
 It keeps running until Ctrl-C. Try:
@@ -177,6 +183,9 @@ It keeps running until Ctrl-C. Try:
 {call} {grpc} list
 {call} -d '{few}' {grpc} {API}/DeviceList
 {call} -d '{count}' {grpc} {API}/DeviceList
+
+{post} {http}/api/send_push_notification -d '{send}'
+{post} {http}/api/publish -d '{publication}'
 
 curl {http}/health
 curl {http}/ready
