@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 from google.protobuf.json_format import MessageToDict
+from tests.support.connections import connect
 
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.core.channel_ports import ControlBus
@@ -107,12 +107,7 @@ class StreamClient:
     @classmethod
     async def dial(cls, port: int, *, receive_buffer: int = 0) -> StreamClient:
         """Connect; with `receive_buffer` the kernel takes few bytes ahead."""
-        sock = socket.socket()
-        sock.setblocking(False)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        return cls(*await asyncio.open_connection(sock=sock, limit=4096))
+        return cls(*await connect(port, receive_buffer=receive_buffer))
 
     @classmethod
     async def request(

@@ -7,6 +7,8 @@ import json
 import socket
 from collections.abc import Mapping
 
+from tests.support.connections import connect
+
 from tocsin.transports.websocket_codec import CLOSE, TEXT, build_frame, unmask
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -50,12 +52,7 @@ class RawWebSocket:
     @classmethod
     async def dial(cls, port: int, *, receive_buffer: int = 0) -> RawWebSocket:
         """Connect; with `receive_buffer` the kernel takes few bytes ahead."""
-        sock = socket.socket()
-        sock.setblocking(False)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        return cls(*await asyncio.open_connection(sock=sock, limit=4096))
+        return cls(*await connect(port, receive_buffer=receive_buffer))
 
     @classmethod
     async def open(
