@@ -14,33 +14,12 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
+from tests.support.older_document import INFO_BY_STUBS
 from tests.support.wire_table import ROOT
 
 from tocsin.protocol import api_pb2, api_pb2_grpc
 
 GUIDE = (ROOT / "docs" / "reference" / "grpc.md").read_text()
-
-# The Python example of the server API's older document, its address aside.
-OLDER_EXAMPLE = """
-import grpc
-import api_pb2_grpc as api_grpc
-import api_pb2 as api_pb
-
-channel = grpc.insecure_channel('localhost:10000')
-stub = api_grpc.CentrifugoApiStub(channel)
-
-try:
-    resp = stub.Info(api_pb.InfoRequest())
-except grpc.RpcError as err:
-    # GRPC level error.
-    print(err.code(), err.details())
-else:
-    if resp.error.code:
-        # Centrifugo server level error.
-        print(resp.error.code, resp.error.message)
-    else:
-        print(resp.result)
-"""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -128,7 +107,7 @@ async def test_python_example_of_the_older_document_works(
     project: Path, address: str
 ) -> None:
     """A program written for the older documents runs on stubs made from our file."""
-    printed = await asyncio.to_thread(run, OLDER_EXAMPLE, project, address)
+    printed = await asyncio.to_thread(run, INFO_BY_STUBS, project, address)
     assert 'name: "node-1"' in printed
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from tests.support.older_document import INFO_BY_STUBS
 from tests.support.ports import free_port
 from tests.support.tocsin_processes import Processes
 from tests.support.tokens import SECRET, sign
@@ -49,27 +50,6 @@ data = json.dumps(command)
 headers = {'Content-type': 'application/json', 'Authorization': 'apikey ' + api_key}
 resp = requests.post("http://localhost:8000/api", data=data, headers=headers)
 print(resp.json())
-"""
-
-INFO_BY_STUBS = """
-import grpc
-import api_pb2_grpc as api_grpc
-import api_pb2 as api_pb
-
-channel = grpc.insecure_channel('localhost:10000')
-stub = api_grpc.CentrifugoApiStub(channel)
-
-try:
-    resp = stub.Info(api_pb.InfoRequest())
-except grpc.RpcError as err:
-    # GRPC level error.
-    print(err.code(), err.details())
-else:
-    if resp.error.code:
-        # Centrifugo server level error.
-        print(resp.error.code, resp.error.message)
-    else:
-        print(resp.result)
 """
 
 PUBLISH_BY_GO = """
