@@ -6,8 +6,11 @@ It contacts no provider and walks no devices: success means queued, not sent.
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Callable, Collection, Mapping
+
+import structlog
 
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, NotAvailable
@@ -33,7 +36,14 @@ from tocsin.push.online_first import (
 from tocsin.push.routes import Route, find_routes, providers_of, works_of
 from tocsin.push.send_checks import SendChecks
 
+_log = structlog.get_logger(__name__)
+
 _OFF = "pushes are off: see push_notifications.enabled and .enabled_providers"
+_EVENTS = {
+    "accepted": "send accepted",
+    "repeated": "send repeated",
+    "expired": "send expired",
+}
 _RECIPIENT_TYPES = {
     TargetKind.TOKEN: RecipientType.TOKENS,
     TargetKind.TOPIC: RecipientType.TOPIC,
@@ -179,6 +189,7 @@ class SendService:
         uid_ttl_s = self._uid_ttl_s + delay_ms / 1000
         push_id, accepted = await self._claim(request, now_ms, uid_ttl_s)
         if accepted:
+            self._write_line("repeated", request, request.uid, push_id)
             return "repeated"
         # A crash before `confirm` leaves a claim whose repeat comes here again:
         # the queue takes one push id only once.
@@ -230,6 +241,7 @@ class SendService:
         providers = providers_of(routes)
         if request.expire_at_ms and request.expire_at_ms <= now_ms:
             self._count_expired(request, providers)
+            self._write_line("expired", request, uid, push_id)
             return "expired"
         payload = Payload(
             push_id=push_id,
@@ -247,10 +259,12 @@ class SendService:
         )
         if stored and request.send_at_ms > now_ms:
             self._on_scheduled(_recipient_type(request))
+        result = "accepted" if stored else "repeated"
+        self._write_line(result, request, uid, push_id)
         # Queued before published: whatever ends this process in between, the push
         # goes out, and to everybody.
         await self._publish_first(request, push_id, again=not stored)
-        return "accepted" if stored else "repeated"
+        return result
 
     async def _publish_first(
         self, request: SendRequest, push_id: str, *, again: bool
@@ -285,6 +299,32 @@ class SendService:
             )
             for integration, work in works
         ]
+
+    def _write_line(
+        self, result: str, request: SendRequest, uid: str, push_id: str
+    ) -> None:
+        """Begin the trail of a send: its ids, where it goes, and what follows."""
+        if not _log.is_enabled_for(logging.INFO):
+            return
+        recipient, first = request.recipient, request.online_first
+        more: dict[str, object] = {}
+        if isinstance(recipient, RawRecipient):
+            more["recipients"] = len(recipient.targets)
+        if request.integration:
+            more["integration"] = request.integration
+        if request.send_at_ms:
+            more["send_at"] = request.send_at_ms // 1000  # as callers write it
+        if first is not None:
+            more["online_first"] = first.channel
+        _log.info(
+            _EVENTS[result],
+            uid=uid,
+            push_id=push_id,
+            request_id=request.correlation_id,
+            recipient=_recipient_type(request).value,
+            providers=sorted(providers_of(find_routes(self._integrations, request))),
+            **more,
+        )
 
     def _count_expired(self, request: SendRequest, providers: list[str]) -> None:
         recipient = request.recipient
