@@ -12,12 +12,7 @@ import structlog
 
 from tocsin.api.call import Call, CommandObserver, Services
 from tocsin.api.methods.table import Command
-from tocsin.core.errors import (
-    ApiError,
-    InternalError,
-    NotAvailable,
-    QueueUnavailable,
-)
+from tocsin.core.errors import ApiError, InternalError, NotAvailable
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +67,8 @@ class CommandRunner:
     ) -> None:
         """What the caller did wrong is worth an info only."""
         write = _log.error if error.code == InternalError.code else _log.info
-        more = {"reason": error.reason} if isinstance(error, QueueUnavailable) else {}
+        reason = error.reason if isinstance(error, InternalError) else ""
+        more = {"reason": reason} if reason else {}
         write(
             "call failed",
             method=name,

@@ -2,7 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from tocsin.core.errors import InternalError
+
+
+class CannotOpen(Exception):
+    """What a key names cannot be used at the start; one line says why.
+
+    `is_configuration` decides between exit codes 2 and 1.
+    """
+
+    def __init__(
+        self, key: str, place: str, reason: str, *, is_configuration: bool = False
+    ) -> None:
+        from tocsin.config.root import mask_passwords
+
+        self.is_configuration = is_configuration
+        super().__init__(f"cannot start: {key}: {mask_passwords(f'{place}: {reason}')}")
+
+
+@contextmanager
+def opening(
+    key: str, place: str, *, find_cause: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """Raise `CannotOpen` for what fails of our own while something is opened.
+
+    `find_cause` looks at the place anew, where the driver's words tell too little.
+    """
+    try:
+        yield
+    except InternalError as error:
+        words = _words_of(error)
+        cause = find_cause()
+        reason = f"{words} ({cause})" if cause else words
+        raise CannotOpen(key, place, reason) from error
+
+
+def _words_of(error: InternalError) -> str:
+    """Ours, and the driver's where they say more."""
+    words = error.reason or error.detail
+    driver = str(error.__cause__ or "").strip().split("\n", 1)[0][:300]
+    if not error.reason or not driver or driver in words or "[SQL" in driver:
+        return words
+    return words if _is_wrapped(error.__cause__) else f"{words}: {driver}"
+
+
+def _is_wrapped(cause: BaseException | None) -> bool:
+    """Whether the text is that of a library around the driver."""
+    return hasattr(cause, "orig")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +72,11 @@ def explain(error: Exception) -> Explained | None:
     from tocsin.core.errors import ApiError, QueueUnavailable
     from tocsin.providers.errors import ProviderSetupError
     from tocsin.queue.redis_connection import AddressError
+    from tocsin.queue.sql_tables import QueueSchemaError
     from tocsin.storage.migrations import MigrationError
 
+    if isinstance(error, CannotOpen):
+        return Explained(str(error), is_configuration=error.is_configuration)
     if isinstance(
         error, ProviderSetupError | PemError | EngineAddressError | DemoError
     ):
@@ -31,7 +84,7 @@ def explain(error: Exception) -> Explained | None:
     if isinstance(error, AddressError):
         key = "push_notifications.queue.redis.address"
         return Explained(f"{key}: {error}", is_configuration=True)
-    if isinstance(error, ListenError | MigrationError):
+    if isinstance(error, ListenError | MigrationError | QueueSchemaError):
         return Explained(str(error), is_configuration=False)
     if isinstance(error, QueueUnavailable):
         why = f": {error.reason}" if error.reason else ""
@@ -41,5 +94,7 @@ def explain(error: Exception) -> Explained | None:
             is_configuration=False,
         )
     if isinstance(error, ApiError):
-        return Explained(f"cannot start: {error.message}", is_configuration=False)
+        reason = error.reason if isinstance(error, InternalError) else ""
+        why = f": {reason}" if reason else ""
+        return Explained(f"cannot start: {error.message}{why}", is_configuration=False)
     return None

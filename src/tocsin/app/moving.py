@@ -58,9 +58,14 @@ def is_same_queue(one: Config, other: Config) -> bool:
     return _place(one) == _place(other)
 
 
-async def open_stock(config: Config, stack: AsyncExitStack) -> QueueStock:
-    """The stock of the configured queue, with its tables made; no worker starts."""
-    from tocsin.app.resources import open_database
+async def open_stock(
+    config: Config, stack: AsyncExitStack, *, as_it_is: bool = False
+) -> QueueStock:
+    """The stock of the configured queue, with its tables made; no worker starts.
+
+    `as_it_is` makes none: they have to be there, and of this release.
+    """
+    from tocsin.app.resources import open_database, opening_queue
     from tocsin.queue.redis_connection import connect
     from tocsin.queue.redis_stock import RedisQueueStock
     from tocsin.queue.sql import SqlJobQueue
@@ -78,11 +83,13 @@ async def open_stock(config: Config, stack: AsyncExitStack) -> QueueStock:
         database = open_postgres(config.queue_dsn)
         stack.push_async_callback(database.close)
     else:
-        opened = await open_database(config, stack)
+        opened = await open_database(config, stack, as_it_is=as_it_is)
         assert opened is not None  # noqa: S101 - a queue in SQLite has its file
         database = opened
     prefix = push.queue.postgresql.prefix
-    await SqlJobQueue(database.engine, owner="drain", prefix=prefix).start()
+    queue = SqlJobQueue(database.engine, owner="drain", prefix=prefix)
+    with opening_queue(config):
+        await (queue.start_as_it_is() if as_it_is else queue.start())
     return SqlQueueStock(database.engine, prefix=prefix)
 
 

@@ -20,6 +20,7 @@ from tocsin import __version__
 from tocsin.api.call import ChannelServices
 from tocsin.app.client_doors import client_routes
 from tocsin.app.counted import CountedBroker, CountedBus, CountedPresence
+from tocsin.app.faults import opening
 from tocsin.app.lifecycle import start_beside
 from tocsin.app.node_listener import NodeListener
 from tocsin.app.realtime_settings import (
@@ -131,9 +132,12 @@ async def open_realtime(
     )
     engine.broker.listen(hub)
     engine.bus.listen(_listening_node(config, metrics, hub, stack))
-    await engine.broker.start()
+    urls = config.engine.redis.urls if config.engine.type == "redis" else ()
+    with opening("engine.redis.address", f"Redis at {' '.join(urls)}"):
+        await engine.broker.start()
     stack.push_async_callback(engine.broker.close)
-    await engine.bus.start()
+    with opening("engine.redis.address", f"Redis at {' '.join(urls[:1])}"):
+        await engine.bus.start()
     stack.push_async_callback(engine.bus.close)
     realtime = await _build(config, metrics, clock, engine, hub, stack)
     _watch_nodes(realtime, metrics, stack)

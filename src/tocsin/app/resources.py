@@ -9,13 +9,15 @@ import os
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
 from tocsin.app.analytics import Analytics
 from tocsin.app.clock import SystemClock
+from tocsin.app.faults import CannotOpen, opening
 from tocsin.config import Config
 from tocsin.core.ports import (
     DeviceStore,
@@ -28,6 +30,8 @@ from tocsin.core.ports import (
 )
 from tocsin.storage.engine import Database
 from tocsin.telemetry.metrics import Metrics
+
+_QUEUE = "push_notifications.queue"
 
 _log = structlog.get_logger("tocsin.app")
 
@@ -51,35 +55,104 @@ class Resources:
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
 
 
-async def open_resources(config: Config, stack: AsyncExitStack) -> Resources:
-    """Open and migrate whatever the configuration names."""
+async def open_resources(
+    config: Config, stack: AsyncExitStack, *, as_it_is: bool = False
+) -> Resources:
+    """Open and migrate whatever the configuration names.
+
+    `as_it_is` creates and migrates nothing, see `open_database`. Raises `CannotOpen`
+    naming key and place, `MigrationError` for a schema that does not fit.
+    """
     resources = Resources(config, Metrics(config.prometheus.namespace), SystemClock())
-    database = await open_database(config, stack)
+    database = await open_database(config, stack, as_it_is=as_it_is)
     if database is not None:
         resources.database = database
         _add_stores(resources, database, _open_replicas(config, stack))
     if config.push_notifications.enabled:
-        await _open_queue(resources, database, stack)
+        with opening_queue(config):
+            await _open_queue(resources, database, stack, as_it_is=as_it_is)
     return resources
 
 
-async def open_database(config: Config, stack: AsyncExitStack) -> Database | None:
-    """Open the registry's database and bring its schema up to date."""
-    from tocsin.storage.engine import open_postgres, open_sqlite
-    from tocsin.storage.migrations import migrate
+async def open_database(
+    config: Config, stack: AsyncExitStack, *, as_it_is: bool = False
+) -> Database | None:
+    """Open the registry's database and bring its schema up to date.
+
+    With `as_it_is` nothing is made: a SQLite file has to be there, and the schema
+    has to be this release's. Raises `CannotOpen` and `MigrationError`.
+    """
+    from tocsin.storage.migrations import migrate, require_head
 
     if config.database.kind is None:
         return None
-    if config.database.kind == "postgresql":
-        settings = config.database.postgresql
-        database = open_postgres(settings.dsn, pool_max_size=settings.pool_max_size)
-    else:
-        database = open_sqlite(config.database.sqlite.path)
+    key, place, find_cause = _place_of_database(config)
+    if as_it_is and config.database.kind == "sqlite":
+        _require_file(key, place)
+    database = _open_engine(config)
     stack.push_async_callback(database.close)
-    applied = await migrate(database)
+    with opening(key, place, find_cause=find_cause):
+        if as_it_is:
+            await require_head(database)
+            return database
+        applied = await migrate(database)
     if applied:
         _log.info("database schema is up to date", applied=applied)
     return database
+
+
+def _require_file(key: str, path: str) -> None:
+    if not Path(path).exists():
+        raise CannotOpen(
+            key,
+            path,
+            "there is no such file, and this verb makes none; name the one that the"
+            " server uses",
+            is_configuration=True,
+        )
+
+
+def _open_engine(config: Config) -> Database:
+    from tocsin.storage.engine import open_postgres, open_sqlite
+
+    if config.database.kind == "sqlite":
+        return open_sqlite(config.database.sqlite.path)
+    settings = config.database.postgresql
+    return open_postgres(settings.dsn, pool_max_size=settings.pool_max_size)
+
+
+def _place_of_database(config: Config) -> tuple[str, str, Callable[[], str]]:
+    """Its key, where it is, and what looks for a fault of that place."""
+    from tocsin.storage.places import (
+        describe_postgres,
+        describe_sqlite,
+        find_sqlite_fault,
+    )
+
+    if config.database.kind == "sqlite":
+        path = config.database.sqlite.path
+        return (
+            "database.sqlite.path",
+            describe_sqlite(path),
+            lambda: find_sqlite_fault(path),
+        )
+    dsn = config.database.postgresql.dsn
+    return "database.postgresql.dsn", describe_postgres(dsn), lambda: ""
+
+
+def opening_queue(config: Config) -> AbstractContextManager[None]:
+    """Faults of the queue's opening, with its key and place."""
+    queue = config.push_notifications.queue
+    if config.queue_kind == "redis":
+        reused = queue.redis.reuse_from_engine and config.engine.type == "redis"
+        key = "engine.redis.address" if reused else _QUEUE + ".redis.address"
+        return opening(key, f"Redis at {' '.join(queue.redis.address)}")
+    if config.queue_dsn and config.queue_dsn != config.database.postgresql.dsn:
+        from tocsin.storage.places import describe_postgres
+
+        return opening(_QUEUE + ".postgresql.dsn", describe_postgres(config.queue_dsn))
+    key, place, find_cause = _place_of_database(config)
+    return opening(key, place, find_cause=find_cause)
 
 
 def _open_replicas(config: Config, stack: AsyncExitStack) -> list[Database]:
@@ -123,13 +196,17 @@ def _add_stores(
 
 
 async def _open_queue(
-    resources: Resources, database: Database | None, stack: AsyncExitStack
+    resources: Resources,
+    database: Database | None,
+    stack: AsyncExitStack,
+    *,
+    as_it_is: bool,
 ) -> None:
     kind = resources.config.queue_kind
     if kind == "redis":
         await _open_redis_queue(resources, stack)
     else:
-        await _open_sql_queue(resources, database, stack)
+        await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
     assert resources.queue is not None  # noqa: S101 - one of both has set it
     resources.checks["queue"] = resources.queue.check
 
@@ -162,7 +239,11 @@ async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None
 
 
 async def _open_sql_queue(
-    resources: Resources, database: Database | None, stack: AsyncExitStack
+    resources: Resources,
+    database: Database | None,
+    stack: AsyncExitStack,
+    *,
+    as_it_is: bool,
 ) -> None:
     from tocsin.queue.sql import SqlJobQueue
     from tocsin.queue.sql_rates import SqlRateLimiter
@@ -187,7 +268,7 @@ async def _open_sql_queue(
         takeover_s=push.retry.takeover,
     )
     stack.push_async_callback(queue.close)
-    await queue.start()
+    await (queue.start_as_it_is() if as_it_is else queue.start())
     resources.queue = queue
     resources.tokens = SqlTokenStore(
         database.engine, prefix=push.queue.postgresql.prefix

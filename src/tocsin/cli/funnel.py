@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         from tocsin.app.resources import open_database
 
         async with AsyncExitStack() as stack:
-            database = await open_database(config, stack)
+            database = await open_database(config, stack, as_it_is=True)
             store = await open_store(config, database, stack)
             if store is None:
                 print(

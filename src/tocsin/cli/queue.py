@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         from tocsin.app.resources import open_resources
 
         async with AsyncExitStack() as stack:
-            resources = await open_resources(config, stack)
+            resources = await open_resources(config, stack, as_it_is=True)
             if resources.queue is None:
                 print("no queue is configured: push_notifications is off")
                 return 2
@@ -91,7 +91,7 @@ async def _drain(source: Config, target: Config) -> int:
         print("both configurations name the same queue: there is nothing to move")
         return 2
     async with AsyncExitStack() as stack:
-        old = await open_stock(source, stack)
+        old = await open_stock(source, stack, as_it_is=True)
         new = await open_stock(target, stack)
         if held := await old.count_held():
             print(_held_words(held, source))

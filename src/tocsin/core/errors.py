@@ -28,30 +28,32 @@ class ApiError(Exception):
 
 
 class InternalError(ApiError):
-    """Something failed on our side; its cause is in the log."""
+    """Something failed on our side; its cause is in the log.
+
+    `reason` is for logs only, such as a driver's own words: callers are told
+    no address. It holds no token, payload or password.
+    """
+
+    def __init__(self, detail: str = "", reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(detail)
 
 
 class QueueUnavailable(InternalError):
     """The queue cannot be reached now; what was under way may have happened.
 
-    A caller repeats with the same `push_id`, a worker at its next turn. `reason`
-    is for the log and holds no address, token or payload.
+    A caller repeats with the same `push_id`, a worker at its next turn.
     """
 
     def __init__(self, reason: str = "") -> None:
-        self.reason = reason
-        super().__init__("queue is unavailable")
+        super().__init__("queue is unavailable", reason)
 
 
 class BrokerUnavailable(InternalError):
-    """The broker cannot be reached now; it may have taken the last command.
-
-    `reason` is for logs only: callers are told no address.
-    """
+    """The broker cannot be reached now; it may have taken the last command."""
 
     def __init__(self, reason: str = "") -> None:
-        self.reason = reason
-        super().__init__("broker is unavailable")
+        super().__init__("broker is unavailable", reason)
 
 
 class UnknownChannel(ApiError):

@@ -36,7 +36,7 @@ from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_dead import DeadTable
 from tocsin.queue.sql_jobs import JobRows
-from tocsin.queue.sql_tables import build_tables, migrate
+from tocsin.queue.sql_tables import build_tables, migrate, require_steps
 from tocsin.queue.timing import Timing
 
 _LOOK_S = {"sqlite": 0.25, "postgresql": 0.1}
@@ -85,6 +85,11 @@ class SqlJobQueue:
             steps = await migrate(connection, self._prefix)
         if steps:
             _log.info("queue tables updated", steps=steps)
+
+    async def start_as_it_is(self) -> None:
+        """Instead of `start`: make nothing; raises `QueueSchemaError`."""
+        async with self._database.reading() as connection:
+            await require_steps(connection, self._prefix)
 
     async def enqueue(
         self,

@@ -22,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    inspect,
     text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -203,6 +204,32 @@ def build_tables(prefix: str) -> Tables:
             Column("expires_ms", BigInteger),
         ),
     )
+
+
+class QueueSchemaError(Exception):
+    """The queue's tables are not those of this release; nothing was changed."""
+
+
+async def require_steps(connection: AsyncConnection, prefix: str) -> None:
+    """Raise `QueueSchemaError` unless the tables are up to date; changes nothing."""
+    ledger = f"{prefix}tocsin_queue_migrations"
+    if not await connection.run_sync(lambda c: inspect(c).has_table(ledger)):
+        raise QueueSchemaError(
+            f"the queue's database has no tables of a queue with the prefix {prefix!r}:"
+            " run `tocsin migrate`, or check that the configuration is the server's"
+        )
+    found = await connection.exec_driver_sql(f"SELECT max(version) FROM {ledger}")  # noqa: S608 - the prefix is checked
+    applied = found.scalar() or 0
+    if applied < len(_STEPS):
+        raise QueueSchemaError(
+            f"the queue's tables are at step {applied}, this release needs"
+            f" {len(_STEPS)}: run `tocsin migrate`"
+        )
+    if applied > len(_STEPS):
+        raise QueueSchemaError(
+            f"the queue's tables are at step {applied}, this release knows up to"
+            f" {len(_STEPS)}: run the newer release"
+        )
 
 
 async def migrate(connection: AsyncConnection, prefix: str) -> int:

@@ -1,6 +1,7 @@
 """The one table from the drivers' exceptions to Tocsin's own errors.
 
-Part of the storage room; it must not quote what a driver says about values.
+Part of the storage room; it must not quote what a driver says about values, and
+tells callers nothing of a driver's words: those are the `reason`, for the log.
 """
 
 from __future__ import annotations
@@ -21,16 +22,38 @@ _DEADLOCKS = frozenset({"40001", "40P01"})
 _UNIQUE_VIOLATION = "23505"
 
 
+_WORDS_LIMIT = 300
+
+
 class DatabaseUnavailable(InternalError):
     """The database does not answer; the same call may succeed later."""
 
 
 def own_error(error: Exception) -> ApiError:
-    """Translate by the first row of the table that fits."""
+    """Translate by the first row of the table that fits.
+
+    What becomes an `InternalError` has the driver's words as its `reason`.
+    """
     for fits, translate in _TABLE:
         if fits(error):
-            return translate()
-    return InternalError("the database refused a statement; the log has its reason")
+            own = translate()
+            break
+    else:
+        own = InternalError("the database refused a statement; the log has its reason")
+    if isinstance(own, InternalError):
+        own.reason = driver_words(error)
+    return own
+
+
+def driver_words(error: Exception) -> str:
+    """What the driver says, in one line without the statement.
+
+    PostgreSQL quotes values in further lines, and in the first one only for faults
+    of data, which are the caller's and have no reason.
+    """
+    cause = _cause(error) or error
+    first = next(iter(str(cause).strip().splitlines()), "")
+    return first[:_WORDS_LIMIT] or type(cause).__name__
 
 
 def worth_retrying(error: Exception) -> bool:
@@ -134,6 +157,22 @@ _TABLE: tuple[tuple[Callable[[Exception], bool], Callable[[], ApiError]], ...] =
     (
         _code_in(sqlite3.SQLITE_FULL),
         lambda: DatabaseUnavailable("the disk of the SQLite file is full"),
+    ),
+    (
+        _code_in(sqlite3.SQLITE_NOTADB),
+        lambda: DatabaseUnavailable("the file of database.sqlite.path is no database"),
+    ),
+    (
+        _code_in(sqlite3.SQLITE_CORRUPT),
+        lambda: DatabaseUnavailable(
+            "the SQLite file is damaged: restore a backup of it"
+        ),
+    ),
+    (
+        _code_in(sqlite3.SQLITE_READONLY),
+        lambda: DatabaseUnavailable(
+            "the SQLite file or its folder cannot be written: give this user the right"
+        ),
     ),
     (
         _state_in("53"),

@@ -9,7 +9,7 @@ from tests.support.api import KEY, World
 from tests.support.http_api import WITH_KEY, serving_http
 
 from tocsin.api.methods.table import COMMANDS, SERVICE, snake_case
-from tocsin.core.errors import QueueFull, QueueUnavailable
+from tocsin.core.errors import InternalError, QueueFull, QueueUnavailable
 
 DEVICE = {"provider": "fcm", "token": "t", "platform": "android"}
 SEND = {
@@ -280,6 +280,19 @@ async def test_a_bug_leaks_nothing(failing: str) -> None:
     ]
     causes = [line["exc_info"] for line in logs if line.get("exc_info")]
     assert [str(cause) for cause in causes] == ["secret detail"] * 3
+
+
+async def test_the_reason_of_a_failure_is_for_the_log() -> None:
+    """A driver's words stand in the line of the call, and not in its answer."""
+    world = World()
+    world.queue.failure = InternalError("is away", "disk /x: I/O error")
+    async with serving_http(world) as http:
+        with structlog.testing.capture_logs() as logs:
+            answer = await http.send(
+                "/api/send_push_notification", SEND, headers=WITH_KEY
+            )
+    assert [line["reason"] for line in logs] == ["disk /x: I/O error"]
+    assert "disk" not in str(answer)
 
 
 async def test_calls_are_observed_and_failures_logged() -> None:

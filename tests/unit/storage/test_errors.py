@@ -24,6 +24,12 @@ def busy() -> sqlite3.OperationalError:
     return error
 
 
+def coded(code: int) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError("words")
+    error.sqlite_errorcode = code
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "own", "words"),
     [
@@ -34,6 +40,9 @@ def busy() -> sqlite3.OperationalError:
         (wrapped(sqlite3.OperationalError("no such table: x")), InternalError, "migra"),
         (wrapped(pg.DeadlockDetected()), DatabaseUnavailable, "try again"),
         (wrapped(busy()), DatabaseUnavailable, "locked"),
+        (wrapped(coded(sqlite3.SQLITE_NOTADB)), DatabaseUnavailable, "is no database"),
+        (wrapped(coded(sqlite3.SQLITE_READONLY)), DatabaseUnavailable, "cannot be wri"),
+        (wrapped(coded(sqlite3.SQLITE_CORRUPT)), DatabaseUnavailable, "damaged"),
         (wrapped(pg.TooManyConnections()), DatabaseUnavailable, "connections"),
         (wrapped(pg.InvalidPassword()), DatabaseUnavailable, "password of"),
         (wrapped(psycopg.OperationalError("gone")), DatabaseUnavailable, "reached"),
@@ -66,3 +75,20 @@ def test_foreign_becomes_own(
 def test_only_passing_faults_are_retried(error: Exception, expected: bool) -> None:
     """A collision or a lost connection may pass, the rest does not."""
     assert worth_retrying(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (wrapped(coded(sqlite3.SQLITE_NOTADB)), "words"),
+        (wrapped(psycopg.OperationalError("no route\n\tto host")), "no route"),
+        (wrapped(pg.SyntaxError("near x")), "near x"),
+        (OSError(28, "No space left"), "[Errno 28] No space left"),
+    ],
+)
+def test_the_drivers_words_are_for_the_log(error: Exception, reason: str) -> None:
+    """They are the reason in one line without values, and no part of the answer."""
+    result = own_error(error)
+    assert isinstance(result, InternalError)
+    assert result.reason == reason
+    assert reason not in result.message

@@ -40,6 +40,24 @@ async def fetch_revision(database: Database) -> str | None:
     return await database.read(_fetch_revision)
 
 
+async def require_head(database: Database) -> None:
+    """Raise `MigrationError` unless the schema is this release's; changes nothing."""
+    found = await fetch_revision(database)
+    if found == HEAD:
+        return
+    if found is None:
+        raise MigrationError(
+            "the database has no tables of Tocsin: run `tocsin migrate`, or check"
+            " that the configuration names the right one"
+        )
+    if _is_older(found):
+        raise MigrationError(
+            f"the database is at schema {found}, this release needs {HEAD}: run"
+            " `tocsin migrate`"
+        )
+    raise MigrationError(_newer(found))
+
+
 async def migrate(database: Database) -> list[str]:
     """Apply what is missing, in one transaction; returns the revisions applied.
 
@@ -82,12 +100,30 @@ def _upgrade(connection: Connection, before: str | None) -> list[str]:
             script.revision for script in scripts.iterate_revisions(HEAD, before)
         ]
     except RevisionError as error:
-        raise MigrationError(
-            f"the database is at schema {before}, this release knows up to {HEAD}:"
-            " run the newer release, or restore a backup of the older schema"
-        ) from error
+        raise MigrationError(_newer(before)) from error
     command.upgrade(config, HEAD)
     return pending[::-1]
+
+
+def _is_older(found: str) -> bool:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", _folder())
+    known = ScriptDirectory.from_config(config).walk_revisions()
+    return found in {script.revision for script in known}
+
+
+def _newer(found: str | None) -> str:
+    return (
+        f"the database is at schema {found}, this release knows up to {HEAD}:"
+        " run the newer release, or restore a backup of the older schema"
+    )
+
+
+def _folder() -> str:
+    return str(Path(__file__).parent).replace("%", "%%")
 
 
 def build_config(connection: Connection) -> Config:
@@ -95,7 +131,6 @@ def build_config(connection: Connection) -> Config:
     from alembic.config import Config
 
     config = Config()
-    folder = str(Path(__file__).parent).replace("%", "%%")
-    config.set_main_option("script_location", folder)
+    config.set_main_option("script_location", _folder())
     config.attributes["connection"] = connection
     return config

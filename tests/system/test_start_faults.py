@@ -1,0 +1,160 @@
+"""What a person reads where a process cannot open what its configuration names."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.ports import free_port
+
+pytestmark = pytest.mark.system
+
+COMMAND = (sys.executable, "-m", "tocsin.cli.main")
+CLEAN = {
+    name: text
+    for name, text in os.environ.items()
+    if not name.startswith(("TOCSIN_", "CENTRIFUGO_"))
+}
+PUSH = {"enabled_providers": ["expo"], "expo": {"access_token": "x"}}
+
+
+def run(
+    folder: Path, verb: str, *arguments: str, config: object
+) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a verb."""
+    (folder / "c.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [*COMMAND, verb, *arguments, "--config", "c.json"],
+        cwd=folder,
+        env=CLEAN,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def errors(output: str) -> list[str]:
+    """The texts of the log's errors."""
+    lines = [json.loads(line) for line in output.splitlines() if line[:1] == "{"]
+    return [line["event"] for line in lines if line["level"] == "error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("no/x.db", "there is no folder"),
+        ("folder", "it is a directory"),
+        ("garbage.db", "file is not a database"),
+    ],
+)
+def test_a_sqlite_file_that_cannot_be_used(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    """The key, the absolute path and the reason stand in one line."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "garbage.db").write_text("this is certainly no database\n" * 100)
+    code, output, _ = run(
+        tmp_path, "migrate", config={"database": {"sqlite": {"path": path}}}
+    )
+    assert code == 1
+    (told,) = errors(output)
+    where = f"database.sqlite.path: {tmp_path / path}: "
+    assert told.startswith(f"cannot start: {where}")
+    assert words in told
+    assert "internal server error" not in told
+
+
+def test_a_postgresql_that_is_down(tmp_path: Path) -> None:
+    """Host and port are said with the driver's words, the password is not."""
+    port = free_port()
+    dsn = f"postgresql://u:hunter2@127.0.0.1:{port}/x"
+    config = {"database": {"postgresql": {"dsn": dsn}}}
+    code, output, _ = run(tmp_path, "migrate", config=config)
+    assert code == 1
+    (told,) = errors(output)
+    place = f"PostgreSQL at 127.0.0.1:{port}/x: "
+    assert told.startswith(f"cannot start: database.postgresql.dsn: {place}")
+    assert "refused" in told
+    assert "hunter2" not in output
+
+
+def test_an_engine_that_is_down(tmp_path: Path) -> None:
+    """As the database: key, address, reason, and no password."""
+    port = free_port()
+    address = f"redis://:hunter2@127.0.0.1:{port}/0"
+    engine = {"type": "redis", "redis": {"address": address}}
+    code, output, _ = run(tmp_path, "serve", config={"engine": engine})
+    assert code == 1
+    (told,) = errors(output)
+    assert told.startswith("cannot start: engine.redis.address: Redis at ")
+    assert f"127.0.0.1:{port}" in told
+    assert "111" in told or "refused" in told
+    assert "hunter2" not in output
+
+
+def test_a_redis_queue_that_is_down(tmp_path: Path) -> None:
+    """The queue's own key is named, with the driver's words."""
+    port = free_port()
+    queue = {"redis": {"address": f"redis://:hunter2@127.0.0.1:{port}/0"}}
+    config = {"push_notifications": PUSH | {"queue": queue}}
+    code, output, _ = run(tmp_path, "worker", config=config)
+    assert code == 1
+    (told,) = errors(output)
+    key = "push_notifications.queue.redis.address"
+    assert told.startswith(f"cannot start: {key}: Redis at ")
+    assert "111" in told or "refused" in told
+    assert "hunter2" not in output
+
+
+@pytest.mark.parametrize("verb", [("queue", "status"), ("funnel", "u1")])
+def test_looking_makes_no_file(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    """A path that leads nowhere is told as it was looked for, and stays empty."""
+    config = {"database": {"sqlite": {"path": "x.db"}}, "push_notifications": PUSH}
+    code, output, _ = run(tmp_path, *verb, config=config)
+    assert code == 2
+    assert str(tmp_path / "x.db") in errors(output)[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
+
+
+@pytest.mark.parametrize("verb", [("queue", "status"), ("funnel", "u1")])
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [("v0001", "run `tocsin migrate`"), ("v9999", "newer release"), ("", "no tables")],
+)
+def test_looking_migrates_nothing(
+    tmp_path: Path, verb: tuple[str, ...], revision: str, words: str
+) -> None:
+    """A schema of another release is told, and stays as it was."""
+    file = tmp_path / "x.db"
+    with sqlite3.connect(file) as database:
+        if revision:
+            database.execute("CREATE TABLE tocsin_migrations (version_num TEXT)")
+            database.execute("INSERT INTO tocsin_migrations VALUES (?)", [revision])
+    database.close()
+    config = {"database": {"sqlite": {"path": "x.db"}}, "push_notifications": PUSH}
+    code, output, _ = run(tmp_path, *verb, config=config)
+    assert code == 1
+    assert words in errors(output)[0]
+    with sqlite3.connect(file) as database:
+        found = database.execute("SELECT name FROM sqlite_master").fetchall()
+    database.close()
+    assert found == ([("tocsin_migrations",)] if revision else [])
+
+
+def test_looking_at_a_queue_without_tables(tmp_path: Path) -> None:
+    """The registry is there, the queue is not: it is told, and none is made."""
+    config: dict[str, object] = {"database": {"sqlite": {"path": "x.db"}}}
+    assert run(tmp_path, "migrate", config=config)[0] == 0
+    config["push_notifications"] = PUSH
+    code, output, _ = run(tmp_path, "queue", "status", config=config)
+    assert code == 1
+    assert "run `tocsin migrate`" in errors(output)[0]
+    assert run(tmp_path, "migrate", config=config)[0] == 0
+    assert run(tmp_path, "queue", "status", config=config)[0] == 0
