@@ -6,8 +6,9 @@ It decides nothing about results; that is `settlement.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -28,6 +29,7 @@ from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.limits import Gate, MemoryRateLimiter
+from tocsin.delivery.lines import settled_line
 from tocsin.delivery.rendering import BodyRenderer, RenderFault
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import (
@@ -41,6 +43,8 @@ from tocsin.telemetry.metrics import Metrics
 KEPT_PAYLOADS = 64
 RENDERED_PER_TURN = 100
 SETTLE_RETRY_S = 0.5
+
+_NOTHING: Mapping[str, Sequence[int]] = {}
 
 _log = structlog.get_logger("tocsin.delivery")
 
@@ -140,18 +144,20 @@ class Dispatcher:
     async def work_on(self, delivery: Delivery) -> None:
         """Send one batch and settle it; on return nothing of it is held."""
         job = delivery.job
-        if job.credential not in self._providers:
-            await self._end(delivery, [], [(job, no_integration(job))])
-            return
         payload = await self._fetch_payload(job.push_id)
+        if job.credential not in self._providers:
+            await self._end(delivery, payload, [], [(job, no_integration(job))])
+            return
         if payload is None:
-            await self._end(delivery, [], [(job, "the payload is not stored any more")])
+            reason = "the payload is not stored any more"
+            await self._end(delivery, None, [], [(job, reason)])
             return
         run = Run(delivery, payload, self._clock.now_ms())
         credential = self._settlement.credential(job)
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
-            self._settlement.expire(job, len(run.pending))
-            await self._end(delivery, [], [])
+            run.expired = len(run.pending)
+            self._settlement.expire(job, run.expired)
+            await self._end(delivery, payload, [], [], run=run)
             return
         if credential.is_paused(self._clock.now_ms()):
             await self._postpone(run, credential)
@@ -168,7 +174,9 @@ class Dispatcher:
         held = await self._gate.hold_back(run)
         if held is None:
             return False
-        if await self._end(run.delivery, held.follow, []):
+        if await self._end(
+            run.delivery, payload, held.follow, [], run=run, dropped=held.dropped
+        ):
             for code, indexes in held.dropped.items():
                 self._settlement.drop(run.job, payload, indexes, code)
         return True
@@ -250,37 +258,56 @@ class Dispatcher:
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             unsent = run.unsent()
             self._settlement.expire(job, len(unsent))
+            run.expired += len(unsent)
             run.pending = [index for index in run.pending if index not in set(unsent)]
         follow, dead = self._settlement.plan(run)
-        await self._end(run.delivery, follow, dead)
-        self._log_settled(run, follow, dead)
+        await self._end(run.delivery, run.payload, follow, dead, run=run)
 
     async def _postpone(self, run: Run, credential: CredentialState) -> None:
         """Put the batch back until the credential's pause ends; no attempt burnt."""
         follow, dead = self._settlement.postpone(run, credential)
-        await self._end(run.delivery, follow, dead)
+        await self._end(run.delivery, run.payload, follow, dead, run=run)
 
     async def _end(
-        self, delivery: Delivery, follow: list[FollowUp], dead: list[DeadEnd]
+        self,
+        delivery: Delivery,
+        payload: Payload | None,
+        follow: list[FollowUp],
+        dead: list[DeadEnd],
+        *,
+        run: Run | None = None,
+        dropped: Mapping[str, Sequence[int]] = _NOTHING,
     ) -> bool:
-        """Settle; `False` means that another worker did."""
+        """Settle, and say so; `False` means that another worker did."""
+        settled = await self._settle(delivery, follow, dead)
+        if settled is None:
+            return False
+        for job, reason in dead:
+            self._settlement.bury(job, reason, "" if payload is None else payload.uid)
+        if settled and _log.is_enabled_for(logging.INFO):
+            fields = settled_line(
+                delivery.job, payload, run, follow=follow, dead=dead, dropped=dropped
+            )
+            _log.info("batch settled", **fields)
+        return settled
+
+    async def _settle(
+        self, delivery: Delivery, follow: list[FollowUp], dead: list[DeadEnd]
+    ) -> bool | None:
+        """What the queue says; `None` once the delivery was lost meanwhile."""
         while True:
             try:
-                settled = await self._queue.settle(delivery, follow=follow, dead=dead)
+                return await self._queue.settle(delivery, follow=follow, dead=dead)
             except ApiError as error:
                 run = self._runs.get(delivery.receipt)
                 if run is not None and run.lost:
-                    return False
+                    return None
                 _log.warning(
                     "batch is sent but not settled, trying again",
                     job_id=delivery.job.id,
                     error=error.message,
                 )
                 await asyncio.sleep(SETTLE_RETRY_S)
-            else:
-                for job, reason in dead:
-                    self._settlement.bury(job, reason)
-                return settled
 
     async def _fetch_payload(self, push_id: str) -> Payload | None:
         payload = self._payloads.get(push_id)
@@ -291,16 +318,3 @@ class Dispatcher:
                 if len(self._payloads) > KEPT_PAYLOADS:
                     self._payloads.popitem(last=False)
         return payload
-
-    def _log_settled(
-        self, run: Run, follow: list[FollowUp], dead: list[DeadEnd]
-    ) -> None:
-        _log.debug(
-            "batch settled",
-            job_id=run.job.id,
-            push_id=run.job.push_id,
-            request_id=run.job.correlation_id,
-            answered=len(run.results),
-            following=len(follow),
-            dead=len(dead),
-        )

@@ -24,6 +24,7 @@ from tocsin.core.push import (
     queue_name,
 )
 from tocsin.delivery.limits import EXPIRED, NO_TIMEZONE
+from tocsin.delivery.lines import find_uid
 from tocsin.delivery.online import OnlineUsers, PutOff
 from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
 from tocsin.delivery.windows import sort_by_window
@@ -75,7 +76,14 @@ class Expander:
             return
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             self._settlement.expire(job, 1)
-            await self._queue.settle(delivery)
+            if await self._queue.settle(delivery):
+                _log.info(
+                    "send expired before its recipients were read",
+                    push_id=job.push_id,
+                    request_id=job.correlation_id,
+                    provider=job.provider,
+                    integration=job.credential,
+                )
             return
         try:
             await self._expand(delivery, self._devices, job.work)
@@ -110,18 +118,40 @@ class Expander:
         if is_decided and spared is not None:
             job = replace(job, first_try_at_ms=0)  # else the next page waits no more
         await self._write(delivery, job, page, payload, spared or [])
-        if not page.cursor:
-            _log.info(
-                "recipients expanded",
-                push_id=job.push_id,
-                request_id=job.correlation_id,
-                provider=job.provider,
-                pages=work.page + 1,
-            )
+
+    def _log_page(
+        self,
+        job: Job,
+        page: TargetPage,
+        payload: Payload | None,
+        *,
+        batches: int,
+        spared: int,
+    ) -> None:
+        """Follow the send; its uid is told where the payload is here anyway."""
+        work = job.work
+        assert isinstance(work, Expand)  # noqa: S101 - only walks have pages
+        more: dict[str, object] = {} if payload is None else {"uid": payload.uid}
+        if spared:
+            more["online"] = spared
+        _log.info(
+            "recipients expanded",
+            push_id=job.push_id,
+            request_id=job.correlation_id,
+            provider=job.provider,
+            integration=job.credential,
+            page=work.page + 1,
+            recipients=len(page.tokens),
+            batches=batches,
+            is_last=not page.cursor,
+            **more,
+        )
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
-        if await self._queue.settle(delivery, dead=[(delivery.job, reason)]):
-            self._settlement.bury(delivery.job, reason)
+        job = delivery.job
+        uid = await find_uid(self._queue, job.push_id)
+        if await self._queue.settle(delivery, dead=[(job, reason)]):
+            self._settlement.bury(job, reason, uid)
 
     async def _decide(self, job: Job, check: OnlineCheck | None) -> bool:
         """Whether it is settled who is spared; `False`: the engine stayed away."""
@@ -178,7 +208,11 @@ class Expander:
             groups, dropped = self._sort(job, payload.window, whole, rest)
         parts = [(due_ms, _subset(whole, some)) for due_ms, some in groups]
         follow = self._follow(job, page, parts)
-        if not await self._queue.settle(delivery, follow=follow) or payload is None:
+        if not await self._queue.settle(delivery, follow=follow):
+            return
+        batches = len(follow) - bool(page.cursor)
+        self._log_page(job, page, payload, batches=batches, spared=len(spared))
+        if payload is None:
             return
         part = job.with_work(whole, id=f"{job.id}:dropped")
         for code, indexes in dropped.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Job, Payload, Send
@@ -32,6 +34,13 @@ class Run:
             i for i in range(size) if not self.bitmap[i >> 3] >> (i & 7) & 1
         ]
         self.results: list[Result] = []
+        self.done_before = size - len(self.pending)
+        # For the log: the codes of who is tried again, and of whom the next try
+        # would reach too late; who expired untried; whose device is removed.
+        self.retried: Counter[str] = Counter()
+        self.too_late: Counter[str] = Counter()
+        self.expired = 0
+        self.removed = 0
         self.taken = 0
         self.recorded = 0
         self.complete = False

@@ -19,6 +19,7 @@ from tocsin.core.ports import Clock, DeviceStore, ResultSink
 from tocsin.core.push import Job, Payload, Send
 from tocsin.core.webpush import stored_token
 from tocsin.delivery.credentials import CredentialState
+from tocsin.delivery.lines import count_recipients, job_fields
 from tocsin.delivery.receipts import TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.retries import RetryPolicy
@@ -81,7 +82,9 @@ class Settlement:
                 continue
             credential = self.credential(run.job)
             self._note(credential, results)
-            dead.extend(self._find_dead(run, results, credential))
+            found = self._find_dead(run, results, credential)
+            run.removed += len(found)
+            dead.extend(found)
             self._count(run.job, run.work.platforms, results)
             for sink in self._sinks:
                 sink.record(run.job, run.payload, results)
@@ -97,14 +100,13 @@ class Settlement:
             count, job.provider, job.recipient_type.value, "", "false", "expired"
         )
 
-    def bury(self, job: Job, reason: str) -> None:
+    def bury(self, job: Job, reason: str, uid: str) -> None:
         """Count and report what ended in the dead letters; a walk counts as one."""
-        size = len(job.work.targets) if isinstance(job.work, Send) else 1
+        size = count_recipients(job)
         self._metrics.push_dead_letters.add(size, job.provider, reason.split(":")[0])
         _log.error(
             "recipients ended in the dead letters; see `tocsin queue dead`",
-            job_id=job.id,
-            push_id=job.push_id,
+            **job_fields(job, uid),
             recipients=size,
             reason=reason,
         )
@@ -143,7 +145,7 @@ class Settlement:
         if unsent := run.unsent():
             follow.append(self._requeue_unsent(run, unsent, now_ms))
         rejected: dict[str, list[int]] = {}
-        retries: dict[tuple[int, int], list[int]] = {}
+        retries: dict[tuple[int, int], list[tuple[int, str]]] = {}
         for index, outcome, _ in run.results:
             if outcome.verdict is Verdict.REJECTED:
                 rejected.setdefault(_reason(outcome), []).append(index)
@@ -153,10 +155,11 @@ class Settlement:
                     reason = f"retries exhausted: {_reason(outcome)}"
                     rejected.setdefault(reason, []).append(index)
                 else:
-                    retries.setdefault((attempt, due_ms), []).append(index)
+                    tried = retries.setdefault((attempt, due_ms), [])
+                    tried.append((index, outcome.code))
                     self._metrics.push_retries.add(1, run.job.provider, outcome.code)
-        for key, indexes in sorted(retries.items()):
-            self._retry_later(run, key, indexes, first_try_ms, follow)
+        for key, tried in sorted(retries.items()):
+            self._retry_later(run, key, tried, first_try_ms, follow)
         for reason, indexes in rejected.items():
             dead.append((self.part(run, indexes), reason))
         return follow, dead
@@ -196,16 +199,19 @@ class Settlement:
         self,
         run: Run,
         key: tuple[int, int],
-        indexes: list[int],
+        tried: list[tuple[int, str]],
         first_try_ms: int,
         follow: list[FollowUp],
     ) -> None:
+        """Follow up on these indexes, which failed with these codes."""
         attempt, due_ms = key
         job = run.job
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
-            self.expire(job, len(indexes))
+            self.expire(job, len(tried))
+            run.too_late.update(code for _, code in tried)
             return
-        part = self.part(run, indexes)
+        run.retried.update(code for _, code in tried)
+        part = self.part(run, [index for index, _ in tried])
         follow.append(
             (replace(part, attempt=attempt, first_try_at_ms=first_try_ms), due_ms)
         )

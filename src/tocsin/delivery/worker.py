@@ -14,9 +14,10 @@ import structlog
 
 from tocsin.core.errors import ApiError
 from tocsin.core.ports import Delivery, JobQueue, PushProvider
-from tocsin.core.push import Send, queue_name
+from tocsin.core.push import queue_name
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
+from tocsin.delivery.lines import count_recipients, find_uid, job_fields
 from tocsin.delivery.recipients import Expander
 from tocsin.telemetry.metrics import Metrics
 
@@ -148,7 +149,13 @@ class Lane:
             await self._work_on(delivery)
             return
         reason = f"handed out {delivery.count - 1} times without an end"
-        _log.error("poison job goes to the dead letters", reason=reason)
+        job = delivery.job
+        _log.error(
+            "poison job goes to the dead letters",
+            **job_fields(job, await find_uid(self._queue, job.push_id)),
+            recipients=_size(delivery),
+            reason=reason,
+        )
         await self._queue.settle(delivery, dead=[(delivery.job, reason)])
         self._metrics.push_dead_letters.add(
             _size(delivery), delivery.job.provider, "poison"
@@ -263,5 +270,4 @@ class Worker:
 
 
 def _size(delivery: Delivery) -> int:
-    work = delivery.job.work
-    return len(work.targets) if isinstance(work, Send) else 1
+    return count_recipients(delivery.job)
