@@ -9,6 +9,9 @@ import hmac
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs
 
+REFUSED_CALL = "call refused: the request does not carry the configured key"
+"""The log line of both doors; beside it stand the method or path, and the `peer`."""
+
 Metadata = Iterable[tuple[str, str | bytes]]
 
 

@@ -75,7 +75,7 @@ class CommandRunner:
             protocol=self._protocol,
             code=error.code,
             error=error.message,
-            correlation_id=correlation_id,
+            request_id=correlation_id,
             exc_info=cause,
             **more,
         )

@@ -7,12 +7,14 @@ reflection. It opens no port.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import structlog
 
-from tocsin.api.auth import KeyGuard
+from tocsin.api.auth import REFUSED_CALL, KeyGuard
 from tocsin.api.batch import MAX_COMMANDS, run_batch
 from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
@@ -133,14 +135,22 @@ async def _abort(context: Context, error: ApiError) -> NoReturn:
     await context.abort(grpc_status(error), error.message, grpc_trailers(error))
 
 
-def refuse(status: grpc.StatusCode, details: str) -> Any:
+def refuse(
+    status: grpc.StatusCode,
+    details: str,
+    *,
+    tell: Callable[[Context], None] | None = None,
+) -> Any:
     """A handler that ends any call with this status, whatever its shape.
 
-    It is a stream handler, because those start before a message has arrived: a
-    caller without the key cannot keep a call open by sending nothing.
+    `tell` hears of it before. It is a stream handler, because those start before a
+    message has arrived: a caller without the key cannot keep a call open by sending
+    nothing.
     """
 
     async def end(_requests: Any, context: Context) -> AsyncIterator[bytes]:
+        if tell is not None:
+            tell(context)
         await context.abort(status, details)
         yield b""  # pragma: no cover - makes this a stream; abort has raised
 
@@ -157,7 +167,6 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
     def __init__(self, guard: KeyGuard, handlers: Mapping[str, Any]) -> None:
         self._guard = guard
         self._handlers = handlers
-        self._refused = refuse(grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler, one that refuses, or `None` for an unknown path."""
@@ -165,9 +174,25 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
         if not self._guard.allows(
             handler_call_details.invocation_metadata
         ) and not path.startswith(_HEALTH_PREFIX):
-            _log.warning(
-                "call refused: the authorization metadata is not the configured key",
-                method=path[:_LOGGED_METHOD_LENGTH],
+            return refuse(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "unauthenticated",
+                tell=partial(_log_refused, path),
             )
-            return self._refused
         return self._handlers.get(path)
+
+
+def _log_refused(path: str, context: Context) -> None:
+    _log.warning(
+        REFUSED_CALL,
+        method=path[:_LOGGED_METHOD_LENGTH],
+        peer=address_of(context.peer()),
+    )
+
+
+def address_of(peer: str) -> str:
+    """The address in what gRPC calls a peer (`ipv6:%5B::1%5D:4711`), without a port."""
+    family, _, place = unquote(peer).partition(":")
+    if family not in {"ipv4", "ipv6"}:
+        return family  # a socket file has no address
+    return place.rpartition(":")[0].strip("[]")

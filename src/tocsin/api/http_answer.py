@@ -30,8 +30,9 @@ class _ShortJson(web.StreamResponse):
             raise ConnectionResetError
         self._keep_alive = True
         body = self._short_body
+        more = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         head = (
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{more}"
             f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n"
             f"Server: {SERVER_SOFTWARE}\r\n\r\n"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from tocsin.api.auth import HttpKeyGuard
+from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
 from tocsin.api.batch import read_batch, run_batch, write_batch
 from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
@@ -29,6 +29,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_TIMEOUT_S = 30.0
 """For the body of a request."""
 ERROR_MODE_HEADER = "X-Centrifugo-Error-Mode"
+REQUEST_ID_HEADER = "X-Request-Id"
 REASON_HEADER = "X-Tocsin-Error"
 """Says what was wrong with a request whose answer has a fixed text."""
 
@@ -134,7 +135,14 @@ class HttpApi:
             if not allows(request.headers, request.rel_url.raw_query_string):
                 _log_refused(request)
                 return web.Response(status=401)
-            call = Call(correlation_id_from(request.headers.get("X-Request-Id", "")))
+            given = request.headers.get(REQUEST_ID_HEADER, "")
+            call = Call(correlation_id_from(given))
+            response = await respond(request, call)
+            if given == call.correlation_id:
+                response.headers[REQUEST_ID_HEADER] = given
+            return response
+
+        async def respond(request: web.Request, call: Call) -> web.StreamResponse:
             try:
                 body = await _read(request, settings)
                 return await answer(request, body, call)
@@ -228,6 +236,5 @@ async def _not_found(_request: web.Request) -> web.StreamResponse:
 def _log_refused(request: web.Request) -> None:
     """The path only: a query may hold a key."""
     _log.warning(
-        "call refused: the request does not carry the configured key",
-        path=request.path[:_LOGGED_PATH_LENGTH],
+        REFUSED_CALL, path=request.path[:_LOGGED_PATH_LENGTH], peer=request.remote
     )

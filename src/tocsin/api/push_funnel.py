@@ -12,7 +12,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from tocsin.api.auth import HttpKeyGuard
+from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
 from tocsin.api.call import CommandObserver
 from tocsin.api.errors import http_status
 from tocsin.core.errors import ApiError, InternalError
@@ -50,10 +50,7 @@ class PushFunnel:
         if request.method != "GET":
             return web.Response(status=405, headers={"Allow": "GET"})
         if not self._guard.allows(request.headers, request.rel_url.raw_query_string):
-            _log.warning(
-                "call refused: the request does not carry the configured key",
-                path=self._path,
-            )
+            _log.warning(REFUSED_CALL, path=self._path, peer=request.remote)
             return web.Response(status=401)
         started = time.perf_counter()
         error: ApiError | None = None

@@ -8,12 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.support.api import KEY, WITH_KEY, World, calling, serving
 from tests.support.certificates import make_ca
 
+from tocsin.api.grpc_calls import address_of
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings, ServerTls
 from tocsin.api.listening import ListenError
 from tocsin.api.methods.table import COMMANDS, SERVICE
@@ -192,6 +194,7 @@ async def test_unexpected_failure_leaks_nothing(
         line for line in capsys.readouterr().out.splitlines() if "call failed" in line
     ]
     assert len(failed) == 1
+    assert "request_id" in failed[0]
     assert "req-9" in failed[0]
 
 
@@ -245,6 +248,36 @@ async def test_key_comes_before_everything(
         await channel.close()
     assert world.changes == 0
     assert world.observed.commands == []
+
+
+async def test_a_refused_call_names_who_asked() -> None:
+    """The words of the HTTP door, with method and address, and without the key."""
+    metadata = (("authorization", "apikey guess"),)
+    async with serving(World()) as server, calling(server) as stub:
+        with structlog.testing.capture_logs() as lines:
+            await _code(stub.DeviceRegister(GOOD, metadata=metadata))
+    assert lines == [
+        {
+            "event": "call refused: the request does not carry the configured key",
+            "log_level": "warning",
+            "method": "/centrifugal.centrifugo.api.CentrifugoApi/DeviceRegister",
+            "peer": "127.0.0.1",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:127.0.0.1:4711", "127.0.0.1"),
+        ("ipv6:%5B::1%5D:4711", "::1"),
+        ("ipv6:[2001:db8::7]:1", "2001:db8::7"),
+        ("unix:", "unix"),
+    ],
+)
+def test_address_of_a_peer(peer: str, address: str) -> None:
+    """As HTTP tells it: the port says nothing at night."""
+    assert address_of(peer) == address
 
 
 async def test_no_key_configured(capsys: pytest.CaptureFixture[str]) -> None:

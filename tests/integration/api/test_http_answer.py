@@ -44,11 +44,12 @@ async def test_short_and_long_answers_look_alike(
     async with serving_http(World()) as http:
         for limit in (16_384, 0):
             monkeypatch.setattr(http_answer, "_SHORT_BYTES", limit)
-            said = await http.raw(_request("/api/device_list", {}), _LAST)
+            asked = _request("/api/device_list", {}, "X-Request-Id: req-1")
+            said = await http.raw(asked, _LAST)
             first, _, _rest = said.partition(_ANSWER)
             status, fields, _ = _split(first)
             heads.append((status, [name for name in fields if name != b"date"]))
-            assert set(fields) == _HEADERS
+            assert set(fields) == {*_HEADERS, b"x-request-id"}
             assert fields[b"content-length"] == str(len(_ANSWER)).encode()
     assert heads[0] == heads[1]
 

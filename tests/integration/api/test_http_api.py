@@ -152,7 +152,10 @@ async def test_a_refused_call_is_logged_without_the_key() -> None:
     async with serving_http(World()) as http:
         with structlog.testing.capture_logs() as logs:
             await http.send("/api/info?api_key=guess", headers={"X-API-Key": "try"})
-    assert [line["path"] for line in logs] == ["/api/info"]
+    (line,) = logs
+    assert (line["path"], line["peer"]) == ("/api/info", "127.0.0.1")
+    words = "call refused: the request does not carry the configured key"
+    assert line["event"] == words
     assert "guess" not in str(logs)
     assert "try" not in str(logs)
 
@@ -313,4 +316,22 @@ async def test_calls_are_observed_and_failures_logged() -> None:
     register, send = logs
     assert (register["log_level"], register["protocol"]) == ("info", "http")
     assert (send["log_level"], send["reason"]) == ("error", "redis: refused")
-    assert send["correlation_id"] == "req-1"
+    assert send["request_id"] == "req-1"
+
+
+@pytest.mark.parametrize("body", [{}, {"limit": "no"}, b"no json"])
+async def test_an_answer_names_its_request(body: Any) -> None:
+    """A caller's own id comes back, of whatever kind the answer is."""
+    headers = {**WITH_KEY, "X-Request-Id": "req-1"}
+    async with serving_http(World()) as http:
+        answer = await http.send("/api/device_list", body, headers=headers)
+        assert answer.headers["X-Request-Id"] == "req-1"
+
+
+@pytest.mark.parametrize("given", [None, "", "with space", "x" * 200])
+async def test_an_id_that_was_not_taken_does_not_come_back(given: str | None) -> None:
+    """What is unfit for a log line is replaced, and the caller is told nothing."""
+    headers = WITH_KEY if given is None else {**WITH_KEY, "X-Request-Id": given}
+    async with serving_http(World()) as http:
+        answer = await http.send("/api/device_list", {}, headers=headers)
+    assert "X-Request-Id" not in answer.headers
