@@ -145,24 +145,46 @@ async def _print_status(queue: JobQueue, providers: list[str]) -> int:
 async def _print_dead(queue: JobQueue) -> int:
     after = ""
     count = 0
+    uids: dict[str, str] = {}
     while letters := await queue.list_dead(limit=PAGE, after=after):
         for letter in letters:
-            print(_describe(letter))
+            push_id = letter.job.push_id
+            if push_id not in uids:
+                payload = await queue.fetch_payload(push_id)
+                uids[push_id] = "" if payload is None else payload.uid
+            print(_describe(letter, uids[push_id]))
         count += len(letters)
         after = letters[-1].id
     print(f"{count} dead letters")
     return 0
 
 
-def _describe(letter: DeadLetter) -> str:
+def _describe(letter: DeadLetter, uid: str) -> str:
+    """One line; `uid` is empty where the payload is not stored any more."""
     from datetime import UTC, datetime
 
     from tocsin.core.push import Send
 
     job = letter.job
     at = datetime.fromtimestamp(letter.at_ms / 1000, UTC).isoformat(timespec="seconds")
-    size = len(job.work.targets) if isinstance(job.work, Send) else 0
-    return (
-        f"{letter.id}  {at}  push {job.push_id}  {job.queue}  {size} recipients  "
-        f"{letter.reason}"
-    )
+    size = "a filter"
+    if isinstance(job.work, Send):
+        size = f"{len(job.work.targets)} recipients"
+    parts = [
+        letter.id,
+        at,
+        f"uid {_in_line(uid) if uid else 'unknown'}",
+        f"push {job.push_id}",
+        job.queue,
+        f"provider {job.provider}",
+        *([f"integration {job.integration}"] if job.integration else []),
+        f"attempt {job.attempt}",
+        size,
+        letter.reason,
+    ]
+    return "  ".join(parts)
+
+
+def _in_line(text: str) -> str:
+    """What a caller chose, without what would move the cursor of a terminal."""
+    return text if text.isprintable() else ascii(text)
