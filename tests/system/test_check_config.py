@@ -115,8 +115,113 @@ def test_tls_values_are_looked_at(tmp_path: Path) -> None:
     assert "grpc_api.tls.key_pem: is neither PEM text" in done.stderr
 
 
+EMBEDDED = {
+    "database": {"sqlite": {"path": "x.db"}},
+    "push_notifications": {
+        "enabled_providers": ["fcm"],
+        "fcm": {"credentials_file": "sa.json"},
+    },
+}
+KEY = "push_notifications.fcm.credentials_file"
+
+
+def test_a_credential_that_serve_would_refuse_is_a_fault(tmp_path: Path) -> None:
+    """A worker inside loads it: missing, a directory, no JSON, another JSON."""
+    path = write(tmp_path, EMBEDDED)
+    file = tmp_path / "sa.json"
+    done = check(tmp_path, "--config", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{KEY}: sa.json is not there, seen from {tmp_path}")
+    file.mkdir()
+    done = check(tmp_path, "--config", path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"{KEY}: cannot read sa.json: Is a directory\n",
+    )
+    file.rmdir()
+    for content, words in (
+        ("hunter2", "sa.json is not JSON"),
+        ("[]", "sa.json is no service account file"),
+        ('{"project_id": "hunter2"}', "sa.json lacks client_email"),
+    ):
+        file.write_text(content)
+        done = check(tmp_path, "--config", path)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"{KEY}: {words}")
+        assert "hunter2" not in done.stderr
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_a_missing_authority_is_a_fault(tmp_path: Path) -> None:
+    """Of any provider; one that is no certificate is named too."""
+    content = {
+        "database": {"sqlite": {"path": "x.db"}},
+        "push_notifications": {
+            "enabled_providers": ["expo"],
+            "expo": {"access_token": "x", "ca_file": "ca.pem"},
+        },
+    }
+    path = write(tmp_path, content)
+    done = check(tmp_path, "--config", path)
+    assert done.returncode == 2
+    assert "push_notifications.expo.ca_file: ca.pem is not there" in done.stderr
+    (tmp_path / "ca.pem").write_text("nothing")
+    done = check(tmp_path, "--config", path)
+    assert done.returncode == 2
+    assert "push_notifications.expo.ca_file" in done.stderr
+
+
+def test_a_worker_elsewhere_makes_it_a_warning(tmp_path: Path) -> None:
+    """The file may be for another machine; a dry run needs none."""
+    path = write(tmp_path, GOOD)
+    done = check(tmp_path, "--config", path)
+    assert done.returncode == 0
+    assert "sa.json is not there" in done.stdout
+    assert "`tocsin worker` will refuse it" in done.stdout
+    write(tmp_path, EMBEDDED)
+    done = check(tmp_path, "-c", path, "--set", "push_notifications.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "not needed in a dry run" in done.stdout
+
+
+def test_the_realtime_half_is_explained(tmp_path: Path) -> None:
+    """Engine, namespaces, doors for clients, keys of tokens, origins, doubts."""
+    content = {
+        "engine": {"type": "redis", "redis": {"address": "redis://:hunter2@h:1"}},
+        "channel": {"namespaces": [{"name": "chat"}, {"name": "news"}]},
+        "client": {
+            "token": {"hmac_secret_key": "hunter2"},
+            "allowed_origins": ["https://app.example"],
+        },
+        "sse": {"enabled": True},
+        "uni_grpc": {"enabled": True},
+        "http_server": {"internal_port": 9000},
+    }
+    done = check(tmp_path, "--config", write(tmp_path, content))
+    assert done.returncode == 0, done.stderr
+    said = [line.split(None, 1) for line in done.stdout.splitlines()[1:]]
+    assert ["engine:", "Redis redis://:***@h:1"] in said
+    assert ["namespaces:", "chat, news"] in said
+    doors = "WebSocket /connection/websocket, SSE /connection/sse"
+    assert ["clients:", f"{doors}, one-way gRPC *:11000"] in said
+    assert ["tokens:", "verified by HMAC"] in said
+    assert ["origins:", "https://app.example"] in said
+    assert ["HTTP:", "*:8000, for clients"] in said
+    assert "client.token.hmac_secret_key has 7 bytes" in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+def test_what_nobody_configured_is_said(tmp_path: Path) -> None:
+    """Without keys and origins nobody gets in, and the lines say so."""
+    done = check(tmp_path, "--config", write(tmp_path, {}))
+    assert done.returncode == 0
+    assert "no key set: every token is refused" in done.stdout
+    assert "none: no browser may connect" in done.stdout
+    assert "none: only channels without a namespace" in done.stdout
+
+
 def test_an_apns_credential_is_looked_at(tmp_path: Path) -> None:
-    """A file that is missing is a warning, one that cannot be used a fault."""
+    """As FCM's; a key that is none is named without its content."""
     content = json.loads(json.dumps(GOOD))
     apns = {"bundle_id": "b", "token_key_id": "k", "token_team_id": "t"}
     content["push_notifications"] |= {
@@ -128,6 +233,11 @@ def test_an_apns_credential_is_looked_at(tmp_path: Path) -> None:
     assert "push_notifications.apns.token_key_file: key.p8 is not" in done.stdout
     (tmp_path / "key.p8").write_text("hunter2")
     done = check(tmp_path, "--config", "c.json")
+    assert done.returncode == 0
+    assert "push_notifications.apns.token_key_file: is no .p8" in done.stdout
+    content["push_notifications"]["queue"] = {}
+    content["database"] = {"sqlite": {"path": "x.db"}}
+    done = check(tmp_path, "--config", write(tmp_path, content))
     assert done.returncode == 2
     assert "push_notifications.apns.token_key_file: is no .p8" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
@@ -142,7 +252,7 @@ def test_further_integrations_are_told_with_their_provider(tmp_path: Path) -> No
     ]
     done = check(tmp_path, "--config", write(tmp_path, content))
     assert done.returncode == 0, done.stderr
-    assert "providers: fcm, shop (fcm), off (hms, inactive)" in done.stdout
+    assert "providers:  fcm, shop (fcm), off (hms, inactive)" in done.stdout
     key = "push_notifications.integrations[shop].credentials_file"
     assert f"{key}: shop.json is not there" in done.stdout
     assert "not built" not in done.stdout

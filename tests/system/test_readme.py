@@ -18,6 +18,7 @@ from tests.support.ports import free_port
 from tests.support.tocsin_processes import Processes, fetch, wait_until
 
 from tocsin.simulator.server import Simulator
+from tocsin.simulator.service_account import prepare_service_account
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -105,12 +106,12 @@ def served(processes: Processes, simulator: Simulator) -> Served:
 def test_the_configurations_are_right(tmp_path: Path) -> None:
     """Alone, and grown by PostgreSQL and Redis, which take SQLite's place."""
     first, grown = (json.loads(block) for block in blocks("json"))
-    shutil.copy(ROOT / "examples" / "message.json", tmp_path)
+    prepare_service_account(tmp_path / "account.json", "https://127.0.0.1:1/token")
     together = merge(json.loads(blocks("json")[0]), grown)
     del together["database"]["sqlite"]
     for config in (first, together):
         path = tmp_path / "config.json"
-        config["push_notifications"]["fcm"] = {"credentials_file": "message.json"}
+        config["push_notifications"]["fcm"] = {"credentials_file": "account.json"}
         path.write_text(json.dumps(config))
         command = ("check-config", "--config", str(path))
         done = subprocess.run(

@@ -6,20 +6,20 @@ It must not connect to anything: the configuration may be meant for elsewhere.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.config_meaning import describe_config
 from tocsin.cli.configuration import add_config_arguments, read_config
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from pydantic import SecretStr
-
     from tocsin.config import Config
-    from tocsin.config.apns import Apns
-    from tocsin.config.integrations import Credential
-    from tocsin.config.server import Tls
+
+
+HMAC_MIN_BYTES = 32
+"""RFC 7518, section 3.2: as long as the hash of HS256."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> int:
     if loaded is None:
         return 2
     config = loaded.config
+    unusable, doubtful = _judge_providers(config)
     faults = [
         *_find_bad_pem(config),
-        *_find_bad_apns(config),
+        *unusable,
         *_find_bad_realtime(config),
         *_find_bad_redis(config),
     ]
@@ -43,122 +44,48 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(faults), file=sys.stderr)
         return 2
     print("ok")
-    print(f"source:    {loaded.source or 'no file'}")
-    for name, text in _describe(config):
-        print(f"{name + ':':<10} {text}")
-    for warning in (*loaded.warnings, *_find_missing_files(config)):
-        print(f"warning:   {warning}")
+    _print("source", loaded.source or "no file")
+    for name, text in describe_config(config):
+        _print(name, text)
+    for warning in (*loaded.warnings, *doubtful, *_find_short_secrets(config)):
+        _print("warning", warning)
     return 0
 
 
-def _describe(config: Config) -> Iterator[tuple[str, str]]:
-    redacted = config.redacted()
-    push = config.push_notifications
-    match config.database.kind:
-        case "postgresql":
-            yield "database", f"PostgreSQL {redacted['database']['postgresql']['dsn']}"
-        case "sqlite":
-            yield "database", f"SQLite {config.database.sqlite.path}"
-        case None:
-            yield "database", "none: only raw and native sends work"
-    queue = redacted["push_notifications"]["queue"]
-    match config.queue_kind:
-        case "redis":
-            yield "queue", f"Redis {' '.join(queue['redis']['address'])}"
-        case "postgresql":
-            own = config.queue_dsn != config.database.postgresql.dsn
-            where = queue["postgresql"]["dsn"] if own else "the database"
-            yield "queue", f"PostgreSQL, {where}"
-        case "sqlite":
-            yield "queue", "SQLite, the database"
-        case None:
-            yield "queue", "none: push notifications are off"
-    yield "worker", _describe_worker(config)
-    yield "providers", ", ".join(map(_describe_credential, push.credentials)) or "none"
-    yield "gRPC", _describe_grpc(config)
-    yield "HTTP", _describe_http(config)
+def _print(name: str, text: str) -> None:
+    print(f"{name + ':':<11} {text}")
 
 
-def _describe_credential(credential: Credential) -> str:
-    name = credential.identifier
-    if name == credential.provider:
-        return name
-    return f"{name} ({credential.provider}{'' if credential.active else ', inactive'})"
+def _judge_providers(config: Config) -> tuple[list[str], list[str]]:
+    """Faults of credentials where `serve` loads them, else warnings."""
+    from tocsin.app.provider_faults import find_provider_faults
+
+    found = asyncio.run(find_provider_faults(config))
+    if config.push_notifications.dry_run:
+        return [], [f"{fault}; not needed in a dry run" for fault in found]
+    if config.worker_embedded:
+        return found, []
+    return [], [f"{fault}; `tocsin worker` will refuse it" for fault in found]
 
 
-def _describe_worker(config: Config) -> str:
-    if config.queue_kind is None:
-        return "none needed"
-    where = "inside serve" if config.worker_embedded else "run `tocsin worker` beside"
-    return f"{where}, {config.worker.concurrency} batches at once"
-
-
-def _describe_grpc(config: Config) -> str:
-    grpc = config.grpc_api
-    if not grpc.enabled:
-        return "off"
-    access = _access(grpc.key, grpc.insecure)
-    return f"{grpc.address or '*'}:{grpc.port}, {access}{_describe_tls(grpc.tls)}"
-
-
-def _describe_http(config: Config) -> str:
-    http, api = config.http_server, config.http_api
-    served = [
-        path
-        for paths, on in (
-            (("/health", "/ready"), config.health.enabled),
-            (("/metrics",), config.prometheus.enabled),
-        )
-        if on
-        for path in paths
-    ]
-    address, port = http.internal_at
-    access = "no API" if api.disabled else _access(api.key, api.insecure)
-    where = f"{address or '*'}:{port}"
-    return f"{where}, {access}{_describe_tls(http.tls)}, {' '.join(served)}".rstrip(
-        ", "
-    )
-
-
-def _describe_tls(tls: Tls) -> str:
-    if not tls.enabled:
-        return ""
-    return ", TLS with client certificates" if tls.client_ca_pem else ", TLS"
-
-
-def _access(key: SecretStr, insecure: bool) -> str:
-    if insecure:
-        return "insecure: no key needed"
-    if key.get_secret_value():
-        return "key set"
-    return "no key set: every call is refused"
+def _find_short_secrets(config: Config) -> Iterator[str]:
+    client = config.client
+    for section, token in (
+        ("token", client.token),
+        ("subscription_token", client.subscription_token),
+    ):
+        size = len(token.hmac_secret_key.get_secret_value().encode())
+        if 0 < size < HMAC_MIN_BYTES:
+            yield (
+                f"client.{section}.hmac_secret_key has {size} bytes: HS256 wants at"
+                f" least {HMAC_MIN_BYTES} (RFC 7518), or it can be guessed"
+            )
 
 
 def _find_bad_pem(config: Config) -> Iterator[str]:
     from tocsin.app.door_tls import find_tls_faults
 
     yield from find_tls_faults(config)
-
-
-def _find_bad_apns(config: Config) -> Iterator[str]:
-    """A key or certificate that is there and cannot be used."""
-    from tocsin.config.apns import Apns
-    from tocsin.providers.apns_setup import load_identity
-    from tocsin.providers.errors import ProviderSetupError, relocate
-    from tocsin.providers.table import apns_auth
-
-    for credential in config.push_notifications.active_credentials:
-        apns = credential.settings
-        if not isinstance(apns, Apns):
-            continue
-        if any(name and not Path(name).is_file() for _, name in _files_of_apns(apns)):
-            continue  # a warning: the configuration may be for another machine
-        try:
-            load_identity(
-                apns_auth(apns), bundle_id=apns.bundle_id, ca_file=apns.ca_file
-            )
-        except ProviderSetupError as error:
-            yield str(relocate(error, credential.path))
 
 
 def _find_bad_redis(config: Config) -> Iterator[str]:
@@ -183,37 +110,7 @@ def _find_bad_redis(config: Config) -> Iterator[str]:
             yield f"{key}: {error}"
 
 
-def _files_of_apns(apns: Apns) -> Iterator[tuple[str, str]]:
-    yield "ca_file", apns.ca_file
-    if apns.resolved_auth_type == "cert":
-        yield "cert_p12_file", apns.cert_p12_file
-    else:
-        yield "token_key_file", apns.token_key_file
-
-
 def _find_bad_realtime(config: Config) -> Iterator[str]:
     from tocsin.app.realtime_settings import find_realtime_faults
 
     yield from find_realtime_faults(config)
-
-
-def _find_missing_files(config: Config) -> Iterator[str]:
-    from tocsin.config.apns import Apns
-    from tocsin.config.fcm import Fcm
-
-    for credential in config.push_notifications.active_credentials:
-        settings = credential.settings
-        files: list[tuple[str, str]] = []
-        if isinstance(settings, Fcm):
-            files = [
-                ("credentials_file", settings.credentials_file),
-                ("ca_file", settings.ca_file),
-            ]
-        elif isinstance(settings, Apns):
-            files = list(_files_of_apns(settings))
-        for key, name in files:
-            if name and not Path(name).is_file():
-                yield (
-                    f"{credential.path}.{key}: {name} is not there, seen "
-                    f"from {Path.cwd()}; the worker needs it"
-                )
