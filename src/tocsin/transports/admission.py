@@ -49,10 +49,15 @@ class Admission:
         self._tokens = float(rate_limit)
         self._seen_s = clock()
         self.num_open = 0
+        self.refused_by = ""
+        """The setting that the last refusal came from."""
 
     def enter(self) -> bool:
         """Count a connection in, or refuse it; who came in calls `leave` once."""
-        if 0 < self._limit <= self.num_open or not self._take():
+        is_full = 0 < self._limit <= self.num_open
+        if is_full or not self._take():
+            name = "connection_limit" if is_full else "connection_rate_limit"
+            self.refused_by = f"client.{name}"
             if self._on_refused is not None:
                 self._on_refused()
             return False

@@ -60,6 +60,11 @@ def name_command(message: pb.Command) -> ClientCommand:
     return ClientCommand(name, message)
 
 
+def channel_of(command: ClientCommand) -> str:
+    """The channel that a command is about, empty where it is about none."""
+    return str(getattr(getattr(command.message, command.name), "channel", ""))
+
+
 async def run_command(connection: Connection, command: ClientCommand) -> None:
     """Any command but connect and send; raises `ClientFault`, `ClientDisconnect`."""
     name, message = command.name, command.message

@@ -32,6 +32,7 @@ from tocsin.protocol import client_pb2 as pb
 from tocsin.transports.connection import Connection, State
 from tocsin.transports.establishing import Established, Vanished, check_continuity
 from tocsin.transports.gate import check_connection
+from tocsin.transports.refusals import Because
 from tocsin.transports.server_side import abandon, establish_all, plan_at_connect
 
 _UNI_DISCONNECTS = {
@@ -90,7 +91,8 @@ async def _authenticate(
     if request.token:
         claims = await _verify(connection, request.token)
         if not claims.user and settings.disallow_anonymous_connection_tokens:
-            raise ClientDisconnect(DENIED)
+            setting = "client.disallow_anonymous_connection_tokens"
+            raise ClientDisconnect(DENIED) from Because(f"{setting} is set")
         await check_connection(context, claims)
         return claims
     if settings.insecure or settings.allow_anonymous_connect_without_token:
@@ -101,7 +103,7 @@ async def _authenticate(
         claims = ConnectionClaims(connection.header_user)
         await check_connection(context, claims, has_token=False)
         return claims
-    raise ClientDisconnect(WRONG_COMMAND)
+    raise ClientDisconnect(WRONG_COMMAND) from Because("the connect has no token")
 
 
 def _is_text(header: str) -> bool:
@@ -116,10 +118,10 @@ def _is_text(header: str) -> bool:
 async def _verify(connection: Connection, token: str) -> ConnectionClaims:
     try:
         return await connection.context.verifier.verify_connection(token)
-    except TokenExpired:
-        raise ClientFault(TOKEN_EXPIRED) from None
-    except TokenInvalid:
-        raise ClientDisconnect(INVALID_TOKEN) from None
+    except TokenExpired as why:
+        raise ClientFault(TOKEN_EXPIRED) from why
+    except TokenInvalid as why:
+        raise ClientDisconnect(INVALID_TOKEN) from why
 
 
 def _take_identity(
@@ -149,7 +151,8 @@ def _check_limits(connection: Connection, claims: ConnectionClaims | None) -> No
     limit = context.settings.user_connection_limit
     user = claims.user if claims is not None else ""
     if user and 0 < limit <= context.hub.count_user(user):
-        raise ClientDisconnect(CONNECTION_LIMIT)
+        why = Because("client.user_connection_limit is reached")
+        raise ClientDisconnect(CONNECTION_LIMIT) from why
     if connection.expire_at and connection.expire_at <= connection.now_s():
         raise ClientFault(EXPIRED)
 
@@ -223,10 +226,10 @@ async def refresh(
         claims = await connection.context.verifier.verify_connection(request.token)
     except TokenExpired:
         raise ClientDisconnect(CONNECTION_EXPIRED) from None
-    except TokenInvalid:
-        raise ClientDisconnect(INVALID_TOKEN) from None
+    except TokenInvalid as why:
+        raise ClientDisconnect(INVALID_TOKEN) from why
     if claims.user != connection.user:
-        raise ClientDisconnect(INVALID_TOKEN)
+        raise ClientDisconnect(INVALID_TOKEN) from Because("it is another user's")
     await check_connection(connection.context, claims)
     if claims.expire_at and claims.expire_at <= connection.now_s():
         raise ClientDisconnect(CONNECTION_EXPIRED)

@@ -33,6 +33,7 @@ from tocsin.protocol.frames import ForeignData, encode_message, encode_push
 from tocsin.transports.farewell import say_goodbye
 from tocsin.transports.link import Link, Traits
 from tocsin.transports.ports import ChannelRules, Gate, RpcHandlers, Verifier
+from tocsin.transports.refusals import RefusalLog, is_told
 from tocsin.transports.settings import SessionSettings
 from tocsin.transports.timers import TimerWheel
 
@@ -66,6 +67,10 @@ class Context:
     gate: Gate | None = None
     rpc: RpcHandlers = field(default_factory=dict)
     version: str = ""
+    refusals: RefusalLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.refusals = RefusalLog(self.wheel)
 
 
 class State(Enum):
@@ -244,10 +249,13 @@ class Connection(ABC):
 
     # --- ends ---
 
-    def close(self, disconnect: Disconnect) -> None:
-        """End the connection; a second call does nothing."""
+    def close(self, disconnect: Disconnect, *, why: str = "") -> None:
+        """End the connection; a second call does nothing. `why` is for the log."""
         if self.is_closed:
             return
+        if is_told(disconnect) and self.state is not State.REFUSED:
+            code, reason = disconnect.code, disconnect.reason
+            self.context.refusals.end(self, code, reason, why)
         self.context.hub.meter.disconnected_by_server(self.traits.name, disconnect.code)
         self.shut()
         if self.traits.pushes_disconnect:

@@ -49,6 +49,7 @@ class EmulationEndpoint:
         self._bus = bus
         self._limit = max_request_body_size
         self._timeout_s = context.settings.stale_close_delay_s
+        self._refusals = context.refusals
         self._origins = Origins(context.settings.allowed_origins)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -58,7 +59,7 @@ class EmulationEndpoint:
         405 for another verb, 403 for a foreign origin, 503 while the other nodes
         cannot be reached.
         """
-        cors = answer_cors(request, self._origins)
+        cors = answer_cors(request, self._origins, self._refusals, "emulation")
         if request.method == "OPTIONS":
             return answer_preflight(cors, METHODS)
         try:

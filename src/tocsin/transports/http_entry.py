@@ -10,16 +10,52 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from tocsin.transports.admission import Origins
+from tocsin.transports.admission import Admission, Origins
+from tocsin.transports.refusals import RefusalLog, printable
 
+ORIGINS_KEY = "client.allowed_origins"
 PREFLIGHT_AGE_S = 300
 
 
-def answer_cors(request: web.Request, origins: Origins) -> dict[str, str]:
-    """The CORS headers of the answer; `HTTPForbidden` for a foreign origin."""
+def check_origin(
+    request: web.Request, origins: Origins, refusals: RefusalLog, transport: str
+) -> None:
+    """Raise `HTTPForbidden` for a foreign origin, and tell what would let it in."""
     origin = request.headers.get("Origin")
-    if not origins.allows(origin):
-        raise web.HTTPForbidden
+    if origins.allows(origin):
+        return
+    named = printable(origin or "")
+    refusals.refuse(
+        transport,
+        request.remote,
+        code=403,
+        reason="forbidden origin",
+        origin=named,
+        setting=ORIGINS_KEY,
+    )
+    raise web.HTTPForbidden(text=f"origin {named} is not in {ORIGINS_KEY}\n")
+
+
+def refuse_at_limit(
+    request: web.Request, admission: Admission, refusals: RefusalLog, transport: str
+) -> web.HTTPServiceUnavailable:
+    """The answer to one whom `admission` has just refused."""
+    refusals.refuse(
+        transport,
+        request.remote,
+        code=503,
+        reason="too many connections",
+        setting=admission.refused_by,
+    )
+    return web.HTTPServiceUnavailable()
+
+
+def answer_cors(
+    request: web.Request, origins: Origins, refusals: RefusalLog, transport: str
+) -> dict[str, str]:
+    """The CORS headers of the answer; `HTTPForbidden` for a foreign origin."""
+    check_origin(request, origins, refusals, transport)
+    origin = request.headers.get("Origin")
     if not origin:
         return {}
     headers = {

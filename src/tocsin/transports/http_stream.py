@@ -43,6 +43,8 @@ _BYTE_STREAM = Stream(BYTES)
 class HttpStreamEndpoint(StreamEndpoint):
     """The handler of `/connection/http_stream`."""
 
+    transport = "http_stream"
+
     async def read(self, request: web.Request) -> Opening:
         """See `StreamEndpoint`: the body holds the first commands."""
         protobuf = is_protobuf(request)

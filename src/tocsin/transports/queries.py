@@ -196,8 +196,8 @@ async def refresh_subscription(
         claims = await connection.context.verifier.verify_subscription(request.token)
     except TokenExpired:
         return pb.SubRefreshResult()  # as the published server answers
-    except TokenInvalid:
-        raise ClientDisconnect(INVALID_TOKEN) from None
+    except TokenInvalid as why:
+        raise ClientDisconnect(INVALID_TOKEN) from why
     check_owner(connection, channel, claims)
     await check_subscription(connection.context, claims)
     subscription.expire_at = claims.expire_at

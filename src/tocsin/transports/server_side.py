@@ -37,6 +37,7 @@ from tocsin.transports.establishing import (
     reserve,
 )
 from tocsin.transports.farewell import tell_presence
+from tocsin.transports.refusals import Because
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def plan_at_connect(
             _add_requested(connection, wanted, channel)
     limit = connection.context.settings.channel_limit
     if 0 < limit < len(wanted):
-        raise ClientDisconnect(CHANNEL_LIMIT)
+        why = Because("client.channel_limit is exceeded")
+        raise ClientDisconnect(CHANNEL_LIMIT) from why
     return {
         channel: _plan(each, requested.get(channel)) for channel, each in wanted.items()
     }
@@ -84,7 +86,8 @@ def _wanted_by_server(
     for channel, granted in subs.items():
         options = rules.find(channel)
         if options is None:
-            raise ClientFault(UNKNOWN_CHANNEL)
+            why = Because("a channel of the token has a namespace that is unknown")
+            raise ClientFault(UNKNOWN_CHANNEL) from why
         overrides = granted.overrides if granted is not None else {}
         wanted[channel] = _Wanted(apply_overrides(options, overrides), granted)
     return wanted
@@ -96,7 +99,8 @@ def _add_requested(
     context = connection.context
     options = context.rules.find(channel)
     if options is None:
-        raise ClientDisconnect(WRONG_COMMAND)
+        why = Because("a channel of the connect has a namespace that is unknown")
+        raise ClientDisconnect(WRONG_COMMAND) from why
     if (
         not context.rules.is_private(channel)
         and context.rules.is_name_allowed(channel, options)
@@ -173,7 +177,7 @@ async def subscribe_by_command(
     old = connection.subscriptions.get(channel)
     limit = connection.context.settings.channel_limit
     if old is None and 0 < limit <= len(connection.subscriptions):
-        connection.close(CHANNEL_LIMIT)
+        connection.close(CHANNEL_LIMIT, why="client.channel_limit is exceeded")
         return
     if old is not None:
         connection.drop_subscription(channel)

@@ -37,7 +37,12 @@ from tocsin.protocol.frames import (
     encode_ping,
 )
 from tocsin.transports import queries
-from tocsin.transports.commands import ClientCommand, name_command, run_command
+from tocsin.transports.commands import (
+    ClientCommand,
+    channel_of,
+    name_command,
+    run_command,
+)
 from tocsin.transports.connecting import (
     Connected,
     connect,
@@ -52,6 +57,7 @@ from tocsin.transports.connection import (
 )
 from tocsin.transports.establishing import Vanished, activate, announce
 from tocsin.transports.link import Link, Traits
+from tocsin.transports.refusals import explain, log_error_reply
 from tocsin.transports.server_side import subscribe_by_command, unsubscribe_by_command
 from tocsin.transports.upkeep import look_after
 
@@ -250,7 +256,7 @@ class Session(Connection):
         try:
             await self._run(work)
         except ClientDisconnect as end:
-            self.close(end.disconnect)
+            self.close(end.disconnect, why=explain(end))
         except ForeignData:
             self.refuse_data()
         except Vanished:
@@ -275,11 +281,22 @@ class Session(Connection):
         if isinstance(work, ClientCommand):
             self.reply_error(work.message.id, fault.error, work.name)
             if self.state is State.NEW and work.name == "connect":
+                self._tell_refused(fault)
                 self._refuse()
+            else:
+                channel, code = channel_of(work), fault.error.code
+                detail = explain(fault)
+                log_error_reply(self, work.name, channel, code, detail=detail)
         elif isinstance(work, pb.ConnectRequest):
+            self._tell_refused(fault)
+            self.state = State.REFUSED
             self.close(uni_disconnect(self, fault.error))
         else:
             log.warning("an order for client %s failed: %s", self.client, fault)
+
+    def _tell_refused(self, fault: ClientFault) -> None:
+        error = fault.error
+        self.context.refusals.end(self, error.code, error.message, explain(fault))
 
     def _refuse(self) -> None:
         """A connect was answered with an error: nothing else will be."""
@@ -413,7 +430,8 @@ class Session(Connection):
             self.shut()
             self.link.end()
         else:
-            self.close(STALE)
+            is_new = self.state is State.NEW
+            self.close(STALE, why="it sent no connect in time" if is_new else "")
 
     def _ping(self, now_s: float) -> None:
         settings = self.context.settings

@@ -30,6 +30,7 @@ _STREAM = Stream(EVENT_STREAM, PREAMBLE)
 class SseEndpoint(StreamEndpoint):
     """The handler of `/connection/sse`."""
 
+    transport = "sse"
     methods = ("GET", "POST")
 
     async def read(self, request: web.Request) -> Opening:

@@ -22,6 +22,7 @@ from tocsin.transports.http_entry import (
     answer_preflight,
     check_method,
     read_body,
+    refuse_at_limit,
 )
 from tocsin.transports.http_link import HttpAnswer, HttpLink, Stream
 from tocsin.transports.link import Traits
@@ -55,6 +56,7 @@ class Opening:
 class StreamEndpoint(ABC):
     """A handler whose answer is a connection."""
 
+    transport: str
     methods: tuple[str, ...] = ("POST",)
 
     def __init__(
@@ -78,13 +80,14 @@ class StreamEndpoint(ABC):
         403 for a foreign origin, 405 for another verb, 503 beyond the connection
         limits, 413 for a body above the limit, 400 for one that is no request.
         """
-        cors = answer_cors(request, self._origins)
+        refusals, name = self._context.refusals, self.transport
+        cors = answer_cors(request, self._origins, refusals, name)
         if request.method == "OPTIONS":
             return answer_preflight(cors, self.methods)
         try:
             check_method(request, self.methods)
             if not self._admission.enter():
-                raise web.HTTPServiceUnavailable
+                raise refuse_at_limit(request, self._admission, refusals, name)
             try:
                 await self._serve(request, cors)
             finally:

@@ -37,6 +37,7 @@ from tocsin.transports.establishing import (
     reserve,
 )
 from tocsin.transports.gate import check_subscription
+from tocsin.transports.refusals import Because
 
 _FOSSIL = "fossil"
 _REFUSE_UNRECOVERED = 2
@@ -164,10 +165,10 @@ async def verify_for(
     """The claims of a subscription token that is for this client and channel."""
     try:
         claims = await connection.context.verifier.verify_subscription(token)
-    except TokenExpired:
-        raise ClientFault(TOKEN_EXPIRED) from None
-    except TokenInvalid:
-        raise ClientFault(PERMISSION_DENIED) from None
+    except TokenExpired as why:
+        raise ClientFault(TOKEN_EXPIRED) from why
+    except TokenInvalid as why:
+        raise ClientFault(PERMISSION_DENIED) from why
     check_owner(connection, channel, claims)
     await check_subscription(connection.context, claims)
     return claims
@@ -182,7 +183,8 @@ def check_owner(
         or claims.user != connection.user
         or (claims.client and claims.client != connection.client)
     ):
-        raise ClientDisconnect(INVALID_TOKEN)
+        why = Because("it is for another channel, user or client")
+        raise ClientDisconnect(INVALID_TOKEN) from why
 
 
 def _filter(

@@ -180,6 +180,13 @@ class UniGrpcServer:
                 grpc.StatusCode.INVALID_ARGUMENT, "bad request: body: is no message"
             )
         if not self._admission.enter():
+            self._context.refusals.refuse(
+                _TRAITS.name,
+                context.peer(),
+                code=grpc.StatusCode.UNAVAILABLE.value[0],
+                reason="too many connections",
+                setting=self._admission.refused_by,
+            )
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "too many connections to this node"
             )

@@ -31,6 +31,8 @@ _ANSWERING = Traits("uni_http_stream", _FORM, keeps_error_codes=True)
 class UniHttpStreamEndpoint(StreamEndpoint):
     """The handler of `/connection/uni_http_stream`."""
 
+    transport = "uni_http_stream"
+
     async def read(self, request: web.Request) -> Opening:
         """See `StreamEndpoint`: the body is a connect request."""
         connect = read_connect_request(await self.read_body(request))

@@ -33,6 +33,7 @@ _ANSWERING = Traits("uni_sse", _FORM, keeps_error_codes=True)
 class UniSseEndpoint(StreamEndpoint):
     """The handler of `/connection/uni_sse`."""
 
+    transport = "uni_sse"
     methods = ("GET", "POST")
 
     async def read(self, request: web.Request) -> Opening:

@@ -118,6 +118,8 @@ class JoiningLink(UniWebSocketLink):
 class UniWebSocketEndpoint(WebSocketEndpoint):
     """The handler of `/connection/uni_websocket`."""
 
+    transport = "uni_websocket"
+
     def __init__(
         self,
         context: Context,

@@ -17,6 +17,7 @@ from aiohttp import web
 from tocsin.core.client_codes import Disconnect
 from tocsin.transports.admission import Admission, Origins
 from tocsin.transports.connection import Context
+from tocsin.transports.http_entry import check_origin, refuse_at_limit
 from tocsin.transports.link import Traits
 from tocsin.transports.session import Session
 from tocsin.transports.socket_link import SocketLink
@@ -181,6 +182,8 @@ class WebSocketLink(SocketLink):
 class WebSocketEndpoint:
     """The handler of `/connection/websocket`."""
 
+    transport = "websocket"
+
     def __init__(
         self,
         context: Context,
@@ -198,12 +201,12 @@ class WebSocketEndpoint:
         403 for a foreign origin, 503 beyond the connection limits, 400 for what is
         no handshake.
         """
-        if not self._origins.allows(request.headers.get("Origin")):
-            raise web.HTTPForbidden
+        refusals, name = self._context.refusals, self.transport
+        check_origin(request, self._origins, refusals, name)
         key = read_key(request)
         subprotocol, traits = self.choose(request)
         if not self._admission.enter():
-            raise web.HTTPServiceUnavailable
+            raise refuse_at_limit(request, self._admission, refusals, name)
         try:
             await self._serve(request, traits, switching_head(key, subprotocol))
         finally:

@@ -29,6 +29,7 @@ def test_connection_limit() -> None:
     """Open connections are counted in and out."""
     admission = Admission(2, 0, clock=lambda: 0.0)
     assert [admission.enter() for _ in range(3)] == [True, True, False]
+    assert admission.refused_by == "client.connection_limit"
     admission.leave()
     assert admission.enter()
     assert admission.num_open == 2
@@ -39,6 +40,7 @@ def test_rate_limit() -> None:
     now_s = 0.0
     admission = Admission(0, 2, clock=lambda: now_s)
     assert [admission.enter() for _ in range(3)] == [True, True, False]
+    assert admission.refused_by == "client.connection_rate_limit"
     now_s = 0.5
     assert [admission.enter() for _ in range(2)] == [True, False]
     now_s = 60.0

@@ -1,0 +1,135 @@
+"""Transports room: the log lines about clients that were turned away.
+
+It must not decide who is; no token and no data gets in, and a flood of such clients
+is no flood of lines.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import structlog
+
+from tocsin.channels.claims import TokenExpired, TokenInvalid
+from tocsin.core.client_codes import ClientDisconnect, ClientFault, Disconnect
+
+if TYPE_CHECKING:  # a connection tells of its end itself
+    from tocsin.transports.connection import Connection
+    from tocsin.transports.timers import TimerWheel
+
+MOST_LINES = 10
+"""In a window; what is beyond is counted, and told in one line at its end."""
+WINDOW_S = 1.0
+_MOST_TEXT = 200
+
+_log = structlog.get_logger(__name__)
+
+
+class Because(Exception):
+    """Why a client gets a code, as the cause of that error: for the log alone.
+
+    The text names what to change; it holds nothing that must not be read.
+    """
+
+
+def explain(error: ClientDisconnect | ClientFault) -> str:
+    """What the code of this error does not say, empty where nothing is known."""
+    cause = error.__cause__
+    if isinstance(cause, TokenExpired | TokenInvalid | Because):
+        return str(cause)
+    return ""
+
+
+def is_told(disconnect: Disconnect) -> bool:
+    """Whether a connection that the server ends with this code is worth a line."""
+    return 3500 <= disconnect.code < 3600
+
+
+class RefusalLog:
+    """Writes the lines of one process, at most `MOST_LINES` in each `WINDOW_S`."""
+
+    __slots__ = ("_ends_at_s", "_left_out", "_wheel", "_written", "timer_slot")
+
+    def __init__(self, wheel: TimerWheel) -> None:
+        self._wheel = wheel
+        self._ends_at_s = 0.0
+        self._written = 0
+        self._left_out = 0
+        self.timer_slot = -1
+
+    def end(
+        self, connection: Connection, code: int, reason: str, detail: str = ""
+    ) -> None:
+        """A client that is refused, or whose connection is ended by the server."""
+        fields = {
+            "transport": connection.traits.name,
+            "client": connection.client,
+            "code": code,
+            "reason": reason,
+        }
+        if connection.user:
+            fields["user"] = connection.user
+        if detail:
+            fields["detail"] = detail
+        if connection.connected_at_ms:
+            self._write("client disconnected", fields)
+        else:
+            self._write("client refused", fields)
+
+    def refuse(
+        self, transport: str, peer: str | None, *, code: int, reason: str, **more: str
+    ) -> None:
+        """One that does not even become a connection; `code` is the answer's."""
+        fields = {"transport": transport, "peer": peer, "code": code, "reason": reason}
+        self._write("client refused", {**fields, **more})
+
+    def _write(self, event: str, fields: dict[str, object]) -> None:
+        if not _log.is_enabled_for(logging.INFO):
+            return
+        now_s = self._wheel.now()
+        if now_s >= self._ends_at_s:
+            self._tell_left_out()
+            self._written = 0
+            self._ends_at_s = now_s + WINDOW_S
+        if self._written < MOST_LINES:
+            self._written += 1
+            _log.info(event, **fields)
+            return
+        self._left_out += 1
+        self._wheel.put(self, self._ends_at_s)
+
+    def on_timer(self, _now_s: float) -> None:
+        """See `Timed`: the window is over."""
+        self._tell_left_out()
+
+    def _tell_left_out(self) -> None:
+        if self._left_out:
+            _log.info(
+                "more clients were refused or disconnected than are told one by one",
+                left_out=self._left_out,
+            )
+            self._left_out = 0
+
+
+def log_error_reply(
+    connection: Connection, method: str, channel: str, code: int, *, detail: str
+) -> None:
+    """One command that was answered with an error; for who looks closely."""
+    if not _log.is_enabled_for(logging.DEBUG):
+        return
+    more = {"detail": detail} if detail else {}
+    _log.debug(
+        "command answered with an error",
+        method=method,
+        channel=channel,
+        code=code,
+        client=connection.client,
+        user=connection.user,
+        **more,
+    )
+
+
+def printable(text: str) -> str:
+    """What a client sent, fit for a line and for an answer in plain text."""
+    return text[:_MOST_TEXT].encode("ascii", "backslashreplace").decode()
