@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import ssl
@@ -57,18 +58,76 @@ def test_it_says_where_it_is_and_ends_on_a_signal(
     assert f"{said['origin']}/control/faults -d " in lines[11]
 
 
-def test_a_busy_port_is_named(tmp_path: Path) -> None:
-    """The exit code is 1 and the message holds the address."""
+def test_the_keys_that_lead_there_are_printed(tmp_path: Path) -> None:
+    """As JSON that is a configuration: every provider is built from it."""
+    process = subprocess.Popen(
+        [*COMMAND, "--dir", "sim", "--port", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        lines = []
+        while (line := process.stdout.readline()) not in ("}\n", ""):
+            lines.append(line)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    fragment = "".join([*lines[lines.index("{\n") :], "}"])
+    assert set(json.loads(fragment)) == {"push_notifications"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "c.json").write_text(fragment)
+    check = ("check-config", "--config", "c.json")
+    done = subprocess.run(
+        [*COMMAND[:-1], *check, "--set", "database.sqlite.path=x.db"],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (providers,) = (
+        line for line in done.stdout.splitlines() if line.startswith("providers:")
+    )
+    assert len(providers.split(",")) == 9
+    assert done.stdout.startswith("ok\n")
+    assert "warning:    Web Push may connect to private addresses" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--port", "--apns-port"])
+def test_a_busy_port_is_named(tmp_path: Path, option: str) -> None:
+    """The exit code is 1 and the message says which, in the words of `serve`."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [*COMMAND, "--dir", str(tmp_path), "--port", port],
+            [*COMMAND, "--dir", str(tmp_path), "--port", "0", option, port],
             capture_output=True,
             text=True,
             timeout=30,
             check=False,
         )
     assert done.returncode == 1
-    assert f"127.0.0.1:{port}" in done.stderr
+    assert done.stderr == (
+        f"tocsin simulate: cannot listen on 127.0.0.1:{port}: the port is in use;"
+        f" stop what holds it, or set {option} to a free port\n"
+    )
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """A file in its place is told with the path."""
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [*COMMAND, "--dir", "file", "--port", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"the folder {tmp_path / 'file'} cannot be used" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,17 @@ def test_every_verb_reads_a_configuration(verb: str, tmp_path: Path) -> None:
     assert "configuration: 2 faults" in done.stderr
     assert "log.levle: is not known; did you mean log.level?" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_names_keep_their_capitals(verb: str) -> None:
+    """A verb's help says what the list of verbs says of it."""
+    done = subprocess.run(
+        [*COMMAND, verb, "--help"],
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert VERBS[verb][1:] in done.stdout

@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tocsin.cli.config_meaning import describe_config
 from tocsin.cli.configuration import add_config_arguments, read_config
@@ -60,7 +60,27 @@ def _judge_providers(config: Config) -> tuple[list[str], list[str]]:
     """Faults of credentials where `serve` loads them, else warnings."""
     from tocsin.app.provider_faults import find_provider_faults
 
+    doubts = _collect_log()
     found = asyncio.run(find_provider_faults(config))
+    faults, warnings = _sort_by_reader(config, found)
+    return faults, [*warnings, *doubts]
+
+
+def _collect_log() -> list[str]:
+    """What adapters log from now on; here it belongs into the answer."""
+    import structlog
+
+    said: list[str] = []
+
+    def take(_: object, __: str, event: structlog.typing.EventDict) -> NoReturn:
+        said.append(str(event["event"]))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[take])
+    return said
+
+
+def _sort_by_reader(config: Config, found: list[str]) -> tuple[list[str], list[str]]:
     if config.push_notifications.dry_run:
         return [], [f"{fault}; not needed in a dry run" for fault in found]
     if config.worker_embedded:

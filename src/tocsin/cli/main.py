@@ -52,7 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, summary in VERBS.items():
-        child = verbs.add_parser(verb, help=summary, description=summary.capitalize())
+        # Not capitalize(), which makes all the rest of the sentence small.
+        text = summary[0].upper() + summary[1:] + "."
+        child = verbs.add_parser(verb, help=summary, description=text)
         _module(verb).add_arguments(child)
     return parser
 

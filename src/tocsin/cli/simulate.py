@@ -6,8 +6,10 @@ It must not be pointed at from production: whatever it accepts reaches nobody.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_log_config, read_log_level
@@ -47,19 +49,27 @@ def run(args: argparse.Namespace) -> int:
     level = read_log_level(args, "info")
     if level is None:
         return 2
+    from tocsin.api.listening import ListenError, join_address
     from tocsin.app.lifecycle import run as run_loop
+    from tocsin.simulator.server import PortTaken
     from tocsin.telemetry.logs import configure_logging
 
     configure_logging(level, stream=sys.stderr)
     try:
         return run_loop(lambda stopper: _serve(args, stopper))
+    except PortTaken as error:
+        address = join_address(args.host, error.port)
+        setting = "--apns-port" if error.is_apns else "--port"
+        told: Exception = ListenError(address, setting, error.reason)
     except OSError as error:
-        place = f"{args.host}:{args.port}, folder {args.dir}"
-        print(f"tocsin simulate: cannot serve on {place}: {error}", file=sys.stderr)
-        return 1
+        folder = Path(args.dir).absolute()
+        told = RuntimeError(f"the folder {folder} cannot be used: {error}")
+    print(f"tocsin simulate: {told}", file=sys.stderr)
+    return 1
 
 
 async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
+    from tocsin.simulator.configuration import push_notifications
     from tocsin.simulator.server import Simulator
 
     apns_port = args.apns_port
@@ -91,6 +101,9 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
             *_credentials(simulator.origin),
         ):
             print(f"{what:<19}{value}")
+        section = push_notifications(simulator, args.dir)
+        print("\nThe keys that lead here, for a configuration in JSON:\n")
+        print(json.dumps({"push_notifications": section}, indent=2))
         sys.stdout.flush()
         await stopper.wait()
     finally:

@@ -8,6 +8,7 @@ connections. It must import no other room of the product.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from pathlib import Path
 from typing import cast
@@ -39,6 +40,18 @@ from tocsin.simulator.service_account import PROJECT_ID, prepare_service_account
 from tocsin.simulator.webpush import WebPush
 
 _CLOSE_TIMEOUT_S = 2.0
+
+
+class PortTaken(OSError):
+    """A port cannot be listened on: the common one, or that of the imitated APNs."""
+
+    def __init__(self, port: int, error: OSError, *, is_apns: bool = False) -> None:
+        self.port = port
+        self.is_apns = is_apns
+        self.reason = error.strerror or type(error).__name__
+        if error.errno == errno.EADDRINUSE:
+            self.reason = "the port is in use"
+        super().__init__(error.errno, self.reason)
 
 
 class Simulator:
@@ -87,7 +100,10 @@ class Simulator:
         self.apns_p12_password = P12_PASSWORD
 
     async def start(self) -> None:
-        """Write the files and listen; raises `OSError` where the port is taken."""
+        """Write the files and listen.
+
+        Raises `PortTaken` for a port, any other `OSError` for the folder.
+        """
         loop = asyncio.get_running_loop()
         certificates = await loop.run_in_executor(
             None, prepare_certificates, self._directory, self._host
@@ -173,13 +189,16 @@ class Simulator:
 
     async def _listen(self, certificates: Certificates) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(
-            lambda: _Connection(self, self._connections),
-            self._host,
-            self._port,
-            ssl=certificates.server_context(),
-            start_serving=False,
-        )
+        try:
+            return await loop.create_server(
+                lambda: _Connection(self, self._connections),
+                self._host,
+                self._port,
+                ssl=certificates.server_context(),
+                start_serving=False,
+            )
+        except OSError as error:
+            raise PortTaken(self._port, error) from error
 
     async def _start_apns(self, certificates: Certificates, name: str) -> None:
         files, judge = await asyncio.get_running_loop().run_in_executor(
@@ -187,9 +206,12 @@ class Simulator:
         )
         apns = Apns(judge, self.ledger, self.faults)
         self._apns = ApnsListener(apns, self.ledger, self.faults, fast=self._fast)
-        port = await self._apns.start(
-            self._host, self._apns_port, certificates.asking_context()
-        )
+        try:
+            port = await self._apns.start(
+                self._host, self._apns_port, certificates.asking_context()
+            )
+        except OSError as error:
+            raise PortTaken(self._apns_port, error, is_apns=True) from error
         self.apns_origin = f"https://{name}:{port}"
         self.apns_key_file = str(files.key_file)
         self.apns_p12_file = str(files.p12_file)
