@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments
@@ -16,6 +17,13 @@ if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
     from tocsin.core.analytics import Funnel
+
+
+_NOTHING = (
+    "nothing is known of {uid!r}: no send had it as its analytics_uid, or as its uid"
+    " without one, or it has no result yet, or its results are older than"
+    " analytics.retention and gone"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +53,10 @@ def run(args: argparse.Namespace) -> int:
                 return 2
             funnel = await store.fetch_funnel(args.uid)
         _print(funnel, as_json=args.json)
-        return 0 if _is_known(funnel) else 1
+        if _is_known(funnel):
+            return 0
+        print(_NOTHING.format(uid=args.uid), file=sys.stderr)
+        return 1
 
     return run_process(args, life)
 

@@ -23,10 +23,12 @@ def run_process(
     life: Callable[[Config, Stopper], Awaitable[int]],
     *,
     fault: Callable[[Config], str] | None = None,
+    hint_without: str = "",
 ) -> int:
     """Load the configuration, set up logs, and live until stopped.
 
     `fault` says what the configuration lacks for this verb, or nothing.
+    `hint_without` is the warning where nobody configured anything.
     """
     loaded = read_config(args)
     if loaded is None:
@@ -40,12 +42,8 @@ def run_process(
     log = structlog.get_logger("tocsin.cli")
     for warning in loaded.warnings:
         log.warning(warning)
-    if loaded.is_default:
-        log.warning(
-            "no configuration: only health is answered. Write a file with a key and a"
-            " provider and pass it as --config FILE; `tocsin demo` shows it all",
-            database=loaded.config.database.sqlite.path,
-        )
+    if loaded.is_default and hint_without:
+        log.warning(hint_without, database=loaded.config.database.sqlite.path)
     if fault is not None and (missing := fault(loaded.config)):
         log.error(missing)
         return WRONG_USAGE

@@ -6,6 +6,8 @@ It reads and moves entries through the queue port, and knows no queue technology
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments, read_config
@@ -44,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
     For `drain`, 1 when a living worker held entries.
     """
+    if fault := _find_misuse(args):
+        print(fault, file=sys.stderr)
+        return 2
     if args.action == "drain":
         return _run_drain(args)
 
@@ -58,9 +63,19 @@ def run(args: argparse.Namespace) -> int:
                 print("no queue is configured: push_notifications is off")
                 return 2
             providers = config.push_notifications.active_providers
-            return await _act(resources.queue, args, list(providers))
+            ids = None if args.all else list(args.ids)
+            return await act(resources.queue, args.action, ids, providers=providers)
 
     return run_process(args, life)
+
+
+def _find_misuse(args: argparse.Namespace) -> str:
+    if args.action in ("replay", "purge"):
+        return ""
+    extra = [*args.ids, *(["--all"] if args.all else [])]
+    if not extra:
+        return ""
+    return f"queue {args.action} takes no {' '.join(extra)}: only replay and purge do"
 
 
 def _run_drain(args: argparse.Namespace) -> int:
@@ -114,26 +129,36 @@ def _held_words(held: int, source: Config) -> str:
     )
 
 
-async def _act(queue: JobQueue, args: argparse.Namespace, providers: list[str]) -> int:
-    if args.action == "status":
+async def act(
+    queue: JobQueue, action: str, ids: list[str] | None, *, providers: Sequence[str]
+) -> int:
+    """Show or change an open queue; `ids` of dead letters, `None` for all of them."""
+    if action == "status":
         return await _print_status(queue, providers)
-    if args.action == "dead":
+    if action == "dead":
         return await _print_dead(queue)
-    if not (args.ids or args.all):
-        print(f"name the dead letters to {args.action}, or pass --all")
+    if ids == []:
+        print(f"name the dead letters to {action}, or pass --all")
         return 2
-    change = queue.replay_dead if args.action == "replay" else queue.purge_dead
+    change = queue.replay_dead if action == "replay" else queue.purge_dead
     done = 0
-    if args.all:
+    unknown: list[str] = []
+    if ids is None:
         while letters := await queue.list_dead(limit=PAGE):
             done += await change([letter.id for letter in letters])
     else:
-        done = await change(args.ids)
-    print(f"{args.action}: {done} dead letters")
-    return 0 if args.all or done == len(set(args.ids)) else 1
+        # One by one: the queue tells how many it knew, not which.
+        for wanted in dict.fromkeys(ids):
+            known = await change([wanted])
+            done += known
+            unknown += [] if known else [wanted]
+    print(f"{action}: {done} dead letters")
+    if unknown:
+        print(f"no such dead letters: {', '.join(unknown)}", file=sys.stderr)
+    return 1 if unknown else 0
 
 
-async def _print_status(queue: JobQueue, providers: list[str]) -> int:
+async def _print_status(queue: JobQueue, providers: Sequence[str]) -> int:
     from tocsin.core.push import queue_name
 
     names = [queue_name(stage, p) for p in providers for stage in ("expand", "send")]

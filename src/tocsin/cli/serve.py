@@ -12,6 +12,12 @@ if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
 
 
+_NO_CONFIGURATION = (
+    "no configuration: only health is answered. Write a file with a key and a"
+    " provider and pass it as --config FILE; `tocsin demo` shows it all"
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     add_config_arguments(parser)
@@ -29,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         args,
         lambda config, stopper: run_server(config, stopper, reread=reread),
         fault=_find_fault,
+        hint_without=_NO_CONFIGURATION,
     )
 
 

@@ -1,0 +1,101 @@
+"""`tocsin queue` and `tocsin funnel` where there is nothing to show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tocsin.cli.queue import act
+from tocsin.core.ports import JobQueue
+
+pytestmark = pytest.mark.system
+
+COMMAND = (sys.executable, "-m", "tocsin.cli.main")
+CLEAN = {
+    name: text
+    for name, text in os.environ.items()
+    if not name.startswith(("TOCSIN_", "CENTRIFUGO_"))
+}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=CLEAN,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With `c.json` and its migrated SQLite file."""
+    push = {"enabled_providers": ["expo"]}
+    config = {"database": {"sqlite": {"path": "x.db"}}, "push_notifications": push}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    assert run(tmp_path, "migrate", "--config", "c.json").returncode == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize("action", ["replay", "purge"])
+def test_unknown_dead_letters_are_named(folder: Path, action: str) -> None:
+    """Each once, whatever they look like; the code is 1."""
+    ids = ("7", "no-number", "7", str(2**70))
+    done = run(folder, "queue", action, *ids, "--config", "c.json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{action}: 0 dead letters" in done.stdout
+    assert done.stderr == f"no such dead letters: 7, no-number, {2**70}\n"
+
+
+def test_known_dead_letters_are_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are counted; only the others stand in the complaint."""
+
+    class Queue:
+        async def purge_dead(self, ids: Sequence[str]) -> int:
+            return len({"1", "3"} & set(ids))
+
+    queue: JobQueue = Queue()  # type: ignore[assignment] # all that it is asked
+    assert asyncio.run(act(queue, "purge", ["1", "2", "3", "1"], providers=[])) == 1
+    told = capsys.readouterr()
+    assert told.out == "purge: 2 dead letters\n"
+    assert told.err == "no such dead letters: 2\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status", "7"), ("dead", "7"), ("status", "--all"), ("drain", "7")]
+)
+def test_words_that_mean_nothing_are_refused(
+    tmp_path: Path, arguments: Sequence[str]
+) -> None:
+    """Ids belong to replay and purge; nothing is opened for the others."""
+    done = run(tmp_path, "queue", *arguments)
+    assert done.returncode == 2
+    assert f"queue {arguments[0]} takes no {arguments[1]}" in done.stderr
+
+
+@pytest.mark.parametrize("verb", [("queue", "status"), ("funnel", "u1")])
+def test_without_a_configuration(tmp_path: Path, verb: Sequence[str]) -> None:
+    """The default file is looked for; what `serve` would answer is not told."""
+    done = run(tmp_path, *verb)
+    assert done.returncode == 2
+    assert str(tmp_path / "tocsin.db") in done.stdout
+    assert "only health is answered" not in done.stdout + done.stderr
+
+
+def test_a_funnel_of_nothing_says_what_that_may_mean(folder: Path) -> None:
+    """Beside the zeros; with --json standard output stays JSON."""
+    done = run(folder, "funnel", "u1", "--json", "--config", "c.json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["sent"] == 0
+    assert done.stderr.startswith("nothing is known of 'u1': ")
+    assert len(done.stderr.splitlines()) == 1
