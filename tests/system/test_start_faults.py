@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -158,3 +159,28 @@ def test_looking_at_a_queue_without_tables(tmp_path: Path) -> None:
     assert "run `tocsin migrate`" in errors(output)[0]
     assert run(tmp_path, "migrate", config=config)[0] == 0
     assert run(tmp_path, "queue", "status", config=config)[0] == 0
+
+
+@pytest.mark.parametrize("door", ["grpc_api", "uni_grpc"])
+def test_a_server_that_cannot_listen_takes_no_work(tmp_path: Path, door: str) -> None:
+    """A busy port ends it in one line, before its worker has begun."""
+    config: dict[str, dict[str, object]] = {
+        "database": {"sqlite": {"path": "x.db"}},
+        "http_server": {"address": "127.0.0.1", "port": 0},
+        "grpc_api": {"port": 0},
+        "push_notifications": dict(PUSH),
+    }
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config.setdefault(door, {}).update(
+            {"enabled": True, "address": "127.0.0.1", "port": port}
+        )
+        code, output, written = run(tmp_path, "serve", config=config)
+    assert code == 1
+    (told,) = errors(output)
+    where = f"cannot listen on 127.0.0.1:{port}: the port is in use"
+    assert told == f"{where}; stop what holds it, or set {door}.port to a free port"
+    assert written == ""
+    assert "worker started" not in output

@@ -15,7 +15,7 @@ from tocsin.api.auth import KeyGuard
 from tocsin.api.call import CommandObserver, Services
 from tocsin.api.grpc_calls import ApiCalls, Switchboard
 from tocsin.api.grpc_streams import Drain, Health, reflection_handlers
-from tocsin.api.listening import ListenError, join_address
+from tocsin.api.listening import ListenError, check_free, join_address
 from tocsin.api.methods.table import SERVICE
 from tocsin.api.tls import ServerTls
 
@@ -105,6 +105,9 @@ def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
 
 def _open_port(server: Any, settings: GrpcSettings) -> int:
     address = join_address(settings.host or "[::]", settings.port)
+    check_free(
+        settings.host, settings.port, "grpc_api.port", reuse_port=settings.reuse_port
+    )
     try:
         if settings.tls is None:
             port: int = server.add_insecure_port(address)

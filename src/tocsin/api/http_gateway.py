@@ -19,7 +19,7 @@ from tocsin.api.http_connection import (
     WRITE_TIMEOUT_S,
     TimedRunner,
 )
-from tocsin.api.listening import ListenError, join_address
+from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
 
 Check = Callable[[], Awaitable[object]]
@@ -128,7 +128,7 @@ class HttpGateway:
     def _listen_error(self, error: OSError) -> ListenError:
         reason = error.strerror or type(error).__name__
         if error.errno == errno.EADDRINUSE:
-            reason = "the port is in use"
+            reason = IN_USE
         return ListenError(
             join_address(self._host or "*", self.port), self._setting, reason
         )

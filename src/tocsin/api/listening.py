@@ -1,9 +1,14 @@
-"""API room: the error of a port that cannot be opened.
+"""API room: the error of a port that cannot be opened, and a look before it is.
 
-It opens nothing itself.
+It keeps nothing open.
 """
 
 from __future__ import annotations
+
+import errno
+import socket
+
+IN_USE = "the port is in use"
 
 
 class ListenError(Exception):
@@ -22,3 +27,37 @@ def join_address(host: str, port: int) -> str:
     if ":" in host and not host.startswith("["):
         return f"[{host}]:{port}"
     return f"{host}:{port}"
+
+
+def check_free(host: str, port: int, setting: str, *, reuse_port: bool) -> None:
+    """Raise `ListenError` for a port that another socket holds.
+
+    For servers that do not tell what failed, and write lines of their own about it.
+    Whatever else is wrong with the address is theirs to find.
+    """
+    if not port:
+        return
+    for family, place in _candidates(host, port):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if reuse_port:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    only_6 = int(bool(host))
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_6)
+                probe.bind(place)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                address = join_address(host or "*", port)
+                raise ListenError(address, setting, IN_USE) from None
+
+
+def _candidates(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+    if not host:
+        return [(socket.AF_INET6, ("::", port)), (socket.AF_INET, ("", port))]
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [(family, (str(at[0]), port)) for family, _, _, _, at in found]

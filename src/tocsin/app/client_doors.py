@@ -153,8 +153,11 @@ async def open_uni_grpc(
     section = config.uni_grpc
     if not section.enabled:
         return 0
-    from tocsin.api.listening import ListenError, join_address
+    from tocsin.api.listening import ListenError, check_free, join_address
 
+    check_free(
+        section.address, section.port, "uni_grpc.port", reuse_port=section.reuse_port
+    )
     server = _build_uni_grpc(section, context, admission)
     try:
         await server.start()

@@ -25,7 +25,7 @@ from tocsin.app.lifecycle import Stopper
 from tocsin.app.online_first import build_channel_first
 from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.resources import Resources, open_resources
-from tocsin.app.worker import start_worker
+from tocsin.app.worker import build_providers, start_worker
 from tocsin.config import Config
 from tocsin.core.online_ports import OnlinePublisher
 from tocsin.core.ports import ResultSink
@@ -70,11 +70,11 @@ async def start_server(
     )
     realtime = await open_realtime(config, resources.metrics, resources.clock, stack)
     resources.checks["broker"] = realtime.engine.broker.check
+    # Left after the doors and before the channels, which the worker looks into.
+    work = await stack.enter_async_context(AsyncExitStack())
+    providers = None
     if config.worker_embedded:
-        # After the channels, so that it ends before them: it looks into them.
-        engine = realtime.engine
-        online = OnlineUsers(engine.presence, engine.reached, resources.clock)
-        await start_worker(resources, stack, stopper, sinks=sinks, online=online)
+        providers = await build_providers(resources, work)
     services = replace(
         build_services(resources, build_channel_first(config, realtime)),
         realtime=realtime.services,
@@ -96,6 +96,13 @@ async def start_server(
         grpc_port = server.port
     # Last in, first out: balancers are told before any door shuts.
     stack.callback(http.begin_drain)
+    if providers is not None:
+        # With every port bound: who cannot serve must not take work either.
+        engine = realtime.engine
+        online = OnlineUsers(engine.presence, engine.reached, resources.clock)
+        await start_worker(
+            resources, providers, work, stopper, sinks=sinks, online=online
+        )
     return Listening(
         grpc_port, http.port, http.internal_port, uni_grpc_port, resources, realtime
     )

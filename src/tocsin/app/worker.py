@@ -35,6 +35,7 @@ _log = structlog.get_logger("tocsin.app")
 
 async def start_worker(
     resources: Resources,
+    providers: dict[str, PushProvider],
     stack: AsyncExitStack,
     stopper: Stopper,
     *,
@@ -43,12 +44,12 @@ async def start_worker(
 ) -> Worker:
     """Build a worker on open resources and start it; `stack` drains it.
 
+    `providers` are those of `build_providers`, whose stack must be left later.
     `online` looks into channels, `None` where this process cannot.
     """
     config, queue = resources.config, resources.queue
     if queue is None:
         raise ValueError("a worker needs push_notifications.enabled_providers")
-    providers = await _build_providers(resources, stack)
     settlement = Settlement(
         devices=resources.devices,
         retry=_retry_policy(config),
@@ -98,6 +99,7 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
         resources.analytics = await open_analytics(
             config, resources.metrics, resources.database, stack
         )
+        providers = await build_providers(resources, stack)
         if config.worker.port:
             gateway = HttpGateway(
                 config.http_server.address,
@@ -113,7 +115,7 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
             stack.push_async_callback(gateway.stop)
             stack.callback(gateway.begin_drain)
         online = open_online_users(config, resources.metrics, resources.clock, stack)
-        await start_worker(resources, stack, stopper, online=online)
+        await start_worker(resources, providers, stack, stopper, online=online)
         await stopper.wait()
     _log.info("worker stopped")
     return 0
@@ -123,10 +125,10 @@ def _own_sinks(resources: Resources) -> list[ResultSink]:
     return [resources.analytics.writer] if resources.analytics else []
 
 
-async def _build_providers(
+async def build_providers(
     resources: Resources, stack: AsyncExitStack
 ) -> dict[str, PushProvider]:
-    """The adapter of each active integration, by identifier."""
+    """The adapter of each active integration, by identifier; `stack` closes them."""
     from tocsin.providers.table import Expiring, build_provider
 
     push = resources.config.push_notifications
