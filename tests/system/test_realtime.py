@@ -83,6 +83,27 @@ def test_sighup_reads_channels_and_keys_anew(
     assert node.process.terminate() == 0
 
 
+def test_sighup_says_what_needs_a_restart(processes: Processes, tmp_path: Path) -> None:
+    """Keys that differ and are not read anew; faults are lines of the log."""
+    node = serve(processes, tmp_path, "one")
+    node.reload(
+        channel={"namespaces": [KEPT, {"name": "new"}]},
+        shutdown={"timeout": "7s"},
+        push_notifications={"limits": {"page_size": 7}},
+    )
+    node.process.wait_event(
+        "need a restart to take effect: shutdown.timeout,"
+        " push_notifications.limits.page_size"
+    )
+    node.reload(shutdown={"timeuot": "7s"})
+    node.process.wait_event("the configuration is wrong; everything stays as it was")
+    told = [line for line in node.process.text().splitlines() if "timeuot" in line]
+    (fault,) = map(json.loads, told)
+    assert fault["level"] == "error"
+    assert fault["event"].startswith("configuration: shutdown.timeuot: is not known")
+    assert node.process.terminate() == 0
+
+
 @pytest.mark.parametrize("place", ["redis_address", "redis_cluster_address"])
 async def test_two_nodes_on_one_redis_are_one(
     processes: Processes, tmp_path: Path, request: pytest.FixtureRequest, place: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from tocsin.app.http_doors import open_http
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.online_first import build_channel_first
 from tocsin.app.realtime import Realtime, open_realtime
+from tocsin.app.reloading import reload_at_sighup
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import build_providers, start_worker
 from tocsin.config import Config
@@ -121,28 +120,10 @@ async def run_server(
     async with AsyncExitStack() as stack:
         listening = await start_server(config, stack, stopper)
         if reread is not None:
-            _reload_at_sighup(listening.realtime, reread, stack)
+            reload_at_sighup(listening.realtime, reread, stack)
         await stopper.wait()
     _log.info("server stopped")
     return 0
-
-
-def _reload_at_sighup(
-    realtime: Realtime, reread: Callable[[], Config | None], stack: AsyncExitStack
-) -> None:
-    def reload() -> None:
-        config = reread()
-        if config is None:
-            _log.error("the configuration is wrong; everything stays as it was")
-            return
-        try:
-            realtime.reload(config)
-        except ValueError as error:
-            _log.error("nothing was reloaded", reason=str(error))
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
 
 def build_services(

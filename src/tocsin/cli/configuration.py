@@ -94,6 +94,19 @@ def read_log_level(args: argparse.Namespace, default: str) -> str | None:
     return None if loaded is None else loaded.config.log.level
 
 
+def load(
+    args: argparse.Namespace, *, environ: Mapping[str, str] | None = None
+) -> LoadedConfig:
+    """As `read_config`, but raises `ConfigError` and prints nothing."""
+    from tocsin.config import load_config
+
+    return load_config(
+        args.config,
+        environ=os.environ if environ is None else environ,
+        overrides=args.overrides,
+    )
+
+
 def read_config(
     args: argparse.Namespace, *, environ: Mapping[str, str] | None = None
 ) -> LoadedConfig | None:
@@ -102,14 +115,10 @@ def read_config(
     `None` means wrong configuration: all faults are on standard error, and the
     exit code is 2.
     """
-    from tocsin.config import ConfigError, load_config
+    from tocsin.config import ConfigError
 
     try:
-        return load_config(
-            args.config,
-            environ=os.environ if environ is None else environ,
-            overrides=args.overrides,
-        )
+        return load(args, environ=environ)
     except ConfigError as error:
         count = len(error.faults)
         print(

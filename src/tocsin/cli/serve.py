@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from tocsin.cli.configuration import add_config_arguments, read_config
+from tocsin.cli.configuration import add_config_arguments, load
 from tocsin.cli.process import run_process
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
@@ -27,16 +27,30 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, then drain; SIGHUP reads channels and keys."""
     from tocsin.app.server import run_server
 
-    def reread() -> Config | None:
-        loaded = read_config(args)
-        return None if loaded is None else loaded.config
-
     return run_process(
         args,
-        lambda config, stopper: run_server(config, stopper, reread=reread),
+        lambda config, stopper: run_server(
+            config, stopper, reread=lambda: _reread(args)
+        ),
         fault=_find_fault,
         hint_without=_NO_CONFIGURATION,
     )
+
+
+def _reread(args: argparse.Namespace) -> Config | None:
+    """The configuration as it is now; a fault is a line of the running log."""
+    import structlog
+
+    from tocsin.config import ConfigError
+
+    try:
+        return load(args).config
+    except ConfigError as error:
+        log = structlog.get_logger("tocsin.cli")
+        for fault in error.faults:
+            told = f"configuration: {fault}"
+            log.error(told)  # noqa: TRY400 - a person can mend it
+        return None
 
 
 def _find_fault(config: Config) -> str:
