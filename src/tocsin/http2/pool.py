@@ -403,6 +403,8 @@ class Http2Pool:
         except asyncio.CancelledError:
             connection.abort()
             raise
+        except ssl.SSLCertVerificationError as error:
+            return f"{error}; if it is the right server, name its authority in ca_file"
         except Exception as error:  # noqa: BLE001 - whoever waits for room must learn of any reason
             return str(error) or type(error).__name__
 

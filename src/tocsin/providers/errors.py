@@ -25,3 +25,13 @@ def check_settings(section: str, **values: str) -> None:
     for name, value in values.items():
         if not value:
             raise ProviderSetupError(f"{section}.{name}", "must be set")
+
+
+def explain_trust(detail: str, key: str = "the provider's ca_file") -> str:
+    """A fault's text, and what to do where a certificate was not trusted.
+
+    `key` is the configuration key of further authorities.
+    """
+    if "CERTIFICATE_VERIFY_FAILED" not in detail:
+        return detail
+    return f"{detail}; if it is the right server, name its authority in {key}"

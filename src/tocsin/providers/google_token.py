@@ -25,7 +25,7 @@ import orjson
 import structlog
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.errors import ProviderSetupError, explain_trust
 
 RENEW_EARLY_S = 300.0
 """A token is renewed in the background this long before it ends."""
@@ -40,6 +40,8 @@ _DETAIL_LIMIT = 300
 _REFUSALS = frozenset(
     {"invalid_grant", "invalid_client", "invalid_scope", "unauthorized_client"}
 )
+
+_TRUST = "push_notifications.fcm.ca_file (or its integration's)"
 
 _log = structlog.get_logger(__name__)
 
@@ -289,7 +291,7 @@ class GoogleExchange:
         )
 
     def _unavailable(self, error: Exception) -> TokenFailure:
-        detail = str(error)[:_DETAIL_LIMIT]
+        detail = explain_trust(str(error)[:_DETAIL_LIMIT], _TRUST)
         _log.warning(
             "no access token from Google for now: sends are tried again later",
             account=self._account.email,

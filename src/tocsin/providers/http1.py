@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.errors import ProviderSetupError, explain_trust
 
 ANSWER_LIMIT = 1 << 20
 """Bytes of an answer that are read; no push service has more to say."""
@@ -144,5 +144,5 @@ def _outcome_of(error: BaseException) -> Outcome:
     detail = type(error).__name__
     if not maybe_sent:
         # Names the host and the reason; texts of other faults may hold a URL.
-        detail = f"{detail}: {error}"[:_DETAIL_LIMIT]
+        detail = explain_trust(f"{detail}: {error}"[:_DETAIL_LIMIT])
     return Outcome(Verdict.RETRY, code, detail, maybe_sent=maybe_sent)

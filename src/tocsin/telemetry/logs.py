@@ -24,6 +24,8 @@ _SECRET_WORDS = frozenset(
         *("payload", "payloads", "body", "bodies", "dsn"),
     }
 )
+_PLAIN_NAMES = frozenset({"token_uri"})
+"""Names with such a word whose value everybody may know."""
 _FIRST = ("timestamp", "level", "logger", "event")
 _WORDS = re.compile(r"[a-z0-9]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -135,6 +137,8 @@ def _redacted(name: str, value: Any) -> Any:
 
 
 def _is_secret(name: str) -> bool:
+    if name in _PLAIN_NAMES:
+        return False
     words = _WORDS.findall(_CAMEL.sub("_", name).lower())
     return not _SECRET_WORDS.isdisjoint(words)
 

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import structlog
 from tests.support.http2_client import eventually
 from tests.support.sends import FreePace, Reports, batch_of
 from tests.support.simulated_fcm import control, running_simulator
@@ -176,6 +177,28 @@ async def test_a_token_endpoint_on_plain_loopback_http(
         await provider.close()
     assert asked
     assert reports.codes() == {code: 1}
+
+
+async def test_an_authority_that_nobody_trusts_leads_to_the_key(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """Of the token endpoint, which the log names, and of the endpoint itself."""
+    provider = provider_for(simulator, ca_file="")
+    with structlog.testing.capture_logs() as logs:
+        reports = await send(provider, batch_of(["a"]))
+    await provider.close()
+    assert reports.codes() == {"token_unavailable": 1}
+    (line,) = (line for line in logs if "token_uri" in line)
+    assert "name its authority in push_notifications.fcm.ca_file" in line["reason"]
+    answer = json.dumps({"access_token": "x", "expires_in": 3600}).encode()
+    with _token_server(answer) as (uri, _):
+        file = _account_with(simulator, tmp_path, uri)
+        provider = provider_for(simulator, credentials_file=str(file), ca_file="")
+        with structlog.testing.capture_logs() as logs:
+            await send(provider, batch_of(["a"]))
+        await provider.close()
+    (line,) = (line for line in logs if line["event"] == "http2_connect_failed")
+    assert line["reason"].endswith("name its authority in ca_file")
 
 
 async def test_a_cancelled_batch_reports_nothing_more(

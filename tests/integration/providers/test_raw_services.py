@@ -22,6 +22,7 @@ from tests.support.simulated_fcm import running_simulator
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import PushProvider, ReceiptSource
+from tocsin.providers.expo import ExpoProvider
 from tocsin.providers.push_webhook import PushWebhookProvider
 from tocsin.simulator import push_webhook
 from tocsin.simulator.exchange import Reply, Request
@@ -67,6 +68,17 @@ async def test_expo_takes_a_hundred_at_once(simulator: Simulator) -> None:
     assert reports.verdicts() == {Verdict.DELIVERED: 250}
     assert simulator.ledger.answers["delivered"] == 3
     assert len({one.message_id for one in reports.outcomes.values()}) == 250
+
+
+async def test_an_authority_that_nobody_trusts_leads_to_the_key(
+    simulator: Simulator,
+) -> None:
+    """The outcome of a failed handshake says what can be done."""
+    provider = ExpoProvider(access_token="x", endpoint=simulator.origin)
+    reports = await send(provider, ["ExponentPushToken[a]"])
+    (outcome,) = reports.outcomes.values()
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.detail.endswith("name its authority in the provider's ca_file")
 
 
 async def test_expo_projects_are_told_apart(simulator: Simulator) -> None:

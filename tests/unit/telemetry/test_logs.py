@@ -109,11 +109,13 @@ def test_secret_names_are_masked_at_any_depth() -> None:
         tokens=500,
         key=None,
         monkey="fine",
+        token_uri="https://host/token",
     )
     assert "hunter2" not in stream.getvalue()
     (line,) = read(stream)
     assert line["tokens"] == 500
     assert line["monkey"] == "fine"
+    assert line["token_uri"] == "https://host/token"
     assert line["headers"] == {"Authorization": "***", "accept": "json"}
     assert line["raw"] == "<7 bytes>"
 
