@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from tests.support.realtime_processes import KEPT, connected, serve, write
 from tests.support.tocsin_processes import Processes, wait_until
 from tests.support.tokens import SECRET, sign
+
+from tocsin.cli.gen_token import parse_ttl
 
 pytestmark = pytest.mark.system
 
@@ -61,6 +64,53 @@ def test_tokens_are_made_and_checked(tmp_path: Path) -> None:
     without = run(tmp_path, "gen-token", *empty)
     assert without.returncode == 2
     assert "client.token.hmac_secret_key is not set" in without.stderr
+    without = run(tmp_path, "check-token", *empty, token)
+    assert without.returncode == 2
+    assert without.stderr.startswith("no key is configured: every token is refused")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("90", 90), ("90s", 90), ("1h30m", 5400), ("1d", 86_400)),
+        *(("2d12h", 216_000), ("-1", -1), ("1.5h", 5400)),
+    ],
+)
+def test_the_life_of_a_token_is_a_duration(text: str, seconds: int) -> None:
+    """As the configuration writes it, with days, or a number of seconds."""
+    assert parse_ttl(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        *(("0", "over at once"), ("0s", "over at once"), ("500ms", "over at once")),
+        *(("d", "duration"), ("xd", "duration"), ("1y", "duration")),
+        *(("", "duration"), ("1d-1h", "duration"), ("1.5d", "duration")),
+    ],
+)
+def test_a_life_that_is_none_is_refused(text: str, words: str) -> None:
+    """With the reason."""
+    with pytest.raises(argparse.ArgumentTypeError, match=words):
+        parse_ttl(text)
+
+
+def test_a_channel_that_the_server_refuses_is_told(tmp_path: Path) -> None:
+    """The token is made nevertheless: the namespace may come later."""
+    config = {
+        "client": {"token": {"hmac_secret_key": SECRET}},
+        "channel": {"namespaces": [{"name": "chat"}]},
+    }
+    made = ("gen-sub-token", "--config", write(tmp_path, config), "-u", "42")
+    done = run(tmp_path, *made, "-s", "news:1", "--ttl", "1h")
+    assert done.returncode == 0
+    assert done.stdout.count(".") == 2
+    assert done.stderr.startswith("warning: no namespace 'news' is configured")
+    assert run(tmp_path, *made, "-s", "chat:1").stderr == ""
+    assert run(tmp_path, *made, "-s", "alone").stderr == ""
+    done = run(tmp_path, *made, "-s", "chat:1", "--ttl", "0")
+    assert done.returncode == 2
+    assert "over at once" in done.stderr
 
 
 def test_sighup_reads_channels_and_keys_anew(

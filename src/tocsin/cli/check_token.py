@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     if faults := list(find_realtime_faults(loaded.config)):
         print("\n".join(faults), file=sys.stderr)
         return 2
+    if fault := _find_no_key(loaded.config, is_subscription=args.subscription):
+        print(fault, file=sys.stderr)
+        return 2
     token = sys.stdin.read().strip() if args.token == "-" else args.token
     try:
         claims = asyncio.run(_verify(loaded.config, token, args.subscription))
@@ -52,6 +55,28 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(claims, indent=2, default=_show))
         return 0
     return 1
+
+
+def _find_no_key(config: Config, *, is_subscription: bool) -> str:
+    client = config.client
+    if client.insecure_skip_token_signature_verify:
+        return ""
+    own = is_subscription and client.subscription_token.enabled
+    token = client.subscription_token if own else client.token
+    keys = (
+        token.hmac_secret_key.get_secret_value(),
+        token.hmac_previous_secret_key.get_secret_value(),
+        token.rsa_public_key,
+        token.ecdsa_public_key,
+        token.jwks_public_endpoint,
+    )
+    if any(keys):
+        return ""
+    return (
+        f"no key is configured: every token is refused; set hmac_secret_key,"
+        f" rsa_public_key, ecdsa_public_key or jwks_public_endpoint of"
+        f" client.{'subscription_token' if own else 'token'}"
+    )
 
 
 async def _verify(config: Config, token: str, is_subscription: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ It must not keep anything: a back end makes its own tokens with the same secret.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from tocsin.cli.configuration import add_config_arguments, read_config
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
 
-WEEK_S = 7 * 24 * 3600
+DAY_S = 24 * 3600
+WEEK_S = 7 * DAY_S
+_DAYS = re.compile(r"([0-9]{1,6})d(.*)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +36,44 @@ def add_token_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-t",
         "--ttl",
-        type=int,
+        type=parse_ttl,
         default=WEEK_S,
-        metavar="SECONDS",
-        help="how long it is good (default: a week; below 0: for ever)",
+        metavar="DURATION",
+        help="how long it is good, such as 30m, 12h, 7d, or a number of seconds"
+        " (default: 7d; below 0: for ever)",
     )
+
+
+def parse_ttl(text: str) -> int:
+    """Seconds of a duration as the configuration has it, with days, or of a number.
+
+    Below 0 is for ever. Raises `ArgumentTypeError`, for 0 too.
+    """
+    try:
+        seconds = int(text)
+    except ValueError:
+        seconds = _parse_duration(text)
+    if seconds == 0:
+        raise argparse.ArgumentTypeError(
+            f"{text} would make a token that is over at once: take at least 1s, or"
+            " -1 for ever"
+        )
+    return seconds
+
+
+def _parse_duration(text: str) -> int:
+    from tocsin.config.durations import parse_duration
+
+    found = _DAYS.fullmatch(text)
+    days, rest = (found[1], found[2]) if found else ("0", text)
+    try:
+        return int(days) * DAY_S + int(
+            parse_duration(rest if rest or not found else "0")
+        )
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} {error}, also 7d, or a number of seconds"
+        ) from None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,12 +94,28 @@ def print_token(
     if not secret:
         print(f"{key} is not set: there is nothing to sign with", file=sys.stderr)
         return 2
+    if channel := claims.get("channel"):
+        _warn_of_namespace(loaded.config, channel)
     now_s = int(time.time())
     times = {"iat": now_s}
     if args.ttl >= 0:
         times["exp"] = now_s + args.ttl
     print(encode_hmac_token({"sub": args.user, **times, **claims}, secret))
     return 0
+
+
+def _warn_of_namespace(config: Config, channel: str) -> None:
+    from tocsin.app.realtime_settings import namespace_settings
+    from tocsin.channels.namespaces import Namespaces
+
+    namespaces = Namespaces(namespace_settings(config))
+    if namespaces.find(channel) is None:
+        name = namespaces.namespace_of(channel)
+        print(
+            f"warning: no namespace {name!r} is configured: the server refuses the"
+            f" channel {channel!r} (channel.namespaces)",
+            file=sys.stderr,
+        )
 
 
 def _secret(config: Config, section: str) -> tuple[str, str]:
