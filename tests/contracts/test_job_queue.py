@@ -396,6 +396,7 @@ async def test_dead_letters_are_listed_oldest_first(backend: QueueBackend) -> No
         await receive_soon(queue), dead=[(job, f"reason {job.attempt}") for job in jobs]
     )
     page = await queue.list_dead(limit=3)
+    assert {letter.uid for letter in page} == {"uid-1"}
     rest = await queue.list_dead(limit=3, after=page[-1].id)
     assert [(letter.job, letter.reason) for letter in page + rest] == [
         (job, f"reason {job.attempt}") for job in jobs

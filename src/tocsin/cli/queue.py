@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments, read_config
 from tocsin.cli.process import run_process
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from contextlib import AsyncExitStack
-
     from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
     from tocsin.core.ports import JobQueue
     from tocsin.core.push import DeadLetter
 
 PAGE = 100
-MOST_UIDS = 10_000
-
-_NONE: Mapping[str, str] = {}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,10 +64,7 @@ def run(args: argparse.Namespace) -> int:
                 return 2
             providers = config.push_notifications.active_providers
             ids = None if args.all else list(args.ids)
-            uids = await _read_uids(config, stack) if args.action == "dead" else {}
-            return await act(
-                resources.queue, args.action, ids, providers=providers, uids=uids
-            )
+            return await act(resources.queue, args.action, ids, providers=providers)
 
     return run_process(args, life)
 
@@ -137,41 +129,18 @@ def _held_words(held: int, source: Config) -> str:
     )
 
 
-async def _read_uids(config: Config, stack: AsyncExitStack) -> dict[str, str]:
-    """The uid of each dead letter by its id, out of the payload that it keeps.
-
-    Only the queue's stock shows that copy; of more than `MOST_UIDS` letters the
-    newest are left out, since their payloads come with it.
-    """
-    from tocsin.app.moving import open_stock
-    from tocsin.queue.codec import Undecodable, parse_payload
-
-    stock = await open_stock(config, stack, as_it_is=True)
-    uids: dict[str, str] = {}
-    for letter in await stock.fetch_letters(limit=MOST_UIDS):
-        try:
-            uids[letter.id] = parse_payload(letter.payload).uid
-        except Undecodable:
-            continue  # listed without it
-    return uids
-
-
 async def act(
     queue: JobQueue,
     action: str,
     ids: list[str] | None,
     *,
     providers: Sequence[str],
-    uids: Mapping[str, str] = _NONE,
 ) -> int:
-    """Show or change an open queue; `ids` of dead letters, `None` for all of them.
-
-    `uids` of their sends are by dead letter, where known.
-    """
+    """Show or change an open queue; `ids` of dead letters, `None` for all of them."""
     if action == "status":
         return await _print_status(queue, providers)
     if action == "dead":
-        return await _print_dead(queue, uids)
+        return await _print_dead(queue)
     if ids == []:
         print(f"name the dead letters to {action}, or pass --all")
         return 2
@@ -202,20 +171,19 @@ async def _print_status(queue: JobQueue, providers: Sequence[str]) -> int:
     return 0
 
 
-async def _print_dead(queue: JobQueue, uids: Mapping[str, str]) -> int:
+async def _print_dead(queue: JobQueue) -> int:
     after = ""
     count = 0
     while letters := await queue.list_dead(limit=PAGE, after=after):
         for letter in letters:
-            print(_describe(letter, uids.get(letter.id, "")))
+            print(_describe(letter))
         count += len(letters)
         after = letters[-1].id
     print(f"{count} dead letters")
     return 0
 
 
-def _describe(letter: DeadLetter, uid: str) -> str:
-    """One line; `uid` is empty where it is not known."""
+def _describe(letter: DeadLetter) -> str:
     from datetime import UTC, datetime
 
     from tocsin.core.push import Send
@@ -228,7 +196,7 @@ def _describe(letter: DeadLetter, uid: str) -> str:
     parts = [
         letter.id,
         at,
-        f"uid {_in_line(uid) if uid else 'unknown'}",
+        f"uid {_in_line(letter.uid) if letter.uid else 'unknown'}",
         f"push {job.push_id}",
         job.queue,
         f"provider {job.provider}",

@@ -253,9 +253,13 @@ def queue_name(stage: str, provider: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that ended without being sent, and why. It can be replayed."""
+    """A job that ended without being sent, and why. It can be replayed.
+
+    `uid` is that of its send, empty where it cannot be read.
+    """
 
     id: str
     job: Job
     reason: str
     at_ms: int
+    uid: str = ""

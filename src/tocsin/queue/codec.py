@@ -141,8 +141,12 @@ def encode_letter(job: Job | None, reason: str, at_ms: int) -> bytes:
     return message.SerializeToString()
 
 
-def parse_letter(data: bytes, *, id: str, queue: str, push_id: str) -> DeadLetter:
+def parse_letter(
+    data: bytes, *, id: str, queue: str, push_id: str, payload: bytes
+) -> DeadLetter:
     """The dead letter in these bytes; `id` is the engine's name for it.
+
+    `payload` is its own copy of its request's.
 
     Where the job itself cannot be read, the letter carries an empty job of that
     queue and request, so that it can still be listed, replayed and purged.
@@ -153,7 +157,13 @@ def parse_letter(data: bytes, *, id: str, queue: str, push_id: str) -> DeadLette
         job = _job_of(message.job)
     except (DecodeError, UnicodeDecodeError, Undecodable):
         job = _unread_job(queue, push_id)
-    return DeadLetter(id=id, job=job, reason=message.reason, at_ms=message.at_ms)
+    try:
+        uid = parse_payload(payload).uid
+    except Undecodable:
+        uid = ""
+    return DeadLetter(
+        id=id, job=job, reason=message.reason, at_ms=message.at_ms, uid=uid
+    )
 
 
 def parse_dead_job(data: bytes) -> Job | None:

@@ -79,4 +79,5 @@ def _letter(id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
         id=id.decode(),
         queue=fields[b"queue"].decode(),
         push_id=fields[b"push"].decode(),
+        payload=fields[b"payload"],
     )

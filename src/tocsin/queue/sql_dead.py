@@ -61,14 +61,18 @@ class DeadTable:
         if not start:
             raise BadRequest("after", "is not the id of a dead letter")
         statement = (
-            select(dead.c.id, dead.c.queue, dead.c.push_id, dead.c.letter)
+            select(dead)
             .where(dead.c.id > start[0])
             .order_by(dead.c.id)
             .limit(max(1, limit))
         )
         return [
             parse_letter(
-                row.letter, id=str(row.id), queue=row.queue, push_id=row.push_id
+                row.letter,
+                id=str(row.id),
+                queue=row.queue,
+                push_id=row.push_id,
+                payload=row.payload,
             )
             for row in await connection.execute(statement)
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from tests.support.jobs import ManualClock, MemoryJobQueue, make_send_job
 
@@ -16,30 +18,28 @@ AT_MS = 1_800_000_000_000
 class _Queue(MemoryJobQueue):
     """Lists its letters page by page."""
 
-    def __init__(self, *letters: tuple[Job, str]) -> None:
+    def __init__(self, *letters: tuple[Job, str], uids: Sequence[str] = ()) -> None:
         super().__init__(ManualClock())
         self.dead.extend(letters)
+        self.uids_of_dead = [*uids, *[""] * (len(letters) - len(uids))]
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
         start = int(after) if after else 0
         return [
-            DeadLetter(str(number), job, reason, AT_MS)
+            DeadLetter(str(number), job, reason, AT_MS, self.uids_of_dead[number - 1])
             for number, (job, reason) in enumerate(self.dead[start:], start=start + 1)
         ][:limit]
 
 
-async def _print(
-    queue: JobQueue, capsys: pytest.CaptureFixture[str], **uids: str
-) -> list[str]:
-    by_id = {name.removeprefix("of_"): uid for name, uid in uids.items()}
-    assert await verb.act(queue, "dead", [], providers=[], uids=by_id) == 0
+async def _print(queue: JobQueue, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert await verb.act(queue, "dead", [], providers=[]) == 0
     return capsys.readouterr().out.splitlines()
 
 
 async def test_a_letter_names_its_send(capsys: pytest.CaptureFixture[str]) -> None:
     """By uid and push id, with provider, attempt and reason."""
-    queue = _Queue((make_send_job(2, attempt=3), "invalid_argument: no map"))
-    first, last = await _print(queue, capsys, of_1="u1")
+    letter = (make_send_job(2, attempt=3), "invalid_argument: no map")
+    first, last = await _print(_Queue(letter, uids=["u1"]), capsys)
     assert first == (
         "1  2027-01-15T08:00:00+00:00  uid u1  push p1  send:fcm  provider fcm"
         "  attempt 3  2 recipients  invalid_argument: no map"
@@ -65,8 +65,8 @@ async def test_a_letter_without_its_payload(capsys: pytest.CaptureFixture[str]) 
 
 async def test_a_uid_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Callers choose it, and a terminal obeys control characters."""
-    queue = _Queue((make_send_job(1), "gone"))
-    lines = await _print(queue, capsys, of_1="a\n\x1b[2Jb")
+    queue = _Queue((make_send_job(1), "gone"), uids=["a\n\x1b[2Jb"])
+    lines = await _print(queue, capsys)
     assert len(lines) == 2
     assert r"uid 'a\n\x1b[2Jb'  push p1" in lines[0]
 
@@ -74,8 +74,9 @@ async def test_a_uid_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> No
 async def test_every_page_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """Each letter with its own send."""
     count = 2 * verb.PAGE + 1
-    queue = _Queue(*[(make_send_job(1), "gone")] * count)
-    lines = await _print(queue, capsys, of_1="first", **{f"of_{count}": "last"})
+    uids = ["first", *[""] * (count - 2), "last"]
+    queue = _Queue(*[(make_send_job(1), "gone")] * count, uids=uids)
+    lines = await _print(queue, capsys)
     assert len(lines) == count + 1
     told = [number for number, line in enumerate(lines, 1) if "unknown" not in line]
     assert told == [1, count, count + 1]

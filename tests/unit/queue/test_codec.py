@@ -149,7 +149,8 @@ def test_any_payload_round_trips(payload: Payload) -> None:
 def test_any_letter_round_trips(job: Job, reason: str, at_ms: int) -> None:
     """A letter gives its job, reason and time back."""
     data = encode_letter(job, reason, at_ms)
-    letter = parse_letter(data, id="1", queue="q", push_id="x")
+    letter = parse_letter(data, id="1", queue="q", push_id="x", payload=b"\xff")
+    assert letter.uid == ""
     assert (letter.id, letter.job, letter.reason) == ("1", job, reason)
     assert letter.at_ms == at_ms
     assert parse_dead_job(data) == job
@@ -222,7 +223,7 @@ def test_unknown_recipient_type_is_only_a_label(
 def test_letter_without_a_readable_job_can_be_listed() -> None:
     """Its job is empty, of the queue and request that it came from."""
     data = encode_letter(None, "undecodable", 7)
-    letter = parse_letter(data, id="1", queue="expand:hms", push_id="p")
+    letter = parse_letter(data, id="1", queue="expand:hms", push_id="p", payload=b"")
     assert (letter.job.queue, letter.job.push_id) == ("expand:hms", "p")
     assert letter.reason == "undecodable"
     assert parse_dead_job(data) is None
