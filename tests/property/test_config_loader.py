@@ -3,7 +3,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tocsin.config import Config, ConfigError, load_config
@@ -96,6 +96,7 @@ def test_any_environment_is_a_config_or_a_list_of_faults(
 
 
 @given(st.integers(min_value=0, max_value=10**6 * 3600 * 10**3))
+@example(1_186_831_514_083)
 def test_a_shown_duration_reads_back(milliseconds: int) -> None:
     """What the program prints as a duration is what it would read."""
     seconds = milliseconds / 1000
