@@ -21,6 +21,7 @@ from tocsin.api.http_connection import (
 )
 from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
+from tocsin.core.errors import DependencyLost, InternalError
 
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
@@ -150,16 +151,21 @@ class HttpGateway:
 
     async def _run_check(self, name: str) -> str:
         """`ok` or why not; an error's own text may hold a dsn and stays inside."""
+        more = {}
         try:
             async with asyncio.timeout(self._check_timeout_s):
                 await self._checks[name]()
         except TimeoutError:
             state = f"no answer within {self._check_timeout_s:g} s"
+        except DependencyLost as error:
+            state = error.detail
         except Exception as error:  # noqa: BLE001 - whatever fails is not ready
             state = f"failed: {type(error).__name__}"
+            if isinstance(error, InternalError) and error.reason:
+                more["cause"] = error.reason
         else:
             return "ok"
-        _log.warning("not ready", dependency=name, reason=state)
+        _log.warning("not ready", dependency=name, reason=state, **more)
         return state
 
     async def _metrics(self, _request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from tocsin.app.credentials import (
     warn_of_private_addresses,
 )
 from tocsin.app.door_tls import server_tls
+from tocsin.app.file_sharing import warn_of_another
 from tocsin.app.http_doors import open_http
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.online_first import build_channel_first
@@ -64,6 +65,7 @@ async def start_server(
 ) -> Listening:
     """Open everything and serve; leaving `stack` drains and closes it."""
     resources = await open_resources(config, stack)
+    await warn_of_another(config, stack)
     resources.analytics = await open_analytics(
         config, resources.metrics, resources.database, stack
     )

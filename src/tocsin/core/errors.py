@@ -56,6 +56,13 @@ class BrokerUnavailable(InternalError):
         super().__init__("broker is unavailable", reason)
 
 
+class DependencyLost(InternalError):
+    """What this process works on is not what others find in its place.
+
+    Raised by readiness checks alone: `detail` is told to who asks, path included.
+    """
+
+
 class UnknownChannel(ApiError):
     """The channel names a namespace that is not configured."""
 

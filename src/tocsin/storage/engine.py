@@ -20,8 +20,10 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
+from tocsin.core.errors import DependencyLost
 from tocsin.storage.errors import FOREIGN, own_error, worth_retrying
 from tocsin.storage.pool import CountedPool
+from tocsin.storage.sqlite_file import SqliteFile
 from tocsin.telemetry.metrics import PoolStats
 
 T = TypeVar("T")
@@ -44,8 +46,11 @@ class Database:
     connection, so it must keep no state outside the transaction.
     """
 
-    def __init__(self, engine: AsyncEngine, dialect: Dialect) -> None:
+    def __init__(
+        self, engine: AsyncEngine, dialect: Dialect, *, file: SqliteFile | None = None
+    ) -> None:
         self.engine = engine
+        self._file = file
         self.dialect: Dialect = dialect
         # SQLite has one writer; queueing for it here costs no busy waiting.
         self._writer = asyncio.Lock() if dialect == "sqlite" else None
@@ -60,7 +65,12 @@ class Database:
         return await self._run(self._writing, work)
 
     async def check(self) -> None:
-        """Raise an `ApiError` that says what is wrong if it cannot be reached."""
+        """Raise an `ApiError` that says what is wrong if it cannot be reached.
+
+        `DependencyLost` where its SQLite file was moved away or replaced.
+        """
+        if self._file is not None and (change := self._file.find_change()):
+            raise DependencyLost(change)
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
@@ -166,10 +176,19 @@ def open_sqlite(path: str | Path) -> Database:
         max_overflow=0,
         **_engine_options(),
     )
+    file = SqliteFile(path)
+
+    def refuse_another(*_: Any) -> None:
+        # A connection more would make an empty file, and write there.
+        if change := file.find_change():
+            raise sqlite3.OperationalError(change)
+
+    event.listen(engine.sync_engine, "do_connect", refuse_another)
     event.listen(engine.sync_engine, "do_connect", _probe_sqlite)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "connect", lambda *_: file.note())
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return Database(engine, "sqlite")
+    return Database(engine, "sqlite", file=file)
 
 
 def parse_dsn(dsn: str) -> dict[str, Any]:
