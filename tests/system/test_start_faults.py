@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -25,12 +26,16 @@ PUSH = {"enabled_providers": ["expo"], "expo": {"access_token": "x"}}
 
 
 def run(
-    folder: Path, verb: str, *arguments: str, config: object
+    folder: Path,
+    verb: str,
+    *arguments: str,
+    config: object,
+    start: tuple[str, ...] = (),
 ) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a verb."""
+    """Exit code, standard output and standard error of a verb, run by `start`."""
     (folder / "c.json").write_text(json.dumps(config))
     done = subprocess.run(
-        [*COMMAND, verb, *arguments, "--config", "c.json"],
+        [*start, *COMMAND, verb, *arguments, "--config", "c.json"],
         cwd=folder,
         env=CLEAN,
         capture_output=True,
@@ -112,6 +117,40 @@ def test_a_redis_queue_that_is_down(tmp_path: Path) -> None:
     assert told.startswith(f"cannot start: {key}: Redis at ")
     assert "111" in told or "refused" in told
     assert "hunter2" not in output
+
+
+def test_a_clickhouse_that_is_down(tmp_path: Path) -> None:
+    """As the others; its ping at the start is what asks."""
+    port = free_port()
+    section = {
+        "enabled": True,
+        "clickhouse_dsn": [f"http://u:hunter2@127.0.0.1:{port}"],
+        "export": {"notifications": {"enabled": True}},
+    }
+    config = {"clickhouse_analytics": section}
+    code, output, _ = run(tmp_path, "funnel", "u1", config=config)
+    assert code == 1
+    (told,) = errors(output)
+    key = "clickhouse_analytics.clickhouse_dsn"
+    assert told.startswith(f"cannot start: {key}: http://127.0.0.1:{port}: ")
+    assert "Connect call failed" in told
+    assert "hunter2" not in output
+
+
+def test_a_sqlite_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """A server that could only read would fail with the first registration."""
+    without = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed, and root may write everything")
+    config = {"database": {"sqlite": {"path": "x.db"}}}
+    assert run(tmp_path, "migrate", config=config)[0] == 0
+    (tmp_path / "x.db").chmod(0o444)
+    start = without if os.geteuid() == 0 else ()
+    code, output, _ = run(tmp_path, "serve", config=config, start=start)
+    assert code == 1
+    (told,) = errors(output)
+    assert told.startswith(f"cannot start: database.sqlite.path: {tmp_path / 'x.db'}: ")
+    assert told.endswith("this user may not read and write the file")
 
 
 @pytest.mark.parametrize("verb", [("queue", "status"), ("funnel", "u1")])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from tocsin.analytics.writer import AnalyticsWriter, BufferLimits
+from tocsin.app.faults import opening
 from tocsin.config import Config
 from tocsin.config.clickhouse import parse_dsn
 from tocsin.core.analytics_ports import AnalyticsStore
@@ -90,7 +91,9 @@ async def _open_clickhouse(config: Config, stack: AsyncExitStack) -> AnalyticsSt
     )
     stack.push_async_callback(store.close)
     if not section.skip_ping_on_start:
-        await store.prepare()
+        where = " ".join(address.origin for address in addresses)
+        with opening("clickhouse_analytics.clickhouse_dsn", where):
+            await store.prepare()
     return store
 
 

@@ -45,9 +45,9 @@ def _words_of(error: InternalError) -> str:
     """Ours, and the driver's where they say more."""
     words = error.reason or error.detail
     driver = str(error.__cause__ or "").strip().split("\n", 1)[0][:300]
-    if not error.reason or not driver or driver in words or "[SQL" in driver:
+    if not driver or driver in words or _is_wrapped(error.__cause__):
         return words
-    return words if _is_wrapped(error.__cause__) else f"{words}: {driver}"
+    return f"{words}: {driver}"
 
 
 def _is_wrapped(cause: BaseException | None) -> bool:

@@ -96,6 +96,9 @@ async def open_database(
             await require_head(database)
             return database
         applied = await migrate(database)
+    if config.database.kind == "sqlite" and (fault := find_cause()):
+        # Reading it goes well: without this the first registration would fail.
+        raise CannotOpen(key, place, fault)
     if applied:
         _log.info("database schema is up to date", applied=applied)
     return database

@@ -12,7 +12,7 @@ from tests.support.clickhouse_server import never, plain, scripted
 from tests.support.simulated_fcm import running_simulator
 from tests.support.whole_server import TOKENS, serving, until
 
-from tocsin.core.errors import ApiError
+from tocsin.app.faults import CannotOpen
 from tocsin.simulator.server import Simulator
 
 
@@ -214,6 +214,6 @@ async def test_start_fails_while_clickhouse_is_away(
     async with scripted() as server:
         server.always = plain(503)
         section = clickhouse(server.origin)
-        with pytest.raises(ApiError, match="clickhouse_dsn"):
+        with pytest.raises(CannotOpen, match="clickhouse_dsn"):
             async with serving(simulator, tmp_path, clickhouse_analytics=section):
                 pass
