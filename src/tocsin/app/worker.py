@@ -15,7 +15,7 @@ from tocsin.app.online_first import open_online_users
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
-from tocsin.core.errors import ApiError
+from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
@@ -184,7 +184,8 @@ async def _clean_for_ever(resources: Resources) -> None:
         try:
             await _clean(resources)
         except ApiError as error:
-            _log.warning("clean-up put off", error=error.message)
+            reason = error.reason if isinstance(error, InternalError) else ""
+            _log.warning("clean-up put off", error=error.message, reason=reason)
         await asyncio.sleep(CLEAN_INTERVAL_S)
 
 
