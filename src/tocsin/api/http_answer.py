@@ -37,7 +37,7 @@ class _ShortJson(web.StreamResponse):
             f"Server: {SERVER_SOFTWARE}\r\n\r\n"
         )
         transport.write(head.encode() + body)
-        if transport.get_write_buffer_size():
+        if request.protocol.writing_paused:
             # Who asks on without reading waits, rather than filling our memory.
             await request.writer.drain()
         return None

@@ -29,7 +29,14 @@ _log = structlog.get_logger(__name__)
 class TimedConnection(web.RequestHandler):
     """Closes itself when a request's head, or the taking of its answer, is late."""
 
-    __slots__ = ("_head_timeout_s", "_head_timer", "_heads_seen", "_write_timeout_s")
+    __slots__ = (
+        "_finishing",
+        "_head_timeout_s",
+        "_head_timer",
+        "_heads_seen",
+        "_write_timeout_s",
+        "_write_timer",
+    )
 
     def __init__(
         self, *args: Any, head_timeout_s: float, write_timeout_s: float, **kwargs: Any
@@ -39,6 +46,8 @@ class TimedConnection(web.RequestHandler):
         self._write_timeout_s = write_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
         self._heads_seen = 0
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._finishing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -57,7 +66,19 @@ class TimedConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: more waits for the client than it takes."""
+        super().pause_writing()
+        if self._finishing:
+            self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._stop_write_timer()
+        super().resume_writing()
 
     async def finish_response(
         self,
@@ -68,12 +89,17 @@ class TimedConnection(web.RequestHandler):
         """Write a finished answer; aiohttp calls it when the handler has returned.
 
         A stream has been written by its handler before, so only its end comes here.
+        The deadline runs while the client takes nothing: a timer for each answer would
+        cost as much as reading its request.
         """
-        timer = self._loop.call_later(self._write_timeout_s, self._give_up)
+        self._finishing = True
+        if self.writing_paused:
+            self._start_write_timer()
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
-            timer.cancel()
+            self._finishing = False
+            self._stop_write_timer()
 
     def handle_error(
         self,
@@ -98,6 +124,16 @@ class TimedConnection(web.RequestHandler):
         # Not `force_close`: that waits for the very bytes that nobody takes.
         if self.transport is not None:
             self.transport.abort()
+
+    def _start_write_timer(self) -> None:
+        self._stop_write_timer()
+        wait_s = self._write_timeout_s
+        self._write_timer = self._loop.call_later(wait_s, self._give_up)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _start_timer(self) -> None:
         self._head_timer = self._loop.call_later(self._head_timeout_s, self.force_close)

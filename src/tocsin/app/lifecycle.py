@@ -6,6 +6,7 @@ SIGTERM and SIGINT ask it to stop; a second one ends it at once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -48,6 +49,15 @@ class Stopper:
     async def wait(self) -> None:
         """Wait until somebody asks for the end."""
         await self._event.wait()
+
+
+def keep_what_started() -> None:
+    """Leave all that the start has made out of every later garbage collection.
+
+    It stays to the end; walking over it costs a busy server some percent.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def start_beside(

@@ -20,7 +20,7 @@ from tocsin.app.credentials import (
 from tocsin.app.door_tls import server_tls
 from tocsin.app.file_sharing import warn_of_another
 from tocsin.app.http_doors import open_http
-from tocsin.app.lifecycle import Stopper
+from tocsin.app.lifecycle import Stopper, keep_what_started
 from tocsin.app.online_first import build_channel_first
 from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.reloading import reload_at_sighup
@@ -121,6 +121,7 @@ async def run_server(
     """
     async with AsyncExitStack() as stack:
         listening = await start_server(config, stack, stopper)
+        keep_what_started()
         if reread is not None:
             reload_at_sighup(listening.realtime, reread, stack)
         await stopper.wait()

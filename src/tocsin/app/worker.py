@@ -10,7 +10,7 @@ import structlog
 
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.app.analytics import open_analytics, purge_analytics
-from tocsin.app.lifecycle import Stopper, start_beside
+from tocsin.app.lifecycle import Stopper, keep_what_started, start_beside
 from tocsin.app.online_first import open_online_users
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
@@ -116,6 +116,7 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
             stack.callback(gateway.begin_drain)
         online = open_online_users(config, resources.metrics, resources.clock, stack)
         await start_worker(resources, providers, stack, stopper, online=online)
+        keep_what_started()
         await stopper.wait()
     _log.info("worker stopped")
     return 0
