@@ -10,26 +10,23 @@ from tocsin.api.http_answer import answer_json
 
 
 class _Peer:
-    """What an answer sees of a connection, with `held` bytes that nobody takes."""
+    """What an answer sees of a connection; `held` while nobody takes anything."""
 
     version = HttpVersion11
     keep_alive = True
 
-    def __init__(self, held: int) -> None:
-        self.held = held
+    def __init__(self, *, held: bool) -> None:
+        self.writing_paused = held
         self.written = b""
         self.taken = asyncio.Event()
         self.is_gone = False
-        self.transport = self.writer = self
+        self.transport = self.writer = self.protocol = self
 
     def is_closing(self) -> bool:
         return self.is_gone
 
     def write(self, data: bytes) -> None:
         self.written += data
-
-    def get_write_buffer_size(self) -> int:
-        return self.held
 
     async def drain(self) -> None:
         await self.taken.wait()
@@ -42,7 +39,7 @@ def _answer(peer: _Peer) -> tuple[web.StreamResponse, web.Request]:
 
 async def test_an_answer_that_is_taken_waits_for_nothing() -> None:
     """A short answer is written in one piece and is done."""
-    peer = _Peer(held=0)
+    peer = _Peer(held=False)
     answer, request = _answer(peer)
     await answer.prepare(request)
     await answer.write_eof()
@@ -53,7 +50,7 @@ async def test_an_answer_that_is_taken_waits_for_nothing() -> None:
 
 async def test_who_does_not_read_waits() -> None:
     """While a caller leaves answers unread, the next request of it is not begun."""
-    peer = _Peer(held=1)
+    peer = _Peer(held=True)
     answer, request = _answer(peer)
     step = asyncio.ensure_future(answer.prepare(request))
     for _ in range(5):
@@ -65,7 +62,7 @@ async def test_who_does_not_read_waits() -> None:
 
 async def test_nobody_is_left() -> None:
     """A caller that is gone ends as a lost connection, not as an error of ours."""
-    peer = _Peer(held=0)
+    peer = _Peer(held=False)
     peer.is_gone = True
     answer, request = _answer(peer)
     with pytest.raises(ConnectionResetError):
