@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 import tests.support.children  # noqa: F401 - before gRPC: see there
 from tests.support.postgres import PostgresServer, start_postgres, temporary_root
 from tests.support.redis_cluster import RedisCluster, start_cluster
@@ -20,6 +21,19 @@ from tocsin.storage.engine import Database, open_postgres, open_sqlite
 from tocsin.storage.migrations import migrate
 
 _database_numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Logs of tests as structlog has them unconfigured, but for their tracebacks.
+
+    With `rich` installed one with all locals takes seconds on a busy machine, and the
+    event loop waits meanwhile.
+    """
+    *processors, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(
+        exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[*processors, renderer])
 
 
 @pytest.fixture(scope="session")
