@@ -96,6 +96,8 @@ def start_cluster(
         ask(replica, "CLUSTER", "REPLICATE", name)
     wait_for(lambda: all(_is_ready(server) for server in servers))
     wait_for(lambda: all(_is_in_step(replica) for replica in cluster.replicas))
+    for server in servers:
+        wait_for(lambda one=server: _hears_all(one, servers))
     return cluster
 
 
@@ -162,6 +164,26 @@ def wait_for(condition: Callable[[], object]) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("the servers did not come to it")
         time.sleep(0.02)
+
+
+def _hears_all(server: RedisServer, servers: Sequence[RedisServer]) -> bool:
+    """Whether what any server publishes comes to this one.
+
+    A cluster calls itself ready before each of its links stands, and a message that
+    has no link is lost.
+    """
+    client = Redis(port=server.port, decode_responses=True, protocol=2)
+    with closing(client), closing(client.pubsub()) as hearing:
+        hearing.subscribe("links")
+        hearing.get_message(timeout=5)
+        for number, each in enumerate(servers):
+            ask(each, "PUBLISH", "links", number)
+        heard: set[str] = set()
+        while message := hearing.get_message(timeout=0.5):
+            heard.add(str(message["data"]))
+            if len(heard) == len(servers):
+                return True
+    return False
 
 
 def _knows(server: RedisServer, count: int) -> bool:
