@@ -126,6 +126,18 @@ async def test_a_denial_ends(stores: Stores) -> None:
         await _breathe()
 
 
+@pytest.mark.parametrize("expire_at", [10**12 + 1, 10**16, 10**18, 2**63 - 1])
+async def test_a_denial_without_a_countable_end_is_for_ever(
+    stores: Stores, expire_at: int
+) -> None:
+    """A store that counts in other units takes any number of seconds."""
+    store = stores.denials
+    await store.put(USER, "a", 1, expire_at=expire_at)
+    await store.put(USER_TOKENS, "a", 2**63 - 1, expire_at=expire_at)
+    assert (await store.fetch([(USER, "a")]))[0] == 1
+    assert (await store.fetch([(USER_TOKENS, "a")]))[0] is not None
+
+
 async def test_redis_that_is_away_is_an_error_of_ours() -> None:
     """No foreign exception leaves the room, and no address is told."""
     (client,) = open_clients([f"redis://127.0.0.1:{free_port()}"])

@@ -84,10 +84,7 @@ def _judge(response: Any) -> Any:
     if not has_error:
         return None
     error = response.error
-    # 100 is what the published server says of a bad pattern; a bug has no detail.
-    assert error.code in {102, 104, 107, 108, 112, 113} or (
-        error.code == 100 and error.message.startswith("internal server error: ")
-    ), error
+    assert error.code in {102, 104, 107, 108, 112, 113}, error
     return error
 
 

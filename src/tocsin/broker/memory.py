@@ -267,5 +267,7 @@ def _select(stream: _Stream, filter: HistoryFilter) -> list[Publication]:
         chosen = list(islice(items, max(0, end - limit), end))
         chosen.reverse()
         return chosen
+    # An offset has 64 bits; beyond the newest there is nothing.
     start = 0 if since is None else max(0, since.offset + 1 - first)
+    start = min(start, len(items))
     return list(islice(items, start, start + limit))

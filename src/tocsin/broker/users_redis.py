@@ -20,6 +20,9 @@ from tocsin.core.errors import BrokerUnavailable
 from tocsin.redis_access.commands import run_many
 
 _FIELDS = ("active", "online", "state")
+_LAST_EXPIRY_S = 10**12
+"""Redis counts expiry in 64-bit milliseconds and refuses what does not fit; a denial
+that ends this far away never does."""
 
 _Command = tuple[str | int, ...]
 
@@ -88,8 +91,9 @@ class RedisDenials:
         self, kind: DenialKind, key: str, value: int, *, expire_at: int
     ) -> None:
         """See the port."""
+        until_s = expire_at if expire_at <= _LAST_EXPIRY_S else 0
         with own_errors():
-            await self._put(self._client, [self._key(kind, key)], [value, expire_at])
+            await self._put(self._client, [self._key(kind, key)], [value, until_s])
 
     async def remove(self, kind: DenialKind, key: str) -> None:
         """See the port."""

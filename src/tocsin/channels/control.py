@@ -18,7 +18,7 @@ from tocsin.core.control import (
     Target,
     UnsubscribeCommand,
 )
-from tocsin.core.errors import BadRequest, InternalError
+from tocsin.core.errors import BadRequest
 from tocsin.core.ports import Clock
 from tocsin.protocol.tags_filter import BadFilter, compile_label_filter
 
@@ -58,8 +58,8 @@ class ControlService:
     ) -> None:
         """Subscribe the target's connections.
 
-        Raises `BadRequest`, `UnknownChannel`, and `InternalError` where a
-        connection of this node cannot take it: `expire_at` is over.
+        Raises `UnknownChannel`, and `BadRequest`, also where a connection of this
+        node cannot take it: `expire_at` is over.
         """
         check_named(command.channel)
         find_options(self._namespaces, command.channel)
@@ -72,7 +72,7 @@ class ControlService:
             )
         if command.expire_at and command.expire_at <= self._clock.now_ms() // 1000:
             if self._local.has_match(command.target):
-                raise InternalError("expire_at is over")
+                raise BadRequest("expire_at", "must be in the future, or 0 for never")
             return  # it would fail on every other node as well
         await self._bus.broadcast(command)
 

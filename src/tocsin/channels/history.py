@@ -9,7 +9,7 @@ from tocsin.channels.lookup import check_named, find_options
 from tocsin.channels.namespaces import Namespaces
 from tocsin.core.channel import ChannelOptions, History, HistoryFilter
 from tocsin.core.channel_ports import Broker
-from tocsin.core.errors import BadRequest, InternalError, NotAvailable
+from tocsin.core.errors import NotAvailable
 
 
 class HistoryService:
@@ -22,17 +22,13 @@ class HistoryService:
     async def fetch(self, channel: str, filter: HistoryFilter) -> History:
         """Read a channel's stream.
 
-        Raises `BadRequest`, `UnknownChannel`, `NotAvailable` without history, and
-        `UnrecoverablePosition` for another epoch.
+        Raises `BadRequest`, for `reverse` from offset 0 too, `UnknownChannel`,
+        `NotAvailable` without history, and `UnrecoverablePosition` for another epoch.
         """
         options = self._find_kept(channel)
-        try:
-            return await self._broker.fetch_history(
-                channel, filter, meta_ttl_s=options.history_meta_ttl
-            )
-        except BadRequest as error:
-            # The published server answers 100 to `reverse` from offset 0.
-            raise InternalError(error.message) from None
+        return await self._broker.fetch_history(
+            channel, filter, meta_ttl_s=options.history_meta_ttl
+        )
 
     async def remove(self, channel: str) -> None:
         """Delete the publications; the position stays. Raises as `fetch`."""

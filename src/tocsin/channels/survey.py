@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from tocsin.core.channel import NodeInfo
 from tocsin.core.channel_ports import ControlBus
-from tocsin.core.errors import BadRequest, InternalError, NotAvailable
+from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.glob import BadGlob, compile_glob
 from tocsin.core.surveys import (
     CHANNELS,
@@ -35,13 +35,14 @@ class SurveyService:
     async def count_channels(self, pattern: str) -> Mapping[str, int]:
         """Channels with subscribers → how many connections they have.
 
-        An empty pattern means all; a bad one raises `InternalError`, as published.
+        An empty pattern means all; a bad one raises `BadRequest`: it is the caller's,
+        though the published server answers 100 to it.
         """
         if pattern:
             try:
                 compile_glob(pattern)
             except BadGlob as error:
-                raise InternalError(f"pattern: {error}") from None
+                raise BadRequest("pattern", str(error)) from None
         counts: Counter[str] = Counter()
         for answer in await self._bus.survey(CHANNELS, encode_params(pattern=pattern)):
             counts.update(parse_channels(answer))

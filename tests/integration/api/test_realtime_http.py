@@ -44,7 +44,7 @@ async def http(corridor: Corridor) -> AsyncIterator[HttpCaller]:
             416,
             (112, "unrecoverable position"),
         ),
-        ("channels", {"pattern": "["}, 500, (100, "internal server error")),
+        ("channels", {"pattern": "["}, 400, (107, "bad request: pattern")),
         ("broadcast", {"data": 1}, 400, (107, "bad request: channels")),
     ],
 )

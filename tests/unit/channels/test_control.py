@@ -13,7 +13,7 @@ from tocsin.core.control import (
     Target,
     UnsubscribeCommand,
 )
-from tocsin.core.errors import ApiError, BadRequest, InternalError
+from tocsin.core.errors import ApiError, BadRequest
 
 USER = Target(user="u")
 LEAF = {"op": "", "key": "plan", "cmp": "eq", "val": "pro"}
@@ -110,7 +110,7 @@ async def test_an_expiry_in_the_past_fails_where_a_connection_is_here(
     command = SubscribeCommand(USER, "x", expire_at=corridor.now_s - ago_s)
     await corridor.services.control.subscribe(command)
     corridor.node.matches = True
-    with pytest.raises(InternalError):
+    with pytest.raises(BadRequest, match="expire_at"):
         await corridor.services.control.subscribe(command)
     assert corridor.node.commands == []
 

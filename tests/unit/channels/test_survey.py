@@ -39,12 +39,12 @@ async def test_channels_are_counted_over_all_nodes() -> None:
 
 
 async def test_a_pattern_chooses_channels() -> None:
-    """It travels to the nodes; a bad one is error 100, as published."""
+    """It travels to the nodes; a bad one is the caller's fault."""
     corridor = Corridor()
     corridor.node.subscribers = {"chat:1": 1, "news": 2}
     service = corridor.services.survey
     assert await service.count_channels("chat:*") == {"chat:1": 1}
-    with pytest.raises(InternalError, match="pattern"):
+    with pytest.raises(BadRequest, match="bad request: pattern: "):
         await service.count_channels("[")
 
 

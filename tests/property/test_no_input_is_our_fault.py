@@ -1,0 +1,394 @@
+"""Random and extreme requests on every RPC over whole servers: never code 100.
+
+One server stands on SQLite and the memory engine, one on PostgreSQL and Redis: what
+a store refuses must have been refused, by field, before the store was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.support.messages import SCALARS, fields
+from tests.support.simulated_fcm import simulator_in_thread
+
+from tocsin.api.methods.table import SERVICE
+from tocsin.app.lifecycle import Stopper
+from tocsin.app.server import start_server
+from tocsin.config import load_config
+from tocsin.core.device import PLATFORMS, PROVIDERS
+from tocsin.core.ids import new_id
+from tocsin.simulator.server import Simulator
+
+_RPCS = {rpc.name: rpc for rpc in SERVICE.methods}
+_KEY = (("authorization", "apikey k"),)
+_MANY = 70_000
+"""More than any store takes as parameters of one statement."""
+
+_EDGES = [
+    *(
+        sign * 2**bits + add
+        for bits in (31, 53, 62)
+        for sign in (1, -1)
+        for add in (-1, 0, 1)
+    ),
+    *(sign * 10**digits for digits in (9, 12, 13, 15, 16, 18) for sign in (1, -1)),
+    0,
+    1,
+    -1,
+]
+_UNSIGNED = [edge for edge in _EDGES if edge >= 0]
+
+
+def _integers(low: int, high: int) -> st.SearchStrategy[int]:
+    edges = [edge for edge in (*_EDGES, low, high) if low <= edge <= high]
+    return st.sampled_from(sorted(set(edges))) | st.integers(low, high)
+
+
+_TEXTS = st.one_of(
+    st.sampled_from(["", *PROVIDERS, *PLATFORMS, "add", "remove", "set", "u", "d"]),
+    st.sampled_from(["kept:1", "seen:1", "map:1", "no:1", "x", "eq", "and", "in"]),
+    st.sampled_from(
+        ["[", "{", "\\", "*" * 50, "[z-a]", "(?P<", "%", "_", "'", '"', ";"]
+    ),
+    st.sampled_from(
+        ["\0", "a\0b", "\ufffe", "\u202e", "𝄞", "é", "x" * 300, "x" * 9000]
+    ),
+    st.sampled_from(
+        ["UTC", "en", "1e400", "NaN", "-0", "{}", "[]", "null", "AA==", "="]
+    ),
+    st.just(new_id("fcm")),
+    st.text(st.characters(codec="utf-8"), max_size=12),
+)
+_BYTES = st.one_of(
+    st.sampled_from(
+        [b"{}", b'{"a":1}', b"[]", b"", b"\xff", b"{" * 3000, b"\0", b"null"]
+    ),
+    st.sampled_from([b'{"title":"{{ user }}"}', b'{"a":1e999}', b'{"a":"\\ud800"}']),
+    st.binary(max_size=12),
+)
+_SCALARS: Mapping[int, st.SearchStrategy[Any]] = {
+    **SCALARS,
+    FieldDescriptor.TYPE_STRING: _TEXTS,
+    FieldDescriptor.TYPE_BYTES: _BYTES,
+    FieldDescriptor.TYPE_DOUBLE: st.floats(),
+    FieldDescriptor.TYPE_INT32: _integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_INT64: _integers(-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_UINT32: _integers(0, 2**32 - 1),
+    FieldDescriptor.TYPE_UINT64: _integers(0, 2**64 - 1),
+}
+_PLAUSIBLE: Mapping[str, dict[str, Any]] = {
+    "DeviceRegister": {"provider": "fcm", "token": "t", "platform": "ios"},
+    "DeviceUpdate": {"users": ["u"]},
+    "DeviceRemove": {"users": ["u"]},
+    "DeviceTopicUpdate": {"device_id": "d", "op": "add"},
+    "UserTopicUpdate": {"user": "u", "op": "add"},
+    "SendPushNotification": {
+        "recipient": {"filter": {"topics": ["news"]}},
+        "notification": {"fcm": {"message": b"{}"}},
+    },
+    "UpdatePushStatus": {"analytics_uid": "a", "status": "delivered"},
+    "Publish": {"channel": "kept:1", "data": b"{}"},
+    "Broadcast": {"channels": ["kept:1", "x"], "data": b"{}"},
+    "Subscribe": {"user": "u", "channel": "kept:1"},
+    "Unsubscribe": {"user": "u", "channel": "kept:1"},
+    "Presence": {"channel": "seen:1"},
+    "PresenceStats": {"channel": "seen:1"},
+    "History": {"channel": "kept:1", "limit": 3},
+    "HistoryRemove": {"channel": "kept:1"},
+    "Connections": {"user": "u"},
+    "UpdateUserStatus": {"users": ["u"]},
+    "GetUserStatus": {"users": ["u"]},
+    "DeleteUserStatus": {"users": ["u"]},
+    "BlockUser": {"user": "u"},
+    "UnblockUser": {"user": "u"},
+    "RevokeToken": {"uid": "t"},
+    "InvalidateUserTokens": {"user": "u"},
+}
+
+
+@st.composite
+def _requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    name = draw(st.sampled_from(sorted(set(_RPCS) - {"Batch"})))
+    drawn = draw(fields(_RPCS[name].input_type, _SCALARS))
+    if draw(st.integers(0, 3)):
+        drawn = {**_PLAUSIBLE.get(name, {}), **drawn}
+    return name, drawn
+
+
+class _Server:
+    """A whole server in a thread of its own, so that examples are plain calls."""
+
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+        self._config, self._folder = config, folder
+        self._started, self._loop = threading.Event(), asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._fault: BaseException | None = None
+        self.channel: Any = None
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._started.wait(60)
+        if self._fault is not None:
+            raise self._fault
+        # Questions about what is there take other ways than those about nothing.
+        for name in ("DeviceRegister", "UserTopicUpdate", "Publish", "Publish"):
+            values = {"topics": ["news"]} if name == "UserTopicUpdate" else {}
+            request = GetMessageClass(_RPCS[name].input_type)
+            answer = self.call(name, request(**_PLAUSIBLE[name], **values))
+            assert answer.HasField("result"), answer
+
+    def stop(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(60)
+        self._loop.close()
+
+    def call(self, name: str, request: Any) -> Any:
+        """The response; raises `grpc.RpcError`."""
+        call = self.channel.unary_unary(f"/{SERVICE.full_name}/{name}")
+        answer: bytes = call(request.SerializeToString(), metadata=_KEY, timeout=60)
+        return GetMessageClass(_RPCS[name].output_type).FromString(answer)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:  # noqa: BLE001 - told where it is waited for
+            self._fault = error
+            self._started.set()
+
+    async def _serve(self) -> None:
+        path = self._folder / "c.json"
+        path.write_text(json.dumps(self._config))
+        config = load_config(str(path), environ={}).config
+        async with AsyncExitStack() as stack:
+            listening = await start_server(config, stack, Stopper())
+            self.channel = grpc.insecure_channel(
+                f"127.0.0.1:{listening.grpc_port}",
+                [
+                    ("grpc.max_send_message_length", -1),
+                    ("grpc.max_receive_message_length", -1),
+                ],
+            )
+            self._started.set()
+            await self._stop.wait()
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """Takes what the embedded worker sends."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        simulator_in_thread(Path(directory)) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite and memory", "postgresql and redis"])
+def server(request: pytest.FixtureRequest, simulator: Simulator) -> Iterator[_Server]:
+    """One server of each kind for all examples, with everything switched on."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = _configuration(simulator)
+        if request.param == "sqlite and memory":
+            config["database"] = {"sqlite": {"path": f"{directory}/t.db"}}
+        else:
+            postgres = request.getfixturevalue("postgres_server")
+            redis = request.getfixturevalue("redis_server")
+            redis.flush()
+            dsn = postgres.create_database("no_input_is_our_fault")
+            config["database"] = {"postgresql": {"dsn": dsn}}
+            address = {"redis": {"address": redis.address}}
+            config["engine"] = {"type": "redis", **address}
+            config["push_notifications"]["queue"] = {"type": "redis", **address}
+        running = _Server(config, Path(directory))
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+    if request.param != "sqlite and memory":
+        postgres.drop_database("no_input_is_our_fault")
+
+
+def _configuration(simulator: Simulator) -> dict[str, Any]:
+    kept = {"history_size": 10, "history_ttl": "60s", "delta_publish": True}
+    return {
+        "http_server": {"address": "127.0.0.1", "port": 0},
+        "grpc_api": {"address": "127.0.0.1", "port": 0, "key": "k"},
+        "shutdown": {"timeout": "2s"},
+        **{
+            section: {"enabled": True}
+            for section in (
+                "user_status",
+                "user_block",
+                "token_revoke",
+                "user_tokens_invalidate",
+            )
+        },
+        "channel": {
+            "namespaces": [
+                {"name": "kept", "allowed_delta_types": ["fossil"], **kept},
+                {"name": "seen", "presence": True, "join_leave": True},
+                {"name": "json", "publication_data_format": "json_object"},
+            ]
+        },
+        "push_notifications": {
+            "enabled_providers": ["fcm"],
+            "fcm": {
+                "credentials_file": str(simulator.service_account_file),
+                "endpoint": simulator.origin,
+                "ca_file": str(simulator.ca_file),
+            },
+        },
+    }
+
+
+def _check_answer(server: _Server, name: str, values: Mapping[str, Any]) -> None:
+    request = GetMessageClass(_RPCS[name].input_type)(**values)
+    response = server.call(name, request)
+    if response.HasField("error"):
+        error = response.error
+        assert error.code != 100, (name, str(request)[:500], error)
+        assert error.code in {102, 104, 107, 108, 112, 113}, (name, error)
+    # Of a broadcast each channel has its own.
+    for each in getattr(response.result, "responses", ()):
+        assert not each.HasField("error") or each.error.code != 100, str(request)[:500]
+
+
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(_requests())
+@example(("Channels", {"pattern": "["}))
+@example(("BlockUser", {"user": "u", "expire_at": 10**18}))
+@example(("BlockUser", {"user": "u", "expire_at": 2**63 - 1}))
+@example(("RevokeToken", {"uid": "t", "expire_at": 10**18}))
+@example(("InvalidateUserTokens", {"user": "u", "expire_at": 10**18}))
+@example(("InvalidateUserTokens", {"user": "u", "issued_before": 2**63 - 1}))
+@example(
+    (
+        "History",
+        {"channel": "kept:1", "limit": 1, "reverse": True, "since": {"offset": 0}},
+    )
+)
+@example(("History", {"channel": "kept:1", "limit": 1, "since": {"offset": 2**64 - 1}}))
+@example(
+    (
+        "History",
+        {
+            "channel": "kept:1",
+            "limit": 1,
+            "reverse": True,
+            "since": {"offset": 2**64 - 1},
+        },
+    )
+)
+@example(("Subscribe", {"user": "u", "channel": "kept:1", "expire_at": 1}))
+@example(("Subscribe", {"user": "u", "channel": "kept:1", "expire_at": 2**63 - 1}))
+@example(("Publish", {"channel": "x\0y", "data": b"{}", "version": 2**64 - 1}))
+def test_no_request_is_answered_with_100(
+    server: _Server, drawn: tuple[str, dict[str, Any]]
+) -> None:
+    """Whatever a caller writes is its own fault, and told by field."""
+    name, values = drawn
+    _check_answer(server, name, values)
+
+
+_LONG_LIST = [f"{new_id('fcm')}{number}" for number in range(_MANY)]
+
+
+def _takes_many(field: Any) -> bool:
+    """Whether a field is a list of texts, or maps texts to texts."""
+    kind = field.message_type
+    if kind is None:
+        return field.is_repeated and field.type == FieldDescriptor.TYPE_STRING
+    return (
+        kind.GetOptions().map_entry
+        and kind.fields_by_name["value"].message_type is None
+    )
+
+
+def _many(field: Any) -> Any:
+    """A value that is longer than any statement."""
+    if field.message_type is None:
+        return _LONG_LIST
+    return dict.fromkeys(_LONG_LIST, "v")
+
+
+_LONG_LISTS = [
+    (rpc.name, field.name)
+    for rpc in SERVICE.methods
+    for field in rpc.input_type.fields
+    if rpc.name != "Batch" and _takes_many(field)
+]
+_LONG_FILTERS = [
+    (rpc.name, field.name)
+    for rpc in SERVICE.methods
+    if "filter" in rpc.input_type.fields_by_name
+    for field in rpc.input_type.fields_by_name["filter"].message_type.fields
+    if _takes_many(field)
+]
+_RECIPIENT = _RPCS["SendPushNotification"].input_type.fields_by_name["recipient"]
+_RECIPIENTS = [
+    field.name for field in _RECIPIENT.message_type.fields if _takes_many(field)
+]
+_RECIPIENT_FILTERS = [
+    field.name
+    for field in _RECIPIENT.message_type.fields_by_name["filter"].message_type.fields
+    if _takes_many(field)
+]
+
+
+@pytest.mark.parametrize(("name", "field"), _LONG_LISTS)
+def test_no_long_list_is_answered_with_100(
+    server: _Server, name: str, field: str
+) -> None:
+    """A list of more entries than a statement has parameters."""
+    values = _many(_RPCS[name].input_type.fields_by_name[field])
+    _check_answer(server, name, {**_PLAUSIBLE.get(name, {}), field: values})
+
+
+@pytest.mark.parametrize(("name", "field"), _LONG_FILTERS)
+def test_no_long_filter_is_answered_with_100(
+    server: _Server, name: str, field: str
+) -> None:
+    """The same inside a filter."""
+    kind = _RPCS[name].input_type.fields_by_name["filter"].message_type
+    _check_answer(server, name, {"filter": {field: _many(kind.fields_by_name[field])}})
+
+
+@pytest.mark.parametrize("field", _RECIPIENTS)
+def test_no_long_recipient_is_answered_with_100(server: _Server, field: str) -> None:
+    """The same in what a send is for."""
+    many = _many(_RECIPIENT.message_type.fields_by_name[field])
+    _check_send(server, {field: many})
+
+
+@pytest.mark.parametrize("field", _RECIPIENT_FILTERS)
+def test_no_long_recipient_filter_is_answered_with_100(
+    server: _Server, field: str
+) -> None:
+    """The same in its filter."""
+    kind = _RECIPIENT.message_type.fields_by_name["filter"].message_type
+    _check_send(server, {"filter": {field: _many(kind.fields_by_name[field])}})
+
+
+def _check_send(server: _Server, recipient: Mapping[str, Any]) -> None:
+    body = {"notification": {"fcm": {"message": b"{}"}}, "send_at": 2**33}
+    _check_answer(server, "SendPushNotification", {"recipient": recipient, **body})
