@@ -24,7 +24,13 @@ OVERRIDES = (
 
 
 class TokenInvalid(Exception):
-    """The token is malformed, wrongly signed, or not for this use."""
+    """The token is malformed, wrongly signed, or not for this use.
+
+    `is_proven` where the signature is good all the same: whoever holds such a token
+    may know what is wrong with it.
+    """
+
+    is_proven = False
 
 
 class TokenExpired(Exception):

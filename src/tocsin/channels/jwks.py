@@ -53,14 +53,16 @@ class _Document:
         self.lock = asyncio.Lock()
         self.keys: dict[str, tuple[int, PublishedKey]] = {}  # kid → until, key
         self.fetched_ms: int | None = None
+        self.failed_ms: int | None = None
         self.failures = 0
 
 
 class KeyCache:
     """Finds a key by `kid`; fetches a document once for all who wait for it.
 
-    An unknown `kid` fetches again, but not within a second: forged tokens must
-    not become a load on whoever publishes the keys.
+    An unknown `kid`, or a key that does not fit, fetches again, but not within a
+    second of the last try: forged tokens must not become a load on whoever publishes
+    the keys.
     """
 
     def __init__(self, fetcher: JwksFetcher, clock: Clock) -> None:
@@ -68,23 +70,29 @@ class KeyCache:
         self._clock = clock
         self._documents: OrderedDict[str, _Document] = OrderedDict()
 
-    async def fetch(self, url: str, kid: str) -> PublishedKey:
+    async def fetch(
+        self, url: str, kid: str, *, unlike: PublishedKey | None = None
+    ) -> PublishedKey:
         """The key; raises `TokenInvalid` for an unknown one.
+
+        `unlike` is the one that was found before and did not fit: it may have been
+        replaced under its name. Where it was not, it is the answer again.
 
         Raises `ClientFault` (100, temporary) while the document cannot be had.
         """
         document = self._document(url)
         key = self._find(document, kid)
-        if key is not None:
+        if key is not None and key is not unlike:
             return key
         failures = document.failures
         async with document.lock:
             key = self._find(document, kid)
-            if key is None and document.failures > failures:
-                raise ClientFault(INTERNAL)  # what was waited for has failed
-            if key is None and not self._is_fresh(document):
-                await self._refresh(url, document)
-                key = self._find(document, kid)
+            if key is None or key is unlike:
+                if document.failures > failures or self._has_just_failed(document):
+                    raise ClientFault(INTERNAL)  # what was waited for has failed
+                if not self._is_fresh(document):
+                    await self._refresh(url, document)
+                    key = self._find(document, kid)
         if key is None:
             raise TokenInvalid("no key with this kid is published")
         return key
@@ -103,7 +111,12 @@ class KeyCache:
         return key if until_ms > self._clock.now_ms() else None
 
     def _is_fresh(self, document: _Document) -> bool:
-        at_ms = document.fetched_ms
+        return self._is_recent(document.fetched_ms)
+
+    def _has_just_failed(self, document: _Document) -> bool:
+        return self._is_recent(document.failed_ms)
+
+    def _is_recent(self, at_ms: int | None) -> bool:
         return at_ms is not None and 0 <= self._clock.now_ms() - at_ms < PAUSE_MS
 
     async def _refresh(self, url: str, document: _Document) -> None:
@@ -111,6 +124,7 @@ class KeyCache:
             body = await self._fetcher.fetch(url)
         except JwksUnavailable as error:
             document.failures += 1
+            document.failed_ms = self._clock.now_ms()
             _log.warning(
                 "published token keys cannot be fetched; clients retry",
                 endpoint=url,
@@ -118,7 +132,7 @@ class KeyCache:
             )
             raise ClientFault(INTERNAL) from None
         now_ms = self._clock.now_ms()
-        document.fetched_ms = now_ms
+        document.fetched_ms, document.failed_ms = now_ms, None
         keys = read_keys(body, url)
         if keys is not None:
             document.keys = {kid: (now_ms + TTL_MS, key) for kid, key in keys.items()}

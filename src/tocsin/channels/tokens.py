@@ -9,7 +9,8 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from tocsin.channels.jwks import KeyCache, fill_endpoint
 from tocsin.channels.patterns import compile_pattern
 from tocsin.channels.signatures import StaticKeys
 from tocsin.core.channel_ports import JwksFetcher
+from tocsin.core.client_codes import ClientFault
 from tocsin.core.ports import Clock
 
 __all__ = [
@@ -104,13 +106,15 @@ class TokenVerifier:
         """
         family = self._connection
         payload = await family.verify(token)
-        return read_connection(payload, user_claim=family.settings.user_id_claim)
+        with _proven():
+            return read_connection(payload, user_claim=family.settings.user_id_claim)
 
     async def verify_subscription(self, token: str) -> SubscriptionClaims:
         """The claims of a subscription token; raises as `verify_connection`."""
         family = self._subscription
         payload = await family.verify(token)
-        return read_subscription(payload, user_claim=family.settings.user_id_claim)
+        with _proven():
+            return read_subscription(payload, user_claim=family.settings.user_id_claim)
 
 
 class _Family:
@@ -145,11 +149,28 @@ class _Family:
         """Check signature, audience, issuer and times, in this order."""
         signed, header, payload_text, signature = _split(token)
         payload = Payload(payload_text)
-        groups = self._check_parties(payload)
+        try:
+            groups = self._check_parties(payload)
+        except TokenInvalid as why:
+            why.is_proven = await self._is_signed(header, signed, signature)
+            raise
         if not self._skip_signature:
             await self._check_signature(header, groups, signed, signature)
-        self._check_times(payload)
+        with _proven():
+            self._check_times(payload)
         return payload
+
+    async def _is_signed(
+        self, header: Mapping[str, Any], signed: bytes, signature: bytes
+    ) -> bool:
+        """Whether the signature is good, as far as that can be told now."""
+        if self._skip_signature:
+            return True
+        try:
+            await self._check_signature(header, {}, signed, signature)
+        except (TokenInvalid, ClientFault):
+            return False
+        return True
 
     async def _check_signature(
         self,
@@ -173,6 +194,9 @@ class _Family:
             url = fill_endpoint(self.settings.jwks_public_endpoint, groups)
             key = await self._cache.fetch(url, kid)
             good = key.verify(algorithm, signed, signature)
+            if not good:  # another key may be published under the same name by now
+                key = await self._cache.fetch(url, kid, unlike=key)
+                good = key.verify(algorithm, signed, signature)
         if not good:
             raise TokenInvalid("signature does not fit")
 
@@ -207,6 +231,16 @@ class _Family:
             raise TokenExpired("token has expired")
         if nbf is not None and nbf > now_s:
             raise TokenExpired("token is not valid yet")
+
+
+@contextmanager
+def _proven() -> Iterator[None]:
+    """For what is wrong with a token whose signature is good."""
+    try:
+        yield
+    except TokenInvalid as why:
+        why.is_proven = True
+        raise
 
 
 def _split(token: str) -> tuple[bytes, Mapping[str, Any], str, bytes]:

@@ -1,6 +1,7 @@
 """Codes and texts of the client protocol, as published. Tables, no behaviour.
 
-The texts are exactly these; unlike the server API's, nothing is appended.
+The texts are exactly these; unlike the server API's, nothing is appended. The one
+exception is `invalid_token`.
 """
 
 from __future__ import annotations
@@ -96,3 +97,11 @@ INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
 DENIED = Disconnect(3507, "permission denied")
 UNAVAILABLE = Disconnect(3508, "not available")
 TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
+
+
+def invalid_token(why: str) -> Disconnect:
+    """3500 with its reason, for who has shown to hold a token that is signed well.
+
+    Who has not is told `INVALID_TOKEN` alone..
+    """
+    return Disconnect(INVALID_TOKEN.code, f"{INVALID_TOKEN.reason}: {why}")

@@ -14,7 +14,6 @@ from tocsin.core.client_codes import (
     DENIED,
     EXPIRED,
     INSUFFICIENT_STATE,
-    INVALID_TOKEN,
     PERMISSION_DENIED,
     SERVER_ERROR,
     SHUTDOWN,
@@ -32,7 +31,7 @@ from tocsin.protocol import client_pb2 as pb
 from tocsin.transports.connection import Connection, State
 from tocsin.transports.establishing import Established, Vanished, check_continuity
 from tocsin.transports.gate import check_connection
-from tocsin.transports.refusals import Because
+from tocsin.transports.refusals import Because, invalid_by
 from tocsin.transports.server_side import abandon, establish_all, plan_at_connect
 
 _UNI_DISCONNECTS = {
@@ -121,7 +120,7 @@ async def _verify(connection: Connection, token: str) -> ConnectionClaims:
     except TokenExpired as why:
         raise ClientFault(TOKEN_EXPIRED) from why
     except TokenInvalid as why:
-        raise ClientDisconnect(INVALID_TOKEN) from why
+        raise invalid_by(why) from why
 
 
 def _take_identity(
@@ -227,9 +226,10 @@ async def refresh(
     except TokenExpired:
         raise ClientDisconnect(CONNECTION_EXPIRED) from None
     except TokenInvalid as why:
-        raise ClientDisconnect(INVALID_TOKEN) from why
+        raise invalid_by(why) from why
     if claims.user != connection.user:
-        raise ClientDisconnect(INVALID_TOKEN) from Because("it is another user's")
+        other = Because("it is another user's")
+        raise invalid_by(other) from other
     await check_connection(connection.context, claims)
     if claims.expire_at and claims.expire_at <= connection.now_s():
         raise ClientDisconnect(CONNECTION_EXPIRED)

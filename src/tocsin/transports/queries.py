@@ -17,7 +17,6 @@ from tocsin.core.channel import (
 from tocsin.core.client_codes import (
     BAD_REQUEST,
     INTERNAL,
-    INVALID_TOKEN,
     METHOD_NOT_FOUND,
     NOT_AVAILABLE,
     PERMISSION_DENIED,
@@ -32,6 +31,7 @@ from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import info_message, is_json, publication_message
 from tocsin.transports.connection import Connection
 from tocsin.transports.gate import check_subscription
+from tocsin.transports.refusals import invalid_by
 from tocsin.transports.subscribing import check_owner
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ async def refresh_subscription(
     except TokenExpired:
         return pb.SubRefreshResult()  # as the published server answers
     except TokenInvalid as why:
-        raise ClientDisconnect(INVALID_TOKEN) from why
+        raise invalid_by(why) from why
     check_owner(connection, channel, claims)
     await check_subscription(connection.context, claims)
     subscription.expire_at = claims.expire_at

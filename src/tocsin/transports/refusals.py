@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tocsin.channels.claims import TokenExpired, TokenInvalid
-from tocsin.core.client_codes import ClientDisconnect, ClientFault, Disconnect
+from tocsin.core.client_codes import (
+    INVALID_TOKEN,
+    ClientDisconnect,
+    ClientFault,
+    Disconnect,
+    invalid_token,
+)
 
 if TYPE_CHECKING:  # a connection tells of its end itself
     from tocsin.transports.connection import Connection
@@ -27,9 +33,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Because(Exception):
-    """Why a client gets a code, as the cause of that error: for the log alone.
+    """Why a client gets a code, as the cause of that error.
 
-    The text names what to change; it holds nothing that must not be read.
+    For the log alone, unless `invalid_by` tells it. The text names what to change; it holds nothing that must not be read.
     """
 
 
@@ -39,6 +45,15 @@ def explain(error: ClientDisconnect | ClientFault) -> str:
     if isinstance(cause, TokenExpired | TokenInvalid | Because):
         return str(cause)
     return ""
+
+
+def invalid_by(why: TokenInvalid | Because) -> ClientDisconnect:
+    """3500 for a token; says why where its signature is good, else to the log alone.
+
+    Raise it `from why`.
+    """
+    is_proven = isinstance(why, Because) or why.is_proven
+    return ClientDisconnect(invalid_token(str(why)) if is_proven else INVALID_TOKEN)
 
 
 def is_told(disconnect: Disconnect) -> bool:

@@ -14,7 +14,6 @@ from tocsin.core.client_codes import (
     ALREADY_SUBSCRIBED,
     BAD_REQUEST,
     EXPIRED,
-    INVALID_TOKEN,
     LIMIT_EXCEEDED,
     PERMISSION_DENIED,
     TOKEN_EXPIRED,
@@ -37,7 +36,7 @@ from tocsin.transports.establishing import (
     reserve,
 )
 from tocsin.transports.gate import check_subscription
-from tocsin.transports.refusals import Because
+from tocsin.transports.refusals import Because, invalid_by
 
 _FOSSIL = "fossil"
 _REFUSE_UNRECOVERED = 2
@@ -184,7 +183,7 @@ def check_owner(
         or (claims.client and claims.client != connection.client)
     ):
         why = Because("it is for another channel, user or client")
-        raise ClientDisconnect(INVALID_TOKEN) from why
+        raise invalid_by(why) from why
 
 
 def _filter(

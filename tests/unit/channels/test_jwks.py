@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 from tests.support.clock import MovedClock
-from tests.support.tokens import ec_key, ed_key, jwk, jwks, rsa_key, sign, sign_rs256
+from tests.support.tokens import (
+    ec_key,
+    ed_key,
+    jwk,
+    jwks,
+    other_rsa_key,
+    rsa_key,
+    sign,
+    sign_rs256,
+)
 
 from tocsin.channels.claims import TokenInvalid
 from tocsin.channels.jwks import PAUSE_MS, TTL_MS, KeyCache, fill_endpoint, read_keys
@@ -122,6 +131,60 @@ async def test_a_new_key_is_found_and_forged_ones_are_no_load() -> None:
     assert len(published.asked) == 2
 
 
+@pytest.mark.parametrize("newer", [("ES256", ec_key()), ("RS256", other_rsa_key())])
+async def test_a_key_replaced_under_its_name_is_taken_at_once(
+    newer: tuple[str, Any],
+) -> None:
+    """One that does not fit is fetched anew; what it signed before is worth nothing."""
+    clock = MovedClock()
+    published = Published({URL: jwks(jwk(rsa_key(), "k1"))})
+    made = verifier(published, clock)
+    old = sign({"sub": "u"}, rsa_key(), "RS256", {"kid": "k1"})
+    assert (await made.verify_connection(old)).user == "u"
+    algorithm, key = newer
+    published.documents[URL] = jwks(jwk(key, "k1"))
+    clock.move_ms(PAUSE_MS)
+    new = sign({"sub": "u"}, key, algorithm, {"kid": "k1"})
+    found = await asyncio.gather(*(made.verify_connection(new) for _ in range(5)))
+    assert [each.user for each in found] == ["u"] * 5
+    assert len(published.asked) == 2
+    with pytest.raises(TokenInvalid):
+        await made.verify_connection(old)
+
+
+async def test_forged_signatures_are_no_load_on_who_publishes() -> None:
+    """A known name with a wrong signature fetches at most once a second."""
+    clock = MovedClock()
+    published = Published({URL: jwks(jwk(rsa_key(), "k1"))})
+    made = verifier(published, clock)
+    forged = sign({"sub": "u"}, other_rsa_key(), "RS256", {"kid": "k1"})
+    for second in range(3):
+        for _ in range(10):
+            with pytest.raises(TokenInvalid):
+                await made.verify_connection(forged)
+        assert len(published.asked) == second + 1
+        clock.move_ms(PAUSE_MS)
+
+
+async def test_forged_tokens_are_no_load_on_an_ailing_server() -> None:
+    """While it fails it is asked once a second; good keys that are known serve on."""
+    clock = MovedClock()
+    published = Published({URL: jwks(jwk(rsa_key(), "k1"))})
+    made = verifier(published, clock)
+    good = sign({"sub": "u"}, rsa_key(), "RS256", {"kid": "k1"})
+    await made.verify_connection(good)
+    del published.documents[URL]
+    clock.move_ms(PAUSE_MS)
+    for forged in ("k1", "k2"):
+        token = sign({"sub": "u"}, other_rsa_key(), "RS256", {"kid": forged})
+        for _ in range(5):
+            with pytest.raises(ClientFault) as raised:
+                await made.verify_connection(token)
+            assert raised.value.error == INTERNAL
+    assert len(published.asked) == 2
+    assert (await made.verify_connection(good)).user == "u"
+
+
 async def test_unavailable_keys_are_a_temporary_error() -> None:
     """The client comes again; its token is not called invalid."""
     token = sign({}, rsa_key(), "RS256", {"kid": "k1"})
@@ -133,14 +196,15 @@ async def test_unavailable_keys_are_a_temporary_error() -> None:
 
 async def test_a_fetch_that_fails_fails_for_all_who_waited() -> None:
     """A crowd does not ask an ailing server one after the other."""
-    published = Published({})
-    cache = KeyCache(published, MovedClock())
+    published, clock = Published({}), MovedClock()
+    cache = KeyCache(published, clock)
     found = await asyncio.gather(
         *(cache.fetch(URL, f"k{number}") for number in range(50)),
         return_exceptions=True,
     )
     assert all(isinstance(each, ClientFault) for each in found)
     assert len(published.asked) == 1
+    clock.move_ms(PAUSE_MS)
     with pytest.raises(ClientFault):
         await cache.fetch(URL, "k1")
     assert len(published.asked) == 2

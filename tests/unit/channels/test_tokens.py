@@ -425,3 +425,26 @@ async def test_claims_that_no_other_node_could_read(claims: str) -> None:
     with pytest.raises(TokenInvalid):
         await connect(sign(claims))
     assert (await connect(sign(r'{"sub":"\ud83d\ude00"}'))).user == "😀"
+
+
+@pytest.mark.parametrize(
+    ("claims", "settings", "is_proven"),
+    [
+        ({"sub": "u", "channel": "c"}, {}, True),
+        ({"sub": 1}, {}, True),
+        ({"sub": "u", "aud": "other"}, {"audience": "app"}, True),
+        ({"sub": "u", "iss": "other"}, {"issuer_regex": "^app$"}, True),
+        ({"sub": "u", "exp": "soon"}, {}, True),
+    ],
+)
+async def test_who_holds_a_signed_token_may_know_what_is_wrong(
+    claims: dict[str, Any], settings: dict[str, str], is_proven: bool
+) -> None:
+    """Who made one up with another key may not, whatever else is wrong."""
+    made = TokenVerifier(
+        TokenSettings(hmac_secret_key=SECRET, **settings), clock=MovedClock()
+    )
+    for key, expected in ((SECRET, is_proven), ("another", False)):
+        with pytest.raises(TokenInvalid) as raised:
+            await made.verify_connection(sign(claims, key))
+        assert raised.value.is_proven is expected

@@ -71,7 +71,10 @@ REFUSALS: list[tuple[str, SessionSettings, dict[str, Any], Any]] = [
         "a subscription token",
         CLOSED,
         {"token": make_token(sub="u", channel="c")},
-        (3500, "invalid token"),
+        (
+            3500,
+            "invalid token: a connection token must not have a channel claim",
+        ),
     ),
     (
         "nobody's token",
@@ -417,7 +420,10 @@ async def test_refresh_moves_the_expiry(node: Node, wheel: ManualWheel) -> None:
     [
         ("", (3501, "bad request")),
         ("x", (3500, "invalid token")),
-        (make_token(sub="other"), (3500, "invalid token")),
+        (
+            make_token(sub="other"),
+            (3500, "invalid token: it is another user's"),
+        ),
         (make_token(sub="u", exp=NOW_S - 1), (3005, "connection expired")),
         (make_token(sub="u", channels=["a"]), (3010, "insufficient state")),
     ],
