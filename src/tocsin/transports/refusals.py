@@ -35,7 +35,8 @@ _log = structlog.get_logger(__name__)
 class Because(Exception):
     """Why a client gets a code, as the cause of that error.
 
-    For the log alone, unless `invalid_by` tells it. The text names what to change; it holds nothing that must not be read.
+    For the log alone, unless `invalid_by` tells it. The text names what to change;
+    it holds nothing that must not be read.
     """
 
 
