@@ -80,7 +80,9 @@ async def open_stock(
         takeover_s = push.retry.takeover
         return RedisQueueStock(client, prefix=settings.prefix, takeover_s=takeover_s)
     if config.queue_kind == "postgresql":
-        database = open_postgres(config.queue_dsn)
+        database = open_postgres(
+            config.queue_dsn, pgbouncer=config.queue_behind_pgbouncer
+        )
         stack.push_async_callback(database.close)
     else:
         opened = await open_database(config, stack, as_it_is=as_it_is)

@@ -121,7 +121,11 @@ def _open_engine(config: Config) -> Database:
     if config.database.kind == "sqlite":
         return open_sqlite(config.database.sqlite.path)
     settings = config.database.postgresql
-    return open_postgres(settings.dsn, pool_max_size=settings.pool_max_size)
+    return open_postgres(
+        settings.dsn,
+        pool_max_size=settings.pool_max_size,
+        pgbouncer=settings.pgbouncer,
+    )
 
 
 def _place_of_database(config: Config) -> tuple[str, str, Callable[[], str]]:
@@ -166,7 +170,9 @@ def _open_replicas(config: Config, stack: AsyncExitStack) -> list[Database]:
         return []
     settings = config.database.postgresql
     replicas = [
-        open_postgres(dsn, pool_max_size=settings.pool_max_size)
+        open_postgres(
+            dsn, pool_max_size=settings.pool_max_size, pgbouncer=settings.pgbouncer
+        )
         for dsn in settings.replica_dsn
     ]
     for replica in replicas:
@@ -257,7 +263,7 @@ async def _open_sql_queue(
     push = config.push_notifications
     own = config.queue_dsn if config.queue_kind == "postgresql" else ""
     if database is None or (own and own != config.database.postgresql.dsn):
-        database = open_postgres(own)
+        database = open_postgres(own, pgbouncer=config.queue_behind_pgbouncer)
         stack.push_async_callback(database.close)
         resources.metrics.watch_pool("queue", database.pool_stats)
     resources.limiter = SqlRateLimiter(

@@ -97,6 +97,8 @@ class PostgresqlQueue(Section):
     """a PostgreSQL of the queue's own"""
     reuse_from_database: Bool = False
     """use database.postgresql.dsn"""
+    pgbouncer: Bool = False
+    """as database.postgresql.pgbouncer, for the queue's own dsn"""
     prefix: Annotated[Text, Field(pattern=r"^([a-z_][a-z0-9_]*)?$", max_length=30)] = ""
     """prefix of the queue's table names"""
 

@@ -113,6 +113,14 @@ class Config(Section):
         return queue.postgresql.dsn if own else self.database.postgresql.dsn
 
     @property
+    def queue_behind_pgbouncer(self) -> bool:
+        """Whether a pooler is said to stand before `queue_dsn`."""
+        own = self.push_notifications.queue.postgresql
+        if self.queue_dsn == self.database.postgresql.dsn:
+            return own.pgbouncer or self.database.postgresql.pgbouncer
+        return own.pgbouncer
+
+    @property
     def analytics_kind(self) -> Literal["clickhouse", "sql"] | None:
         """Where rows of what became of pushes go; `None` for nowhere."""
         clickhouse = self.clickhouse_analytics

@@ -149,21 +149,31 @@ class Database:
                 yield writing
 
 
-def open_postgres(dsn: str, *, pool_max_size: int = 16) -> Database:
+def open_postgres(
+    dsn: str, *, pool_max_size: int = 16, pgbouncer: bool = False
+) -> Database:
     """Open a PostgreSQL from a libpq dsn: a URL or `key=value` pairs.
+
+    With `pgbouncer` no statement is prepared on the server. A pooler is noticed
+    without it too, on each connection by itself.
 
     No connection is made yet. Raises `ValueError` for a dsn that libpq cannot
     read, without quoting it: it may hold a password.
     """
+    arguments = parse_dsn(dsn)
+    if pgbouncer:
+        arguments["prepare_threshold"] = None
     engine = create_async_engine(
         "postgresql+psycopg://",
-        connect_args=parse_dsn(dsn),
+        connect_args=arguments,
         # Own statements rely on seeing what was committed before each of them.
         isolation_level="READ COMMITTED",
         pool_size=pool_max_size,
         max_overflow=0,
         **_engine_options(),
     )
+    if not pgbouncer:
+        event.listen(engine.sync_engine, "connect", _prepare_nothing_on_a_pooler)
     return Database(engine, "postgresql")
 
 
@@ -218,6 +228,24 @@ def _engine_options() -> dict[str, Any]:
         "json_serializer": lambda value: orjson.dumps(value).decode(),
         "json_deserializer": orjson.loads,
     }
+
+
+def _prepare_nothing_on_a_pooler(connection: Any, _record: Any) -> None:
+    """Turn prepared statements off where transactions share server connections.
+
+    A pooler (PgBouncer, or a cloud's) answers the start of a connection itself and
+    makes up the process id in it, so that the server behind tells of another one.
+    """
+    driver = connection.driver_connection
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT pg_backend_pid()")
+        (server_pid,) = cursor.fetchone()
+    finally:
+        cursor.close()
+    connection.rollback()
+    if server_pid != driver.info.backend_pid:
+        driver.prepare_threshold = None
 
 
 def _probe_sqlite(_dialect: Any, _record: Any, args: Any, _named: Any) -> None:
