@@ -9,7 +9,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 from tests.support.api import World, serving
 from tests.support.http_streams import open_doors
-from tests.support.raw_http2 import ACK, GOAWAY, HEADERS, PING, RawHttp2, frame
+from tests.support.raw_http2 import (
+    ACK,
+    GOAWAY,
+    HEADERS,
+    PING,
+    SETTINGS,
+    RawHttp2,
+    frame,
+)
 from tests.support.realtime import build_context
 
 from tocsin.protocol import grpc_limits
@@ -57,6 +65,24 @@ async def test_a_client_that_pings_keeps_its_connection(
             client.ping(number)
             assert await client.read_until(PING, ACK) == number.to_bytes(8)
             await asyncio.sleep(1.5 * CLOSEST_S)  # the pace is what is tested
+        await client.close()
+
+
+async def test_a_connection_has_so_many_calls_at_once() -> None:
+    """The API tells clients of its limit, and answers so many together."""
+    async with _api() as (port, path):
+        client = await RawHttp2.open(port)
+        settings = await client.read_until(SETTINGS)
+        pairs = [settings[at : at + 6] for at in range(0, len(settings), 6)]
+        found = {int.from_bytes(pair[:2]): int.from_bytes(pair[2:]) for pair in pairs}
+        assert found[3] == grpc_limits.MAX_CALLS_OF_A_CONNECTION == 100
+        for number in range(grpc_limits.MAX_CALLS_OF_A_CONNECTION):
+            client.call(path.replace("Watch", "Check"), stream=2 * number + 1)
+        ended: set[int] = set()
+        while len(ended) < grpc_limits.MAX_CALLS_OF_A_CONNECTION:
+            kind, flags, stream, _ = await client.read()
+            if kind == HEADERS and flags & 1:
+                ended.add(stream)
         await client.close()
 
 
