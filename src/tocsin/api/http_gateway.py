@@ -33,6 +33,10 @@ RenderMetrics = Callable[[], tuple[bytes, str]]
 _log = structlog.get_logger(__name__)
 
 
+async def _not_found(_request: web.Request) -> web.Response:
+    return web.Response(text="404 page not found\n", status=404)
+
+
 class HttpGateway:
     """Serves `/health`, `/ready` and `/metrics`; `port` is known after `start`.
 
@@ -83,10 +87,12 @@ class HttpGateway:
         if health:
             self._routes += [
                 web.route("*", "/health", self._health),
-                web.get("/ready", self._ready),
+                web.route("*", "/ready", self._ready),
             ]
         if render_metrics is not None:
-            self._routes.append(web.get("/metrics", self._metrics))
+            self._routes.append(web.route("*", "/metrics", self._metrics))
+        # Last, for every path that nobody else answers.
+        self._routes.append(web.route("*", "/{path:.*}", _not_found))
 
     async def start(self) -> None:
         """Open the port and serve.

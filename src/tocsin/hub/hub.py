@@ -163,6 +163,12 @@ class Hub(Registry):
             if feed.is_idle and self._feeds.get(feed.channel) is feed:
                 del self._feeds[feed.channel]
 
+    def flush(self, channel: str) -> None:
+        """Hand on what is due in a channel; what is written next comes later."""
+        feed = self._feeds.get(channel)
+        if feed is not None:
+            feed.flush()
+
     # --- BrokerListener ---
 
     def on_publication(

@@ -265,14 +265,14 @@ class WebSocketEndpoint:
         """Shake hands, and stay until the connection ends.
 
         403 for a foreign origin, 503 beyond the connection limits, 400 for what is
-        no handshake.
+        no handshake, 405 for one by another verb.
         """
         refusals, name = self._context.refusals, self.transport
         check_origin(request, self._origins, refusals, name)
         key = read_key(request)
         subprotocol, traits = self.choose(request)
         if not self._admission.enter():
-            raise refuse_at_limit(request, self._admission, refusals, name)
+            return refuse_at_limit(request, self._admission, refusals, name)
         try:
             await self._serve(request, traits, switching_head(key, subprotocol))
         finally:

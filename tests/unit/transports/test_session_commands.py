@@ -91,6 +91,54 @@ async def test_commands_before_connect(node: Node, request_: str) -> None:
     assert client.closed == BAD
 
 
+def _names(messages: list[dict[str, Any]]) -> list[str]:
+    return [
+        next(name for name in each.get("push", each) if name not in {"id", "channel"})
+        for each in messages
+    ]
+
+
+async def test_the_own_publication_comes_before_the_reply(
+    connected: SessionClient,
+) -> None:
+    """As from the published server; who is not subscribed gets the reply alone."""
+    await connected.subscribe("news")
+    await connected.take()
+    told = await connected.ask(publish={"channel": "news", "data": 1})
+    assert _names(told) == ["pub", "publish"]
+    lines = [b'{"id":%d,"publish":{"channel":"news","data":1}}' % n for n in (7, 8, 9)]
+    told = await connected.feed(b"\n".join(lines))
+    assert _names(told) == ["pub", "publish"] * 3
+    assert [each["id"] for each in told if "id" in each] == [7, 8, 9]
+    told = await connected.ask(publish={"channel": "other", "data": 1})
+    assert _names(told) == ["publish"]
+
+
+async def test_the_own_join_comes_behind_the_reply(connected: SessionClient) -> None:
+    """And before what the subscriber publishes there right away."""
+    told = await connected.feed(
+        b'{"id":7,"subscribe":{"channel":"news","join_leave":true}}\n'
+        b'{"id":8,"publish":{"channel":"news","data":1}}\n'
+        b'{"id":9,"unsubscribe":{"channel":"news"}}'
+    )
+    assert _names(told) == ["subscribe", "join", "pub", "publish", "unsubscribe"]
+
+
+async def test_others_get_publications_in_order(connected: SessionClient) -> None:
+    """Also those of a subscriber, which are handed on at once."""
+    other = SessionClient(connected.context)
+    await other.connect()
+    await other.subscribe("news")
+    await connected.subscribe("news")
+    await connected.take()
+    await other.take()
+    broker = connected.context.broker
+    await broker.publish("news", b"1", PublishOptions())
+    await connected.ask(publish={"channel": "news", "data": 2})
+    await broker.publish("news", b"3", PublishOptions())
+    assert await other.publications() == [1, 2, 3]
+
+
 async def test_send_is_not_available(connected: SessionClient) -> None:
     """Nobody takes one-way messages here."""
     await connected.feed(b'{"send":{"data":{}}}')
