@@ -48,12 +48,16 @@ class Server:
 
 @dataclass(slots=True)
 class Options:
-    """What a server of ours is started with; `redis` is an address or empty."""
+    """What a server of ours is started with; `redis` is an address or empty.
+
+    `more` are further sections of the configuration.
+    """
 
     http: int = field(default_factory=free_port)
     grpc: int = field(default_factory=free_port)
     redis: str = ""
     reuse_port: bool = False
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -77,6 +81,7 @@ def _config(options: Options) -> dict[str, Any]:
         "grpc_api": {"port": options.grpc, "key": KEY},
         "client": {"allow_anonymous_connect_without_token": True},
         "channel": {"namespaces": [NAMESPACE]},
+        **options.more,
     }
     if options.redis:
         config["engine"] = {"type": "redis", "redis": {"address": options.redis}}

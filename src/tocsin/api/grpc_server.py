@@ -18,6 +18,7 @@ from tocsin.api.grpc_streams import Drain, Health, reflection_handlers
 from tocsin.api.listening import ListenError, check_free, join_address
 from tocsin.api.methods.table import SERVICE
 from tocsin.api.tls import ServerTls
+from tocsin.protocol.grpc_limits import call_options, ping_options
 
 DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
 
@@ -100,6 +101,8 @@ def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
             "grpc.max_receive_message_length",
             settings.max_receive_bytes or DEFAULT_MAX_RECEIVE,
         ),
+        *call_options(),
+        *ping_options(),
     ]
 
 

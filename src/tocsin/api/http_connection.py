@@ -1,18 +1,22 @@
 """API room: how long an HTTP connection may take to ask, and to take its answer.
 
 aiohttp waits without end for both; here they have deadlines, so that nobody can hold
-connections and answers by sending or reading nothing. It answers no request.
+connections and answers by sending or reading nothing. What takes long to read is read
+share by share, so that nobody can hold the loop either. It answers no request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+
+from tocsin.hub.share import TurnShare
 
 HEADER_TIMEOUT_S = 10.0
 """For the head of a request, from its first byte or from the connection's start."""
@@ -22,26 +26,49 @@ KEEPALIVE_S = 75.0
 """How long an idle connection is kept for the next request."""
 LINGER_S = 2.0
 """How long the rest of a refused body is read, so that the answer gets through."""
+PIECE_BYTES = 4_096
+FIRST_PIECE_BYTES = 1_024
+READ_S = 0.0005
+"""Longer than this no connection's bytes are read in one go, but for one piece: a body
+of tiny chunks costs hundreds of times what a plain one does. Nor are requests answered
+for longer that came one behind the other without waiting for an answer."""
 
 _log = structlog.get_logger(__name__)
 
 
 class TimedConnection(web.RequestHandler):
-    """Closes itself when a request's head, or the taking of its answer, is late."""
+    """Closes itself when a request's head, or the taking of its answer, is late.
+
+    What it has no share of the loop's turn for, it reads in a later one, and leaves its
+    socket alone until then.
+    """
 
     __slots__ = (
+        "_busy_since_s",
         "_finishing",
         "_head_timeout_s",
         "_head_timer",
         "_heads_seen",
+        "_share",
+        "_unread",
+        "_waits",
         "_write_timeout_s",
         "_write_timer",
     )
 
     def __init__(
-        self, *args: Any, head_timeout_s: float, write_timeout_s: float, **kwargs: Any
+        self,
+        *args: Any,
+        head_timeout_s: float,
+        write_timeout_s: float,
+        share: TurnShare,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._share = share
+        self._unread = b""
+        self._waits = False
+        self._busy_since_s: float | None = None
         self._head_timeout_s = head_timeout_s
         self._write_timeout_s = write_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
@@ -55,7 +82,74 @@ class TimedConnection(web.RequestHandler):
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+        """See `asyncio.Protocol`; without data it parses what it has kept."""
+        if self._unread and data:
+            self._unread += data
+            self._pause_transport_reading()
+        elif len(data) <= FIRST_PIECE_BYTES:
+            self._read(data)
+        elif self._share.is_taken:
+            self._keep(data)
+        else:
+            self._read_pieces(data)
+
+    def _read_pieces(self, data: bytes) -> None:
+        """Read as much as there is time and room for; the rest waits."""
+        began_s = time.perf_counter()
+        at, size = 0, FIRST_PIECE_BYTES
+        while at < len(data) and self.transport is not None:
+            if self._upgraded or self._payload_parser is not None:
+                size = len(data)  # it is only kept, or another's
+            self._read(data[at : at + size])
+            at += size
+            if self._is_held or time.perf_counter() - began_s > READ_S:
+                break
+            size = min(2 * size, PIECE_BYTES)
+        if at < len(data) and self.transport is not None:
+            self._keep(data[at:])
+
+    def _keep(self, data: bytes) -> None:
+        self._unread = data
+        self._pause_transport_reading()
+        self._wait_for_turn()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether aiohttp has no room for more."""
+        return self._reading_paused or self._buffer_paused
+
+    def _wait_for_turn(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._share.wait(self)
+
+    def go_on(self) -> None:
+        """See `Waiting`: the next share of what has come."""
+        self._waits = False
+        if self._is_held or self.transport is None or not self._unread:
+            return
+        data, self._unread = self._unread, b""
+        self._read_pieces(data)
+        if not (self._unread or self._is_held):
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        """See aiohttp: there is room for more, first for what has come."""
+        if self._unread:
+            self._wait_for_turn()
+        else:
+            super()._resume_transport_reading()
+
+    def set_parser(self, *args: Any, **kwargs: Any) -> None:
+        """See aiohttp: from now on what comes is for another; what has come, too."""
+        super().set_parser(*args, **kwargs)
+        data, self._unread = self._unread, b""
+        if data:
+            super().data_received(data)
+            if not self._is_held:
+                self._resume_transport_reading()
+
+    def _read(self, data: bytes) -> None:
         super().data_received(data)
         if self._request_count != self._heads_seen:
             self._heads_seen = self._request_count
@@ -100,6 +194,17 @@ class TimedConnection(web.RequestHandler):
         finally:
             self._finishing = False
             self._stop_write_timer()
+            if self._messages:
+                await self._leave_time_to_others()
+
+    async def _leave_time_to_others(self) -> None:
+        """Before a request that came behind others which were answered just now."""
+        now_s = time.thread_time()
+        if not self._busy_since_s:
+            self._busy_since_s = now_s
+        elif now_s - self._busy_since_s > READ_S:
+            self._busy_since_s = None
+            await self._share.pause()
 
     def handle_error(
         self,
@@ -154,9 +259,11 @@ class TimedRunner(web.AppRunner):
         head_timeout_s: float,
         write_timeout_s: float,
         shutdown_timeout: float,
+        share: TurnShare,
     ) -> None:
         self._head_timeout_s = head_timeout_s
         self._write_timeout_s = write_timeout_s
+        self._share = share
         self._options: dict[str, Any] = {
             "access_log": None,
             "keepalive_timeout": KEEPALIVE_S,
@@ -184,6 +291,7 @@ class TimedRunner(web.AppRunner):
                 loop=asyncio.get_running_loop(),
                 head_timeout_s=self._head_timeout_s,
                 write_timeout_s=self._write_timeout_s,
+                share=self._share,
                 **self._options,
             )
 

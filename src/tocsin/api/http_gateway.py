@@ -22,6 +22,7 @@ from tocsin.api.http_connection import (
 from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
 from tocsin.core.errors import DependencyLost, InternalError
+from tocsin.hub.share import TurnShare
 
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
@@ -30,6 +31,10 @@ RenderMetrics = Callable[[], tuple[bytes, str]]
 """Returns the exposition and its content type."""
 
 _log = structlog.get_logger(__name__)
+
+
+async def _not_found(_request: web.Request) -> web.Response:
+    return web.Response(text="404 page not found\n", status=404)
 
 
 class HttpGateway:
@@ -76,14 +81,18 @@ class HttpGateway:
         self._reuse_port = reuse_port
         self._draining = False
         self._runner: web.AppRunner | None = None
+        self._share: TurnShare | None = None
+        self._exposition: asyncio.Future[tuple[bytes, str]] | None = None
         self._routes = list(routes)
         if health:
             self._routes += [
                 web.route("*", "/health", self._health),
-                web.get("/ready", self._ready),
+                web.route("*", "/ready", self._ready),
             ]
         if render_metrics is not None:
-            self._routes.append(web.get("/metrics", self._metrics))
+            self._routes.append(web.route("*", "/metrics", self._metrics))
+        # Last, for every path that nobody else answers.
+        self._routes.append(web.route("*", "/{path:.*}", _not_found))
 
     async def start(self) -> None:
         """Open the port and serve.
@@ -91,6 +100,7 @@ class HttpGateway:
         Raises `ListenError` naming a busy port, `TlsError` for a useless PEM.
         """
         context = None if self._tls is None else build_ssl_context(self._tls)
+        self._share = TurnShare()
         app = web.Application(client_max_size=self._max_body_bytes)
         app.add_routes(self._routes)
         runner = TimedRunner(
@@ -98,6 +108,7 @@ class HttpGateway:
             head_timeout_s=self._head_timeout_s,
             write_timeout_s=self._write_timeout_s,
             shutdown_timeout=self._shutdown_timeout_s,
+            share=self._share,
         )
         await runner.setup()
         site = web.TCPSite(
@@ -169,6 +180,15 @@ class HttpGateway:
         return state
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        assert self._render_metrics is not None  # noqa: S101 - else there is no route
-        body, content_type = self._render_metrics()
+        if self._exposition is None:
+            self._exposition = asyncio.ensure_future(self._render_once())
+        body, content_type = await asyncio.shield(self._exposition)
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _render_once(self) -> tuple[bytes, str]:
+        """For all who ask until it begins: rendering takes milliseconds."""
+        assert self._render_metrics is not None  # noqa: S101 - else there is no route
+        assert self._share is not None  # noqa: S101 - there since the start
+        await self._share.pause()
+        self._exposition = None
+        return self._render_metrics()

@@ -21,6 +21,7 @@ from tocsin.transports.connection import Context
 from tocsin.transports.emulation import EmulationEndpoint
 from tocsin.transports.http_link import HttpAnswer
 from tocsin.transports.http_stream import HttpStreamEndpoint
+from tocsin.transports.init import InitEndpoint
 from tocsin.transports.sse import SseEndpoint
 from tocsin.transports.stream_endpoint import StreamEndpoint, StreamSettings
 from tocsin.transports.uni_http_stream import UniHttpStreamEndpoint
@@ -63,7 +64,8 @@ def client_routes(
         up = EmulationEndpoint(context, bus, emulation.max_request_body_size)
         routes.append(web.route("*", emulation.handler_prefix, up.handle))
     if config.init.enabled:
-        routes.append(web.get(config.init.handler_prefix, _answer_init))
+        init = InitEndpoint(context)
+        routes.append(web.route("*", config.init.handler_prefix, init.handle))
     if config.demo.enabled:
         routes += _demo_routes(config)
     return routes
@@ -83,7 +85,7 @@ def _websocket_routes(
                 write_timeout_s=websocket.write_timeout,
             ),
         )
-        routes.append(web.get(websocket.handler_prefix, endpoint.handle))
+        routes.append(web.route("*", websocket.handler_prefix, endpoint.handle))
     if uni.enabled:
         settings = UniWebSocketSettings(
             message_size_limit=uni.message_size_limit,
@@ -93,7 +95,7 @@ def _websocket_routes(
             join_push_messages=uni.join_push_messages,
         )
         one_way = UniWebSocketEndpoint(context, admission, settings)
-        routes.append(web.get(uni.handler_prefix, one_way.handle))
+        routes.append(web.route("*", uni.handler_prefix, one_way.handle))
     return routes
 
 
@@ -104,10 +106,6 @@ def _refusals(section: ConnectCodeToHttpResponse) -> Mapping[int, HttpAnswer] | 
         each.code: HttpAnswer(each.to.status_code, each.to.body)
         for each in section.transforms
     }
-
-
-async def _answer_init(_request: web.Request) -> web.Response:
-    return web.json_response({})
 
 
 def _demo_routes(config: Config) -> list[web.RouteDef]:

@@ -31,6 +31,7 @@ from tocsin.core.errors import ApiError
 from tocsin.hub.arrival import Arrival
 from tocsin.hub.feed import Feed
 from tocsin.hub.registry import Registry
+from tocsin.hub.share import TurnShare
 from tocsin.hub.subscription import Member, Subscription
 from tocsin.hub.surveys import SurveyHandler, count_channels, list_connections
 from tocsin.hub.turn import Turn
@@ -77,6 +78,7 @@ class Hub(Registry):
         }
         self.orders = 0  # commands and questions about connections so far
         self.turn = turn or Turn()
+        self.share = TurnShare()
         self.meter = meter or ClientMetrics()
         self.uid = uid
         self.name = name
@@ -160,6 +162,12 @@ class Hub(Registry):
                     log.warning("could not leave channel at the broker: %s", error)
             if feed.is_idle and self._feeds.get(feed.channel) is feed:
                 del self._feeds[feed.channel]
+
+    def flush(self, channel: str) -> None:
+        """Hand on what is due in a channel; what is written next comes later."""
+        feed = self._feeds.get(channel)
+        if feed is not None:
+            feed.flush()
 
     # --- BrokerListener ---
 

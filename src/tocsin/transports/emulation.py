@@ -18,6 +18,7 @@ from tocsin.protocol import client_pb2 as pb
 from tocsin.transports.admission import Origins
 from tocsin.transports.connection import Context
 from tocsin.transports.http_entry import (
+    answer_bare,
     answer_cors,
     answer_preflight,
     check_method,
@@ -57,7 +58,7 @@ class EmulationEndpoint:
 
         404 for an unknown node, 400 for a bad body, 413 for one above the limit,
         405 for another verb, 403 for a foreign origin, 503 while the other nodes
-        cannot be reached.
+        cannot be reached. But for a foreign origin there is no body.
         """
         cors = answer_cors(request, self._origins, self._refusals, "emulation")
         if request.method == "OPTIONS":
@@ -68,8 +69,7 @@ class EmulationEndpoint:
             read = read_protobuf if is_protobuf(request) else read_json
             await self._pass_on(read(body))
         except web.HTTPException as refusal:
-            refusal.headers.update(cors)
-            raise
+            return answer_bare(refusal, cors)
         return web.Response(status=204, headers=cors)
 
     async def _pass_on(self, emulated: Emulated) -> None:
@@ -89,6 +89,8 @@ def read_json(body: bytes) -> Emulated:
         request = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise _bad_request() from None
+    if request is None:
+        request = {}
     if not isinstance(request, dict):
         raise _bad_request()
     values = [request.get(name) for name in ("node", "session", "data")]
@@ -108,4 +110,4 @@ def read_protobuf(body: bytes) -> Emulated:
 
 
 def _bad_request() -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text="this is no emulation request\n")
+    return web.HTTPBadRequest()

@@ -6,7 +6,7 @@ Origins, preflights and bodies; it must not know what a body says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
@@ -15,6 +15,8 @@ from tocsin.transports.refusals import RefusalLog, printable
 
 ORIGINS_KEY = "client.allowed_origins"
 PREFLIGHT_AGE_S = 300
+# What follows on the connection may be the rest of a body that nobody reads.
+_UNREAD_BODY = frozenset({408, 413})
 
 
 def check_origin(
@@ -38,7 +40,7 @@ def check_origin(
 
 def refuse_at_limit(
     request: web.Request, admission: Admission, refusals: RefusalLog, transport: str
-) -> web.HTTPServiceUnavailable:
+) -> web.Response:
     """The answer to one whom `admission` has just refused."""
     refusals.refuse(
         transport,
@@ -47,7 +49,17 @@ def refuse_at_limit(
         reason="too many connections",
         setting=admission.refused_by,
     )
-    return web.HTTPServiceUnavailable()
+    return web.Response(status=503)
+
+
+def answer_bare(refusal: web.HTTPException, cors: Mapping[str, str]) -> web.Response:
+    """A refusal without a body, as clients know it; what was wrong says the status."""
+    answer = web.Response(status=refusal.status, headers=cors)
+    if allowed := refusal.headers.get("Allow"):
+        answer.headers["Allow"] = allowed
+    if refusal.status in _UNREAD_BODY:
+        answer.force_close()
+    return answer
 
 
 def answer_cors(
@@ -55,6 +67,11 @@ def answer_cors(
 ) -> dict[str, str]:
     """The CORS headers of the answer; `HTTPForbidden` for a foreign origin."""
     check_origin(request, origins, refusals, transport)
+    return cors_headers(request)
+
+
+def cors_headers(request: web.Request) -> dict[str, str]:
+    """The same, for a request whose origin is allowed."""
     origin = request.headers.get("Origin")
     if not origin:
         return {}
@@ -105,7 +122,7 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except (web.RequestPayloadError, ValueError):
-        raise web.HTTPBadRequest(text="the body cannot be read\n") from None
+        raise web.HTTPBadRequest from None
     return bytes(body)
 
 

@@ -19,6 +19,8 @@ from tocsin.transports.connection import Context
 from tocsin.transports.socket_link import SocketLink
 
 WRITE_TIMEOUT_S = 1.0
+EXTRA_BYTES_MOST = 16_384
+"""More behind a request whose answer has no end is no mistake, and is not looked at."""
 STREAM_HEADERS = {
     "X-Accel-Buffering": "no",
     "Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0",
@@ -56,9 +58,12 @@ class Stream:
 
 
 class HttpLink(SocketLink):
-    """The edge of one streamed answer. What the client sends on is not read."""
+    """The edge of one streamed answer. What the client sends on is not read.
 
-    __slots__ = ("_cors", "_head", "_is_chunked", "_stream")
+    Who sends on without end is cut off: an end of his could not be seen otherwise.
+    """
+
+    __slots__ = ("_cors", "_extra_bytes", "_head", "_is_chunked", "_stream")
 
     def __init__(
         self,
@@ -79,9 +84,13 @@ class HttpLink(SocketLink):
             headers["Transfer-Encoding"] = "chunked"
         self._head = build_head(200, headers) + self._chunk(stream.preamble)
         self._cors = cors
+        self._extra_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """See asyncio; nothing is expected, and nothing is kept."""
+        self._extra_bytes += len(data)
+        if self._extra_bytes > EXTRA_BYTES_MOST:
+            self._transport.abort()
 
     def open(self) -> None:
         """Begin the answer now, unless it depends on the connect."""

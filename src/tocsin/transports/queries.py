@@ -87,6 +87,10 @@ async def publish(
             info=connection.client_info(chan_info),
         ),
     )
+    if subscription is not None:
+        # One's own publication comes before the reply, as from the published server
+        # (where this node has it by then: over Redis it comes when it comes).
+        context.hub.flush(channel)
     return pb.PublishResult()
 
 

@@ -6,11 +6,11 @@ comes from the wheel. One bad command ends its own connection and nothing else.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import time
 from collections import deque
+from collections.abc import Iterator
 
 from tocsin.core.client_codes import (
     CONNECTION_CLOSED,
@@ -71,8 +71,12 @@ _INBOX_LOW = 32
 # Commands that may wait before a further request with some ends the connection:
 # those of emulation come over sockets that cannot be left alone.
 _INBOX_MOST = 4096
-# How long commands that wait for nothing may keep the others waiting.
-_TURN_S = 0.005
+# Commands of one frame that are read in one go; the rest waits for a later turn.
+COMMANDS_AT_ONCE = 32
+# How long the processor may be kept before other connections have a turn.
+_TURN_S = 0.0005
+# Of a command in a frame that is not read yet; for counting those that wait.
+_USUAL_COMMAND_BYTES = 32
 
 
 class _Unsubscribe(str):
@@ -106,6 +110,8 @@ class Session(Connection):
         "_pong_by_s",
         "_stale_at_s",
         "_tick_at_s",
+        "_unread",
+        "_waits",
         "_workers",
         "timer_slot",
     )
@@ -117,7 +123,8 @@ class Session(Connection):
         self.timer_slot = -1
         self._inbox: deque[_Work] | None = None
         self._workers = 0
-        self._is_reading_paused = False
+        self._is_reading_paused = self._waits = False
+        self._unread: deque[tuple[Iterator[pb.Command], int]] | None = None
         self._ping_at_s = self._pong_by_s = self._tick_at_s = _NEVER
         self._ping_sent_s = 0.0
         self._stale_at_s = _NEVER
@@ -141,14 +148,71 @@ class Session(Connection):
             if not self.traits.ends_after_refusal:
                 self.close(WRONG_COMMAND)
             return
-        size = len(data)
         try:
-            for message in decode_commands(self.traits.form.encoding, data):
-                self._take(message, size)
-                size = 0
+            commands = decode_commands(self.traits.form.encoding, data)
         except BadFrame as error:
-            log.debug("client %s sent a bad frame: %s", self.client, error)
-            self._enqueue(WRONG_COMMAND)
+            self._refuse_frame(error)
+            return
+        if self._unread:
+            self._unread.append((commands, len(data)))
+        else:
+            self._read(commands, len(data), len(data))
+
+    def _read(self, commands: Iterator[pb.Command], size: int, uncounted: int) -> None:
+        """Take a share of a frame's commands; with more in it, hold it."""
+        left = COMMANDS_AT_ONCE
+        try:
+            for message in commands:
+                self._take(message, uncounted)
+                uncounted = 0
+                left -= 1
+                if not left or self._is_reading_paused:
+                    self._hold(commands, size)
+                    return
+        except BadFrame as error:
+            self._refuse_frame(error)
+
+    def _refuse_frame(self, error: BadFrame) -> None:
+        log.debug("client %s sent a bad frame: %s", self.client, error)
+        self._enqueue(WRONG_COMMAND)
+
+    def _hold(self, commands: Iterator[pb.Command], size: int) -> None:
+        """Read on later: in a turn to come, or when fewer commands wait."""
+        if self._unread is None:
+            self._unread = deque()
+        self._unread.appendleft((commands, size))
+        self.link.pause_reading()
+        self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        if not (self._waits or self._is_reading_paused):
+            self._waits = True
+            self.context.hub.share.wait(self)
+
+    def go_on(self) -> None:
+        """See `Waiting`: the next share of what has come."""
+        self._waits = False
+        if self.is_closed:
+            self._unread = None
+        elif self._unread:
+            self._read(*self._unread.popleft(), 0)
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """After a share: wait for the next, or let the link bring more."""
+        if self._unread:
+            self._wait_for_turn()
+        else:
+            self._unread = None
+            if not self._is_reading_paused:
+                self.link.resume_reading()
+
+    def end_flood(self) -> None:
+        """More came than anybody sends before a connect is answered."""
+        end, why = TOO_MANY_COMMANDS, "it sent too much before its connect"
+        if self.state is State.NEW:
+            self.context.refusals.end(self, end.code, end.reason, why)
+        self.close(end)
 
     def _take(self, message: pb.Command, size: int) -> None:
         is_pong = not message.id and not message.HasField("send")
@@ -195,7 +259,8 @@ class Session(Connection):
         """See `Member`; who listens one way only commands nothing."""
         if not self.traits.emulated:
             return
-        if self._inbox is not None and len(self._inbox) > _INBOX_MOST:
+        waiting = sum(size for _, size in self._unread or ()) // _USUAL_COMMAND_BYTES
+        if waiting + len(self._inbox or ()) > _INBOX_MOST:
             self.close(TOO_MANY_COMMANDS)
         else:
             self.receive(data)
@@ -212,6 +277,7 @@ class Session(Connection):
         self.context.wheel.remove(self)
         if self.traits.emulated:
             self.context.hub.remove(self)
+        self._unread = None
         if self._inbox is not None:
             self._inbox.clear()
 
@@ -235,16 +301,21 @@ class Session(Connection):
 
     async def _work(self) -> None:
         inbox = self._inbox
-        began_s = time.perf_counter()
+        began_s: float | None = None
         try:
             while inbox and not self.is_closed:
                 await self._carry_out(inbox.popleft())
-                if time.perf_counter() - began_s > _TURN_S:
-                    await asyncio.sleep(0)
-                    began_s = time.perf_counter()
+                if inbox:
+                    # Not the time that passes: a command may wait for a store.
+                    now_s = time.thread_time()
+                    if began_s is None:
+                        began_s = now_s
+                    elif now_s - began_s > _TURN_S:
+                        await self.context.hub.share.pause()
+                        began_s = None
                 if self._is_reading_paused and len(inbox) < _INBOX_LOW:
                     self._is_reading_paused = False
-                    self.link.resume_reading()
+                    self._read_on()
         finally:
             self._workers -= 1
             if not self._workers and not inbox:
@@ -304,7 +375,10 @@ class Session(Connection):
         self.context.hub.remove(self)
         if self.traits.emulated:
             self.context.hub.add_session(self)
-        has_more = bool(self._inbox)
+        has_more = bool(self._inbox or self._unread)
+        if self._unread:
+            self._unread.clear()
+            self._read_on()
         if self._inbox:
             self._inbox.clear()
         if self.traits.ends_after_refusal:

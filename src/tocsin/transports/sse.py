@@ -40,5 +40,5 @@ class SseEndpoint(StreamEndpoint):
         else:
             frame = request.query.get(CONNECT_PARAMETER, "").encode()
             if not frame:
-                raise web.HTTPBadRequest(text=f"{CONNECT_PARAMETER} is missing\n")
+                raise web.HTTPBadRequest
         return Opening(_TRAITS, _STREAM, begin_frame(frame))

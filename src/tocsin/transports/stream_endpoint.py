@@ -18,6 +18,7 @@ from tocsin.protocol.frames import BadFrame, Encoding, decode_connect_request
 from tocsin.transports.admission import Admission, Origins
 from tocsin.transports.connection import Context
 from tocsin.transports.http_entry import (
+    answer_bare,
     answer_cors,
     answer_preflight,
     check_method,
@@ -78,7 +79,8 @@ class StreamEndpoint(ABC):
         """Answer, and stay until the connection ends.
 
         403 for a foreign origin, 405 for another verb, 503 beyond the connection
-        limits, 413 for a body above the limit, 400 for one that is no request.
+        limits, 413 for a body above the limit, 400 for one that is no request. But for
+        the first, whose text says what to set, they have no body.
         """
         refusals, name = self._context.refusals, self.transport
         cors = answer_cors(request, self._origins, refusals, name)
@@ -87,14 +89,15 @@ class StreamEndpoint(ABC):
         try:
             check_method(request, self.methods)
             if not self._admission.enter():
-                raise refuse_at_limit(request, self._admission, refusals, name)
+                full = refuse_at_limit(request, self._admission, refusals, name)
+                full.headers.update(cors)
+                return full
             try:
                 await self._serve(request, cors)
             finally:
                 self._admission.leave()
         except web.HTTPException as refusal:
-            refusal.headers.update(cors)
-            raise
+            return answer_bare(refusal, cors)
         return Switched()
 
     async def _serve(self, request: web.Request, cors: Mapping[str, str]) -> None:
@@ -132,11 +135,16 @@ class StreamEndpoint(ABC):
 
 
 def read_connect_request(data: bytes) -> pb.ConnectRequest:
-    """A one-way connect request in JSON; raises `HTTPBadRequest`."""
+    """A one-way connect request in JSON, `null` for an empty one.
+
+    Raises `HTTPBadRequest`.
+    """
+    if data.strip() == b"null":
+        return pb.ConnectRequest()
     try:
         return decode_connect_request(Encoding.JSON, data)
     except BadFrame:
-        raise web.HTTPBadRequest(text="this is no connect request\n") from None
+        raise web.HTTPBadRequest(text="invalid connect request\n") from None
 
 
 def begin_frame(frame: bytes) -> Callable[[Session], None]:

@@ -18,6 +18,7 @@ from tocsin.core.client_codes import SLOW, Disconnect
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol import unistream_pb2
 from tocsin.protocol.frames import Encoding, WireForm
+from tocsin.protocol.grpc_limits import ping_options
 from tocsin.protocol.unreadable import reading
 from tocsin.transports.admission import Admission
 from tocsin.transports.connection import Context
@@ -42,7 +43,6 @@ _TRAITS = Traits(
         transport="uni_grpc",
     ),
     pushes_disconnect=True,
-    pings=False,
 )
 
 
@@ -105,7 +105,7 @@ class GrpcLink:
             self.session.close(SLOW)
 
     def ping(self) -> None:
-        """See `Link`; HTTP/2 has its own."""
+        """See `Link`; HTTP/2 has its own, and the protocol's is an empty push."""
 
     def close(self, disconnect: Disconnect) -> None:  # noqa: ARG002 - it was pushed
         """See `Link`."""
@@ -211,5 +211,5 @@ def _options(settings: UniGrpcSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_receive_message_size),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
+        *ping_options(),
     ]

@@ -11,18 +11,13 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from tocsin.core.client_codes import WRONG_COMMAND, Disconnect
-from tocsin.protocol.frames import (
-    BadFrame,
-    Encoding,
-    WireForm,
-    decode_connect_request,
-)
+from tocsin.protocol.frames import Encoding, WireForm
 from tocsin.transports.admission import Admission
 from tocsin.transports.connection import Context
 from tocsin.transports.http_link import frame_line
 from tocsin.transports.link import Traits
 from tocsin.transports.session import Session
-from tocsin.transports.stream_endpoint import CONNECT_PARAMETER
+from tocsin.transports.stream_endpoint import CONNECT_PARAMETER, read_connect_request
 from tocsin.transports.websocket import (
     WebSocketEndpoint,
     WebSocketLink,
@@ -82,8 +77,8 @@ class UniWebSocketLink(WebSocketLink):
             return
         self._has_begun = True
         try:
-            request = decode_connect_request(Encoding.JSON, payload)
-        except BadFrame:
+            request = read_connect_request(payload)
+        except web.HTTPBadRequest:
             session.close(WRONG_COMMAND)
         else:
             session.start(request)
@@ -131,8 +126,11 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
         uni = self._uni
         self._traits = _TRAITS[uni.join_push_messages, uni.disable_disconnect_push]
 
-    def choose(self, request: web.Request) -> tuple[str, Traits]:  # noqa: ARG002 - one kind for all
-        """See `WebSocketEndpoint`."""
+    def choose(self, request: web.Request) -> tuple[str, Traits]:
+        """See `WebSocketEndpoint`; raises `HTTPBadRequest` for a bad `cf_connect`."""
+        data = request.query.get(CONNECT_PARAMETER, "").encode()
+        if data:
+            read_connect_request(data)
         return "", self._traits
 
     def make_link(

@@ -17,30 +17,39 @@ from aiohttp.abc import AbstractStreamWriter
 
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION = "13"
+_TOLD = {"Sec-WebSocket-Version": _VERSION}
 
 
 def read_key(request: web.Request) -> str:
-    """The handshake's key; raises `HTTPBadRequest` when this is no handshake."""
+    """The handshake's key; raises `HTTPBadRequest` when this is no handshake.
+
+    One by another verb than GET is `HTTPMethodNotAllowed`.
+    """
     headers = request.headers
     upgrades = {part.strip().lower() for part in headers.get("Upgrade", "").split(",")}
     options = {
         part.strip().lower() for part in headers.get("Connection", "").split(",")
     }
     if "websocket" not in upgrades or "upgrade" not in options:
-        raise web.HTTPBadRequest(text="a WebSocket handshake is expected here\n")
-    if headers.get("Sec-WebSocket-Version") != _VERSION:
-        raise web.HTTPBadRequest(
-            text="only version 13 of WebSocket is spoken\n",
-            headers={"Sec-WebSocket-Version": _VERSION},
+        raise _refuse("a WebSocket handshake is expected here")
+    if request.method != "GET":
+        raise web.HTTPMethodNotAllowed(
+            request.method, ("GET",), text="Method Not Allowed\n", headers=_TOLD
         )
+    if headers.get("Sec-WebSocket-Version") != _VERSION:
+        raise _refuse("only version 13 of WebSocket is spoken")
     key = headers.get("Sec-WebSocket-Key", "")
     try:
         is_good = len(base64.b64decode(key, validate=True)) == 16
     except (binascii.Error, ValueError):
         is_good = False
     if not is_good:
-        raise web.HTTPBadRequest(text="Sec-WebSocket-Key is not 16 bytes\n")
+        raise _refuse("Sec-WebSocket-Key is not 16 bytes")
     return key
+
+
+def _refuse(text: str) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text=f"{text}\n", headers=_TOLD)
 
 
 def offered_subprotocols(request: web.Request) -> list[str]:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from tocsin.core.client_codes import Disconnect
 from tocsin.transports.admission import Admission, Origins
-from tocsin.transports.connection import Context
+from tocsin.transports.connection import Context, State
 from tocsin.transports.http_entry import check_origin, refuse_at_limit
 from tocsin.transports.link import Traits
 from tocsin.transports.session import Session
@@ -30,6 +30,7 @@ from tocsin.transports.upgrade import (
 )
 from tocsin.transports.websocket_codec import (
     CLOSE,
+    CONTINUATION,
     PING,
     PONG,
     WEBSOCKET_JSON,
@@ -40,6 +41,17 @@ from tocsin.transports.websocket_codec import (
     build_frame,
     read_close,
 )
+
+FRAMES_AT_ONCE = 32
+BYTES_AT_ONCE = 16_384
+"""What is taken of a connection in one go; the rest waits for a later turn."""
+SMALL_BYTES = 2_048
+"""So much is looked at in any turn; more waits where many have sent much."""
+FRAMES_BEFORE_CONNECT = 256
+"""More end a connection that has not authenticated: a connect is one frame, and a
+client may send its subscriptions right behind it."""
+FRAMES_AFTER_CLOSE = 256
+"""More of a client that does not answer a close frame are not looked at."""
 
 JSON_SUBPROTOCOL = "centrifuge-json"
 PROTOBUF_SUBPROTOCOL = "centrifuge-protobuf"
@@ -70,10 +82,12 @@ _NATIVE_PROTOBUF = Traits(
 class WebSocketLink(SocketLink):
     """The edge of one WebSocket: frames in to the session, bytes out in turns.
 
+    Of what has come, `FRAMES_AT_ONCE` or `BYTES_AT_ONCE` are taken; with more to take
+    the connection leaves its socket alone, and waits for its share of a later turn.
     While reading is paused, frames that were read ahead wait as bytes.
     """
 
-    __slots__ = ("_frames", "_is_paused", "_reader")
+    __slots__ = ("_frames", "_is_paused", "_reader", "_spare_frames", "_waits")
 
     def __init__(
         self,
@@ -85,7 +99,8 @@ class WebSocketLink(SocketLink):
         super().__init__(context, transport, ended, settings.write_timeout_s)
         self._reader = FrameReader(settings.message_size_limit)
         self._frames: Iterator[tuple[int, bytes]] | None = None
-        self._is_paused = False
+        self._is_paused = self._waits = False
+        self._spare_frames = FRAMES_BEFORE_CONNECT
 
     # --- from the socket ---
 
@@ -93,25 +108,70 @@ class WebSocketLink(SocketLink):
         """See asyncio."""
         frames = self._reader.feed(data)
         self._frames = chain(self._frames, frames) if self._frames else frames
-        self._read_on()
+        if self._is_paused or self._waits:
+            return
+        if len(data) > SMALL_BYTES and self._context.hub.share.is_taken:
+            self._wait_for_turn()
+        else:
+            self._read_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._frames = None
+        super().connection_lost(exc)
 
     def _read_on(self) -> None:
-        """Take frames until there are no more, or reading is paused."""
+        """Take frames until there are no more, a share is taken, or reading pauses."""
+        left, size = FRAMES_AT_ONCE, BYTES_AT_ONCE
         try:
             for opcode, payload in self._frames or ():
                 if opcode == CLOSE:
                     self._frames = None
                     self._take_close(payload)
                     return
+                left -= 1
+                size -= len(payload)
                 if not self._is_closing:
                     self._take(opcode, payload)
                 if self._is_paused:
-                    return
+                    break
+                if left <= 0 or size <= 0:
+                    self._wait_for_turn()
+                    break
+            else:
+                self._frames = None
         except Violation as violation:
             self._frames = None
             self._fail(violation.code, str(violation))
-        else:
+            return
+        session = self.session
+        if self._is_closing or (
+            session is not None and session.state is not State.CONNECTED
+        ):
+            self._use_up(FRAMES_AT_ONCE - left)
+
+    def _use_up(self, frames: int) -> None:
+        """Count what a client sends that is owed nothing yet, or no more."""
+        self._spare_frames -= frames
+        if self._spare_frames >= 0:
+            return
+        if self._is_closing:
             self._frames = None
+            self._transport.abort()
+        elif self.session is not None:
+            self.session.end_flood()
+
+    def _wait_for_turn(self) -> None:
+        self._waits = True
+        super().pause_reading()
+        self._context.hub.share.wait(self)
+
+    def go_on(self) -> None:
+        """See `Waiting`: the next share of what was read ahead."""
+        self._waits = False
+        if not self._is_paused:
+            self._read_on()
+            self._resume()
 
     def pause_reading(self) -> None:
         """See `Link`."""
@@ -120,9 +180,14 @@ class WebSocketLink(SocketLink):
 
     def resume_reading(self) -> None:
         """See `Link`: first what was read ahead."""
-        self._is_paused = False
-        self._read_on()
-        if not self._is_paused:
+        if self._is_paused:
+            self._is_paused = False
+            if not self._waits:
+                self._read_on()
+            self._resume()
+
+    def _resume(self) -> None:
+        if not (self._is_paused or self._waits):
             super().resume_reading()
 
     def _take(self, opcode: int, payload: bytes) -> None:
@@ -132,7 +197,7 @@ class WebSocketLink(SocketLink):
             self.write_control(build_frame(PONG, payload))
         elif opcode == PONG:
             self.session.take_pong()
-        else:
+        elif opcode != CONTINUATION:
             self.take_message(self.session, payload)
 
     def take_message(self, session: Session, payload: bytes) -> None:
@@ -169,6 +234,7 @@ class WebSocketLink(SocketLink):
     def _begin_close(self, frame: bytes) -> None:
         """Write the last frame, and wait a while for the other side's."""
         self._is_closing = True
+        self._spare_frames = FRAMES_AFTER_CLOSE
         self.flush()
         self.is_shut = True
         self.drop()
@@ -199,14 +265,14 @@ class WebSocketEndpoint:
         """Shake hands, and stay until the connection ends.
 
         403 for a foreign origin, 503 beyond the connection limits, 400 for what is
-        no handshake.
+        no handshake, 405 for one by another verb.
         """
         refusals, name = self._context.refusals, self.transport
         check_origin(request, self._origins, refusals, name)
         key = read_key(request)
         subprotocol, traits = self.choose(request)
         if not self._admission.enter():
-            raise refuse_at_limit(request, self._admission, refusals, name)
+            return refuse_at_limit(request, self._admission, refusals, name)
         try:
             await self._serve(request, traits, switching_head(key, subprotocol))
         finally:

@@ -123,9 +123,11 @@ class FrameReader:
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """`(opcode, payload)` of what is complete now; raises `Violation`.
+        """`(opcode, payload)` of each frame that is complete now; raises `Violation`.
 
-        Text has been checked to be UTF-8. Every pair must be taken.
+        The frame that ends a message gives the whole of it, one that does not is
+        `CONTINUATION` without a payload. Text has been checked to be UTF-8. Every pair
+        must be taken before more is fed.
         """
         if self._buffer is not None:
             self._buffer += data
@@ -142,8 +144,8 @@ class FrameReader:
             fin, opcode, payload, at = frame
             if opcode in _CONTROL:
                 yield opcode, payload
-            elif (message := self._add(fin, opcode, payload)) is not None:
-                yield message
+            else:
+                yield self._add(fin, opcode, payload)
 
     def _read_frame(self, data: bytes, at: int) -> tuple[bool, int, bytes, int] | None:
         """A frame and where it ends; `None` (and `_need` set) if it is not whole."""
@@ -191,19 +193,19 @@ class FrameReader:
         if opcode in _DATA and self._size + size > self._limit > 0:
             raise Violation(TOO_BIG, "message is too big")
 
-    def _add(self, fin: bool, opcode: int, payload: bytes) -> tuple[int, bytes] | None:
+    def _add(self, fin: bool, opcode: int, payload: bytes) -> tuple[int, bytes]:
         if self._parts is not None:
             if payload:  # else endless empty fragments would pile up
                 self._parts.append(payload)
             self._size += len(payload)
             if not fin:
-                return None
+                return CONTINUATION, b""
             opcode, payload = self._opcode, b"".join(self._parts)
             self._parts = None
             self._size = 0
         elif not fin:
             self._opcode, self._parts, self._size = opcode, [payload], len(payload)
-            return None
+            return CONTINUATION, b""
         if opcode == TEXT:
             _check_text(payload)
         return opcode, payload

@@ -47,6 +47,34 @@ async def test_a_stream_from_connect_to_disconnect() -> None:
         assert await stream.read() is grpc.aio.EOF
 
 
+async def test_a_stream_is_pinged() -> None:
+    """The connect says how often; a ping is an empty push, and wants no answer."""
+    settings = SessionSettings(insecure=True, ping_interval_s=0.2, pong_timeout_s=0.1)
+    async with (
+        open_doors(build_context(settings), has_grpc=True) as doors,
+        grpc.aio.insecure_channel(f"127.0.0.1:{doors.grpc_port}") as channel,
+    ):
+        stub: Any = unistream_pb2_grpc.CentrifugoUniStreamStub(channel)
+        stream = stub.Consume(pb.ConnectRequest(), timeout=30)
+        connect = (await stream.read()).connect
+        assert (connect.ping, connect.pong) == (1, False)
+        for _ in range(4):
+            assert await stream.read() == pb.Push()
+        stream.cancel()
+
+
+async def test_the_usual_ping_is_told() -> None:
+    """The interval of the configuration: 25 seconds as shipped."""
+    async with (
+        open_doors(build_context(), has_grpc=True) as doors,
+        grpc.aio.insecure_channel(f"127.0.0.1:{doors.grpc_port}") as channel,
+    ):
+        stub: Any = unistream_pb2_grpc.CentrifugoUniStreamStub(channel)
+        stream = stub.Consume(pb.ConnectRequest(), timeout=30)
+        assert (await stream.read()).connect.ping == 25
+        stream.cancel()
+
+
 async def test_a_request_that_is_no_message(caplog: pytest.LogCaptureFixture) -> None:
     """It ends its own call, is in no log, and takes nobody's place."""
     context = build_context(SessionSettings(connection_limit=1))

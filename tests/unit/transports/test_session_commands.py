@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from tests.support.realtime import OPEN_CHANNEL
-from tests.support.sessions import EMULATED, SessionClient, make_token
+from tests.support.sessions import (
+    EMULATED,
+    TWO_WAY,
+    TWO_WAY_PROTOBUF,
+    SessionClient,
+    make_token,
+    run_until,
+)
 
 from tocsin.broker.memory import MemoryBroker
 from tocsin.core.channel import ChannelOptions, PublishOptions
@@ -16,7 +23,9 @@ from tocsin.core.client_codes import METHOD_NOT_FOUND, ClientFault, Disconnect
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.core.errors import InternalError
 from tocsin.transports.connection import Context
+from tocsin.transports.link import Traits
 from tocsin.transports.ports import answer_ping
+from tocsin.transports.session import COMMANDS_AT_ONCE
 from tocsin.transports.settings import SessionSettings
 
 Node = Callable[..., Context]
@@ -82,6 +91,54 @@ async def test_commands_before_connect(node: Node, request_: str) -> None:
     assert client.closed == BAD
 
 
+def _names(messages: list[dict[str, Any]]) -> list[str]:
+    return [
+        next(name for name in each.get("push", each) if name not in {"id", "channel"})
+        for each in messages
+    ]
+
+
+async def test_the_own_publication_comes_before_the_reply(
+    connected: SessionClient,
+) -> None:
+    """As from the published server; who is not subscribed gets the reply alone."""
+    await connected.subscribe("news")
+    await connected.take()
+    told = await connected.ask(publish={"channel": "news", "data": 1})
+    assert _names(told) == ["pub", "publish"]
+    lines = [b'{"id":%d,"publish":{"channel":"news","data":1}}' % n for n in (7, 8, 9)]
+    told = await connected.feed(b"\n".join(lines))
+    assert _names(told) == ["pub", "publish"] * 3
+    assert [each["id"] for each in told if "id" in each] == [7, 8, 9]
+    told = await connected.ask(publish={"channel": "other", "data": 1})
+    assert _names(told) == ["publish"]
+
+
+async def test_the_own_join_comes_behind_the_reply(connected: SessionClient) -> None:
+    """And before what the subscriber publishes there right away."""
+    told = await connected.feed(
+        b'{"id":7,"subscribe":{"channel":"news","join_leave":true}}\n'
+        b'{"id":8,"publish":{"channel":"news","data":1}}\n'
+        b'{"id":9,"unsubscribe":{"channel":"news"}}'
+    )
+    assert _names(told) == ["subscribe", "join", "pub", "publish", "unsubscribe"]
+
+
+async def test_others_get_publications_in_order(connected: SessionClient) -> None:
+    """Also those of a subscriber, which are handed on at once."""
+    other = SessionClient(connected.context)
+    await other.connect()
+    await other.subscribe("news")
+    await connected.subscribe("news")
+    await connected.take()
+    await other.take()
+    broker = connected.context.broker
+    await broker.publish("news", b"1", PublishOptions())
+    await connected.ask(publish={"channel": "news", "data": 2})
+    await broker.publish("news", b"3", PublishOptions())
+    assert await other.publications() == [1, 2, 3]
+
+
 async def test_send_is_not_available(connected: SessionClient) -> None:
     """Nobody takes one-way messages here."""
     await connected.feed(b'{"send":{"data":{}}}')
@@ -99,8 +156,54 @@ async def test_a_flood_stops_reading(connected: SessionClient) -> None:
     for _ in range(200):
         connected.session.receive(b'{"id":5,"rpc":{}}')
     assert connected.link.is_paused
-    assert len(await connected.take()) == 200
+    assert len(await _take(connected, 200)) == 200
     assert not connected.link.is_paused
+
+
+async def _take(client: SessionClient, most: int) -> list[Any]:
+    """What comes until so much has come; in as many turns as it takes."""
+    found: list[Any] = []
+    async with asyncio.timeout(10):
+        while len(found) < most:
+            found += await client.take()
+            await asyncio.sleep(0.001)
+    return found
+
+
+FRAMES_OF_MANY = {
+    "json": (TWO_WAY, b'{"id":5,"rpc":{}}\n' * 3000, 3000),
+    "protobuf": (TWO_WAY_PROTOBUF, b"\x04\x08\x05\x6a\x00" * 3000, 3000),
+}
+
+
+@pytest.mark.parametrize(
+    ("traits", "frame", "count"), FRAMES_OF_MANY.values(), ids=FRAMES_OF_MANY
+)
+async def test_a_frame_of_many_commands(
+    node: Node, traits: Traits, frame: bytes, count: int
+) -> None:
+    """It is read share by share, with the socket left alone, and wholly."""
+    client = SessionClient(node(), traits)
+    await client.feed(
+        b'{"id":1,"connect":{}}' if traits is TWO_WAY else b"\x04\x08\x01\x22\x00"
+    )
+    client.session.receive(frame)
+    assert client.link.is_paused
+    assert client.session._inbox is not None
+    assert len(client.session._inbox) == COMMANDS_AT_ONCE
+    assert len(await _take(client, count)) == count
+    await run_until(lambda: not client.link.is_paused)
+
+
+@pytest.mark.parametrize("traits", [TWO_WAY, EMULATED])
+async def test_a_bad_frame_of_many_commands(node: Node, traits: Traits) -> None:
+    """The first one that is wrong ends the connection; the rest is not read."""
+    client = SessionClient(node(), traits)
+    await client.connect()
+    client.session.receive(b"{}\n" * 20_000)
+    await client.context.hub.settle()
+    assert client.closed == BAD
+    await run_until(lambda: client.session._unread is None)
 
 
 async def test_a_flood_leaves_turns_to_the_others(node: Node) -> None:
@@ -141,7 +244,7 @@ async def test_a_flood_by_emulation(node: Node) -> None:
     client.session.take_emulated(command)
     assert client.closed == (3013, "too many requests")
     held.set()
-    assert len(await other.take()) == 5000
+    assert len(await _take(other, 5000)) == 5000
     other.session.take_emulated(command)
     assert len(await other.take()) == 1
 

@@ -145,7 +145,7 @@ def read(data: bytes, step: int) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     for at in range(0, len(data), step):
         found += reader.feed(data[at : at + step])
-    return found
+    return [each for each in found if each[0] != CONTINUATION]
 
 
 @pytest.mark.parametrize("step", [1, 3, 100_000])
@@ -241,10 +241,18 @@ def test_fragments_without_content_take_no_memory() -> None:
     reader = FrameReader(LIMIT)
     list(reader.feed(frame(TEXT, b"a", fin=False)))
     for _ in range(100):
-        assert list(reader.feed(frame(CONTINUATION, fin=False) * 100)) == []
+        frames = reader.feed(frame(CONTINUATION, fin=False) * 100)
+        assert list(frames) == [(CONTINUATION, b"")] * 100
     assert reader._parts is not None
     assert len(reader._parts) == 1
     assert list(reader.feed(frame(CONTINUATION, b"b"))) == [(TEXT, b"ab")]
+
+
+def test_every_frame_is_told() -> None:
+    """Also one that ends no message: who takes frames can count them all."""
+    reader = FrameReader(LIMIT)
+    data = frame(TEXT, b"a", fin=False) + frame(PING) + frame(CONTINUATION, b"b")
+    assert list(reader.feed(data)) == [(CONTINUATION, b""), (PING, b""), (TEXT, b"ab")]
 
 
 def test_an_idle_reader_holds_nothing() -> None:

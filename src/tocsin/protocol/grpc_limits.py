@@ -1,0 +1,43 @@
+"""What one HTTP/2 connection may do at either gRPC door. Part of `protocol`: pure.
+
+It must not know services; the doors hand these options to gRPC.
+"""
+
+from __future__ import annotations
+
+MIN_PING_INTERVAL_MS = 1_000
+"""Pings of a client that come closer than this, with no data between, are strikes."""
+MAX_PING_STRIKES = 2
+"""So many are forgiven; the next ends the connection with `too_many_pings`."""
+
+MAX_CALLS_OF_A_CONNECTION = 100
+"""At once; what a client calls beyond waits on its side."""
+MAX_WAITING_CALLS = 10_000
+"""Of all connections. With more, gRPC ends any of them by chance, a good one too."""
+
+
+def call_options() -> list[tuple[str, int]]:
+    """Options of a gRPC server that answers calls in the order of their arrival.
+
+    Without them one connection may have calls without number wait before those of all
+    others; and each of its calls waits, key or not.
+    """
+    return [
+        ("grpc.max_concurrent_streams", MAX_CALLS_OF_A_CONNECTION),
+        ("grpc.server.max_pending_requests", MAX_WAITING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_WAITING_CALLS),
+    ]
+
+
+def ping_options() -> list[tuple[str, int]]:
+    """Options of a gRPC server that lets clients keep connections alive.
+
+    gRPC's own default is five minutes between pings, and two hours without a call:
+    a client that looks every ten seconds whether its connection still stands would
+    lose it for that.
+    """
+    return [
+        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
