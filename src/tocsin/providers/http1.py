@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import aiohttp
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
+from tocsin.providers.outcomes import is_success
 
 ANSWER_LIMIT = 1 << 20
 """Bytes of an answer that are read; no push service has more to say."""
@@ -44,7 +46,10 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `retry_after` is the header's text."""
+    """What came back. `retry_after` is the header's text.
+
+    The body of a success may be cut.
+    """
 
     status: int
     body: bytes
@@ -78,17 +83,26 @@ class Http1Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send and read the whole answer, of any status; raises `RequestFailed`."""
+        """Send and read the answer, of any status; raises `RequestFailed`.
+
+        A success is an answer also where its body is cut, or cannot be decoded:
+        what was asked for is done, and must not be asked for again.
+        """
+        read = _Body()
+        status, retry_after = 0, None
         try:
             async with self._open().post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                return Answer(
-                    response.status,
-                    await _read(response.content),
-                    response.headers.get("retry-after"),
-                )
+                status = response.status
+                retry_after = response.headers.get("retry-after")
+                read.encoding = response.headers.get("content-encoding", "")
+                await read.take(response.content)
+                return Answer(status, read.decoded(), retry_after)
         except _CAUGHT as error:
+            status = status or _status_of(error)
+            if is_success(status):
+                return Answer(status, read.decoded(), retry_after)
             raise RequestFailed(_outcome_of(error)) from None
 
     async def close(self) -> None:
@@ -105,6 +119,9 @@ class Http1Client:
                 # come on top while all of them are taken.
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
                 timeout=self._timeout,
+                # Answers are small, and one that cannot be unpacked still counts.
+                auto_decompress=False,
+                headers={"accept-encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
@@ -124,15 +141,38 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
     return context
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > ANSWER_LIMIT:
-            raise aiohttp.ClientPayloadError("the answer is too long")
-    return b"".join(parts)
+class _Body:
+    """A body as far as it came."""
+
+    def __init__(self) -> None:
+        self.encoding = ""
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    async def take(self, content: aiohttp.StreamReader) -> None:
+        """Read to the end; what was read before a fault stays."""
+        async for part in content.iter_any():
+            self._parts.append(part)
+            self._size += len(part)
+            if self._size > ANSWER_LIMIT:
+                raise aiohttp.ClientPayloadError("the answer is too long")
+
+    def decoded(self) -> bytes:
+        """What there is of it; nothing where a server packed it in an unknown way."""
+        raw = b"".join(self._parts)
+        if self.encoding.strip().lower() in ("", "identity"):
+            return raw
+        try:  # gzip or zlib, by its first bytes
+            return zlib.decompressobj(wbits=47).decompress(raw, ANSWER_LIMIT)
+        except zlib.error:
+            return b""
+
+
+def _status_of(error: BaseException) -> int:
+    """The status of an answer whose connection ended within its head, or 0."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return int(getattr(error.message, "code", 0))
+    return 0
 
 
 def _outcome_of(error: BaseException) -> Outcome:
