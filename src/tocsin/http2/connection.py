@@ -107,6 +107,11 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------ for the pool
 
+    async def wait_ready(self) -> None:
+        """Return once the server's SETTINGS are there; OSError says why not."""
+        if reason := await self.ready:
+            raise OSError(reason)
+
     def open(self, exchange: Exchange) -> None:
         """Send a request; it is written together with all others of this turn."""
         self.session.open(exchange)

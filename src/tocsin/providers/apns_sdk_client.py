@@ -20,7 +20,7 @@ from h2.events import Event, ResponseReceived, StreamReset
 from h2.exceptions import ProtocolError
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.http2 import Origin
+from tocsin.http2 import Dialer, Origin, dial
 from tocsin.providers.apns_answers import Answer
 from tocsin.providers.outcomes import is_success
 
@@ -203,18 +203,25 @@ class _Pool(connection.APNsBaseConnectionPool):
         self._origin = origin
         self._tls = tls
         self._authorization = authorization
+        self._dialer = Dialer(origin, self._attempt, _Protocol.close)
         self.empty = asyncio.Event()
         self.empty.set()
 
     async def create_connection(self) -> Any:
-        _, protocol = await self.loop.create_connection(
-            lambda: _Protocol(self._origin, self.discard_connection, self._provider()),
-            self._origin.host,
-            self._origin.port,
-            ssl=self._tls,
-        )
+        protocol = await self._dialer.connect()
         self.empty.clear()
         return protocol
+
+    async def _attempt(self, address: str, reached: Callable[[], None]) -> _Protocol:
+        made: list[_Protocol] = []
+
+        def make() -> _Protocol:
+            provider = self._provider()
+            made.append(_Protocol(self._origin, self.discard_connection, provider))
+            return made[0]
+
+        await dial(make, self._origin, address, self._tls, reached)
+        return made[0]
 
     def discard_connection(self, connection: Any) -> None:
         # One that is lost before the library has put it into its list is in none.

@@ -6,12 +6,14 @@ One POST in, one answer or one fault out; it must not read what an answer says.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
@@ -31,6 +33,10 @@ _FOREIGN: tuple[tuple[type[BaseException], str, bool], ...] = (
     (OSError, "connection_closed", True),
 )
 """Exception, code, whether the request may have arrived; the first match counts."""
+
+_CONNECT_TIMEOUT_S = 4.0
+"""For the way to one address, greeting included: time is left for another one."""
+_CONNECT_TRIES = 3
 
 _CAUGHT = tuple(kind for kind, _, _ in _FOREIGN)
 _DETAIL_LIMIT = 300
@@ -74,8 +80,10 @@ class Http1Client:
         """Raises `ProviderSetupError` for a `ca_file` that is no PEM."""
         self._trust = _load_trust(section, ca_file)
         self._timeout = aiohttp.ClientTimeout(
-            total=request_timeout_s, sock_connect=min(10.0, request_timeout_s)
+            total=request_timeout_s,
+            sock_connect=min(_CONNECT_TIMEOUT_S, request_timeout_s / _CONNECT_TRIES),
         )
+        self._resolver = _Turning()
         self.max_connections = max_connections
         self.slots = asyncio.Semaphore(max_connections)
         """Who sends holds one; so a request never waits for a connection inside
@@ -86,8 +94,19 @@ class Http1Client:
         """Send and read the answer, of any status; raises `RequestFailed`.
 
         A success is an answer also where its body is cut, or cannot be decoded:
-        what was asked for is done, and must not be asked for again.
+        what was asked for is done, and must not be asked for again. An address of
+        the service that never answers is left for the next one.
         """
+        for tries_left in reversed(range(_CONNECT_TRIES)):
+            try:
+                return await self._post(url, body, headers)
+            except aiohttp.ConnectionTimeoutError as error:
+                if not tries_left or not self._resolver.turn():
+                    raise RequestFailed(_outcome_of(error)) from None
+        raise AssertionError  # the last try has returned or raised
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """One try; besides `RequestFailed`, raises what may be tried elsewhere."""
         read = _Body()
         status, retry_after = 0, None
         try:
@@ -99,6 +118,8 @@ class Http1Client:
                 read.encoding = response.headers.get("content-encoding", "")
                 await read.take(response.content)
                 return Answer(status, read.decoded(), retry_after)
+        except aiohttp.ConnectionTimeoutError:
+            raise
         except _CAUGHT as error:
             status = status or _status_of(error)
             if is_success(status):
@@ -117,7 +138,12 @@ class Http1Client:
             self._session = aiohttp.ClientSession(
                 # Without a limit: `slots` is the limit, and a token request may
                 # come on top while all of them are taken.
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    ssl=self._trust,
+                    resolver=self._resolver,
+                    use_dns_cache=False,
+                ),
                 timeout=self._timeout,
                 # Answers are small, and one that cannot be unpacked still counts.
                 auto_decompress=False,
@@ -125,6 +151,37 @@ class Http1Client:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+
+class _Turning(AbstractResolver):
+    """The system's resolver, whose answer begins with an address that may work.
+
+    aiohttp tries addresses beside each other, but takes the first that accepts a
+    connection; where that one then stays silent, another has to be the first.
+    """
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._count = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: int = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """As aiohttp asks for it."""
+        found = await aiohttp.ThreadedResolver().resolve(
+            host, port, socket.AddressFamily(family)
+        )
+        self._count = len(found)
+        first = self._first % (len(found) or 1)
+        return [*found[first:], *found[:first]]
+
+    def turn(self) -> bool:
+        """Begin with the next address from now on; False where there is no other."""
+        self._first += 1
+        return self._count > 1
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
 
 
 def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
