@@ -14,7 +14,7 @@ from tocsin.http2.answer import (
 from tocsin.http2.dialing import Dialer, Resolve, dial, look_up
 from tocsin.http2.head import Headers, Origin, RequestHead
 from tocsin.http2.pool import Http2Pool
-from tocsin.http2.tls import ClientCert, build_ssl_context
+from tocsin.http2.tls import ClientCert, build_ssl_context, trust_file
 
 __all__ = [
     "ClientCert",
@@ -33,4 +33,5 @@ __all__ = [
     "build_ssl_context",
     "dial",
     "look_up",
+    "trust_file",
 ]

@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.http2 import trust_file
 from tocsin.providers.errors import ProviderSetupError, explain_trust
 from tocsin.providers.outcomes import is_success
 
@@ -190,7 +191,7 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     if ca_file:
         try:
-            context.load_verify_locations(cafile=ca_file)
+            trust_file(context, ca_file)
         except OSError as error:  # ssl.SSLError is one
             raise ProviderSetupError(
                 f"{section}.ca_file", f"cannot use {ca_file}: {error}"
