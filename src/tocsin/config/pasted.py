@@ -58,11 +58,6 @@ def find_labels(raw: bytes | str) -> list[str]:
     return [label for label, _ in _blocks(raw)]
 
 
-def has_mark(raw: bytes) -> bool:
-    """Whether a byte order mark stands in front."""
-    return any(raw.startswith(mark) for mark, _ in _MARKS)
-
-
 def pick_all_pem(raw: bytes | str, suffix: str) -> str:
     """All PEM blocks whose labels end so, tidy; "" where there is none."""
     return "".join(

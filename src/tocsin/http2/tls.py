@@ -9,7 +9,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tocsin.config.pasted import has_mark, pick_all_pem
+from tocsin.config.pasted import pick_all_pem
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +24,17 @@ class ClientCert:
 def trust_file(context: ssl.SSLContext, ca_file: str) -> None:
     """Trust the authorities of a PEM file too; raises OSError (ssl.SSLError is one).
 
-    OpenSSL passes over what it cannot read, such as a block behind a byte order mark.
+    OpenSSL passes over what it cannot read, such as the block behind a byte order
+    mark; it is read as well, for it knows kinds of blocks that are not looked for here.
     """
-    raw = Path(ca_file).read_bytes()
-    failure = None
+    pem = pick_all_pem(Path(ca_file).read_bytes(), "CERTIFICATE")
     try:
         context.load_verify_locations(cafile=ca_file)
-    except ssl.SSLError as error:
-        failure = error
-    if failure is None and not has_mark(raw):
-        return
-    pem = pick_all_pem(raw, "CERTIFICATE")
+    except ssl.SSLError:
+        if not pem:
+            raise
     if pem:
         context.load_verify_locations(cadata=pem)
-    elif failure is not None:
-        raise failure
 
 
 def build_ssl_context(
