@@ -111,6 +111,10 @@ GZIP = b"content-encoding: gzip\r\n"
         (OK + GZIP + b"content-length: 0\r\n\r\n", b""),
         (OK + b"content-encoding: br\r\ncontent-length: 3\r\n\r\nabc", b""),
         (OK + b"content-le", b""),
+        (b"HTTP/1.1 200 ", b""),
+        (OK + b"no header\r\n\r\n", b""),
+        (OK + b"content-length: many\r\n\r\n", b""),
+        (OK + b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n", b""),
         (b"HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\n", b""),
     ],
     ids=[
@@ -120,6 +124,10 @@ GZIP = b"content-encoding: gzip\r\n"
         "no gzip at all",
         "unknown coding",
         "within the head",
+        "within the first line",
+        "a broken head",
+        "a broken length",
+        "a broken chunk",
         "202",
     ],
 )
