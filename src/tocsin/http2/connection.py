@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
 
     `ready` gets "" once the server's SETTINGS are there, or why they will not come.
     `gone` is done when the transport is closed. `idle` tells that nothing was wrong
-    with it, nobody used it.
+    with it, nobody used it. `address` is where it goes, for whoever dials.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Connection(asyncio.Protocol):
         self.ready: asyncio.Future[str] = self.loop.create_future()
         self.gone: asyncio.Future[None] = self.loop.create_future()
         self.idle = False
+        self.address = ""
         self._owner = owner
         self._patience = patience
         self._transport: asyncio.Transport | None = None

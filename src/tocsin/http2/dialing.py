@@ -55,6 +55,10 @@ class Dialer(Generic[T]):
     handshake_s: float = HANDSHAKE_S
     _slow_until: dict[str, float] = field(default_factory=dict)
 
+    def avoid(self, address: str) -> None:
+        """Dial this one after all others for a while: it connects, and is no use."""
+        self._slow_until[address] = asyncio.get_running_loop().time() + SLOW_FOR_S
+
     async def connect(self) -> T:
         """The first connection that works; raises OSError when none does."""
         loop = asyncio.get_running_loop()

@@ -271,6 +271,7 @@ class Http2Pool:
         if session.answered:
             self._backoff.worked()
         elif not (self._closing or connection.idle):
+            self._dialer.avoid(connection.address)
             self._failed(f"{self.name}: {session.fault}")
         self.moved()
         if self._waiters or self._resend:
@@ -386,6 +387,7 @@ class Http2Pool:
         finally:
             self._connecting = None
         if isinstance(found, Connection) and found.session.closed:
+            self._dialer.avoid(found.address)
             found = found.session.fault  # between its SETTINGS and this moment
         if isinstance(found, Connection):
             self._connections.append(found)
@@ -403,6 +405,9 @@ class Http2Pool:
     async def _dial(self) -> Connection | str:
         """A connection that is ready, or what went wrong."""
         timeout_s = self._patience.connect_timeout_s
+        for connection in self._connections:  # those that `lost` has not heard of yet
+            if connection.session.closed and not connection.session.answered:
+                self._dialer.avoid(connection.address)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._dialer.connect()
@@ -424,6 +429,7 @@ class Http2Pool:
         try:
             await dial(lambda: connection, self.origin, address, self._ssl, reached)
             await connection.wait_ready()
+            connection.address = address
         except BaseException:
             connection.abort()
             raise

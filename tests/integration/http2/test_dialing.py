@@ -9,10 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from tests.support.certificates import Ca, make_ca
 from tests.support.dead_addresses import dropping, silent
-from tests.support.h2_server import H2Server, answer_all, serve_h2
-from tests.support.http2_client import head_for, pool_for
+from tests.support.h2_server import H2Peer, H2Server, answer_all, serve_h2
+from tests.support.http2_client import head_for, pool_for, until_answered
 
-from tocsin.http2 import Http2ConnectError, build_ssl_context
+from tocsin.http2 import (
+    Http2ConnectError,
+    Http2RequestError,
+    build_ssl_context,
+)
 
 HOST = "push.example"
 
@@ -137,3 +141,26 @@ async def test_an_address_that_stays_silent_blocks_nobody(ca: Ca, greets: bool) 
             async with asyncio.timeout(10):
                 await silence.all_gone()
             assert silence.taken == 1
+
+
+async def test_an_address_that_never_answers_requests_is_left(ca: Ca) -> None:
+    """It greets, and ends every connection without an answer: another one may work."""
+
+    async def drop(peer: H2Peer) -> None:
+        await peer.request()
+        peer.drop()
+
+    async with serve_h2(answer_all, tls=tls_of(ca, HOST)) as server:
+        origin = origin_of(server)
+        port = int(origin.rpartition(":")[2])
+        async with (
+            serve_h2(drop, tls=tls_of(ca, HOST), port=port, host=FIRST),
+            pool_for(
+                origin,
+                ssl_context=build_ssl_context(str(ca.pem_path)),
+                resolve=answering(FIRST, "127.0.0.1"),
+            ) as pool,
+        ):
+            with pytest.raises(Http2RequestError):
+                await pool.request(head_for(origin))
+            await until_answered(pool, head_for(origin))

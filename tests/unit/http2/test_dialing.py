@@ -150,3 +150,12 @@ async def test_no_address_is_an_error() -> None:
     """A resolver may find nothing."""
     with pytest.raises(OSError, match="no address"):
         await Net().dialer().connect()
+
+
+async def test_an_address_to_be_avoided_is_tried_last() -> None:
+    """It connects, but whoever used the connection got no answer."""
+    net = Net(a="works", b="works")
+    dialer = net.dialer()
+    assert await dialer.connect() == "a"
+    dialer.avoid("a")
+    assert await dialer.connect() == "b"
