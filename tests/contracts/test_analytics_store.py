@@ -10,7 +10,7 @@ import pytest
 from tests.support.analytics import NOW_MS, put, row
 
 from tocsin.analytics.sql import SqlAnalyticsStore
-from tocsin.core.analytics import Funnel
+from tocsin.core.analytics import EventSum, Funnel, SendEvent, event_row
 from tocsin.core.analytics_ports import AnalyticsStore
 from tocsin.storage.engine import open_postgres, open_sqlite
 
@@ -158,3 +158,45 @@ async def test_purge_takes_old_rows_only(store: AnalyticsStore) -> None:
     counts = [await store.purge(before_ms=NOW_MS - 1000, limit=3) for _ in range(3)]
     left = (await store.fetch_funnel("u1")).sent
     assert (counts, left) in [([3, 2, 0], 3), ([0, 0, 0], 8)]
+
+
+async def test_events_are_no_results_and_are_summed_up(store: AnalyticsStore) -> None:
+    """One for each kind, provider and reason: the last time, the last due time."""
+    waiting = event_row(SendEvent.WAITING, "u1", at_ms=NOW_MS, provider="fcm")
+    rows = [
+        waiting._replace(error_message=str(NOW_MS + 9000), error_code="rate_limit"),
+        waiting._replace(
+            error_message=str(NOW_MS + 5000),
+            error_code="rate_limit",
+            time_ms=NOW_MS + 1000,
+        ),
+        event_row(SendEvent.UNMATCHED, "u1", at_ms=NOW_MS, provider="apns"),
+        event_row(SendEvent.UNMATCHED, "u2", at_ms=NOW_MS, provider="apns"),
+        row(device_id="d1"),
+    ]
+    await put(store, rows)
+    assert await store.fetch_funnel("u1") == Funnel(
+        "u1",
+        sent=1,
+        events=(
+            EventSum(SendEvent.UNMATCHED, "apns", "", 0, NOW_MS),
+            EventSum(
+                SendEvent.WAITING, "fcm", "rate_limit", NOW_MS + 9000, NOW_MS + 1000
+            ),
+        ),
+    )
+
+
+async def test_a_cancel_is_found_under_the_uid_of_the_results(
+    store: AnalyticsStore,
+) -> None:
+    """Who cancels knows the send's uid only; the funnel may have another."""
+    scheduled = event_row(
+        SendEvent.SCHEDULED, "campaign", at_ms=NOW_MS, due_ms=NOW_MS + 1, send_uid="s1"
+    )
+    cancelled = event_row(SendEvent.CANCELLED, "s1", at_ms=NOW_MS)
+    other = event_row(SendEvent.CANCELLED, "s2", at_ms=NOW_MS)
+    expired = event_row(SendEvent.EXPIRED, "s1", at_ms=NOW_MS)
+    await put(store, [scheduled, cancelled, other, expired])
+    found = (await store.fetch_funnel("campaign")).events
+    assert [one.event for one in found] == [SendEvent.CANCELLED, SendEvent.SCHEDULED]

@@ -126,6 +126,38 @@ async def test_a_lost_answer_is_a_possible_duplicate(
     assert outcome.code in codes
 
 
+SPOILT = ("empty", "page", "half", "cut", "stall")
+"""The simulator's words for a success whose body never comes whole."""
+
+
+@pytest.mark.parametrize("word", SPOILT)
+async def test_a_success_is_final_whatever_becomes_of_its_body(
+    case: Case, build: Build, simulator: Simulator, word: str
+) -> None:
+    """The phone has it once the status is said: accepted, and never sent again."""
+    provider = build(request_timeout_s=0.5 if word == "stall" else 15, **case.single)
+    targets = [f"{word}-{number}" for number in range(3)]
+    reports = await send(provider, batch_of(targets))
+    assert reports.verdicts() == {Verdict.DELIVERED: 3}
+    assert simulator.ledger.delivered == dict.fromkeys(targets, 1)
+    if not case.id_in_head:
+        ids = {outcome.message_id for outcome in reports.outcomes.values()}
+        assert ids <= ({""} if word != "half" else ids)
+
+
+@some_cases(lambda case: bool(case.single))
+@pytest.mark.parametrize("word", SPOILT)
+async def test_a_spoilt_answer_to_many_is_final_for_all_of_them(
+    build: Build, simulator: Simulator, word: str
+) -> None:
+    """One broken body must not ring a thousand phones again."""
+    provider = build(request_timeout_s=0.5 if word == "stall" else 15)
+    targets = ["a", "b", f"{word}-1", "c"]
+    reports = await send(provider, batch_of(targets))
+    assert reports.verdicts() == {Verdict.DELIVERED: 4}
+    assert simulator.ledger.delivered == dict.fromkeys(targets, 1)
+
+
 async def test_silence_is_a_timeout(case: Case, build: Build) -> None:
     """A provider that never answers costs the request's timeout, not more."""
     provider = build(request_timeout_s=0.5, **case.single)

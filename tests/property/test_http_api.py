@@ -129,8 +129,9 @@ def _judge(server: _Server, path: str, body: bytes) -> None:
     status, answer, reason = server.post(path, body)
     assert status in {200, 400}
     if status == 400:
-        assert answer == b"Bad Request\n"
         assert reason.startswith("bad request: ")
+        said = answer.decode().removeprefix("Bad Request: ").removesuffix("\n")
+        assert said.encode("ascii", "replace").decode() == reason[13:]
         assert server.changes == before
         return
     errors = _errors(path, answer)

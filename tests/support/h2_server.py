@@ -270,6 +270,7 @@ async def serve_h2(
     settings: dict[SettingCodes, int] | None = None,
     acknowledge: bool = True,
     port: int = 0,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[H2Server]:
     """Listen on the loopback (0: any port); errors of scripts raise at the end."""
     tasks: list[asyncio.Task[None]] = []
@@ -300,9 +301,9 @@ async def serve_h2(
         server.peers.append(peer)
         tasks.append(asyncio.create_task(play(peer, writer)))
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", port, ssl=tls)
+    listener = await asyncio.start_server(accept, host, port, ssl=tls)
     port = listener.sockets[0].getsockname()[1]
-    server = H2Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}")
+    server = H2Server(f"{'https' if tls else 'http'}://{host}:{port}")
     try:
         yield server
     finally:

@@ -56,6 +56,8 @@ class Case:
     validates: bool = False
     encrypts: bool = False
     """The service cannot read a message, which may be any JSON."""
+    id_in_head: bool = False
+    """A message's id travels in a header, which outlives a broken body."""
     many_errors: int = 600
 
     def named(self, name: str) -> bytes:
@@ -206,9 +208,26 @@ CASES = (
         many_errors=60,
         aimed=b'{"uids": ["old"], "notification": {"body": "b"}}',
     ),
-    Case("webpush", build_webpush_by_name, WEBPUSH_FAULTS, encrypts=True),
     Case(
-        "apns", by_name(ApnsProvider), APNS_FAULTS, aimed=b'{"a": 1}', many_errors=5000
+        "webpush",
+        build_webpush_by_name,
+        WEBPUSH_FAULTS,
+        encrypts=True,
+        id_in_head=True,
     ),
-    Case("apns-sdk", by_name(ApnsSdkProvider), APNS_SDK_FAULTS, aimed=b'{"a": 1}'),
+    Case(
+        "apns",
+        by_name(ApnsProvider),
+        APNS_FAULTS,
+        aimed=b'{"a": 1}',
+        id_in_head=True,
+        many_errors=5000,
+    ),
+    Case(
+        "apns-sdk",
+        by_name(ApnsSdkProvider),
+        APNS_SDK_FAULTS,
+        aimed=b'{"a": 1}',
+        id_in_head=True,
+    ),
 )

@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.analytics import put, row
+from tests.support.analytics import NOW_MS, put, row
 from tests.support.tocsin_processes import Processes
 
 from tocsin.analytics.sql import SqlAnalyticsStore
+from tocsin.core.analytics import SendEvent, event_row
 from tocsin.storage.engine import open_sqlite
 
 pytestmark = pytest.mark.system
+
+DUE_MS = 4_102_444_800_000
 
 
 def fill(path: Path) -> None:
@@ -26,6 +29,8 @@ def fill(path: Path) -> None:
             row(device_id="d2"),
             row(device_id="d1", status="interacted"),
             row(device_id="d3", status="failed", error_code="unregistered"),
+            event_row(SendEvent.UNMATCHED, "empty", at_ms=NOW_MS, provider="fcm"),
+            event_row(SendEvent.SCHEDULED, "later", at_ms=NOW_MS, due_ms=DUE_MS),
         ]
         await put(SqlAnalyticsStore(database), rows)
         await database.close()
@@ -45,6 +50,8 @@ def test_the_funnel_is_printed(
     lines = processes.start("funnel", "u1", *where)
     as_json = processes.start("funnel", "u1", "--json", *where)
     unknown = processes.start("funnel", "nobody", *where)
+    empty = processes.start("funnel", "empty", *where)
+    later = processes.start("funnel", "later", "--json", *where)
     off = processes.start("funnel", "u1", *where, "--set", "analytics.retention=0s")
     assert lines.wait_exit() == 0
     words = [line.split()[:2] for line in lines.text().splitlines()]
@@ -59,5 +66,11 @@ def test_the_funnel_is_printed(
         "failed": {"unregistered": 1},
     }
     assert unknown.wait_exit() == 1
+    assert empty.wait_exit() == 0
+    assert "reached nobody: the filter matched no device of fcm" in empty.text()
+    assert later.wait_exit() == 0
+    told = json.loads(later.text())
+    assert (told["state"], told["due_at"]) == ("scheduled", DUE_MS // 1000)
+    assert told["note"] == "scheduled for 2100-01-01 00:00:00 UTC"
     assert off.wait_exit() == 2
     assert "analytics is off" in off.text()

@@ -19,7 +19,7 @@ from tocsin.analytics.clickhouse_http import (
 )
 from tocsin.analytics.text_rows import encode_rows
 from tocsin.config.clickhouse import check_cluster, check_name, check_ttl
-from tocsin.core.analytics import Funnel, NotificationRow
+from tocsin.core.analytics import Funnel, NotificationRow, read_events
 
 SLICE_ROWS = 1000
 """Rows made into text without letting anybody else run."""
@@ -137,6 +137,17 @@ class ClickHouseAnalyticsStore:
                     for group in groups
                     if int(group["failed"])
                 },
+                events=read_events(
+                    (
+                        group["event"],
+                        group["provider"],
+                        group["reason"],
+                        group["due"],
+                        int(group["at"]) * 1000,
+                    )
+                    for group in groups
+                    if group.get("event")
+                ),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ClickHouseError("ClickHouse answered what cannot be read") from error
@@ -174,10 +185,12 @@ class ClickHouseAnalyticsStore:
 
 
 # A recipient is a device, else whoever stands behind a mark, a topic or a condition.
+# What was taken back is known by its uid alone, also where results have another.
 _FUNNEL = """
 SELECT sum(was_sent) AS sent, sum(was_delivered) AS delivered,
        sum(was_interacted) AS interacted, reason,
-       countIf(was_failed AND NOT was_sent) AS failed
+       countIf(was_failed AND NOT was_sent) AS failed,
+       '' AS event, '' AS provider, '' AS due, toUInt32(0) AS at
 FROM (
     SELECT max(status = 'sent') AS was_sent,
            max(status = 'delivered') AS was_delivered,
@@ -188,5 +201,15 @@ FROM (
     GROUP BY if(device_id != '', device_id, concat(provider, ':', recipient))
 )
 GROUP BY reason
+UNION ALL
+SELECT toUInt64(0), toUInt64(0), toUInt64(0), error_code, toUInt64(0),
+       status, provider, max(error_message), toUnixTimestamp(max(time))
+FROM {table}
+WHERE uid = {{uid:String}}
+      AND status IN ('scheduled', 'waiting', 'expired', 'cancelled', 'unmatched')
+   OR status = 'cancelled' AND uid GLOBAL IN (
+          SELECT msg_id FROM {table}
+          WHERE uid = {{uid:String}} AND status = 'scheduled' AND msg_id != '')
+GROUP BY status, provider, error_code
 FORMAT JSONEachRow
 """

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.analytics.text_rows import encode_rows
-from tocsin.core.analytics import Funnel, NotificationRow, RowsRefused
+from tocsin.core.analytics import Funnel, NotificationRow, RowsRefused, read_events
 from tocsin.core.errors import BadRequest, InternalError
 
 T = TypeVar("T")
@@ -49,6 +49,20 @@ _FUNNEL = text(
                  ELSE provider || ':' || recipient END
     ) AS recipients
     GROUP BY 4
+    """  # noqa: S608 - constants
+)
+
+# What was taken back is known by its uid alone, also where results have another.
+_EVENTS = text(
+    f"""
+    SELECT status, provider, error_code, max(error_message), max(time_ms)
+    FROM {_TABLE}
+    WHERE uid = :uid
+          AND status IN ('scheduled', 'waiting', 'expired', 'cancelled', 'unmatched')
+       OR status = 'cancelled' AND uid IN (
+              SELECT msg_id FROM {_TABLE}
+              WHERE uid = :uid AND status = 'scheduled' AND msg_id <> '')
+    GROUP BY status, provider, error_code
     """  # noqa: S608 - constants
 )
 
@@ -105,10 +119,13 @@ class SqlAnalyticsStore:
     async def fetch_funnel(self, uid: str) -> Funnel:
         """See `AnalyticsStore.fetch_funnel`."""
 
-        async def select(connection: AsyncConnection) -> Sequence[Sequence[Any]]:
-            return (await connection.execute(_FUNNEL, {"uid": uid})).all()
+        async def select(connection: AsyncConnection) -> list[Sequence[Sequence[Any]]]:
+            return [
+                (await connection.execute(statement, {"uid": uid})).all()
+                for statement in (_FUNNEL, _EVENTS)
+            ]
 
-        groups = await self._database.read(select)
+        groups, events = await self._database.read(select)
         return Funnel(
             uid,
             sent=sum(int(group[0]) for group in groups),
@@ -119,6 +136,7 @@ class SqlAnalyticsStore:
                 for *_, reason, count in groups
                 if reason is not None
             },
+            events=read_events([tuple(event) for event in events]),
         )
 
     async def purge(self, *, before_ms: int, limit: int) -> int:

@@ -149,7 +149,8 @@ class HttpApi:
             except JsonFault as fault:
                 error = BadRequest(fault.path or "body", fault.reason)
                 self._runner.note(name, call, 0.0, error)
-                return _text(400, "Bad Request", error.message)
+                where = error.message.removeprefix(f"{error.text}: ")
+                return _text(400, f"Bad Request: {where}", error.message)
             except _UnreadableError as fault:
                 error = BadRequest("body", fault.reason)
                 self._runner.note(name, call, 0.0, error)

@@ -70,13 +70,18 @@ class PushFunnel:
 
     async def _answer(self, uid: str) -> web.Response:
         funnel = await self._statuses.fetch_funnel(uid)
-        result = {
+        result: dict[str, object] = {
             "uid": funnel.uid,
             "sent": funnel.sent,
             "delivered": funnel.delivered,
             "interacted": funnel.interacted,
             "failed": dict(sorted(funnel.failed.items())),
         }
+        state = self._statuses.find_state(funnel)
+        if state is not None:
+            result |= {"state": state.state, "note": state.note}
+            if state.due_ms:
+                result["due_at"] = state.due_ms // 1000
         return _json(orjson.dumps({"result": result}))
 
     def _refusal(self, request: web.Request, error: ApiError | None) -> web.Response:

@@ -44,7 +44,9 @@ back; `rate_limited` and `no_timezone` for whom `limit_strategy` left out;
 `template_failed` for whom no body could be rendered; and `inactive` for devices that
 were removed after `push_notifications.max_inactive_device_interval`. Analytics alone
 have `online`, for whom `online_first` reached in a channel: no fault, and counted in
-`push_online_skipped_count`.
+`push_online_skipped_count`. With a success stands only `unreadable_answer`: the
+provider took the message, and its answer broke off or was somebody else's, so that
+nobody knows the message's id.
 
 | verdict | meaning |
 |---|---|

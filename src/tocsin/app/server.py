@@ -182,6 +182,7 @@ def build_services(
             on_request=count_request,
             on_scheduled=count_scheduled,
             on_cancelled=count_cancelled,
+            rows=resources.analytics.writer if resources.analytics else None,
         ),
         statuses=_status_service(resources),
     )

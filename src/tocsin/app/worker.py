@@ -15,9 +15,11 @@ from tocsin.app.online_first import open_online_users
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
+from tocsin.core.analytics_ports import RowSink
 from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
 from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.events import EventLog
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.online import OnlineUsers
 from tocsin.delivery.recipients import Expander
@@ -59,6 +61,7 @@ async def start_worker(
         tickets=await start_receipts(resources, providers, stack, stopper),
     )
     journal = Journal(queue, settlement, resources.clock)
+    events = EventLog(row_sink(resources), resources.clock)
     worker = Worker(
         queue=queue,
         providers=providers,
@@ -70,6 +73,7 @@ async def start_worker(
             clock=resources.clock,
             metrics=resources.metrics,
             limiter=resources.limiter,
+            events=events,
         ),
         expander=Expander(
             queue=queue,
@@ -78,6 +82,7 @@ async def start_worker(
             settlement=settlement,
             clock=resources.clock,
             online=online,
+            events=events,
         ),
         journal=journal,
         metrics=resources.metrics,
@@ -120,6 +125,11 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
         await stopper.wait()
     _log.info("worker stopped")
     return 0
+
+
+def row_sink(resources: Resources) -> RowSink | None:
+    """Where rows of analytics go, if anywhere."""
+    return resources.analytics.writer if resources.analytics else None
 
 
 def _own_sinks(resources: Resources) -> list[ResultSink]:

@@ -12,6 +12,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tocsin.config.pasted import (
+    decode_any_base64,
+    find_labels,
+    pem_of,
+    read_text,
+    tidy_pem,
+)
+
 if TYPE_CHECKING:  # costs more than the rest of the start together
     from jwt.algorithms import Algorithm
 
@@ -144,6 +152,7 @@ def _read_pem(
     from jwt.algorithms import get_default_algorithms
     from jwt.exceptions import PyJWTError
 
+    pem = _public_pem(pem)
     available = get_default_algorithms()
     found: dict[str, tuple[Algorithm, Any]] = {}
     for name in names:
@@ -154,6 +163,26 @@ def _read_pem(
     if not found:
         raise ValueError(words)
     return found
+
+
+def _public_pem(text: str) -> str:
+    """The public key in a text as it was pasted: in PEM, or a certificate's."""
+    pem = tidy_pem(text)
+    if not pem:
+        der = decode_any_base64(read_text(text))
+        return pem_of(der, "PUBLIC KEY") if der else text
+    if find_labels(pem)[0] != "CERTIFICATE":
+        return pem
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+    except ValueError:
+        return pem
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
 
 
 def _mac_fits(algorithm: str, key: bytes, signed: bytes, signature: bytes) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments
@@ -16,7 +17,7 @@ from tocsin.cli.process import run_process
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
-    from tocsin.core.analytics import Funnel
+    from tocsin.core.analytics import Funnel, SendState
 
 
 _NOTHING = (
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
         from tocsin.app.analytics import open_store
         from tocsin.app.resources import open_database
+        from tocsin.core.analytics import find_state
 
         async with AsyncExitStack() as stack:
             database = await open_database(config, stack, as_it_is=True)
@@ -52,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
                 )
                 return 2
             funnel = await store.fetch_funnel(args.uid)
-        _print(funnel, as_json=args.json)
-        if _is_known(funnel):
+        state = find_state(funnel, time.time_ns() // 1_000_000)
+        _print(funnel, state, as_json=args.json)
+        if funnel.has_results or state is not None:
             return 0
         print(_NOTHING.format(uid=args.uid), file=sys.stderr)
         return 1
@@ -61,23 +64,24 @@ def run(args: argparse.Namespace) -> int:
     return run_process(args, life)
 
 
-def _is_known(funnel: Funnel) -> bool:
-    counts = (funnel.sent, funnel.delivered, funnel.interacted, *funnel.failed.values())
-    return any(counts)
-
-
-def _print(funnel: Funnel, *, as_json: bool) -> None:
+def _print(funnel: Funnel, state: SendState | None, *, as_json: bool) -> None:
     failed = dict(sorted(funnel.failed.items()))
     if as_json:
-        steps = {
+        steps: dict[str, object] = {
             "uid": funnel.uid,
             "sent": funnel.sent,
             "delivered": funnel.delivered,
             "interacted": funnel.interacted,
             "failed": failed,
         }
+        if state is not None:
+            steps |= {"state": state.state, "note": state.note}
+            if state.due_ms:
+                steps["due_at"] = state.due_ms // 1000
         print(json.dumps(steps))
         return
+    if state is not None:
+        print(state.note)
     print(f"{'sent':<12}{funnel.sent:>10}  recipients that the provider accepted")
     print(f"{'delivered':<12}{funnel.delivered:>10}  devices that reported it")
     print(f"{'interacted':<12}{funnel.interacted:>10}  devices that reported it")

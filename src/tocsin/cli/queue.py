@@ -166,8 +166,11 @@ async def _print_status(queue: JobQueue, providers: Sequence[str]) -> int:
     from tocsin.core.push import queue_name
 
     names = [queue_name(stage, p) for p in providers for stage in ("expand", "send")]
+    due = await queue.waiting(names, only_due=True)
     for name, count in (await queue.waiting(names)).items():
-        print(f"{name:24} {count:>8} jobs waiting")
+        later = count - due[name]
+        more = f", {later} of them due later" if later > 0 else ""
+        print(f"{name:24} {count:>8} jobs waiting{more}")
     return 0
 
 

@@ -192,6 +192,9 @@ def _check_vapid(config: Config) -> Iterator[Contradiction]:
         if isinstance(credential.settings, WebPush):
             found[credential.path] = credential.settings
     for path, webpush in found.items():
+        if webpush.subject_fault:
+            about = (path.partition("[")[0],)
+            yield Contradiction(f"{path}.subject", webpush.subject_fault, about)
         public = webpush.vapid_public_key
         private = webpush.vapid_private_key.get_secret_value()
         if public and private and not is_pair(public, private):

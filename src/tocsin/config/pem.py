@@ -5,13 +5,11 @@ It must not put a value into a message: what fails to parse may be a private key
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
 
 from pydantic import SecretStr
 
-_BEGIN = b"-----BEGIN "
+from tocsin.config.pasted import BEGIN, decode_any_base64, read_text, tidy_pem
 
 
 class PemError(ValueError):
@@ -19,28 +17,30 @@ class PemError(ValueError):
 
 
 def load_pem(value: str | SecretStr) -> bytes:
-    r"""The PEM bytes that a `*_pem` key stands for; raises `PemError`.
+    r"""The PEM bytes that a `*_pem` key stands for, tidy; raises `PemError`.
 
-    PEM text may carry `\n` as two characters, as environment files write it. A
+    PEM text may be pasted in any of the ways that `pasted` reads: with `\n` as two
+    characters, as environment files write it, with a byte order mark, folded. A
     relative path is looked up from the working folder.
     """
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    text = text.strip()
+    text = read_text(
+        value.get_secret_value() if isinstance(value, SecretStr) else value
+    )
     if not text:
         raise PemError("is empty")
-    if text.encode(errors="replace").startswith(_BEGIN):
-        if "\n" not in text:
-            text = text.replace("\\n", "\n")
-        return text.encode() + b"\n"
-    return _from_base64(text) or _from_file(text)
+    if BEGIN in text:
+        return _tidy(text, "is")
+    raw = decode_any_base64(text)
+    if raw is not None and BEGIN in read_text(raw):
+        return _tidy(raw, "is base64 of what is")
+    return _from_file(text)
 
 
-def _from_base64(text: str) -> bytes | None:
-    try:
-        raw = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return raw if raw.lstrip().startswith(_BEGIN) else None
+def _tidy(raw: bytes | str, what: str) -> bytes:
+    pem = tidy_pem(raw)
+    if not pem:
+        raise PemError(f"{what} cut: its BEGIN line has no END line that fits")
+    return pem.encode()
 
 
 def _from_file(text: str) -> bytes:
@@ -52,6 +52,6 @@ def _from_file(text: str) -> bytes:
             "is neither PEM text nor base64 of it, and cannot be read as a file "
             f"({reason})"
         ) from None
-    if _BEGIN not in raw:
+    if BEGIN not in read_text(raw):
         raise PemError("names a file that holds no PEM")
-    return raw
+    return _tidy(raw, "names a file that is")

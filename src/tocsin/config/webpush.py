@@ -6,18 +6,19 @@ It must not resolve or call an origin; `checks.py` asks whether both keys are a 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from tocsin.config.fields import Bool, Int, Secret, Section, Shown, Text, Texts
+from tocsin.config.vapid_keys import (
+    find_subject_fault,
+    read_private,
+    read_public,
+    read_subject,
+)
 
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
-_POINT_BYTES = 65
-_NUMBER_BYTES = 32
 _ORIGIN = re.compile(
     r"https://(?:\*\.)?(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?",
     re.IGNORECASE,
@@ -25,13 +26,8 @@ _ORIGIN = re.compile(
 
 
 def decode_key(text: str) -> bytes:
-    """Bytes of base64url without padding; raises ValueError."""
-    if not _BASE64URL.fullmatch(text):
-        raise ValueError("must be base64url without padding")
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        raise ValueError("must be base64url without padding") from None
+    """Bytes of a key that was read: base64url without padding."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def is_pair(public: str, private: str) -> bool:
@@ -49,36 +45,8 @@ def is_pair(public: str, private: str) -> bool:
     return decode_key(public) == expected
 
 
-def _check_public(text: str) -> str:
-    text = text.strip()
-    if text:
-        point = decode_key(text)
-        if len(point) != _POINT_BYTES or point[0] != 4:
-            raise ValueError(
-                f"must be an uncompressed P-256 point, {_POINT_BYTES} bytes that start "
-                "with 0x04, as the page's applicationServerKey is"
-            )
-    return text
-
-
 def _check_private(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value().strip()
-    if text and len(decode_key(text)) != _NUMBER_BYTES:
-        raise ValueError(f"must be a P-256 private key of {_NUMBER_BYTES} bytes")
-    return SecretStr(text)
-
-
-def _check_subject(text: str) -> str:
-    text = text.strip()
-    if not text:
-        return text
-    parts = urlsplit(text)
-    mail = parts.scheme == "mailto" and "@" in parts.path
-    if not (mail or (parts.scheme == "https" and parts.hostname)) or (
-        not text.isascii() or not text.isprintable() or " " in text
-    ):
-        raise ValueError("must be mailto:someone@example.com or an https: URL")
-    return text
+    return SecretStr(read_private(secret.get_secret_value()))
 
 
 def _check_origins(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,12 +64,13 @@ Origins = Annotated[Texts, AfterValidator(_check_origins)]
 class WebPush(Section):
     """Web Push of the browsers (RFC 8030, 8291, 8292)."""
 
-    vapid_public_key: Annotated[Text, AfterValidator(_check_public)] = ""
-    """P-256 public key, base64url: the page's applicationServerKey"""
+    vapid_public_key: Annotated[Text, AfterValidator(read_public)] = ""
+    """P-256 public key, the page's applicationServerKey: base64url, PEM or JWK"""
     vapid_private_key: Annotated[Secret, AfterValidator(_check_private)] = SecretStr("")
-    """its private key, base64url"""
-    subject: Annotated[Text, AfterValidator(_check_subject)] = ""
-    """mailto: or https: address for the push services to reach you at"""
+    """its private key in any of these forms"""
+    subject: Annotated[Text, AfterValidator(read_subject)] = ""
+    """mailto: or https: address for the push services to reach you at; Apple refuses
+    one whose host is none of the public internet"""
     ca_file: Text = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=10_000)] = 100
@@ -114,3 +83,14 @@ class WebPush(Section):
     allow_private_addresses: Bool = False
     """for tests: connect to private addresses too, and take IP addresses in endpoints;
     logged at every start; the origin list still holds"""
+
+    @property
+    def subject_fault(self) -> str:
+        """Why a service that may be reached refuses this subject, or ""."""
+        origins = self.allowed_endpoint_origins
+        apple = not origins or any(
+            one == "*" or one.rstrip("/").endswith("push.apple.com") for one in origins
+        )
+        if self.allow_private_addresses or not apple:
+            return ""
+        return find_subject_fault(self.subject)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 DEFAULT_ORIGINS: tuple[str, ...] = (
     "https://*.googleapis.com",
+    "https://jmt17.google.com",  # of Chromium builds other than Chrome
     "https://*.push.apple.com",
     "https://*.notify.windows.com",
     "https://*.push.services.mozilla.com",

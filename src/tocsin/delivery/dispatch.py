@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import structlog
 
+from tocsin.core.analytics import RATE, WINDOW, SendEvent
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import (
@@ -27,6 +28,7 @@ from tocsin.core.ports import (
 from tocsin.core.push import Payload
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
+from tocsin.delivery.events import EventLog
 from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.limits import Gate, MemoryRateLimiter
 from tocsin.delivery.lines import settled_line
@@ -104,8 +106,10 @@ class Dispatcher:
         metrics: Metrics,
         validate_only: bool = False,
         limiter: RateLimiter | None = None,
+        events: EventLog | None = None,
     ) -> None:
         self._queue = queue
+        self._events = events or EventLog(None, clock)
         self._providers = providers
         self._journal = journal
         self._settlement = settlement
@@ -157,7 +161,8 @@ class Dispatcher:
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             run.expired = len(run.pending)
             self._settlement.expire(job, run.expired)
-            await self._end(delivery, payload, [], [], run=run)
+            if await self._end(delivery, payload, [], [], run=run):
+                self._events.tell(SendEvent.EXPIRED, job, payload)
             return
         if credential.is_paused(self._clock.now_ms()):
             await self._postpone(run, credential)
@@ -179,7 +184,18 @@ class Dispatcher:
         ):
             for code, indexes in held.dropped.items():
                 self._settlement.drop(run.job, payload, indexes, code)
+            if held.follow:
+                self._tell_waiting(run, held.follow)
         return True
+
+    def _tell_waiting(self, run: Run, follow: Sequence[FollowUp]) -> None:
+        due_ms = max(due_ms for _, due_ms in follow)
+        if due_ms:
+            payload = run.payload
+            reason = RATE if payload.rate is not None else WINDOW
+            self._events.tell(
+                SendEvent.WAITING, run.job, payload, due_ms=due_ms, reason=reason
+            )
 
     async def _send(self, run: Run, credential: CredentialState) -> None:
         job = run.job
@@ -258,6 +274,8 @@ class Dispatcher:
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             unsent = run.unsent()
             self._settlement.expire(job, len(unsent))
+            if unsent:
+                self._events.tell(SendEvent.EXPIRED, job, run.payload)
             run.expired += len(unsent)
             run.pending = [index for index in run.pending if index not in set(unsent)]
         follow, dead = self._settlement.plan(run)

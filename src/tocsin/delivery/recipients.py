@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import structlog
 
+from tocsin.core.analytics import WINDOW, SendEvent
 from tocsin.core.device import Detail, TargetPage
 from tocsin.core.ports import Clock, Delivery, DeviceStore, JobQueue
 from tocsin.core.push import (
@@ -23,6 +24,7 @@ from tocsin.core.push import (
     TimeWindow,
     queue_name,
 )
+from tocsin.delivery.events import EventLog
 from tocsin.delivery.limits import EXPIRED, NO_TIMEZONE
 from tocsin.delivery.lines import find_uid
 from tocsin.delivery.online import OnlineUsers, PutOff
@@ -51,6 +53,7 @@ class Expander:
         settlement: Settlement,
         clock: Clock,
         online: OnlineUsers | None = None,
+        events: EventLog | None = None,
     ) -> None:
         """`batch_sizes` are recipients per batch by integration.
 
@@ -62,6 +65,7 @@ class Expander:
         self._settlement = settlement
         self._clock = clock
         self._online = online
+        self._events = events or EventLog(None, clock)
 
     async def work_on(self, delivery: Delivery) -> None:
         """Write the batches of one page, and the job of the next page."""
@@ -76,7 +80,9 @@ class Expander:
             return
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             self._settlement.expire(job, 1)
+            payload = await self._payload_for_events(job)
             if await self._queue.settle(delivery):
+                self._events.tell(SendEvent.EXPIRED, job, payload)
                 _log.info(
                     "send expired before its recipients were read",
                     push_id=job.push_id,
@@ -114,6 +120,8 @@ class Expander:
             limit=PAGE_SIZE,
             details=sorted(details),
         )
+        if payload is None and _is_empty(work, page):
+            payload = await self._payload_for_events(job)
         spared = await self._find_spared(job, work.online, page)
         if is_decided and spared is not None:
             job = replace(job, first_try_at_ms=0)  # else the next page waits no more
@@ -214,11 +222,27 @@ class Expander:
         self._log_page(job, page, payload, batches=batches, spared=len(spared))
         if payload is None:
             return
+        self._tell(job, page, payload, max((due_ms for due_ms, _ in groups), default=0))
         part = job.with_work(whole, id=f"{job.id}:dropped")
         for code, indexes in dropped.items():
             self._settlement.drop(part, payload, indexes, code)
         if spared:
             self._settlement.spare(part, payload, spared)
+
+    async def _payload_for_events(self, job: Job) -> Payload | None:
+        """What knows the send's uid, asked for before the queue forgets it."""
+        if not self._events.is_on:
+            return None
+        return await self._queue.fetch_payload(job.push_id)
+
+    def _tell(self, job: Job, page: TargetPage, payload: Payload, due_ms: int) -> None:
+        assert isinstance(job.work, Expand)  # noqa: S101 - only walks have pages
+        if _is_empty(job.work, page):
+            self._events.tell(SendEvent.UNMATCHED, job, payload)
+        if due_ms:
+            self._events.tell(
+                SendEvent.WAITING, job, payload, due_ms=due_ms, reason=WINDOW
+            )
 
     def _sort(
         self, job: Job, window: TimeWindow, whole: Send, indexes: list[int]
@@ -267,6 +291,11 @@ class Expander:
             id = f"{job.push_id}:{job.credential}:x{rest.page}"
             follow.append((job.with_work(rest, id=id), 0))
         return follow
+
+
+def _is_empty(work: Expand, page: TargetPage) -> bool:
+    """Whether this page shows that the filter matched no device at all."""
+    return not work.page and not page.tokens and not page.cursor
 
 
 def _subset(whole: Send, indexes: list[int]) -> Send:

@@ -11,13 +11,14 @@ from tocsin.http2.answer import (
     Http2RequestError,
     Response,
 )
-from tocsin.http2.dialing import Resolve
+from tocsin.http2.dialing import Dialer, Resolve, dial, look_up
 from tocsin.http2.head import Headers, Origin, RequestHead
 from tocsin.http2.pool import Http2Pool
-from tocsin.http2.tls import ClientCert, build_ssl_context
+from tocsin.http2.tls import ClientCert, build_ssl_context, trust_file
 
 __all__ = [
     "ClientCert",
+    "Dialer",
     "Failure",
     "FailureKind",
     "Headers",
@@ -30,4 +31,7 @@ __all__ = [
     "Resolve",
     "Response",
     "build_ssl_context",
+    "dial",
+    "look_up",
+    "trust_file",
 ]

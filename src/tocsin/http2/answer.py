@@ -13,7 +13,10 @@ from tocsin.http2.hpack import FieldBlock
 
 
 class Response:
-    """A complete answer. `status` is the final one; `body` is never cut."""
+    """A complete answer. `status` is the final one; `body` is never cut.
+
+    Only as the `begun` of a `Failure` it is what there was of one.
+    """
 
     __slots__ = ("_fields", "body", "status")
 
@@ -65,6 +68,8 @@ class Failure:
     `maybe_sent` is True when the server may have acted on it, so that sending again
     may do the thing twice. `error_code` is the peer's HTTP/2 error code where one
     came; `goaway_debug` is the text of its GOAWAY (APNs puts its reason there).
+    `begun` is what came of an answer that never became whole: its head, whose status
+    is the server's last word on the request, and a body that may be cut anywhere.
     """
 
     kind: FailureKind
@@ -72,6 +77,7 @@ class Failure:
     detail: str
     error_code: int | None = None
     goaway_debug: bytes = b""
+    begun: Response | None = None
 
 
 class Http2Error(Exception):

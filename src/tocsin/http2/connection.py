@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
 
     `ready` gets "" once the server's SETTINGS are there, or why they will not come.
     `gone` is done when the transport is closed. `idle` tells that nothing was wrong
-    with it, nobody used it.
+    with it, nobody used it. `address` is where it goes, for whoever dials.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Connection(asyncio.Protocol):
         self.ready: asyncio.Future[str] = self.loop.create_future()
         self.gone: asyncio.Future[None] = self.loop.create_future()
         self.idle = False
+        self.address = ""
         self._owner = owner
         self._patience = patience
         self._transport: asyncio.Transport | None = None
@@ -106,6 +107,11 @@ class Connection(asyncio.Protocol):
         self._shut_since: float | None = None
 
     # ------------------------------------------------------------ for the pool
+
+    async def wait_ready(self) -> None:
+        """Return once the server's SETTINGS are there; OSError says why not."""
+        if reason := await self.ready:
+            raise OSError(reason)
 
     def open(self, exchange: Exchange) -> None:
         """Send a request; it is written together with all others of this turn."""

@@ -44,6 +44,18 @@ class Exchange:
         self.partial: Partial | None = None
         self.tries = 0
 
+    def keep(self, body: bytes) -> None:
+        """Remember what came of the body, in one piece."""
+        self.partial = Partial()
+        self.partial.data += body
+
+    @property
+    def begun(self) -> Response | None:
+        """What there is of an answer whose final head has come."""
+        if self.fields is None:
+            return None
+        return Response(self.fields, bytes(self.partial.data) if self.partial else b"")
+
 
 class Unsent:
     """A request body that waits for the peer's window."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 
@@ -21,7 +22,14 @@ from tocsin.http2.answer import (
 )
 from tocsin.http2.backoff import Backoff
 from tocsin.http2.connection import Connection, Patience
-from tocsin.http2.dialing import Resolve, dial
+from tocsin.http2.dialing import (
+    HANDSHAKE_S,
+    NEXT_ADDRESS_S,
+    Dialer,
+    Resolve,
+    dial,
+    look_up,
+)
 from tocsin.http2.exchange import Exchange, OnDone
 from tocsin.http2.head import Origin, RequestHead
 
@@ -61,7 +69,8 @@ class Http2Pool:
         refusal of us (401, 403, 429, 5xx).
         An idle connection is closed after `idle_timeout_s`, or never when None.
         `resolve` says for each connection which addresses may be dialled; without
-        it the system's resolver does.
+        it the system's resolver does. One that does not answer is no reason to wait
+        before the next one is tried too.
         """
         self.origin = Origin.parse(origin)
         secure = self.origin.scheme == "https"
@@ -71,7 +80,14 @@ class Http2Pool:
             raise ValueError("connections and streams are counted from 1")
         self.capacity = max_connections * max_streams
         self._ssl = ssl_context if secure else None
-        self._resolve = resolve
+        self._dialer = Dialer(
+            self.origin,
+            self._attempt,
+            Connection.abort,
+            resolve=resolve or look_up,
+            next_address_s=min(NEXT_ADDRESS_S, connect_timeout_s / 8),
+            handshake_s=min(HANDSHAKE_S, connect_timeout_s / 4),
+        )
         self._max_connections = max_connections
         self._max_streams = max_streams
         self._initial_streams = initial_streams
@@ -255,6 +271,7 @@ class Http2Pool:
         if session.answered:
             self._backoff.worked()
         elif not (self._closing or connection.idle):
+            self._dialer.avoid(connection.address)
             self._failed(f"{self.name}: {session.fault}")
         self.moved()
         if self._waiters or self._resend:
@@ -365,24 +382,18 @@ class Http2Pool:
     # ------------------------------------------------------------ connecting
 
     async def _connect(self) -> None:
-        connection = Connection(
-            self,
-            self._patience,
-            max_streams=self._max_streams,
-            initial_streams=self._initial_streams,
-        )
         try:
-            reason = await self._dial(connection)
+            found = await self._dial()
         finally:
             self._connecting = None
-        if not reason and connection.session.closed:
-            reason = connection.session.fault  # between its SETTINGS and this moment
-        if reason:
-            connection.abort()
-            self._failed(f"{self.name}: {reason}")
-        else:
-            self._connections.append(connection)
+        if isinstance(found, Connection) and found.session.closed:
+            self._dialer.avoid(found.address)
+            found = found.session.fault  # between its SETTINGS and this moment
+        if isinstance(found, Connection):
+            self._connections.append(found)
             _log.debug("http2_connected", origin=self.name)
+        else:
+            self._failed(f"{self.name}: {found}")
         self._demand()
 
     def _failed(self, reason: str) -> None:
@@ -391,22 +402,38 @@ class Http2Pool:
         tries = self._backoff.failures
         _log.warning("http2_connect_failed", reason=reason, failures_in_row=tries)
 
-    async def _dial(self, connection: Connection) -> str:
-        """Make the connection; "" when it is ready, else what went wrong."""
+    async def _dial(self) -> Connection | str:
+        """A connection that is ready, or what went wrong."""
         timeout_s = self._patience.connect_timeout_s
+        for connection in self._connections:  # those that `lost` has not heard of yet
+            if connection.session.closed and not connection.session.answered:
+                self._dialer.avoid(connection.address)
         try:
             async with asyncio.timeout(timeout_s):
-                await dial(lambda: connection, self.origin, self._ssl, self._resolve)
-                return await connection.ready
+                return await self._dialer.connect()
         except TimeoutError:
             return f"no HTTP/2 connection within {timeout_s:g} s"
-        except asyncio.CancelledError:
-            connection.abort()
-            raise
         except ssl.SSLCertVerificationError as error:
             return f"{error}; if it is the right server, name its authority in ca_file"
         except Exception as error:  # noqa: BLE001 - whoever waits for room must learn of any reason
             return str(error) or type(error).__name__
+
+    async def _attempt(self, address: str, reached: Callable[[], None]) -> Connection:
+        """A connection to one address that has the server's SETTINGS."""
+        connection = Connection(
+            self,
+            self._patience,
+            max_streams=self._max_streams,
+            initial_streams=self._initial_streams,
+        )
+        try:
+            await dial(lambda: connection, self.origin, address, self._ssl, reached)
+            await connection.wait_ready()
+            connection.address = address
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
 
     # ------------------------------------------------------------ the clock
 

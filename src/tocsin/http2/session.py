@@ -199,6 +199,8 @@ class ClientSession(OpenStreams):
             return  # given up before; the block had to be decoded all the same
         ends = flags & codec.END_STREAM
         if fields.fault:
+            if exchange.fields is None and fields.status >= 200:
+                exchange.fields = fields  # malformed, but its status was said
             self.refuse_answer(stream, exchange, fields.fault)
         elif exchange.fields is not None:
             if fields.status or not ends:
@@ -284,7 +286,11 @@ class ClientSession(OpenStreams):
         self.goaway_debug = debug
         self.drain()
         for stream in [s for s in self.streams if s > last]:
-            self.returned.append(self.streams.pop(stream))
+            exchange = self.streams[stream]
+            if exchange.fields is not None:
+                continue  # it was processed, whatever is said now: never sent again
+            del self.streams[stream]
+            self.returned.append(exchange)
             self.outbound.forget(stream)
 
     def _on_reset(self, stream: int, code: int) -> None:

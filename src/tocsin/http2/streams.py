@@ -159,6 +159,7 @@ class OpenStreams:
             and length != len(body)
             and not _bodiless(exchange, fields)
         ):
+            exchange.keep(body)
             self.refuse_answer(stream, exchange, "a body of another content-length")
             return
         del self.streams[stream]
@@ -200,7 +201,8 @@ class OpenStreams:
         """Tell the caller that a request which may have arrived has no answer."""
         if code is None:
             code = self.goaway_code
-        failure = Failure(kind, True, detail, code, self.goaway_debug)
+        begun = exchange.begun
+        failure = Failure(kind, True, detail, code, self.goaway_debug, begun)
         self.tell(exchange, failure)
 
     def tell(self, exchange: Exchange, failure: Failure) -> None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from tocsin.config.pasted import pick_all_pem
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,22 @@ class ClientCert:
     cert_file: str
     key_file: str = ""
     password: str = field(default="", repr=False)
+
+
+def trust_file(context: ssl.SSLContext, ca_file: str) -> None:
+    """Trust the authorities of a PEM file too; raises OSError (ssl.SSLError is one).
+
+    OpenSSL passes over what it cannot read, such as the block behind a byte order
+    mark; it is read as well, for it knows kinds of blocks that are not looked for here.
+    """
+    pem = pick_all_pem(Path(ca_file).read_bytes(), "CERTIFICATE")
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except ssl.SSLError:
+        if not pem:
+            raise
+    if pem:
+        context.load_verify_locations(cadata=pem)
 
 
 def build_ssl_context(
@@ -30,7 +49,7 @@ def build_ssl_context(
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     if ca_file:
-        context.load_verify_locations(cafile=ca_file)
+        trust_file(context, ca_file)
     if isinstance(client_cert, tuple):
         client_cert = ClientCert(*client_cert)
     if client_cert is not None:

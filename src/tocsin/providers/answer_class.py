@@ -51,11 +51,6 @@ own. A 404 or a redirect is a wrong address here, never a dead token."""
 OTHER_SERVER_ERROR = AnswerClass(Verdict.RETRY, "server_error")
 OTHER_ANSWER = AnswerClass(Verdict.MISCONFIGURED, "unexpected_status", slow_down=True)
 
-BAD_ANSWER = Outcome(
-    Verdict.RETRY, "bad_answer", "not the service's own answer", maybe_sent=True
-)
-"""A success whose body is not the service's; something stands in between."""
-
 DRY_RUN = Outcome(Verdict.DELIVERED)
 """For services that cannot check without delivering: nothing was asked of them, so
 there is no id."""

@@ -36,7 +36,7 @@ from tocsin.providers.apns_setup import (
     load_identity,
     tell_expiry,
 )
-from tocsin.providers.outcomes import report_all
+from tocsin.providers.outcomes import is_success, report_all
 from tocsin.providers.pump import Pump
 
 MAX_STREAMS = 1000
@@ -174,7 +174,7 @@ class _Exchange:
 
     def read(self, index: int, answer: Response, *, renewed: bool) -> Outcome | None:  # noqa: ARG002 - of the port
         status = answer.status
-        if status == 200:
+        if is_success(status):
             return read_success(answer.header(b"apns-id"))
         reason, died_ms = parse_reason(answer.body)
         tokens = self._provider.tokens

@@ -113,7 +113,7 @@ class Answer:
 
 
 def read_success(message_id: str | None) -> Outcome:
-    """The outcome of a 200, whose id is in its `apns-id` header."""
+    """The outcome of any 2xx, whose id is in its `apns-id` header."""
     return Outcome(_DELIVERED, message_id=message_id or "")
 
 

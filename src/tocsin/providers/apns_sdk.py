@@ -37,6 +37,7 @@ from tocsin.providers.apns_setup import (
     load_identity,
     tell_expiry,
 )
+from tocsin.providers.outcomes import is_success
 
 _STREAMS_PER_CONNECTION = 100
 
@@ -144,7 +145,7 @@ def _is_expired(answer: Answer | Outcome) -> bool:
 
 
 def _read(answer: Answer, *, own_topic: bool) -> Outcome:
-    if answer.status == 200:
+    if is_success(answer.status):
         return read_success(answer.message_id)
     return classify(answer.status, answer.reason, answer.died_ms, own_topic=own_topic)
 

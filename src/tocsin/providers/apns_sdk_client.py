@@ -16,12 +16,13 @@ from typing import Any, NoReturn, cast
 from aioapns import common, connection, exceptions
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import Event, StreamReset
+from h2.events import Event, ResponseReceived, StreamReset
 from h2.exceptions import ProtocolError
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.http2 import Origin
+from tocsin.http2 import Dialer, Origin, dial
 from tocsin.providers.apns_answers import Answer
+from tocsin.providers.outcomes import is_success
 
 _IDLE_S = 3600
 _CLOSE_TIMEOUT_S = 2.0
@@ -118,17 +119,30 @@ class _StreamReset(Exception):
 
 
 class _Http2(H2Connection):
-    """h2's connection, which tells of resets; the library only logs them."""
+    """h2's connection, which keeps `resets`; the library only logs them.
 
-    def __init__(self, on_reset: Callable[[int, int], None]) -> None:
+    It also puts the id of the request into every answer: the library knows answers
+    by it, and would wait for ever where a server, or a gateway, leaves it out. Any
+    success becomes the one that the library takes for final.
+    """
+
+    def __init__(self, find_id: Callable[[int], str | None]) -> None:
         super().__init__()
-        self._on_reset = on_reset
+        self.resets: list[tuple[int, int]] = []
+        self._find_id = find_id
 
     def receive_data(self, data: Any) -> list[Event]:
         events = super().receive_data(data)
         for event in events:
             if isinstance(event, StreamReset) and event.remote_reset:
-                self._on_reset(event.stream_id, int(event.error_code))
+                self.resets.append((event.stream_id, int(event.error_code)))
+            elif isinstance(event, ResponseReceived):
+                own = self._find_id(event.stream_id)
+                if own is not None:
+                    event.headers = [*event.headers, (b"apns-id", own.encode())]
+                status = dict(event.headers).get(b":status", b"0")
+                if is_success(int(status)):
+                    event.headers = [*event.headers, (b":status", b"200")]
         return [event for event in events if not isinstance(event, StreamReset)]
 
 
@@ -189,18 +203,25 @@ class _Pool(connection.APNsBaseConnectionPool):
         self._origin = origin
         self._tls = tls
         self._authorization = authorization
+        self._dialer = Dialer(origin, self._attempt, _Protocol.close)
         self.empty = asyncio.Event()
         self.empty.set()
 
     async def create_connection(self) -> Any:
-        _, protocol = await self.loop.create_connection(
-            lambda: _Protocol(self._origin, self.discard_connection, self._provider()),
-            self._origin.host,
-            self._origin.port,
-            ssl=self._tls,
-        )
+        protocol = await self._dialer.connect()
         self.empty.clear()
         return protocol
+
+    async def _attempt(self, address: str, reached: Callable[[], None]) -> _Protocol:
+        made: list[_Protocol] = []
+
+        def make() -> _Protocol:
+            provider = self._provider()
+            made.append(_Protocol(self._origin, self.discard_connection, provider))
+            return made[0]
+
+        await dial(make, self._origin, address, self._tls, reached)
+        return made[0]
 
     def discard_connection(self, connection: Any) -> None:
         # One that is lost before the library has put it into its list is in none.
@@ -228,7 +249,7 @@ class _Protocol(connection.APNsTLSClientProtocol):
         never = cast("Callable[[Any], NoReturn]", on_lost)
         super().__init__("", None, never, authorization)
         self.APNS_SERVER = origin.authority
-        self.conn = _Http2(self._on_reset)
+        self.conn: _Http2 = _Http2(self._find_id)
         # One stream until SETTINGS say more; the library would start with 1000.
         self.free_channels.bound = 1
 
@@ -240,6 +261,13 @@ class _Protocol(connection.APNsTLSClientProtocol):
             if owner == notification_id:
                 del self.request_streams[stream]
                 self._reset(stream)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # After the answers that came with them: what is answered stays answered.
+        resets, self.conn.resets = self.conn.resets, []
+        for stream, code in resets:
+            self._on_reset(stream, code)
 
     def _on_reset(self, stream: int, code: int) -> None:
         waiting = self.requests.pop(self.request_streams.pop(stream, ""), None)
@@ -261,15 +289,18 @@ class _Protocol(connection.APNsTLSClientProtocol):
         self.conn.acknowledge_received_data(len(raw_data), stream_id)
         try:
             super().on_data_received(raw_data, stream_id)
-        except ValueError:
-            self._settle_unreadable(stream_id)
+        except (ValueError, AttributeError, KeyError):  # not Apple's JSON
+            self._settle_by_status(stream_id)
 
     def on_stream_ended(self, stream_id: int) -> None:
         super().on_stream_ended(stream_id)
-        self.request_streams.pop(stream_id, None)  # the library keeps successes
+        self._settle_by_status(stream_id)  # the library keeps what has no reason
 
-    def _settle_unreadable(self, stream_id: int) -> None:
-        """A body that is no JSON, as of a gateway: its status has to do."""
+    def _find_id(self, stream: int) -> str | None:
+        return self.request_streams.get(stream)
+
+    def _settle_by_status(self, stream_id: int) -> None:
+        """A body that is not Apple's, or none: the status has to do."""
         notification_id = self.request_streams.pop(stream_id, "")
         waiting = self.requests.pop(notification_id, None)
         status = self.request_statuses.pop(notification_id, "0")

@@ -6,8 +6,6 @@ never stand in an error.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 import ssl
 import tempfile
@@ -19,11 +17,20 @@ from urllib.parse import urlsplit
 
 import structlog
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
+from tocsin.config.pasted import (
+    BEGIN,
+    decode_any_base64,
+    find_labels,
+    pick_pem,
+    read_text,
+)
 from tocsin.http2 import build_ssl_context
 from tocsin.providers.apns_jwt import SigningKey
 from tocsin.providers.errors import ProviderSetupError
@@ -111,19 +118,52 @@ def load_key(auth: TokenAuth) -> SigningKey:
         if not value:
             raise ProviderSetupError(f"{SECTION}.{name}", "must be set")
     key = f"{SECTION}.{'token_key_pem' if auth.key_pem else 'token_key_file'}"
-    pem = auth.key_pem or _read(auth.key_file, key)
+    raw = auth.key_pem or _read(auth.key_file, key)
     try:
-        private = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError):
-        raise ProviderSetupError(
-            key, "is no .p8 private key as Apple gives it out"
-        ) from None
+        private = _parse_key(raw)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ProviderSetupError(key, _why_no_key(raw)) from None
     if not (
         isinstance(private, ec.EllipticCurvePrivateKey)
         and isinstance(private.curve, ec.SECP256R1)
     ):
         raise ProviderSetupError(key, "is no key of the curve P-256, as APNs needs it")
     return SigningKey(auth.team_id, auth.key_id, private)
+
+
+def _parse_key(raw: bytes) -> PrivateKeyTypes:
+    """A private key in PEM, in base64 without its BEGIN and END lines, or in DER."""
+    pem = pick_pem(raw, "PRIVATE KEY")
+    if pem:
+        return serialization.load_pem_private_key(pem.encode(), None)
+    der = decode_any_base64(read_text(raw)) or raw
+    return serialization.load_der_private_key(der, None)
+
+
+def _why_no_key(raw: bytes) -> str:
+    """What a text is that holds no private key, without a word of it."""
+    text, labels = read_text(raw), find_labels(raw)
+    if not text:
+        return "is empty"
+    if "ENCRYPTED" in text and pick_pem(raw, "PRIVATE KEY"):
+        return (
+            "is encrypted with a passphrase, which Apple's .p8 keys are not: decrypt it"
+            " with `openssl pkcs8 -in KEY -out AuthKey.p8`"
+        )
+    if "CERTIFICATE" in labels:
+        return (
+            "holds a certificate; wanted is the .p8 key, or the certificate with its"
+            " key as cert_p12_file"
+        )
+    if "PUBLIC KEY" in labels:
+        return "holds the public key; wanted is the private one, the .p8 file"
+    if BEGIN in text and not labels:
+        return "is cut: its BEGIN line has no END line that fits"
+    if text.startswith("{"):
+        return "is JSON (a service account?); wanted is Apple's .p8 key"
+    if _is_p12(raw):
+        return "is a .p12 certificate: name it in cert_p12_file"
+    return "is no .p8 private key as Apple gives it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +179,53 @@ class _Bundle:
 def _load_p12(auth: CertAuth) -> _Bundle:
     source = f"{SECTION}.{'cert_p12_b64' if auth.p12_b64 else 'cert_p12_file'}"
     if auth.p12_b64:
-        try:
-            raw = base64.b64decode("".join(auth.p12_b64.split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise ProviderSetupError(source, "is not base64") from None
+        text = read_text(auth.p12_b64)
+        decoded = decode_any_base64(text.partition(";base64,")[2] or text)
+        if decoded is None:
+            raise ProviderSetupError(source, "is not base64")
+        raw = decoded
     else:
         raw = _read(auth.p12_file, source)
-    try:
-        found = pkcs12.load_pkcs12(raw, auth.password.encode() or None)
-    except (ValueError, TypeError):
-        raise ProviderSetupError(
-            source, "is no .p12 file, or cert_p12_password is not its password"
-        ) from None
+        if not _is_p12(raw):
+            raw = decode_any_base64(read_text(raw)) or raw
+    found = _open_p12(raw, auth.password, source)
     if found.cert is None or not isinstance(found.key, _KEYS):
         raise ProviderSetupError(source, "must hold a certificate and its private key")
     chain = tuple(other.certificate for other in found.additional_certs)
     return _Bundle(source, found.cert.certificate, chain, found.key)
+
+
+def _open_p12(
+    raw: bytes, password: str, source: str
+) -> pkcs12.PKCS12KeyAndCertificates:
+    # A password from a mounted file ends with a line end that is not its own.
+    for text in dict.fromkeys((password, password.strip())):
+        try:
+            return pkcs12.load_pkcs12(raw, text.encode() or None)
+        except (ValueError, TypeError):
+            continue
+        except UnsupportedAlgorithm:
+            raise ProviderSetupError(
+                source,
+                "is encrypted in a way that this OpenSSL no longer reads: open it with"
+                " `openssl pkcs12 -legacy` and export it again",
+            ) from None
+    if not _is_p12(raw):
+        pem = (
+            " but PEM; join it with `openssl pkcs12 -export`"
+            if find_labels(raw)
+            else ""
+        )
+        raise ProviderSetupError(source, f"is no .p12 file{pem}")
+    word = "is not" if password else "is empty: it is not"
+    raise ProviderSetupError(
+        source, f"cannot be opened: cert_p12_password {word} its password"
+    )
+
+
+def _is_p12(raw: bytes) -> bool:
+    """Whether DER begins as PKCS #12 does: a sequence, then the version 3."""
+    return raw[:1] == b"\x30" and b"\x02\x01\x03" in raw[:8]
 
 
 def _read(file: str, key: str) -> bytes:

@@ -21,10 +21,15 @@ def relocate(error: ProviderSetupError, path: str) -> ProviderSetupError:
 
 
 def check_settings(section: str, **values: str) -> None:
-    """Raise `ProviderSetupError` for the first one that is empty."""
+    """Raise `ProviderSetupError` for the first one that is empty, or no one line."""
     for name, value in values.items():
         if not value:
             raise ProviderSetupError(f"{section}.{name}", "must be set")
+        if not (value.isascii() and value.isprintable()) and name != "secret":
+            raise ProviderSetupError(
+                f"{section}.{name}",
+                "holds a line end, or a character that none has: paste it anew",
+            )
 
 
 def explain_trust(detail: str, key: str = "the provider's ca_file") -> str:

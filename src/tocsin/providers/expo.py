@@ -12,6 +12,7 @@ import orjson
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports import Batch, Pace, Report
 from tocsin.providers.chunks import Shape, Split, send_batch
+from tocsin.providers.errors import check_settings
 from tocsin.providers.expo_answers import read_receipts, read_tickets
 from tocsin.providers.http1 import Http1Client, RequestFailed
 from tocsin.providers.json_message import JsonTemplate
@@ -51,6 +52,7 @@ class ExpoProvider:
             "content-type": "application/json",
         }
         if access_token:
+            check_settings(SECTION, access_token=access_token)
             self._headers["authorization"] = f"Bearer {access_token}"
         self._http = Http1Client(
             section=SECTION,

@@ -10,7 +10,6 @@ from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.answer_class import (
-    BAD_ANSWER,
     BY_STATUS,
     AnswerClass,
     class_of_status,
@@ -20,6 +19,7 @@ from tocsin.providers.answer_class import (
 from tocsin.providers.chunks import Split
 from tocsin.providers.http1 import Answer
 from tocsin.providers.json_message import parse_object
+from tocsin.providers.outcomes import ACCEPTED, is_success
 
 BY_ERROR: Mapping[str, AnswerClass] = {
     "DeviceNotRegistered": AnswerClass(Verdict.UNREGISTERED, "unregistered"),
@@ -60,9 +60,9 @@ def read_tickets(
     tickets = fields.get("data")
     if isinstance(tickets, dict):  # for a request with a single message
         tickets = [tickets]
-    if isinstance(tickets, list) and answer.status == 200:
+    if isinstance(tickets, list) and is_success(answer.status):
         if len(tickets) != len(targets):
-            return BAD_ANSWER
+            return ACCEPTED
         return [
             _read_ticket(ticket, target)
             for ticket, target in zip(tickets, targets, strict=True)
@@ -70,6 +70,8 @@ def read_tickets(
     error = _request_error(fields)
     if error.get("code") == TOO_MANY_PROJECTS and len(targets) > 1:
         return Split(_by_project(error.get("details"), targets))
+    if is_success(answer.status) and not error:
+        return ACCEPTED
     return _failed(answer, error, targets)
 
 
@@ -78,14 +80,19 @@ def read_receipts(answer: Answer) -> Mapping[str, Outcome] | Outcome:
     fields = parse_object(answer.body)
     receipts = fields.get("data")
     if answer.status == 200 and isinstance(receipts, dict):
-        return {id: _read_ticket(receipt, "") for id, receipt in receipts.items()}
+        return {
+            id: _read_ticket(receipt, "")
+            for id, receipt in receipts.items()
+            if isinstance(receipt, dict)
+            and "status" in receipt  # of any other, the next answer may tell
+        }
     return _failed(answer, _request_error(fields), ())
 
 
 def _read_ticket(ticket: Any, target: str) -> Outcome:
     """A receipt looks the same, but for the id."""
-    if not isinstance(ticket, dict):
-        return BAD_ANSWER
+    if not isinstance(ticket, dict) or "status" not in ticket:
+        return ACCEPTED
     if ticket.get("status") == "ok":
         return Outcome(Verdict.DELIVERED, message_id=str(ticket.get("id", "")))
     details = ticket.get("details")
@@ -101,9 +108,8 @@ def _failed(
     code = str(error.get("code", ""))
     found = BY_REQUEST_ERROR.get(code)
     if found is None:
-        if answer.status == 200:
-            return BAD_ANSWER
-        found = class_of_status(answer.status, BY_STATUS)
+        taken = is_success(answer.status)
+        found = UNKNOWN_ERROR if taken else class_of_status(answer.status, BY_STATUS)
     return outcome_of(found, answer, f"{code} {error.get('message', '')}", targets)
 
 

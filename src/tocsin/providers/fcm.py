@@ -28,7 +28,7 @@ from tocsin.providers.google_token import (
     load_service_account,
     share_access_tokens,
 )
-from tocsin.providers.outcomes import report_all
+from tocsin.providers.outcomes import is_success, report_all
 from tocsin.providers.pump import Pump, failure_outcome
 
 
@@ -125,7 +125,7 @@ class _Exchange:
 
     def read(self, index: int, answer: Response, *, renewed: bool) -> Outcome | None:
         status, body = answer.status, answer.body
-        if status == 200:
+        if is_success(status):
             return read_success(body)
         if status == 401 and not renewed and is_stale_access_token(status, body):
             return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.outcomes import ACCEPTED, is_success
 from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
 
 
@@ -55,9 +56,6 @@ _BAD_TOKEN = _Class(Verdict.UNREGISTERED, "invalid_token")
 _BAD_TOKEN_TEXT = "registration token is not a valid fcm registration token"
 _BAD_TOKEN_FIELD = "message.token"
 
-NO_NAME = Outcome(Verdict.RETRY, "bad_answer", "200 without a name", maybe_sent=True)
-"""A 200 that names no message is not FCM's; something stands in between."""
-
 _TYPES = "type.googleapis.com/"
 _FCM_ERROR = _TYPES + "google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = _TYPES + "google.rpc.BadRequest"
@@ -70,14 +68,14 @@ _DELIVERED = Verdict.DELIVERED
 
 
 def read_success(body: bytes) -> Outcome:
-    """The outcome of a 200; the message id is the last segment of its name.
+    """The outcome of any 2xx; the message id is the last segment of its name.
 
     Runs once per push, so it looks for the segment instead of parsing JSON.
     """
     start = body.rfind(_MESSAGES)
     end = body.find(b'"', start)
     if start < 0 or end < 0:
-        return NO_NAME
+        return ACCEPTED
     return Outcome(_DELIVERED, message_id=body[start + 10 : end].decode("latin-1"))
 
 
@@ -90,7 +88,7 @@ def classify(
     now_s: float | None = None,
 ) -> Outcome:
     """The outcome of any answer. `target` is kept out of the outcome's detail."""
-    if status == 200:
+    if is_success(status):
         return read_success(body)
     error = _parse_error(body)
     details = _dicts(error.get("details"))

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import MutableMapping
 from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any
 
 import firebase_admin
@@ -21,9 +22,13 @@ from firebase_admin import _http_client, _retry, credentials, exceptions, messag
 from google.auth.credentials import Credentials
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.providers.fcm_answers import NO_NAME, classify
+from tocsin.providers.fcm_answers import classify
 from tocsin.providers.google_token import AccessTokens, ServiceAccount, TokenFailure
+from tocsin.providers.outcomes import ACCEPTED, is_success
 
+_UNREADABLE = Outcome(
+    Verdict.RETRY, "bad_answer", "not the service's own answer", maybe_sent=True
+)
 _names = itertools.count(1)
 _JOIN_TIMEOUT_S = 5.0
 
@@ -72,21 +77,45 @@ class SdkClient:
     async def _send(
         self, message: dict[str, Any], target: str, validate_only: bool
     ) -> Outcome:
+        said = _Said()
+        _said.set(said)
         try:
             batch = await self._service.send_each_async([message], validate_only)
-        except exceptions.FirebaseError as error:
-            return _outcome_of(error, target)
-        answer = batch.responses[0]
-        if answer.exception is not None:
-            return _outcome_of(answer.exception, target)
-        if not answer.message_id:
-            return NO_NAME
-        message_id = answer.message_id.rpartition("/")[2]
+            answer = batch.responses[0]
+            fault, name = answer.exception, answer.message_id
+        except Exception as error:  # noqa: BLE001 - the SDK trips over answers of other shapes
+            fault, name = error, None
+        if is_success(said.status) and not (fault is None and isinstance(name, str)):
+            return ACCEPTED
+        if fault is not None:
+            return _outcome_of(fault, target)
+        message_id = str(name).rpartition("/")[2]
         return Outcome(Verdict.DELIVERED, message_id=message_id)
 
 
-def _outcome_of(error: exceptions.FirebaseError, target: str) -> Outcome:
+class _Said:
+    """The status that the service said last about one message, 0 before any."""
+
+    status = 0
+
+
+_said: ContextVar[_Said] = ContextVar("tocsin_fcm_said")
+"""That of the message which the running task sends: the SDK keeps it to itself when
+the body that follows cannot be read."""
+
+
+async def _forget_status(_request: httpx.Request) -> None:
+    _said.get().status = 0
+
+
+async def _note_status(response: httpx.Response) -> None:
+    _said.get().status = response.status_code
+
+
+def _outcome_of(error: Exception, target: str) -> Outcome:
     """The same table as for the native transport, or what the network did."""
+    if not isinstance(error, exceptions.FirebaseError):
+        return _UNREADABLE
     response, cause = error.http_response, error.cause
     if response is not None:
         wait = response.headers.get("retry-after")
@@ -100,7 +129,7 @@ def _outcome_of(error: exceptions.FirebaseError, target: str) -> Outcome:
         return Outcome(Verdict.RETRY, "timeout", detail, maybe_sent=True)
     if isinstance(cause, httpx.TransportError):
         return Outcome(Verdict.RETRY, "connection_closed", detail, maybe_sent=True)
-    return NO_NAME  # a 200 that the SDK could not read
+    return _UNREADABLE
 
 
 class _SharedToken(Credentials):
@@ -169,4 +198,5 @@ class _HttpClient(_http_client.HttpxAsyncClient):  # type: ignore[misc] # ships 
             timeout=timeout_s,
             headers=_http_client.METRICS_HEADERS,
             auth=_http_client.GoogleAuthCredentialFlow(credential),
+            event_hooks={"request": [_forget_status], "response": [_note_status]},
         )

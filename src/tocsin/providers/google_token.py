@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
 import structlog
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
+from tocsin.providers.service_account import DOWNLOAD, NoAccount, read_account
 
 RENEW_EARLY_S = 300.0
 """A token is renewed in the background this long before it ends."""
@@ -75,27 +75,22 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
         raise ProviderSetupError(key, "set it to the path of a service account file")
     try:
         content = Path(file).read_bytes()
-        info = orjson.loads(content)
     except OSError as error:
         raise ProviderSetupError(key, f"cannot read {file}: {error.strerror}") from None
-    except ValueError:
-        raise ProviderSetupError(key, f"{file} is not JSON") from None
-    if not isinstance(info, dict):
-        raise ProviderSetupError(key, f"{file} is no service account file")
-    wanted = ("project_id", "client_email", "private_key", "token_uri")
-    missing = [name for name in wanted if not isinstance(info.get(name), str)]
-    if missing:
-        raise ProviderSetupError(key, f"{file} lacks {', '.join(missing)}")
+    try:
+        info = read_account(content)
+    except NoAccount as error:
+        raise ProviderSetupError(key, f"{file} {error}") from None
     _check_token_uri(info["token_uri"], file, key)
     # Slow to import and 20 MB: only a process that sends pays for it.
     from firebase_admin import credentials
 
     try:
         certificate = credentials.Certificate(info)
-    except ValueError as error:
-        reason = str(error).replace(info["private_key"], "…")
+    except ValueError:  # its text may hold the key
         raise ProviderSetupError(
-            key, f"{file} is no service account file: {reason}"
+            key,
+            f"{file}: its private_key is no key that Google gives out: {DOWNLOAD}",
         ) from None
     return ServiceAccount(
         email=info["client_email"],

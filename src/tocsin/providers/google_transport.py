@@ -5,6 +5,7 @@ Imported late, for it loads `requests`; it must not decide what a failure means.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +16,15 @@ import requests
 from google.auth import exceptions, transport
 from google.auth.transport import requests as google_requests
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPSConnectionPool
+from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 
 from tocsin.http2 import build_ssl_context
 
 _TIMEOUT_S = 15.0
+_CONNECT_TIMEOUT_S = 4.0
+"""For each address of the endpoint: one that never answers leaves time for others."""
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -41,10 +47,48 @@ class _TrustingAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"https": _PatientPool}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002 - the signature of requests
         conn.cert_reqs = "CERT_REQUIRED"
         conn.ca_certs = conn.ca_cert_dir = None
+
+
+class _PatientConnection(HTTPSConnection):
+    """Goes to the next address also where one takes the connection and stays silent.
+
+    The library itself does so for addresses that cannot be reached at all.
+    """
+
+    _address = ""
+
+    def connect(self) -> None:
+        """Greet one address after the other; raises what the last one met."""
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+        for self._address in addresses:
+            try:
+                super().connect()
+            except (OSError, HTTPError):
+                self.close()
+                if self._address == addresses[-1]:
+                    raise
+            else:
+                return
+
+    def _new_conn(self) -> socket.socket:
+        timeout = None if self.timeout is None else float(self.timeout)
+        try:
+            return socket.create_connection((self._address, self.port), timeout)
+        except OSError as error:
+            raise NewConnectionError(self, f"{self._address}: {error}") from error
+
+
+class _PatientPool(HTTPSConnectionPool):
+    ConnectionCls = _PatientConnection
 
 
 class _OneTry(transport.Request):
@@ -67,7 +111,12 @@ class _OneTry(transport.Request):
         **kwargs: Any,
     ) -> transport.Response:
         response: transport.Response = self._inner(
-            url, method, body, headers, timeout=timeout or _TIMEOUT_S, **kwargs
+            url,
+            method,
+            body,
+            headers,
+            timeout=(_CONNECT_TIMEOUT_S, timeout or _TIMEOUT_S),
+            **kwargs,
         )
         if response.status in _PASSING or (
             response.status == 200 and not _is_object(response.data)

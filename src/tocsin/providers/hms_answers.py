@@ -5,19 +5,22 @@ Pure: an answer in, outcomes out. It must not decide what follows from a verdict
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.answer_class import (
-    BAD_ANSWER,
     AnswerClass,
     class_of_status,
     outcome_of,
 )
 from tocsin.providers.http1 import Answer
 from tocsin.providers.json_message import parse_object
+from tocsin.providers.outcomes import ACCEPTED, is_success
 
+_CODE = re.compile(rb'"code"\s*:\s*"?(\d{8})\b')
+_IS_CODE = re.compile(r"[0-9]{8}")
 SUCCESS = "80000000"
 PARTIAL = "80100000"
 """Some tokens are illegal; `msg` is a JSON text that lists them."""
@@ -76,38 +79,39 @@ NONE_WORKED = Outcome(Verdict.RETRY, "no_success", "nobody was sent it, no token
 
 def is_stale_token(answer: Answer) -> bool:
     """Whether the answer says that the access token, and nothing else, is refused."""
-    code = _code(parse_object(answer.body))
+    code = _code(parse_object(answer.body), answer.body)
     return code in STALE_TOKEN or (answer.status == 401 and code not in BY_CODE)
 
 
 def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcome]:
     """One outcome for all targets of the request, or one for each in order."""
     fields = parse_object(answer.body)
-    code = _code(fields)
-    if answer.status == 200 and code == SUCCESS:
-        return Outcome(Verdict.DELIVERED, message_id=_request_id(fields))
+    code = _code(fields, answer.body)
+    taken = is_success(answer.status)
+    if taken and code == SUCCESS:
+        return _sent(fields)
     if code == PARTIAL:
         return _read_partial(fields, targets)
-    if answer.status == 200 and not code:
-        return BAD_ANSWER
+    if taken and not code:
+        return ACCEPTED
     found = BY_CODE.get(code)
     if found is None:
-        unknown = answer.status == 200
-        found = UNKNOWN_CODE if unknown else class_of_status(answer.status, BY_STATUS)
+        found = UNKNOWN_CODE if taken else class_of_status(answer.status, BY_STATUS)
     return outcome_of(found, answer, f"{code} {fields.get('msg', '')}", targets)
 
 
 def _read_partial(
     fields: Mapping[str, Any], targets: Sequence[str]
 ) -> Outcome | list[Outcome]:
-    details = parse_object(str(fields.get("msg", "")).encode())
+    said = fields.get("msg")
+    details = said if isinstance(said, dict) else parse_object(str(said).encode())
     illegal = details.get("illegal_tokens")
-    if not isinstance(illegal, list):
-        return BAD_ANSWER
-    named = {token for token in illegal if isinstance(token, str)}
+    if not isinstance(illegal, list) and "success" not in details:
+        return ACCEPTED  # some were sent it, and nobody can say who
+    named = {token for token in illegal or () if isinstance(token, str)}
     if _nobody(details, named, targets):
         return [ALL_ILLEGAL if one in named else NONE_WORKED for one in targets]
-    sent = Outcome(Verdict.DELIVERED, message_id=_request_id(fields))
+    sent = _sent(fields)
     return [ILLEGAL if one in named else sent for one in targets]
 
 
@@ -121,9 +125,18 @@ def _nobody(
     return all(one in named for one in targets)
 
 
-def _code(fields: Mapping[str, Any]) -> str:
-    return str(fields.get("code", ""))
+def _code(fields: Mapping[str, Any], body: bytes) -> str:
+    """Huawei's result code, or nothing where somebody else answered.
+
+    It is looked for in a body that is cut behind it too: it may say that nothing went.
+    """
+    code = str(fields["code"]) if "code" in fields else ""
+    found = None if fields else _CODE.search(body)
+    if found is not None:
+        code = found[1].decode()
+    return code if _IS_CODE.fullmatch(code) else ""
 
 
-def _request_id(fields: Mapping[str, Any]) -> str:
-    return str(fields.get("requestId", ""))
+def _sent(fields: Mapping[str, Any]) -> Outcome:
+    id = fields.get("requestId")
+    return Outcome(Verdict.DELIVERED, message_id=str(id)) if id else ACCEPTED

@@ -6,14 +6,23 @@ One POST in, one answer or one fault out; it must not read what an answer says.
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import ssl
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.http2 import trust_file
 from tocsin.providers.errors import ProviderSetupError, explain_trust
+from tocsin.providers.outcomes import is_success
 
 ANSWER_LIMIT = 1 << 20
 """Bytes of an answer that are read; no push service has more to say."""
@@ -30,6 +39,12 @@ _FOREIGN: tuple[tuple[type[BaseException], str, bool], ...] = (
 )
 """Exception, code, whether the request may have arrived; the first match counts."""
 
+_CONNECT_TIMEOUT_S = 4.0
+"""For the way to one address, greeting included: time is left for another one."""
+_CONNECT_TRIES = 3
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r\n]")
+
 _CAUGHT = tuple(kind for kind, _, _ in _FOREIGN)
 _DETAIL_LIMIT = 300
 
@@ -44,7 +59,10 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `retry_after` is the header's text."""
+    """What came back. `retry_after` is the header's text.
+
+    The body of a success may be cut.
+    """
 
     status: int
     body: bytes
@@ -69,8 +87,10 @@ class Http1Client:
         """Raises `ProviderSetupError` for a `ca_file` that is no PEM."""
         self._trust = _load_trust(section, ca_file)
         self._timeout = aiohttp.ClientTimeout(
-            total=request_timeout_s, sock_connect=min(10.0, request_timeout_s)
+            total=request_timeout_s,
+            sock_connect=min(_CONNECT_TIMEOUT_S, request_timeout_s / _CONNECT_TRIES),
         )
+        self._resolver = _Turning()
         self.max_connections = max_connections
         self.slots = asyncio.Semaphore(max_connections)
         """Who sends holds one; so a request never waits for a connection inside
@@ -78,17 +98,39 @@ class Http1Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send and read the whole answer, of any status; raises `RequestFailed`."""
+        """Send and read the answer, of any status; raises `RequestFailed`.
+
+        A success is an answer also where its body is cut, or cannot be decoded:
+        what was asked for is done, and must not be asked for again. An address of
+        the service that never answers is left for the next one.
+        """
+        for tries_left in reversed(range(_CONNECT_TRIES)):
+            try:
+                return await self._post(url, body, headers)
+            except aiohttp.ConnectionTimeoutError as error:
+                if not tries_left or not self._resolver.turn():
+                    raise RequestFailed(_outcome_of(error)) from None
+        raise AssertionError  # the last try has returned or raised
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """One try; besides `RequestFailed`, raises what may be tried elsewhere."""
+        read = _Body()
+        status, retry_after = 0, None
         try:
             async with self._open().post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                return Answer(
-                    response.status,
-                    await _read(response.content),
-                    response.headers.get("retry-after"),
-                )
+                status = response.status
+                retry_after = response.headers.get("retry-after")
+                read.encoding = response.headers.get("content-encoding", "")
+                await read.take(response.content)
+                return Answer(status, read.decoded(), retry_after)
+        except aiohttp.ConnectionTimeoutError:
+            raise
         except _CAUGHT as error:
+            status = status or _status_of(error)
+            if is_success(status):
+                return Answer(status, read.decoded(), retry_after)
             raise RequestFailed(_outcome_of(error)) from None
 
     async def close(self) -> None:
@@ -103,11 +145,50 @@ class Http1Client:
             self._session = aiohttp.ClientSession(
                 # Without a limit: `slots` is the limit, and a token request may
                 # come on top while all of them are taken.
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
+                connector=_Connector(
+                    limit=0,
+                    ssl=self._trust,
+                    resolver=self._resolver,
+                    use_dns_cache=False,
+                ),
                 timeout=self._timeout,
+                # Answers are small, and one that cannot be unpacked still counts.
+                auto_decompress=False,
+                headers={"accept-encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+
+class _Turning(AbstractResolver):
+    """The system's resolver, whose answer begins with an address that may work.
+
+    aiohttp tries addresses beside each other, but takes the first that accepts a
+    connection; where that one then stays silent, another has to be the first.
+    """
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._count = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: int = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """As aiohttp asks for it."""
+        found = await aiohttp.ThreadedResolver().resolve(
+            host, port, socket.AddressFamily(family)
+        )
+        self._count = len(found)
+        first = self._first % (len(found) or 1)
+        return [*found[first:], *found[:first]]
+
+    def turn(self) -> bool:
+        """Begin with the next address from now on; False where there is no other."""
+        self._first += 1
+        return self._count > 1
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
 
 
 def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
@@ -116,7 +197,7 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     if ca_file:
         try:
-            context.load_verify_locations(cafile=ca_file)
+            trust_file(context, ca_file)
         except OSError as error:  # ssl.SSLError is one
             raise ProviderSetupError(
                 f"{section}.ca_file", f"cannot use {ca_file}: {error}"
@@ -124,15 +205,79 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
     return context
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > ANSWER_LIMIT:
-            raise aiohttp.ClientPayloadError("the answer is too long")
-    return b"".join(parts)
+class _Body:
+    """A body as far as it came."""
+
+    def __init__(self) -> None:
+        self.encoding = ""
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    async def take(self, content: aiohttp.StreamReader) -> None:
+        """Read to the end; what was read before a fault stays."""
+        async for part in content.iter_any():
+            self._parts.append(part)
+            self._size += len(part)
+            if self._size > ANSWER_LIMIT:
+                raise aiohttp.ClientPayloadError("the answer is too long")
+
+    def decoded(self) -> bytes:
+        """What there is of it; nothing where a server packed it in an unknown way."""
+        raw = b"".join(self._parts)
+        if self.encoding.strip().lower() in ("", "identity"):
+            return raw
+        try:  # gzip or zlib, by its first bytes
+            return zlib.decompressobj(wbits=47).decompress(raw, ANSWER_LIMIT)
+        except zlib.error:
+            return b""
+
+
+class _Listener(ResponseHandler):
+    """Notes the status of an answer before it is known to be well-formed.
+
+    The library tells nothing of an answer that arrives in one piece and is broken
+    further down, in its head or in how its body is cut into chunks.
+    """
+
+    said = 0
+
+    def set_response_params(self, **options: Any) -> None:
+        """Another request begins."""
+        self.said = 0
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        """Look at the first line only."""
+        if not self.said and (line := _STATUS_LINE.match(data)):
+            self.said = int(line[1])
+        super().data_received(data)
+
+    def set_exception(self, exc: Any, *cause: Any) -> None:
+        """What ends a request carries the status that was said."""
+        if isinstance(exc, Exception):
+            exc.said = self.said  # type: ignore[attr-defined] # for `_status_of`
+        super().set_exception(exc, *cause)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that note the status; the library has no public way to say so."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        make: type[ResponseHandler] = _Listener
+        self._factory = partial(make, loop=self._loop)
+
+
+def _status_of(error: BaseException) -> int:
+    """The status of an answer that never became one, or 0."""
+    return next(
+        (
+            status
+            for one in (error, error.__cause__)
+            if (status := getattr(one, "said", 0))
+        ),
+        0,
+    )
 
 
 def _outcome_of(error: BaseException) -> Outcome:

@@ -15,7 +15,6 @@ import orjson
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Pace, Report
 from tocsin.providers.answer_class import (
-    BAD_ANSWER,
     BY_STATUS,
     AnswerClass,
     class_of_status,
@@ -25,6 +24,7 @@ from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.errors import check_settings
 from tocsin.providers.http1 import Answer, Http1Client
 from tocsin.providers.json_message import JsonTemplate, parse_object
+from tocsin.providers.outcomes import ACCEPTED, is_success
 
 BY_TEXT: Mapping[str, AnswerClass] = {
     # OneSignal answers 400 where others say 401 or 404.
@@ -149,10 +149,11 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
     """A 200 may still mean failure, of some or of all."""
     fields = parse_object(answer.body)
     errors = fields.get("errors")
-    if answer.status == 200 and "id" not in fields:
-        return BAD_ANSWER
-    if answer.status == 200:
-        id = str(fields["id"] or "")
+    taken = is_success(answer.status)
+    if taken and "id" not in fields and not errors:
+        return ACCEPTED
+    if taken:
+        id = str(fields.get("id") or "")
         if isinstance(errors, dict):
             return _read_partial(id, errors, targets)
         if id:
@@ -160,9 +161,8 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
     text = _text(errors)
     found = next((one for word, one in BY_TEXT.items() if word in text.lower()), None)
     if found is None:
-        failed = answer.status != 200
-        found = class_of_status(answer.status, BY_STATUS) if failed else NOT_SENT
-    elif answer.status not in (200, 400):
+        found = NOT_SENT if taken else class_of_status(answer.status, BY_STATUS)
+    elif not taken and answer.status != 400:
         found = class_of_status(answer.status, BY_STATUS)
     return outcome_of(found, answer, text, targets)
 

@@ -1,14 +1,26 @@
-"""Outcomes that concern a whole batch at once.
+"""Outcomes that all providers share: of a whole batch, and of unreadable successes.
 
-It must not choose a verdict; callers bring theirs.
+What a service's own answers mean stands in its own file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tocsin.core.outcome import Outcome
+from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Report
+
+ACCEPTED = Outcome(Verdict.DELIVERED, "unreadable_answer")
+"""A success whose body is cut, missing, or not the service's own.
+
+The status was said after the message was taken, and sending again would be a second
+push on the phone: it counts as accepted, under an id that nobody knows.
+"""
+
+
+def is_success(status: int) -> bool:
+    """Whether a status says that the message was taken, whatever the body says."""
+    return 200 <= status < 300
 
 
 def report_all(indexes: Iterable[int], outcome: Outcome, report: Report) -> None:

@@ -22,7 +22,7 @@ from tocsin.http2 import (
     RequestHead,
     Response,
 )
-from tocsin.providers.outcomes import report_all
+from tocsin.providers.outcomes import is_success, report_all
 
 _FAILURE_CODES = {
     FailureKind.CONNECT: "connect_failed",
@@ -45,6 +45,7 @@ class Exchange(Protocol):
     def read(self, index: int, answer: Response, *, renewed: bool) -> Outcome | None:
         """What an answer means; `None` where a new credential may help.
 
+        That of a success may be cut anywhere; it is a success all the same.
         `renewed` says that the request had one already: then it is an outcome.
         """
         ...
@@ -147,8 +148,11 @@ class Pump:
         if not self._in_flight:
             self._idle.set()
         if isinstance(result, Failure):
-            self._report(index, self._exchange.read_failure(result))
-            return
+            begun = result.begun
+            if begun is None or not is_success(begun.status):
+                self._report(index, self._exchange.read_failure(result))
+                return
+            result = begun  # accepted: what befell the body changes nothing of that
         outcome = self._exchange.read(index, result, renewed=renewed)
         if outcome is None:
             self._refused.append(index)

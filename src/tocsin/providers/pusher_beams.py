@@ -14,7 +14,6 @@ import orjson
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Pace, Report
 from tocsin.providers.answer_class import (
-    BAD_ANSWER,
     BY_STATUS,
     class_of_status,
     outcome_of,
@@ -23,6 +22,7 @@ from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.errors import check_settings
 from tocsin.providers.http1 import Answer, Http1Client
 from tocsin.providers.json_message import JsonTemplate, parse_object
+from tocsin.providers.outcomes import ACCEPTED, is_success
 
 SECTION = "push_notifications.pusher_beams"
 USERS_PER_REQUEST = 1000
@@ -90,10 +90,10 @@ class PusherBeamsProvider:
 def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome:
     """One outcome for all users of the request."""
     fields = parse_object(answer.body)
-    if answer.status == 200:
+    if is_success(answer.status):
         id = fields.get("publishId")
         if not isinstance(id, str):
-            return BAD_ANSWER
+            return ACCEPTED
         return Outcome(Verdict.DELIVERED, message_id=id)
     found = class_of_status(answer.status, BY_STATUS)
     text = f"{fields.get('error', '')} {fields.get('description', '')}"

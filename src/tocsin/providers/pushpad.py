@@ -13,7 +13,6 @@ import orjson
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Pace, Report
 from tocsin.providers.answer_class import (
-    BAD_ANSWER,
     BY_STATUS,
     class_of_status,
     outcome_of,
@@ -22,6 +21,7 @@ from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.errors import check_settings
 from tocsin.providers.http1 import Answer, Http1Client
 from tocsin.providers.json_message import JsonTemplate, parse_object
+from tocsin.providers.outcomes import ACCEPTED, is_success
 
 NOT_SUBSCRIBED = Outcome(Verdict.REJECTED, "not_subscribed", "no browser subscribed")
 """Who has no subscription now may subscribe again: no reason to forget the device."""
@@ -88,12 +88,12 @@ class PushpadProvider:
 def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcome]:
     """Who is missing in the answer's `uids` has no subscription."""
     fields = parse_object(answer.body)
-    if answer.status != 201:
+    if not is_success(answer.status):
         found = class_of_status(answer.status, BY_STATUS)
         return outcome_of(found, answer, answer.body.decode(errors="replace"), targets)
-    if "id" not in fields:
-        return BAD_ANSWER
-    sent = Outcome(Verdict.DELIVERED, message_id=str(fields["id"]))
+    sent = ACCEPTED
+    if "id" in fields:
+        sent = Outcome(Verdict.DELIVERED, message_id=str(fields["id"]))
     reached = fields.get("uids")
     if not isinstance(reached, list):
         return sent

@@ -12,6 +12,7 @@ from tocsin.config import PemError, load_pem
 from tocsin.config.apns import Apns
 from tocsin.config.hms import Hms
 from tocsin.config.integrations import PATH
+from tocsin.config.pasted import decode_any_base64, read_text
 from tocsin.config.raw_push import (
     Expo,
     OneSignal,
@@ -133,9 +134,9 @@ def _build_fcm(settings: object, integration: str) -> PushProvider:
 def _build_hms(settings: object, integration: str) -> PushProvider:
     hms = cast("Hms", settings)
     return HmsProvider(
-        app_id=hms.app_id,
-        app_secret=hms.app_secret.get_secret_value(),
-        project_id=hms.project_id,
+        app_id=read_text(hms.app_id),
+        app_secret=read_text(hms.app_secret.get_secret_value()),
+        project_id=read_text(hms.project_id),
         auth_endpoint=hms.auth_endpoint,
         push_endpoint=hms.push_endpoint,
         ca_file=hms.ca_file,
@@ -173,7 +174,7 @@ def _build_apns(
     return builders[apns.transport](
         auth=apns_auth(apns),
         tokens=tokens or ProcessTokenStore(),
-        bundle_id=apns.bundle_id,
+        bundle_id=read_text(apns.bundle_id),
         endpoint=apns.endpoint,
         ca_file=apns.ca_file,
         batch_size=apns.tokens_batch_size,
@@ -195,11 +196,13 @@ def apns_auth(apns: Apns) -> TokenAuth | CertAuth:
         try:
             pem = load_pem(apns.token_key_pem)
         except PemError as error:
-            key = "push_notifications.apns.token_key_pem"
-            raise ProviderSetupError(key, str(error)) from None
+            pem = decode_any_base64(apns.token_key_pem.get_secret_value()) or b""
+            if not pem.startswith(b"\x30"):  # a key without its BEGIN and END lines
+                key = "push_notifications.apns.token_key_pem"
+                raise ProviderSetupError(key, str(error)) from None
     return TokenAuth(
-        key_id=apns.token_key_id,
-        team_id=apns.token_team_id,
+        key_id=read_text(apns.token_key_id),
+        team_id=read_text(apns.token_team_id),
         key_file=apns.token_key_file,
         key_pem=pem,
     )
@@ -208,7 +211,7 @@ def apns_auth(apns: Apns) -> TokenAuth | CertAuth:
 def _build_expo(settings: object, integration: str) -> PushProvider:
     expo = cast("Expo", settings)
     return ExpoProvider(
-        access_token=expo.access_token.get_secret_value(),
+        access_token=read_text(expo.access_token.get_secret_value()),
         endpoint=expo.endpoint,
         ca_file=expo.ca_file,
         batch_size=expo.tokens_batch_size,
@@ -221,8 +224,8 @@ def _build_expo(settings: object, integration: str) -> PushProvider:
 def _build_one_signal(settings: object, integration: str) -> PushProvider:
     one_signal = cast("OneSignal", settings)
     return OneSignalProvider(
-        app_id=one_signal.app_id,
-        api_key=one_signal.api_key.get_secret_value(),
+        app_id=read_text(one_signal.app_id),
+        api_key=read_text(one_signal.api_key.get_secret_value()),
         api_version=one_signal.api_version,
         endpoint=one_signal.endpoint,
         ca_file=one_signal.ca_file,
@@ -247,8 +250,8 @@ def _build_push_webhook(settings: object, integration: str) -> PushProvider:
 def _build_pusher_beams(settings: object, integration: str) -> PushProvider:
     beams = cast("PusherBeams", settings)
     return PusherBeamsProvider(
-        instance_id=beams.instance_id,
-        secret_key=beams.secret_key.get_secret_value(),
+        instance_id=read_text(beams.instance_id),
+        secret_key=read_text(beams.secret_key.get_secret_value()),
         endpoint=beams.endpoint,
         ca_file=beams.ca_file,
         batch_size=beams.tokens_batch_size,
@@ -260,8 +263,8 @@ def _build_pusher_beams(settings: object, integration: str) -> PushProvider:
 def _build_pushpad(settings: object, integration: str) -> PushProvider:
     pushpad = cast("Pushpad", settings)
     return PushpadProvider(
-        auth_token=pushpad.auth_token.get_secret_value(),
-        project_id=pushpad.project_id,
+        auth_token=read_text(pushpad.auth_token.get_secret_value()),
+        project_id=read_text(pushpad.project_id),
         endpoint=pushpad.endpoint,
         ca_file=pushpad.ca_file,
         batch_size=pushpad.tokens_batch_size,

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from tocsin.config.vapid_keys import read_subject
 from tocsin.core.webpush import decode_key
 from tocsin.providers.errors import ProviderSetupError
 
@@ -57,10 +58,12 @@ class VapidKey:
                 f"{_SECTION}.vapid_public_key",
                 "is not the public key of vapid_private_key",
             )
-        if not subject.startswith(("mailto:", "https:")):
-            raise ProviderSetupError(
-                f"{_SECTION}.subject", "must be a mailto: or https: address"
-            )
+        try:
+            subject = read_subject(subject)
+        except ValueError as error:
+            raise ProviderSetupError(f"{_SECTION}.subject", str(error)) from None
+        if not subject:
+            raise ProviderSetupError(f"{_SECTION}.subject", "must be set")
         return cls(expected, subject, pair)
 
     def sign(self, audience: str, expires_s: int) -> str:

@@ -25,14 +25,20 @@ from tocsin.core.webpush import (
     parse_headers,
     parse_target,
 )
-from tocsin.http2 import Failure, RequestHead, Response, build_ssl_context
+from tocsin.http2 import (
+    Failure,
+    RequestHead,
+    Response,
+    build_ssl_context,
+    look_up,
+)
 from tocsin.providers.errors import ProviderSetupError
 from tocsin.providers.outcomes import report_all
 from tocsin.providers.pump import Pump, failure_outcome
 from tocsin.providers.vapid import VapidHeaders, VapidKey
 from tocsin.providers.webpush_answers import REFUSED, classify
 from tocsin.providers.webpush_crypto import CHUNK, Encryptor, Unencryptable
-from tocsin.providers.webpush_origins import Lookup, PushService, PushServices, look_up
+from tocsin.providers.webpush_origins import Lookup, PushService, PushServices
 
 _SECTION = "push_notifications.webpush"
 _NOT_A_TOKEN = Outcome(

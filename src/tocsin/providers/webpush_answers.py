@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import Response
+from tocsin.providers.outcomes import is_success
 from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
 
 _BY_STATUS: Mapping[int, tuple[Verdict, str]] = {
@@ -59,7 +60,7 @@ def classify(
     Nothing is ever marked `slow_down`: an origin's troubles are not those of others.
     """
     status = answer.status
-    if 200 <= status < 300:
+    if is_success(status):
         return Outcome(
             Verdict.DELIVERED, message_id=(answer.header("location") or "")[:_ID_LIMIT]
         )

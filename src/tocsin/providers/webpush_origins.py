@@ -7,7 +7,6 @@ what a message is.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,7 +15,7 @@ from contextlib import asynccontextmanager
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.webpush import PushHeaders
-from tocsin.http2 import Http2ConnectError, Http2Pool, RequestHead
+from tocsin.http2 import Http2ConnectError, Http2Pool, RequestHead, look_up
 
 MAX_ORIGINS = 32
 """Origins with connections at a time; Edge alone has dozens of them."""
@@ -27,14 +26,6 @@ _WNS_SUFFIX = ".notify.windows.com"
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 """Takes host and port, returns all numeric addresses; OSError when there are none."""
-
-
-async def look_up(host: str, port: int) -> Sequence[str]:
-    """The system's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    )
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Gate:

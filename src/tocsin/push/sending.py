@@ -9,9 +9,12 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import structlog
 
+from tocsin.core.analytics import ONLINE_FIRST, SEND_AT, SendEvent, event_row
+from tocsin.core.analytics_ports import RowSink
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, NotAvailable
 from tocsin.core.integrations import Integrations
@@ -103,6 +106,7 @@ class SendService:
         on_request: OnRequest = _ignore,
         on_scheduled: OnScheduled = _ignore,
         on_cancelled: OnCancelled = _ignore,
+        rows: RowSink | None = None,
     ) -> None:
         self._queue = queue
         self._uids = uids
@@ -125,6 +129,7 @@ class SendService:
         self._on_request = on_request
         self._on_scheduled = on_scheduled
         self._on_cancelled = on_cancelled
+        self._rows = rows
 
     async def send(
         self, request: SendRequest, *, spelled: Mapping[str, str] | None = None
@@ -155,7 +160,10 @@ class SendService:
         """
         checks.check_text("uid", uid, checks.NAME_LENGTH)
         walked: set[str] = set()
-        for job in await self._open_queue().cancel(uid):
+        taken = await self._open_queue().cancel(uid)
+        if taken:
+            self._tell(SendEvent.CANCELLED, uid, type=taken[0].recipient_type)
+        for job in taken:
             if isinstance(job.work, Send):
                 size = len(job.work.targets)
             elif job.provider not in walked:
@@ -241,6 +249,11 @@ class SendService:
         providers = providers_of(routes)
         if request.expire_at_ms and request.expire_at_ms <= now_ms:
             self._count_expired(request, providers)
+            self._tell(
+                SendEvent.EXPIRED,
+                request.analytics_uid or uid,
+                type=_recipient_type(request),
+            )
             self._write_line("expired", request, uid, push_id)
             return "expired"
         payload = Payload(
@@ -254,9 +267,19 @@ class SendService:
             templating=request.templating,
         )
         jobs = self._jobs(request, routes, push_id, now_ms)
+        due_at_ms = due_ms(request, now_ms)
         stored = await queue.enqueue(
-            payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms(request, now_ms)
+            payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
         )
+        if stored and due_at_ms:
+            self._tell(
+                SendEvent.SCHEDULED,
+                payload.analytics_uid,
+                type=_recipient_type(request),
+                due_ms=due_at_ms,
+                reason=SEND_AT if request.send_at_ms > now_ms else ONLINE_FIRST,
+                send_uid=uid,
+            )
         if stored and request.send_at_ms > now_ms:
             self._on_scheduled(_recipient_type(request))
         result = "accepted" if stored else "repeated"
@@ -265,6 +288,14 @@ class SendService:
         # goes out, and to everybody.
         await self._publish_first(request, push_id, again=not stored)
         return result
+
+    def _tell(
+        self, event: SendEvent, uid: str, *, type: RecipientType, **more: Any
+    ) -> None:
+        """Keep for the funnel what no result of a recipient will say."""
+        if self._rows is not None:
+            at_ms = self._clock.now_ms()
+            self._rows.add(event_row(event, uid, at_ms=at_ms, type=type.value, **more))
 
     async def _publish_first(
         self, request: SendRequest, push_id: str, *, again: bool

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tocsin.core.analytics import Funnel, NotificationRow, PushStatus
+from tocsin.core.analytics import (
+    Funnel,
+    NotificationRow,
+    PushStatus,
+    SendState,
+    find_state,
+)
 from tocsin.core.analytics_ports import AnalyticsStore, RowSink
 from tocsin.core.errors import InternalError, NotAvailable
 from tocsin.core.ports import Clock
@@ -87,3 +93,7 @@ class StatusService:
         if self._store is None:
             raise NotAvailable(_OFF)
         return await self._store.fetch_funnel(uid)
+
+    def find_state(self, funnel: Funnel) -> SendState | None:
+        """What there is to say beside the funnel's numbers."""
+        return find_state(funnel, self._clock.now_ms()) if self._clock else None

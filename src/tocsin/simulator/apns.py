@@ -24,8 +24,9 @@ import orjson
 
 from tocsin.simulator.apns_keys import BUNDLE_ID, Refused, TokenJudge
 from tocsin.simulator.exchange import Ending, Reply, Request
-from tocsin.simulator.faults import Fault, FaultPlan
+from tocsin.simulator.faults import SPOILT, Fault, FaultPlan
 from tocsin.simulator.ledger import Ledger
+from tocsin.simulator.spoiling import spoil
 
 SEND_PATH = "/3/device/"
 FAST_REPLY = Reply(200, headers=(("apns-id", "00000000-0000-0000-0000-000000000000"),))
@@ -191,10 +192,10 @@ class Apns:
         if own is not None:
             return own
         fault, slow_ms = self._faults.choose(name) or (None, 0)
-        if fault is None or fault is Fault.SLOW:
+        if fault is None or fault is Fault.SLOW or fault in SPOILT:
             self._ledger.count("delivered")
             self._ledger.deliver(name)
-            return self._late(Reply(200), slow_ms)
+            return self._late(spoil(Reply(200), fault), slow_ms)
         self._ledger.count(fault.value)
         if fault in _ENDINGS:
             if fault is Fault.DROP:

@@ -12,8 +12,9 @@ from email.utils import formatdate
 from typing import Any
 
 from tocsin.simulator.exchange import Ending, Reply, json_reply
-from tocsin.simulator.faults import Fault, FaultPlan
+from tocsin.simulator.faults import SPOILT, Fault, FaultPlan
 from tocsin.simulator.ledger import Ledger
+from tocsin.simulator.spoiling import spoil
 
 SINGLE = frozenset({Fault.DEAD, Fault.BAD_TOKEN, Fault.BAD_FIELD})
 """Faults of one target, which leave the others of its request alone."""
@@ -37,9 +38,12 @@ class Fate:
     fault: Fault | None = None
     delay_ms: int = 0
     bad: dict[str, Fault] = field(default_factory=dict)
+    spoilt: Fault | None = None
+    """What becomes of the answer to a request that is accepted."""
 
     def late(self, reply: Reply) -> Reply:
-        """The reply after the delay that was asked for."""
+        """The reply as it is sent: after the delay that was asked for, or spoilt."""
+        reply = spoil(reply, self.spoilt)
         if not self.delay_ms:
             return reply
         return replace(reply, delay_s=self.delay_ms / 1000)
@@ -65,6 +69,8 @@ def choose_fate(
         fault, slow_ms = chosen
         if fault is Fault.SLOW:
             slowest_ms = max(slowest_ms, slow_ms)
+        elif fault in SPOILT:
+            fate.spoilt = fault
         elif fault in single:
             fate.bad[target] = fault
         else:

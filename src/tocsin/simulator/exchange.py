@@ -27,6 +27,10 @@ class Ending(Enum):
     left unprocessed (HTTP/1.1: close)."""
     SILENCE = "silence"
     """Never answer, keep the connection."""
+    CUT = "cut"
+    """Send the head and half of the body, then reset the stream (HTTP/1.1: close)."""
+    STALL = "stall"
+    """Send the head and half of the body, and nothing more; keep the connection."""
 
 
 @dataclass(slots=True)

@@ -30,6 +30,11 @@ takes milliseconds instead.
 | `silent`       | always | nothing; the connection stays                              |
 | `reset`        | 1      | the stream is reset                                        |
 | `drop`         | 1      | accepts the message, then drops the whole connection       |
+| `empty`        | always | accepts the message; the success has no body               |
+| `page`         | always | accepts the message; the success has an HTML page as body  |
+| `half`         | always | accepts the message; half of the success's body, well sent |
+| `cut`          | always | accepts the message; the stream is reset within the body   |
+| `stall`        | always | accepts the message; the body stops half-way for good      |
 """
 
 from __future__ import annotations
@@ -68,10 +73,18 @@ class Fault(StrEnum):
     SILENT = "silent"
     RESET = "reset"
     DROP = "drop"
+    EMPTY = "empty"
+    PAGE = "page"
+    HALF = "half"
+    CUT = "cut"
+    STALL = "stall"
 
 
 ONCE = frozenset({Fault.FLAKY, Fault.EXPIRED, Fault.RESET, Fault.DROP})
 """Faults that pass after the first time unless a number says otherwise."""
+
+SPOILT = frozenset({Fault.EMPTY, Fault.PAGE, Fault.HALF, Fault.CUT, Fault.STALL})
+"""Faults of the answer alone: the message is accepted and delivered."""
 
 _WORD = re.compile(r"([a-z]+)([0-9]{0,6})-")
 

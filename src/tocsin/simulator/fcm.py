@@ -16,9 +16,10 @@ from typing import Any
 import orjson
 
 from tocsin.simulator.exchange import Ending, Reply, Request, json_reply
-from tocsin.simulator.faults import Fault, FaultPlan
+from tocsin.simulator.faults import SPOILT, Fault, FaultPlan
 from tocsin.simulator.ledger import Ledger
 from tocsin.simulator.service_account import InvalidAssertion, ServiceAccount
+from tocsin.simulator.spoiling import spoil
 
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -245,6 +246,8 @@ class Fcm:
         fault, slow_ms = chosen if chosen is not None else (None, 0)
         if fault is None or fault is Fault.SLOW:
             return self._accept(target, validate_only, slow_ms)
+        if fault in SPOILT:
+            return spoil(self._accept(target, validate_only, 0), fault)
         self._ledger.count(fault.value)
         if fault in _ENDINGS:
             if fault is Fault.DROP:

@@ -76,6 +76,12 @@ class Http1Connection:
             self._transport.write(_encode(reply, keep))
             if not keep:
                 self._transport.close()
+        elif reply.ending in (Ending.CUT, Ending.STALL):
+            left = -(-len(reply.body) // 2) or 1
+            self._transport.write(_encode(reply, keep, promised=left)[:-left])
+            self._busy = True
+            if reply.ending is Ending.CUT:
+                self._transport.close()
         else:
             self._transport.abort()
 
@@ -134,7 +140,9 @@ def _find_chunks(buffer: bytearray, start: int) -> tuple[bytes, int] | None:
             return b"".join(parts), start
 
 
-def _encode(reply: Reply, keep: bool) -> bytes:
+def _encode(reply: Reply, keep: bool, *, promised: int = 0) -> bytes:
+    """The whole reply; with `promised` of at least so many bytes of body."""
+    body = reply.body or b" " * promised
     try:
         phrase = HTTPStatus(reply.status).phrase
     except ValueError:
@@ -142,9 +150,9 @@ def _encode(reply: Reply, keep: bool) -> bytes:
     lines = [
         f"HTTP/1.1 {reply.status} {phrase}",
         f"content-type: {reply.content_type}",
-        f"content-length: {len(reply.body)}",
+        f"content-length: {len(body)}",
         *(f"{name}: {value}" for name, value in reply.headers),
     ]
     if not keep:
         lines.append("connection: close")
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + reply.body
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

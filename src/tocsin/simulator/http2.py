@@ -308,11 +308,24 @@ class Http2Connection:
         if reply.ending is Ending.RESET:
             self._reset(stream_id, _INTERNAL_ERROR)
             return
+        if reply.ending in (Ending.CUT, Ending.STALL):
+            self._break_off(stream_id, reply)
+            return
         flags = _END_HEADERS if reply.body else _END_HEADERS | _END_STREAM
         self._emit(_HEADERS, flags, stream_id, encode_headers(reply))
         if reply.body:
             self._unsent[stream_id] = reply.body
             self._send_unsent()
+
+    def _break_off(self, stream_id: int, reply: Reply) -> None:
+        """The head and half of the body; answers that are cut are small."""
+        self._emit(_HEADERS, _END_HEADERS, stream_id, encode_headers(reply))
+        half = reply.body[: len(reply.body) // 2][:_FRAME_SIZE]
+        if half and len(half) <= self._send_window:
+            self._send_window -= len(half)
+            self._emit(_DATA, 0, stream_id, half)
+        if reply.ending is Ending.CUT:
+            self._reset(stream_id, _INTERNAL_ERROR)
 
     def _send_unsent(self) -> None:
         """Send what the windows allow, oldest answer first."""

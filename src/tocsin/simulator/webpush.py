@@ -41,8 +41,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tocsin.simulator.exchange import Ending, Reply, Request, json_reply
-from tocsin.simulator.faults import SLOW_MS, Fault, FaultPlan
+from tocsin.simulator.faults import SLOW_MS, SPOILT, Fault, FaultPlan
 from tocsin.simulator.ledger import Ledger
+from tocsin.simulator.spoiling import spoil
 
 PUSH_PATH = "/wpush/"
 _CONTROL = "/control/webpush/"
@@ -196,19 +197,20 @@ class WebPush:
         chosen = self._faults.choose(name)
         if chosen is not None:
             fault, slow_ms = chosen
-            if fault is not Fault.SLOW:
+            if fault is not Fault.SLOW and fault not in SPOILT:
                 self._ledger.count(fault.value)
                 if fault is Fault.DROP:
                     self._accept(request, name, browser)
                 if fault in _ENDINGS:
                     return Reply(0, ending=_ENDINGS[fault])
                 return self._fail(fault)
-            slow_ms = slow_ms or SLOW_MS
+            slow_ms = slow_ms or (SLOW_MS if fault is Fault.SLOW else 0)
         self._accept(request, name, browser)
         self._ledger.count("delivered")
         location = f"{self._origins[0]}/m/{secrets.token_urlsafe(18)}"
         ttl = request.headers["ttl"]
         reply = Reply(201, headers=(("location", location), ("ttl", ttl)))
+        reply = spoil(reply, chosen[0] if chosen is not None else None)
         delay_ms = slow_ms + self._faults.latency_ms
         return replace(reply, delay_s=delay_ms / 1000) if delay_ms else reply
 

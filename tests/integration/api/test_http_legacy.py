@@ -8,7 +8,7 @@ from tests.support.api import World
 from tests.support.http_api import WITH_KEY, HttpCaller, serving_http
 
 DEVICE = {"provider": "fcm", "token": "t", "platform": "android"}
-BAD_REQUEST = b"Bad Request\n"
+BAD_REQUEST = b"Bad Request: "
 
 
 async def _legacy(http: HttpCaller, *commands: object) -> list[Any]:
@@ -152,7 +152,8 @@ async def test_a_broken_request_runs_nothing(body: bytes) -> None:
             if text == good + b"\n" + body and not body.strip():
                 continue
             answer = await http.send("/api", text)
-            assert (answer.status, answer.body) == (400, BAD_REQUEST)
+            assert answer.status == 400
+            assert answer.body.startswith(BAD_REQUEST)
             assert answer.headers["X-Tocsin-Error"].startswith("bad request: ")
     assert world.changes == 0
 

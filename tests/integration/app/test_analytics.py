@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,38 @@ async def test_uid_of_the_answer_leads_to_the_funnel(
             return bool((await tocsin.funnel(uid))["result"]["sent"] == 1)
 
         await until(sent)
+
+
+async def test_funnel_of_a_send_that_reached_nobody(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """A known send without a device says why there are no numbers."""
+    async with serving(simulator, tmp_path) as tocsin:
+        uid = await tocsin.send()
+
+        async def known() -> bool:
+            return "state" in (await tocsin.funnel(uid))["result"]
+
+        await until(known)
+        result = (await tocsin.funnel(uid))["result"]
+    assert (result["state"], result["sent"]) == ("unmatched", 0)
+    assert result["note"] == "reached nobody: the filter matched no device of fcm"
+
+
+async def test_funnel_of_a_scheduled_send(simulator: Simulator, tmp_path: Path) -> None:
+    """Its hour while it waits, and that it was taken back."""
+    send_at = int(time.time()) + 3600
+    async with serving(simulator, tmp_path) as tocsin:
+        uid = await tocsin.send(send_at=send_at, analytics_uid="campaign")
+
+        async def says(state: str) -> bool:
+            result = (await tocsin.funnel("campaign"))["result"]
+            return bool(result.get("state") == state)
+
+        await until(lambda: says("scheduled"))
+        assert (await tocsin.funnel("campaign"))["result"]["due_at"] == send_at
+        assert await tocsin.call("cancel_push", uid=uid) == {"result": {}}
+        await until(lambda: says("cancelled"))
 
 
 async def test_rows_of_the_last_moment_are_stored_by_the_drain(

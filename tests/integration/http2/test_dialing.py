@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from tests.support.certificates import Ca, make_ca
-from tests.support.h2_server import H2Server, answer_all, serve_h2
-from tests.support.http2_client import head_for, pool_for
+from tests.support.dead_addresses import dropping, silent
+from tests.support.h2_server import H2Peer, H2Server, answer_all, serve_h2
+from tests.support.http2_client import head_for, pool_for, until_answered
 
-from tocsin.http2 import Http2ConnectError, build_ssl_context
+from tocsin.http2 import (
+    Http2ConnectError,
+    Http2RequestError,
+    build_ssl_context,
+)
 
 HOST = "push.example"
 
@@ -95,3 +101,66 @@ async def test_a_resolver_that_refuses_is_a_failed_attempt(reason: str) -> None:
     ) as pool:
         with pytest.raises(Http2ConnectError, match=reason or "no address"):
             await pool.wait_room()
+
+
+FIRST = "127.0.0.2"
+
+
+async def test_an_address_that_drops_packets_blocks_nobody(ca: Ca) -> None:
+    """As IPv6 without a way out: the next address is tried long before it gives up."""
+    async with serve_h2(answer_all, tls=tls_of(ca, HOST)) as server:
+        origin = origin_of(server)
+        with dropping(FIRST, int(origin.rpartition(":")[2])):
+            async with pool_for(
+                origin,
+                ssl_context=build_ssl_context(str(ca.pem_path)),
+                resolve=answering(FIRST, "127.0.0.1"),
+            ) as pool:
+                assert (await pool.request(head_for(origin))).status == 200
+
+
+@pytest.mark.parametrize("greets", [False, True], ids=["no TLS", "no SETTINGS"])
+async def test_an_address_that_stays_silent_blocks_nobody(ca: Ca, greets: bool) -> None:
+    """A machine in between may take the connection; it is tried once, then last."""
+    async with serve_h2(answer_all, tls=tls_of(ca, HOST)) as server:
+        origin = origin_of(server)
+        port = int(origin.rpartition(":")[2])
+        tls = tls_of(ca, HOST) if greets else None
+        async with (
+            silent(FIRST, port, tls=tls) as silence,
+            pool_for(
+                origin,
+                ssl_context=build_ssl_context(str(ca.pem_path)),
+                connect_timeout_s=2,
+                resolve=answering(FIRST, "127.0.0.1"),
+            ) as pool,
+        ):
+            for _ in range(2):
+                assert (await pool.request(head_for(origin))).status == 200
+                pool.retire()
+            async with asyncio.timeout(10):
+                await silence.all_gone()
+            assert silence.taken == 1
+
+
+async def test_an_address_that_never_answers_requests_is_left(ca: Ca) -> None:
+    """It greets, and ends every connection without an answer: another one may work."""
+
+    async def drop(peer: H2Peer) -> None:
+        await peer.request()
+        peer.drop()
+
+    async with serve_h2(answer_all, tls=tls_of(ca, HOST)) as server:
+        origin = origin_of(server)
+        port = int(origin.rpartition(":")[2])
+        async with (
+            serve_h2(drop, tls=tls_of(ca, HOST), port=port, host=FIRST),
+            pool_for(
+                origin,
+                ssl_context=build_ssl_context(str(ca.pem_path)),
+                resolve=answering(FIRST, "127.0.0.1"),
+            ) as pool,
+        ):
+            with pytest.raises(Http2RequestError):
+                await pool.request(head_for(origin))
+            await until_answered(pool, head_for(origin))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -85,13 +86,81 @@ async def test_a_closed_connection_may_have_delivered(serve: Serve) -> None:
     assert (found.code, found.maybe_sent) == ("connection_closed", True)
 
 
-async def test_an_answer_that_breaks_off_may_have_delivered(serve: Serve) -> None:
-    """Half a body is no body."""
+def says(text: bytes, *, then_hold: asyncio.Event | None = None) -> Speak:
+    """A server that says so much, then closes, or holds the line."""
 
     async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{")
+        writer.write(text)
+        await writer.drain()
+        if then_hold is not None:
+            await then_hold.wait()
 
-    found = await post(await serve(speak))
+    return speak
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+GZIP = b"content-encoding: gzip\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        (OK + b"content-length: 99\r\n\r\n{", b"{"),
+        (OK + b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\n", b"ab"),
+        (OK + GZIP + b"content-length: 3\r\n\r\nabc", b""),
+        (OK + GZIP + b"content-length: 0\r\n\r\n", b""),
+        (OK + b"content-encoding: br\r\ncontent-length: 3\r\n\r\nabc", b""),
+        (OK + b"content-le", b""),
+        (b"HTTP/1.1 200 ", b""),
+        (OK + b"no header\r\n\r\n", b""),
+        (OK + b"content-length: many\r\n\r\n", b""),
+        (OK + b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n", b""),
+        (b"HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\n", b""),
+    ],
+    ids=[
+        "length",
+        "no last chunk",
+        "no gzip",
+        "no gzip at all",
+        "unknown coding",
+        "within the head",
+        "within the first line",
+        "a broken head",
+        "a broken length",
+        "a broken chunk",
+        "202",
+    ],
+)
+async def test_a_success_that_breaks_off_is_an_answer(
+    serve: Serve, text: bytes, body: bytes
+) -> None:
+    """What was asked for is done: only what was said about it is lost."""
+    found = await post(await serve(says(text)))
+    assert isinstance(found, Answer)
+    assert found.status in (200, 202)
+    assert found.body == body
+
+
+async def test_a_success_that_never_ends_is_an_answer(serve: Serve) -> None:
+    """The rest of the body is waited for as long as any answer, and no longer."""
+    hold = asyncio.Event()
+    text = OK + b"content-length: 9\r\n\r\n{"
+    url = await serve(says(text, then_hold=hold))
+    assert await post(url, request_timeout_s=0.3) == Answer(200, b"{")
+    hold.set()
+
+
+async def test_a_packed_answer_is_unpacked(serve: Serve) -> None:
+    """We ask for none, but some gateways pack whatever passes."""
+    packed = gzip.compress(b'{"id": 1}')
+    text = OK + GZIP + b"content-length: %d\r\n\r\n" % len(packed) + packed
+    assert await post(await serve(says(text))) == Answer(200, b'{"id": 1}')
+
+
+async def test_an_error_that_breaks_off_may_have_delivered(serve: Serve) -> None:
+    """Half a body says nothing of what was done."""
+    text = b"HTTP/1.1 503 X\r\ncontent-length: 99\r\n\r\n{"
+    found = await post(await serve(says(text)))
     assert isinstance(found, Outcome)
     assert (found.code, found.maybe_sent) == ("connection_closed", True)
 
@@ -112,7 +181,7 @@ async def test_an_endless_answer_is_cut_off(serve: Serve) -> None:
 
     async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         length = ANSWER_LIMIT * 2
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % length)
+        writer.write(b"HTTP/1.1 500 X\r\ncontent-length: %d\r\n\r\n" % length)
         writer.write(b"x" * length)
 
     found = await post(await serve(speak))

@@ -2,10 +2,15 @@ import base64
 import hashlib
 import hmac
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from tests.support.certificates import make_ca
 from tests.support.clock import MovedClock
+from tests.support.pastings import PEM_WAYS
 from tests.support.tokens import (
     SECRET,
     ec_key,
@@ -117,6 +122,40 @@ async def test_a_public_key_is_no_secret_of_hmac() -> None:
     forged = encode_hmac_token({"sub": "admin"}, pem)
     with pytest.raises(TokenInvalid):
         await connect(forged, TokenSettings(rsa_public_key=pem))
+
+
+@pytest.mark.parametrize("way", [way for way in PEM_WAYS if way != "UTF-16"])
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+async def test_public_keys_are_read_however_they_were_pasted(
+    algorithm: str, way: str
+) -> None:
+    """What is verified with is the key that was meant."""
+    pem = public_pem(KEYS[algorithm]).strip() + "\n"
+    pasted = PEM_WAYS[way](pem.encode()).decode()
+    name = "rsa_public_key" if algorithm == "RS256" else "ecdsa_public_key"
+    settings = TokenSettings(**{name: pasted})
+    token = sign({"sub": "u"}, KEYS[algorithm], algorithm)
+    assert (await connect(token, settings)).user == "u"
+
+
+def certified_key(directory: Path) -> tuple[str, Any]:
+    """A certificate in PEM, and the private key that belongs to it."""
+    certificate, key = make_ca(directory).issue(("idp.example",))
+    private = load_pem_private_key(Path(key).read_bytes(), None)
+    return Path(certificate).read_text(), private
+
+
+async def test_a_certificate_or_bare_base64_stands_for_its_public_key(
+    tmp_path: Path,
+) -> None:
+    """Identity providers give out both."""
+    certificate, private = certified_key(tmp_path)
+    is_rsa = isinstance(private, RSAPrivateKey)
+    name = "rsa_public_key" if is_rsa else "ecdsa_public_key"
+    body = "".join(public_pem(private).strip().split("\n")[1:-1])
+    token = sign({"sub": "u"}, private, "RS256" if is_rsa else "ES256")
+    for text in (certificate, body):
+        assert (await connect(token, TokenSettings(**{name: text}))).user == "u"
 
 
 async def test_the_secret_before_is_taken_while_it_is_valid() -> None:

@@ -22,14 +22,14 @@ def test_escaped_line_ends_become_real_ones() -> None:
 def test_base64_of_pem_is_decoded() -> None:
     """Base64, also with line breaks, stands for the PEM inside."""
     encoded = base64.encodebytes(PEM.encode()).decode()
-    assert load_pem(SecretStr(encoded)) == PEM.encode()
+    assert load_pem(SecretStr(encoded)) == PEM.encode() + b"\n"
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
     """Anything else is a path."""
     file = tmp_path / "cert.pem"
     file.write_text("comment before\n" + PEM)
-    assert load_pem(str(file)).endswith(PEM.encode())
+    assert load_pem(str(file)) == PEM.encode() + b"\n"
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,11 @@ def test_pairs_are_pairs() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("vapid_public_key", PUBLIC + "="),
         ("vapid_public_key", "+" + PUBLIC[1:]),
         ("vapid_public_key", PRIVATE),
         ("vapid_public_key", "A" + PUBLIC[1:]),
         ("vapid_public_key", PUBLIC[:-2]),
         ("vapid_private_key", PUBLIC),
-        ("vapid_private_key", PRIVATE + "="),
         ("vapid_private_key", PRIVATE[:-2]),
         ("vapid_private_key", "!" * 43),
         ("subject", "ops@example.com"),
@@ -86,7 +84,7 @@ def test_pairs_are_pairs() -> None:
         ("extra_allowed_endpoint_origins", ["https://a.example", "https://*"]),
         ("tokens_batch_size", 0),
     ],
-    ids=map(str, range(20)),  # the keys are new in every process
+    ids=map(str, range(18)),  # the keys are new in every process
 )
 def test_what_cannot_be_meant(key: str, value: Any) -> None:
     """The fault is at the key, and a key's value is not repeated."""
@@ -129,4 +127,4 @@ def test_extra_origins_are_added() -> None:
     replaced = EndpointRules.configured(("https://a.b",), extra, allow_private=False)
     assert built_in.origins is not None
     assert replaced.origins is not None
-    assert (len(built_in.origins), len(replaced.origins)) == (5, 2)
+    assert (len(built_in.origins), len(replaced.origins)) == (6, 2)

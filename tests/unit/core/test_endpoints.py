@@ -104,7 +104,9 @@ def test_odd_spellings_never_pass(url: str) -> None:
     ("host", "allowed"),
     [
         ("fcm.googleapis.com", True),
-        ("jmt17.google.com", False),
+        ("jmt17.google.com", True),
+        ("mail.google.com", False),
+        ("a.jmt17.google.com", False),
         ("web.push.apple.com", True),
         ("push.apple.com", False),
         ("wns2-par02p.notify.windows.com", True),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.support.jobs import ManualClock, MemoryJobQueue, make_payload
 
+from tocsin.core.analytics import NotificationRow
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports import Delivery
@@ -20,6 +21,7 @@ from tocsin.core.push import (
     Send,
     TimeWindow,
 )
+from tocsin.delivery.events import EventLog
 from tocsin.delivery.online import PATIENCE_MS, PutOff
 from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, PAUSE_MS, Expander
 from tocsin.delivery.retries import RetryPolicy
@@ -97,6 +99,11 @@ class Sink:
     """Keeps what it was told: device and code."""
 
     rows: list[tuple[str, str]] = field(default_factory=list)
+    events: list[NotificationRow] = field(default_factory=list)
+
+    def add(self, row: NotificationRow) -> bool:
+        self.events.append(row)
+        return True
 
     def record(
         self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
@@ -133,6 +140,7 @@ class Bench:
             ),
             clock=self.clock,
             online=online,  # type: ignore[arg-type] # by script
+            events=EventLog(self.sink, self.clock),
         )
 
     async def work(self, job: Job | None = None) -> None:
@@ -333,3 +341,31 @@ async def test_patience_begins_anew_after_an_answer() -> None:
     await bench.work(walk(first_try_at_ms=bench.clock.now_ms() - 1000))
     ((rest, _),) = bench.walks()
     assert rest.first_try_at_ms == 0
+
+
+async def test_a_filter_that_matches_nobody_is_told() -> None:
+    """Else a send without a device would look like one that is unknown."""
+    bench = Bench()
+    await bench.work(walk(online=None))
+    (row,) = bench.sink.events
+    payload = bench.queue.payloads["p1"]
+    assert (row.uid, row.status, row.provider) == (
+        payload.analytics_uid or payload.uid,
+        "unmatched",
+        "fcm",
+    )
+
+
+async def test_a_filter_that_matches_somebody_is_told_by_results() -> None:
+    """Also where the first page leaves everybody out."""
+    bench = Bench("ann")
+    bench.online.reached = frozenset({"ann"})
+    await bench.work()
+    assert bench.sink.events == []
+
+
+async def test_a_walk_that_came_too_late_is_told() -> None:
+    """Nobody was read, so no result will ever say it."""
+    bench = Bench("ann")
+    await bench.work(walk(online=None, expire_at_ms=bench.clock.now_ms()))
+    assert [row.status for row in bench.sink.events] == ["expired"]

@@ -529,3 +529,84 @@ def test_servers_of_other_protocols_are_named(first: bytes, said: str) -> None:
     side.receive(first)
     assert side.session.closed
     assert said in side.session.fault
+
+
+BEGUN = (head(), data(b"{", end=False))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        codec.encode_reset(1, ErrorCode.INTERNAL_ERROR),
+        codec.encode_reset(1, ErrorCode.REFUSED_STREAM),
+        codec.encode_frame(codec.PUSH_PROMISE, 4, 1, bytes(8)),
+        head(1, fields(("x", "trailer"))),
+    ],
+    ids=["reset", "refused", "broken connection", "trailers that do not end"],
+)
+def test_a_begun_answer_comes_with_its_failure(side: Side, end: bytes) -> None:
+    """The status was said: whoever sent the request must know."""
+    side.open()
+    side.session.take_output()
+    side.receive(*BEGUN, end)
+    failure = only(side)
+    assert isinstance(failure, Failure)
+    assert failure.begun is not None
+    assert (failure.begun.status, failure.begun.body) == (200, b"{")
+    assert side.session.returned == []
+
+
+def test_a_begun_answer_outlives_its_deadline_and_its_connection(side: Side) -> None:
+    """Whichever comes first: the failure knows the status."""
+    side.open()
+    side.open()
+    side.session.take_output()
+    side.receive(head(1), head(3))
+    side.session.streams[3].deadline = 99.0
+    side.session.expire(11.0)
+    side.session.end(FailureKind.CLOSED, "gone")
+    begun = [one.begun for one in side.results if isinstance(one, Failure)]
+    assert [one.status for one in begun if one is not None] == [200, 200]
+
+
+def test_a_begun_answer_is_never_sent_again_after_goaway(side: Side) -> None:
+    """A server that answers has processed it, whatever its GOAWAY counts."""
+    for _ in range(2):
+        side.open()
+    side.session.take_output()
+    side.receive(head(3), codec.encode_goaway(0, ErrorCode.NO_ERROR))
+    assert len(side.session.returned) == 1
+    side.receive(data(b"{}", 3))
+    answer = only(side)
+    assert isinstance(answer, Response)
+    assert answer.body == b"{}"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        fields((":status", "200"), ("content-length", "9")),
+        fields((":status", "200"), ("content-length", "nine")),
+        fields((":status", "200"), ("Upper", "case")),
+    ],
+    ids=["short", "no length", "malformed head"],
+)
+def test_a_malformed_answer_keeps_its_status(side: Side, block: bytes) -> None:
+    """It is no answer, but it says what became of the request."""
+    side.open()
+    side.receive(head(1, block), data(b"{"))
+    failure = only(side)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.PROTOCOL
+    assert failure.begun is not None
+    assert failure.begun.status == 200
+
+
+def test_without_a_final_head_nothing_has_begun(side: Side) -> None:
+    """An interim answer says nothing of the request."""
+    side.open()
+    side.receive(head(1, fields((":status", "103"))))
+    side.receive(codec.encode_reset(1, ErrorCode.INTERNAL_ERROR))
+    failure = only(side)
+    assert isinstance(failure, Failure)
+    assert failure.begun is None

@@ -10,15 +10,19 @@ import structlog.testing
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
+from tests.support.pastings import PEM_WAYS
 
+from tocsin.config.apns import Apns
 from tocsin.providers.apns_setup import (
     CertAuth,
     TokenAuth,
     find_origin,
     load_identity,
+    load_key,
     tell_expiry,
 )
 from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.table import apns_auth
 from tocsin.simulator.apns_keys import (
     BUNDLE_ID,
     KEY_ID,
@@ -222,3 +226,133 @@ def test_the_end_of_a_certificate_is_told(
     assert line["log_level"] == level
     assert words in line["event"]
     assert line["days_left"] == days
+
+
+@pytest.mark.parametrize("way", PEM_WAYS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        serialization.PrivateFormat.PKCS8,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+    ],
+    ids=["PKCS #8", "SEC 1"],
+)
+def test_a_key_is_read_however_it_was_pasted(
+    key: TokenAuth,
+    files: ApnsFiles,
+    tmp_path: Path,
+    way: str,
+    form: serialization.PrivateFormat,
+) -> None:
+    """By file and as text, the same key signs."""
+    made = serialization.load_pem_private_key(files.key_file.read_bytes(), None)
+    pem = made.private_bytes(
+        serialization.Encoding.PEM,
+        form,
+        serialization.NoEncryption(),
+    )
+    file = tmp_path / "AuthKey.p8"
+    file.write_bytes(PEM_WAYS[way](pem))
+    expected = load_key(key).name
+    assert load_key(replace(key, key_file=str(file))).name == expected
+    text = replace(key, key_file="", key_pem=file.read_bytes())
+    assert load_key(text).name == expected
+
+
+def test_a_key_is_read_without_its_begin_and_end_lines(
+    key: TokenAuth, files: ApnsFiles
+) -> None:
+    """Some portals show only what stands between; it can be nothing else."""
+    lines = files.key_file.read_bytes().strip().split(b"\n")
+    for body in (b"\n".join(lines[1:-1]), b"".join(lines[1:-1])):
+        assert load_key(replace(key, key_pem=body)).name == load_key(key).name
+        settings = Apns.model_validate(
+            {"token_key_pem": body.decode(), "token_key_id": "k", "token_team_id": "t"}
+        )
+        auth = apns_auth(settings)
+        assert isinstance(auth, TokenAuth)
+        print_of = load_key(key).name.rpartition(":")[2]
+        assert load_key(auth).name.rpartition(":")[2] == print_of
+
+
+def _pem(label: str, body: str = "QUJD") -> bytes:
+    return f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b" \n", "is empty"),
+        (_pem("CERTIFICATE"), "holds a certificate"),
+        (_pem("PUBLIC KEY"), "holds the public key"),
+        (_pem("ENCRYPTED PRIVATE KEY"), "encrypted with a passphrase"),
+        (_pem("PRIVATE KEY")[:-20], "is cut"),
+        (b'{"type": "service_account"}', "is JSON"),
+        (_pem("PRIVATE KEY"), "is no .p8"),
+        (b"hello", "is no .p8"),
+    ],
+)
+def test_what_is_no_key_is_named(key: TokenAuth, raw: bytes, said: str) -> None:
+    """Whoever mixed two files up reads which one it is."""
+    with pytest.raises(ProviderSetupError) as caught:
+        load_key(replace(key, key_pem=raw))
+    assert said in str(caught.value)
+    assert "QUJD" not in str(caught.value)
+
+
+def test_a_certificate_in_place_of_a_key_is_named(
+    key: TokenAuth, files: ApnsFiles
+) -> None:
+    """Apple gives out both."""
+    with pytest.raises(ProviderSetupError, match="cert_p12_file"):
+        load_key(replace(key, key_file=str(files.p12_file)))
+
+
+@pytest.mark.parametrize("way", ["base64url", "data URI", "quoted", "literal"])
+def test_a_certificate_is_read_however_it_was_pasted(
+    cert: CertAuth, files: ApnsFiles, way: str
+) -> None:
+    """Base64 has two alphabets and many wrappings."""
+    raw = files.p12_file.read_bytes()
+    text = {
+        "base64url": base64.urlsafe_b64encode(raw).decode().rstrip("="),
+        "data URI": "data:a/b;base64," + base64.b64encode(raw).decode(),
+        "quoted": f'"{base64.b64encode(raw).decode()}"',
+        "literal": base64.encodebytes(raw).decode().replace("\n", "\\n"),
+    }[way]
+    auth = replace(cert, p12_file="", p12_b64=text)
+    assert load_identity(auth, bundle_id="").topic == BUNDLE_ID
+
+
+def test_a_certificate_file_in_base64_and_a_password_with_a_line_end(
+    cert: CertAuth, files: ApnsFiles, tmp_path: Path
+) -> None:
+    """As secrets that are mounted as files come out."""
+    file = tmp_path / "cert.p12"
+    file.write_bytes(base64.encodebytes(files.p12_file.read_bytes()))
+    auth = replace(cert, p12_file=str(file), password=P12_PASSWORD + "\n")
+    assert load_identity(auth, bundle_id="").topic == BUNDLE_ID
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"password": "wrong"}, "cert_p12_password is not its password"),
+        ({"password": ""}, "cert_p12_password is empty"),
+        ({"p12_file": "", "p12_b64": "aGVsbG8="}, "is no .p12 file"),
+    ],
+)
+def test_a_wrong_password_is_told_from_a_wrong_file(
+    cert: CertAuth, change: dict[str, str], said: str
+) -> None:
+    """One of them is at fault, and it is said which."""
+    with pytest.raises(ProviderSetupError, match=said):
+        load_identity(replace(cert, **change), bundle_id="x")  # type: ignore[arg-type] # texts
+
+
+def test_pem_in_place_of_a_certificate_is_named(
+    cert: CertAuth, files: ApnsFiles
+) -> None:
+    """And how to join it."""
+    with pytest.raises(ProviderSetupError, match="openssl pkcs12 -export"):
+        load_identity(replace(cert, p12_file=str(files.key_file)), bundle_id="x")

@@ -14,6 +14,7 @@ from tocsin.providers.expo_answers import (
     read_tickets,
 )
 from tocsin.providers.http1 import Answer
+from tocsin.providers.outcomes import ACCEPTED
 
 
 def answer(value: Any, *, status: int = 200, wait: str | None = None) -> Answer:
@@ -48,11 +49,38 @@ def test_one_message_may_be_answered_by_one_object() -> None:
 
 
 @pytest.mark.parametrize("data", [[], [OK], [OK] * 3])
-def test_tickets_that_do_not_fit_are_believed_by_nobody(data: list[Any]) -> None:
-    """Which one is whose cannot be known: maybe sent, try again."""
-    found = read_tickets(answer({"data": data}), ["a", "b"])
+def test_tickets_that_do_not_fit_are_nobodys(data: list[Any]) -> None:
+    """Which one is whose cannot be known, but Expo took the request."""
+    assert read_tickets(answer({"data": data}), ["a", "b"]) == ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"{}", b'{"data":[{"stat', b'{"data": "x"}']
+)
+def test_a_200_without_tickets_is_taken_and_not_sent_again(body: bytes) -> None:
+    """Whatever stands in between spoilt the answer, not the messages."""
+    assert read_tickets(Answer(200, body), ["a", "b"]) == ACCEPTED
+
+
+def test_a_ticket_that_is_none_is_taken_and_the_others_are_read() -> None:
+    """One odd entry costs one ticket."""
+    found = read_tickets(answer({"data": [OK, None]}), ["a", "b"])
+    assert found == [Outcome(Verdict.DELIVERED, message_id="t-1"), ACCEPTED]
+
+
+def test_a_200_that_says_an_error_in_words_is_tried_again() -> None:
+    """Expo refused the whole request under a code that is new."""
+    found = read_tickets(answer({"errors": [{"code": "NEW"}]}), ["a"])
     assert isinstance(found, Outcome)
-    assert (found.code, found.maybe_sent) == ("bad_answer", True)
+    assert (found.verdict, found.code) == (Verdict.RETRY, "unknown_error")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"data":{"t-1":{"sta'])
+def test_receipts_that_cannot_be_read_are_asked_for_again(body: bytes) -> None:
+    """Nothing was sent by asking, so nothing is taken for delivered."""
+    found = read_receipts(Answer(200, body))
+    assert isinstance(found, Outcome)
+    assert found.verdict is Verdict.RETRY
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tocsin.providers.fcm_answers import (
     is_stale_access_token,
     read_success,
 )
+from tocsin.providers.outcomes import ACCEPTED
 
 NOW_S = 1_800_000_000.0
 FCM = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
@@ -102,7 +103,7 @@ TABLE = [
     (413, b"", Verdict.REJECTED, "payload_too_large"),
     (301, b"", Verdict.MISCONFIGURED, "unexpected_status"),
     (405, b"", Verdict.MISCONFIGURED, "unexpected_status"),
-    (204, b"", Verdict.MISCONFIGURED, "unexpected_status"),
+    (304, b"", Verdict.MISCONFIGURED, "unexpected_status"),
 ]
 
 
@@ -198,12 +199,23 @@ def test_success_gives_the_last_segment() -> None:
         assert read_success(body) == Outcome(Verdict.DELIVERED, message_id="0:1%2")
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"<html>hello</html>", b'{"name":""}'])
-def test_a_200_that_names_nothing_is_not_believed(body: bytes) -> None:
-    """A captive portal's page is no delivery."""
-    outcome = classify(200, body, None)
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "bad_answer")
-    assert outcome.maybe_sent
+@pytest.mark.parametrize("status", [200, 202, 204])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"<html>hello</html>",
+        b'{"name":""}',
+        b"[]",
+        b"\x1f\x8b\x08",
+        b"\xff",
+        b'{"name":"projects/p/messages/0:1',
+    ],
+)
+def test_a_success_that_names_nothing_is_accepted(status: int, body: bytes) -> None:
+    """The phone has it: the id is unknown, and nothing is sent again."""
+    assert classify(status, body, None) == ACCEPTED
 
 
 def test_the_target_is_kept_out_of_the_detail() -> None:

@@ -166,8 +166,8 @@ def test_the_process_shares_tokens_by_file_content(
         ({"token_uri": "http://example.com/token"}, "token_uri must be https"),
         ({"token_uri": "ftp://127.0.0.1/token"}, "token_uri must be https"),
         ({"project_id": None}, "lacks project_id"),
-        ({"private_key": "rubbish"}, "no service account file"),
-        ({"type": "authorized_user"}, "no service account file"),
+        ({"private_key": "rubbish"}, "private_key that is no PEM"),
+        ({"type": "authorized_user"}, "not a service account with a key"),
     ],
 )
 def test_a_wrong_file_names_the_key_and_the_fault(

@@ -8,6 +8,7 @@ import pytest
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.http1 import Answer
 from tocsin.providers.one_signal import read_answer
+from tocsin.providers.outcomes import ACCEPTED
 
 
 def answer(value: Any, status: int = 200) -> Answer:
@@ -73,7 +74,10 @@ def test_warnings_beside_an_id_change_nothing() -> None:
             *(200, Verdict.REJECTED, "not_sent", False),
         ),
         ({"id": ""}, 200, Verdict.REJECTED, "not_sent", False),
-        ({}, 200, Verdict.RETRY, "bad_answer", False),
+        (
+            {"errors": ["All included players are not subscribed"]},
+            *(200, Verdict.REJECTED, "not_subscribed", False),
+        ),
         (
             {"errors": ["app_id not found."]},
             *(400, Verdict.MISCONFIGURED, "unknown_app", True),
@@ -107,3 +111,10 @@ def test_targets_are_kept_out_of_the_log() -> None:
     found = read_answer(answer({"errors": ["bad id secret-id"]}, 400), ["secret-id"])
     assert isinstance(found, Outcome)
     assert found.detail == "400 bad id <target>"
+
+
+@pytest.mark.parametrize("status", [200, 202])
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>", b'{"id":"n-1'])
+def test_a_success_that_cannot_be_read_is_accepted(status: int, body: bytes) -> None:
+    """It went to all in the request, and nobody knows its id."""
+    assert read_answer(Answer(status, body), ["a", "b"]) == ACCEPTED

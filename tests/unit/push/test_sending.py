@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.memory import MemoryQueue, MemoryUids
 
+from tocsin.core.analytics import NotificationRow, SendEvent, event_row
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, Conflict, NotAvailable, QueueFull
@@ -58,6 +59,7 @@ class Room:
         self.results: list[tuple[RecipientType, str]] = []
         self.scheduled: list[RecipientType] = []
         self.cancelled: list[tuple[str, RecipientType, int]] = []
+        self.rows: list[NotificationRow] = []
         chosen: dict[str, Any] = {
             "enabled_providers": ("fcm", "apns"),
             "has_database": True,
@@ -75,8 +77,14 @@ class Room:
             on_request=lambda *args: self.results.append(args),
             on_scheduled=self.scheduled.append,
             on_cancelled=lambda *args: self.cancelled.append(args),
+            rows=self,
             **chosen,
         )
+
+    def add(self, row: NotificationRow) -> bool:
+        """The `RowSink` of the port."""
+        self.rows.append(row)
+        return True
 
     async def send(self, request: SendRequest = REQUEST, **changes: Any) -> str:
         return await self.service.send(replace(request, **changes))
@@ -705,3 +713,41 @@ def test_options_are_part_of_the_fingerprint(changes: dict[str, Any]) -> None:
 def test_the_fingerprint_of_a_plain_send_is_as_before() -> None:
     """A repeat that meets a newer release is still known."""
     assert fingerprint(REQUEST).hex().startswith("430579a8f021b96f")
+
+
+async def test_a_send_for_later_is_known_to_the_funnel() -> None:
+    """With its hour, once, under the uid that its results will have."""
+    room = Room()
+    for _ in range(2):
+        await room.send(uid="u", analytics_uid="a", send_at_ms=LATER_MS)
+    (row,) = room.rows
+    assert row == event_row(
+        SendEvent.SCHEDULED,
+        "a",
+        at_ms=NOW_MS,
+        due_ms=LATER_MS,
+        type="filter",
+        reason="send_at",
+        send_uid="u",
+    )
+    await room.send(uid="now")
+    assert len(room.rows) == 1
+
+
+async def test_a_cancelled_send_is_known_to_the_funnel() -> None:
+    """Not by a cancel that took nothing back."""
+    room = Room()
+    await room.send(uid="u", send_at_ms=LATER_MS)
+    for uid in ("u", "u", "unknown"):
+        await room.service.cancel(uid)
+    assert [(row.status, row.uid) for row in room.rows] == [
+        ("scheduled", "u"),
+        ("cancelled", "u"),
+    ]
+
+
+async def test_a_send_that_came_too_late_is_known_to_the_funnel() -> None:
+    """It was accepted, and nothing was sent."""
+    room = Room()
+    await room.send(uid="u", expire_at_ms=NOW_MS)
+    assert [(row.status, row.uid) for row in room.rows] == [("expired", "u")]
