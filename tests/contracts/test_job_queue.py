@@ -25,6 +25,7 @@ from tests.support.job_queues import (
     send_job,
 )
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.push import Send, TargetKind
 from tocsin.queue.timing import WallClock
@@ -297,6 +298,39 @@ async def test_kept_alive_entry_stays(backend: QueueBackend) -> None:
         assert await other.receive([SEND], limit=5, wait_s=0.1) == []
     assert await holder.settle(kept[0])
     assert await holder.keep_alive(kept) == [kept[0].receipt]
+
+
+async def test_a_hold_says_until_when_it_can_be_trusted(
+    backend: QueueBackend,
+) -> None:
+    """From before the queue was asked, and to before another may have it."""
+    holder = await backend.open("holder", takeover_s=QUICK_S)
+    other = await backend.open("other", takeover_s=QUICK_S)
+    await holder.enqueue(payload_for("p1"), [send_job("p1")])
+    asked_at = elapsed_s()
+    held = await receive_soon(holder)
+    assert asked_at < held.held_until < elapsed_s() + 0.8 * QUICK_S
+    taken = await receive_soon(other)
+    assert elapsed_s() > held.held_until
+    assert taken.receipt == held.receipt
+    until = held.held_until
+    assert await holder.keep_alive([held]) == [held.receipt]
+    assert held.held_until == until
+
+
+async def test_a_renewed_hold_can_be_trusted_for_longer(backend: QueueBackend) -> None:
+    """Each one that was renewed, of several at once; those lost stay as they were."""
+    queue = await backend.open(takeover_s=30)
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    held = await drain(queue)
+    assert await queue.settle(held[1])
+    before = [each.held_until for each in held]
+    asked_at = elapsed_s()
+    assert await queue.keep_alive(held) == [held[1].receipt]
+    assert held[1].held_until == before[1]
+    for each, until in ((held[0], before[0]), (held[2], before[2])):
+        assert until < each.held_until < elapsed_s() + 0.8 * 30
+        assert each.held_until > asked_at
 
 
 async def test_lost_entries_are_named(backend: QueueBackend) -> None:

@@ -263,12 +263,17 @@ async def _open_sql_queue(
     resources.limiter = SqlRateLimiter(
         database.engine, prefix=push.queue.postgresql.prefix
     )
+    leases = None
+    if database.dialect == "postgresql":
+        leases = open_postgres(own or config.database.postgresql.dsn, pool_max_size=1)
+        stack.push_async_callback(leases.close)
     queue = SqlJobQueue(
         database.engine,
         owner=_consumer_name(),
         prefix=push.queue.postgresql.prefix,
         max_pending=push.queue.max_pending,
         takeover_s=push.retry.takeover,
+        leases=leases.engine if leases is not None else None,
     )
     stack.push_async_callback(queue.close)
     await (queue.start_as_it_is() if as_it_is else queue.start())

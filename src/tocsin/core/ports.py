@@ -6,6 +6,7 @@ implementation. Nothing here knows a technology.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -203,13 +204,19 @@ class Delivery:
     `count` is how often it was handed out, 1 the first time. `done` is a
     bitmap over the recipients of a `Send`, least significant bit first: those
     whose result was recorded by an earlier holder; it may be empty. `receipt`
-    belongs to the queue.
+    belongs to the queue: the same one is given again to whoever takes over.
+
+    `held_until` is the moment of this process (`elapsed_s`) from which its worker
+    starts no request for it any more, unless `keep_alive` has moved it: soon
+    afterwards another may have it. It is counted from before the queue was asked,
+    so that no delay on the way makes it too late.
     """
 
     job: Job
     receipt: str
     count: int
     done: bytes
+    held_until: float = math.inf
 
 
 class JobQueue(Protocol):
@@ -254,7 +261,8 @@ class JobQueue(Protocol):
     ) -> list[Delivery]:
         """Up to `limit` due entries, waiting at most `wait_s` for the first.
 
-        Moves due delayed entries and takes over those of silent workers. An
+        Moves due delayed entries and takes over those of silent workers, which may
+        be this one: whoever still has that receipt in hand has a new hold on it. An
         entry that cannot be decoded goes to the dead letters with the reason.
         """
         ...
@@ -279,12 +287,18 @@ class JobQueue(Protocol):
         `follow` are (job, due Unix milliseconds or 0 for now); `dead` are
         (job, reason). Both ignore the backlog limit: that work is accepted.
         The payload goes with the request's last job (dead letters keep a copy).
-        Returns `False`, and adds nothing, when somebody else settled it before.
+        Returns `False`, and adds nothing, when somebody else settled it before:
+        then the caller counts and reports nothing either.
         """
         ...
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """Renew the hold on these; returns the receipts that were lost."""
+        """Renew the hold on these; returns the receipts that were lost.
+
+        It moves `held_until` of each that was renewed. One that is neither lost nor
+        moved could not be judged now, and is asked for again. It waits for nothing
+        that other calls of this process do.
+        """
         ...
 
     async def waiting(

@@ -75,8 +75,8 @@ class Expander:
             await self._bury(delivery, no_integration(job))
             return
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
-            self._settlement.expire(job, 1)
             if await self._queue.settle(delivery):
+                self._settlement.expire(job, 1)
                 _log.info(
                     "send expired before its recipients were read",
                     push_id=job.push_id,

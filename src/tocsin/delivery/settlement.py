@@ -94,6 +94,13 @@ class Settlement:
                 await self._tickets.keep(run, results)
         await self._removal.remove(dead)
 
+    def count_ends(self, run: Run) -> None:
+        """Count what `plan` found, once the batch is settled and it is so."""
+        for code, count in (run.retried + run.too_late).items():
+            self._metrics.push_retries.add(count, run.job.provider, code)
+        if expired := run.expired + run.too_late.total():
+            self.expire(run.job, expired)
+
     def expire(self, job: Job, count: int) -> None:
         """Count recipients whose time ran out before they could be sent."""
         self._metrics.push_notifications.add(
@@ -137,7 +144,10 @@ class Settlement:
             sink.record(job, payload, [(i, outcome, now_ms) for i in indexes])
 
     def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
-        """What follows once no further request of this run will start."""
+        """What follows once no further request of this run will start.
+
+        Nothing of it is counted before `count_ends`.
+        """
         now_ms = self._clock.now_ms()
         first_try_ms = run.job.first_try_at_ms or now_ms
         follow: list[FollowUp] = []
@@ -157,7 +167,6 @@ class Settlement:
                 else:
                     tried = retries.setdefault((attempt, due_ms), [])
                     tried.append((index, outcome.code))
-                    self._metrics.push_retries.add(1, run.job.provider, outcome.code)
         for key, tried in sorted(retries.items()):
             self._retry_later(run, key, tried, first_try_ms, follow)
         for reason, indexes in rejected.items():
@@ -207,7 +216,6 @@ class Settlement:
         attempt, due_ms = key
         job = run.job
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
-            self.expire(job, len(tried))
             run.too_late.update(code for _, code in tried)
             return
         run.retried.update(code for _, code in tried)

@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.ports import Clock
 from tocsin.queue.redis_connection import Script, run
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt
@@ -32,12 +33,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A stream entry in this consumer's hands; `job` is what was stored."""
+    """A stream entry in this consumer's hands; `job` is what was stored.
+
+    `asked_at` is the moment of this process before Redis was asked for it.
+    """
 
     queue: str
     id: str
     push_id: str
     job: bytes | None
+    asked_at: float
     count: int = 1
     done: bytes = b""
 
@@ -106,9 +111,11 @@ class StreamReader:
         keys = [key for queue in queues for key in self._keys.all_of(queue)]
         now_ms = self._clock.now_ms()
         args = [GROUP, self._consumer, now_ms, limit, _MOVES_PER_READ]
+        asked_at = elapsed_s()
         next_due_ms, raw = await self._fetch_script(self._client, keys, args)
         return next_due_ms, [
-            _entry(queues[number], id, _pairs(fields)) for number, id, fields in raw
+            _entry(queues[number], id, _pairs(fields), asked_at)
+            for number, id, fields in raw
         ]
 
     async def _take_over(self, queues: Sequence[str], limit: int) -> list[Entry]:
@@ -120,6 +127,7 @@ class StreamReader:
             self._next_look[queue] = now + self._timing.beat_s
         keys = [self._keys.progress, *(self._keys.stream(queue) for queue in due)]
         args = [GROUP, self._consumer, self._timing.silent_ms, limit, *due]
+        asked_at = elapsed_s()
         raw = await self._take_over_script(self._client, keys, args)
         if len(raw) >= limit:
             # There may be more: look again at once, not after a beat.
@@ -134,7 +142,9 @@ class StreamReader:
                     entry=id.decode(),
                 )
                 continue
-            entries.append(_entry(due[number], id, _pairs(fields), count, done or b""))
+            entries.append(
+                _entry(due[number], id, _pairs(fields), asked_at, count, done or b"")
+            )
         return entries
 
     async def _wait_for_new(
@@ -153,6 +163,7 @@ class StreamReader:
             + ["BLOCK", max(1, int(wait_s * 1000)), "STREAMS", *names]
             + [">"] * len(names)
         )
+        asked_at = elapsed_s()
         try:
             reply = await run(self._client, *command)
         except ResponseError as error:
@@ -161,7 +172,7 @@ class StreamReader:
             raise
         streams = reply.items() if isinstance(reply, Mapping) else reply or ()
         return [
-            _entry(names[stream.decode()], id, fields or {})
+            _entry(names[stream.decode()], id, fields or {}, asked_at)
             for stream, raw in streams
             for id, fields in _entries_of(raw)
         ]
@@ -220,8 +231,10 @@ def _entry(
     queue: str,
     id: bytes,
     fields: Mapping[bytes, bytes],
+    asked_at: float,
     count: int = 1,
     done: bytes = b"",
 ) -> Entry:
     push_id = fields.get(b"push", b"").decode(errors="replace")
-    return Entry(queue, id.decode(), push_id, fields.get(b"job"), count, done)
+    job = fields.get(b"job")
+    return Entry(queue, id.decode(), push_id, job, asked_at, count, done)

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports import Clock, Delivery
 from tocsin.core.push import DeadLetter, Job, Payload
@@ -69,13 +70,14 @@ class RedisStreamJobQueue:
         self._client = client
         self._consumer = consumer
         self._limit = max_stream_length
+        self._timing = Timing(takeover_s)
         self._clock = clock or WallClock()
         self._keys = Keys(prefix)
         self._reader = StreamReader(
             client,
             self._keys,
             consumer=consumer,
-            timing=Timing(takeover_s),
+            timing=self._timing,
             clock=self._clock,
         )
         self._dead = DeadStream(client, self._keys)
@@ -161,8 +163,15 @@ class RedisStreamJobQueue:
             except Undecodable as error:
                 await self._bury(entry, f"undecodable: {error}")
                 continue
-            receipt = receipt_of(entry.queue, entry.id)
-            deliveries.append(Delivery(job, receipt, entry.count, entry.done))
+            deliveries.append(
+                Delivery(
+                    job,
+                    receipt_of(entry.queue, entry.id),
+                    entry.count,
+                    entry.done,
+                    entry.asked_at + self._timing.trusted_s,
+                )
+            )
         return deliveries
 
     async def fetch_payload(self, push_id: str) -> Payload | None:
@@ -211,9 +220,13 @@ class RedisStreamJobQueue:
             queue, id = parse_receipt(delivery.receipt)
             args += (numbers.setdefault(queue, len(numbers) + 1), id)
         streams = [self._keys.stream(queue) for queue in numbers]
+        held_until = elapsed_s() + self._timing.trusted_s
         with own_errors():
-            lost = await self._keep_alive(self._client, streams, args)
-        return [deliveries[position].receipt for position in lost]
+            lost = set(await self._keep_alive(self._client, streams, args))
+        for position, delivery in enumerate(deliveries):
+            if position not in lost:
+                delivery.held_until = held_until
+        return [deliveries[position].receipt for position in sorted(lost)]
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False

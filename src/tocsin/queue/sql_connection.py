@@ -53,9 +53,14 @@ class QueueDatabase:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that changes nothing."""
+        """For statements that change nothing, each a transaction of its own.
+
+        On PostgreSQL that is one trip to the server instead of three.
+        """
         with _own_errors():
             async with self._engine.connect() as connection:
+                if not self.is_sqlite:
+                    await connection.execution_options(isolation_level="AUTOCOMMIT")
                 yield connection
 
     @asynccontextmanager

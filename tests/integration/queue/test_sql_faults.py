@@ -91,6 +91,64 @@ async def test_job_in_hand_locks_no_row(sql_backend: QueueBackend) -> None:
         assert changed.rowcount == 1
 
 
+async def test_a_renewal_waits_for_no_settlement(
+    postgres_backend: QueueBackend,
+) -> None:
+    """Rows that are being settled are passed by; the others are renewed meanwhile."""
+    queue = await postgres_backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    held = await drain(queue)
+    before = [each.held_until for each in held]
+    async with postgres_backend.sql().begin() as settling:
+        await settling.execute(
+            text("DELETE FROM queue_jobs WHERE id = :id"), {"id": int(held[0].receipt)}
+        )
+        async with asyncio.timeout(10):
+            assert await queue.keep_alive(held) == []
+        assert held[0].held_until == before[0]
+        assert held[1].held_until > before[1]
+        assert held[2].held_until > before[2]
+        await settling.rollback()
+    assert await queue.keep_alive(held) == []
+    assert held[0].held_until > before[0]
+
+
+async def test_a_renewal_waits_for_no_free_connection(
+    postgres_backend: QueueBackend,
+) -> None:
+    """It has one of its own, while all others are in use for other work."""
+    engine = create_async_engine(
+        postgres_backend.address, pool_size=1, max_overflow=0, pool_timeout=60
+    )
+    queue = SqlJobQueue(engine, owner="w", leases=postgres_backend.sql())
+    await queue.start()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await drain(queue)
+    until = held[0].held_until
+    async with engine.connect(), asyncio.timeout(10):
+        assert await queue.keep_alive(held) == []
+    assert held[0].held_until > until
+    await engine.dispose()
+
+
+async def test_a_count_that_two_change_at_once_is_right(
+    postgres_backend: QueueBackend,
+) -> None:
+    """Of a request's last jobs, settled at the same moment, one ends its payload."""
+    queues = [await postgres_backend.open(f"w{number}") for number in range(4)]
+    for turn in range(10):
+        push_id = f"p{turn}"
+        await queues[0].enqueue(
+            payload_for(push_id), [send_job(push_id) for _ in range(4)]
+        )
+        held = await drain(queues[0])
+        settled = await asyncio.gather(
+            *(queue.settle(each) for queue, each in zip(queues, held, strict=True))
+        )
+        assert settled == [True] * 4
+        assert await queues[0].fetch_payload(push_id) is None
+
+
 async def test_lease_follows_the_given_clock(sql_backend: QueueBackend) -> None:
     """Not before four fifths of the take-over time have passed since the renewal."""
     clock = MovedClock()

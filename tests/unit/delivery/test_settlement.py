@@ -132,6 +132,8 @@ async def test_a_passing_fault_comes_back_later() -> None:
         assert job.first_try_at_ms == case.clock.now_ms()
         assert 1000 <= due_ms - case.clock.now_ms() <= 2000
         assert job.id != case.run.job.id
+    assert case.metrics.push_retries.get("fcm", "unavailable") == 0
+    case.settlement.count_ends(case.run)
     assert case.metrics.push_retries.get("fcm", "unavailable") == 2
 
 
@@ -167,6 +169,8 @@ async def test_expiry_ends_retries_before_their_age() -> None:
     await case.take(Outcome(Verdict.RETRY, "unavailable"))
     assert case.settlement.plan(case.run) == ([], [])
     labels = ("fcm", "filter", "", "false", "expired")
+    assert case.metrics.push_notifications.get(*labels) == 0
+    case.settlement.count_ends(case.run)
     assert case.metrics.push_notifications.get(*labels) == 1
 
 
