@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from tests.support.clock import MovedClock
+from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import (
     EXPAND,
     PLACES,
@@ -239,6 +239,50 @@ async def test_delayed_entry_waits_for_its_time(backend: QueueBackend) -> None:
     assert delivery.job == retry
     assert await queue.settle(delivery)
     assert await queue.waiting([SEND]) == {SEND: 0}
+
+
+@pytest.mark.parametrize("off_s", [7200, -7200])
+async def test_due_times_are_of_the_clock_of_the_queue(
+    backend: QueueBackend, off_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose own is hours off is handed nothing early, and all in time."""
+    queue = await backend.open()
+    shift_wall_clock(monkeypatch, off_s)
+    told = await queue.now_ms()
+    if backend.engine == "sqlite":
+        assert told is None  # this machine's clock is the one that counts
+        return
+    assert told is not None
+    monkeypatch.undo()
+    assert abs(told - now_ms()) < 60_000
+    shift_wall_clock(monkeypatch, off_s)
+    await queue.enqueue(payload_for("p1"), [send_job("p1")], due_ms=told + 700)
+    assert await queue.waiting([SEND], only_due=True) == {SEND: 0}
+    assert await queue.receive([SEND], limit=1, wait_s=0) == []
+    delivery = await receive_soon(queue)
+    retried_at = await queue.now_ms()
+    assert retried_at is not None
+    assert retried_at >= told + 700
+    retry = send_job("p1", attempt=1)
+    await queue.settle(delivery, follow=[(retry, retried_at + 700)])
+    assert await queue.receive([SEND], limit=1, wait_s=0) == []
+    assert (await receive_soon(queue)).job == retry
+
+
+async def test_a_wrong_clock_takes_nothing_from_others(
+    backend: QueueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another holds stays with it, however late it is on this machine."""
+    if backend.engine == "sqlite":
+        pytest.skip("processes that share a file share the machine's clock")
+    holder, other = await backend.open("holder"), await backend.open("other")
+    await holder.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await receive_soon(holder)
+    shift_wall_clock(monkeypatch, 7200)
+    assert await other.receive([SEND], limit=1, wait_s=0) == []
+    assert await holder.keep_alive([held]) == []
+    shift_wall_clock(monkeypatch, -14_400)
+    assert await holder.settle(held)
 
 
 async def test_several_movers_neither_lose_nor_double(backend: QueueBackend) -> None:

@@ -162,6 +162,9 @@ class MemoryJobQueue:
     async def purge_dead(self, ids: Sequence[str]) -> int:
         return 0
 
+    async def now_ms(self) -> int | None:
+        return None
+
     async def check(self) -> None:
         return None
 

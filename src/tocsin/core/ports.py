@@ -322,6 +322,14 @@ class JobQueue(Protocol):
         """Forget these for good; returns how many."""
         ...
 
+    async def now_ms(self) -> int | None:
+        """The clock that judges what is due, in Unix milliseconds.
+
+        Every `due_ms` is a time of this clock, whatever a caller's own says. `None`
+        where it is the clock of this machine.
+        """
+        ...
+
     async def check(self) -> None:
         """Raise if the queue cannot be reached now."""
         ...

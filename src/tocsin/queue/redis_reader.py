@@ -19,7 +19,7 @@ from tocsin.core.elapsed import elapsed_s
 from tocsin.core.ports import Clock
 from tocsin.queue.redis_connection import Script, run
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt
-from tocsin.queue.timing import Timing
+from tocsin.queue.timing import Timing, now_argument
 
 _MOVES_PER_READ = 64
 """Delayed jobs moved per queue and read: bounds how long a script runs."""
@@ -51,8 +51,15 @@ class StreamReader:
     """The reading half of the Redis queue, for one consumer."""
 
     def __init__(
-        self, client: Redis, keys: Keys, *, consumer: str, timing: Timing, clock: Clock
+        self,
+        client: Redis,
+        keys: Keys,
+        *,
+        consumer: str,
+        timing: Timing,
+        clock: Clock | None,
     ) -> None:
+        """A `clock` stands for that of Redis."""
         self._client = client
         self._keys = keys
         self._consumer = consumer
@@ -75,17 +82,16 @@ class StreamReader:
             await self._keep_house(queues)
             queues = self._rotated(queues)
             entries = await self._take_over(queues, limit)
-            next_due_ms = -1
+            due_in_ms = -1
             if len(entries) < limit:
-                next_due_ms, fresh = await self._fetch(queues, limit - len(entries))
+                due_in_ms, fresh = await self._fetch(queues, limit - len(entries))
                 entries += fresh
             left_s = deadline - time.monotonic()
             if entries or left_s <= 0:
                 return entries
             wait = min(left_s, self._timing.beat_s)
-            if next_due_ms >= 0:
-                due_in_s = (next_due_ms - self._clock.now_ms()) / 1000
-                wait = min(wait, max(0.001, due_in_s))
+            if due_in_ms >= 0:
+                wait = min(wait, max(0.001, due_in_ms / 1000))
             entries = await self._wait_for_new(queues, limit, wait)
             if entries:
                 return entries
@@ -109,11 +115,11 @@ class StreamReader:
         self, queues: Sequence[str], limit: int
     ) -> tuple[int, list[Entry]]:
         keys = [key for queue in queues for key in self._keys.all_of(queue)]
-        now_ms = self._clock.now_ms()
-        args = [GROUP, self._consumer, now_ms, limit, _MOVES_PER_READ]
+        now = now_argument(self._clock)
+        args = [GROUP, self._consumer, now, limit, _MOVES_PER_READ]
         asked_at = elapsed_s()
-        next_due_ms, raw = await self._fetch_script(self._client, keys, args)
-        return next_due_ms, [
+        due_in_ms, raw = await self._fetch_script(self._client, keys, args)
+        return due_in_ms, [
             _entry(queues[number], id, _pairs(fields), asked_at)
             for number, id, fields in raw
         ]

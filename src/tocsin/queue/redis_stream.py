@@ -8,7 +8,7 @@ work is refused. What depends on each other changes in one Lua script, so that n
 crash leaves half of it. Progress lies in one hash for all entries: a worker
 writes that of many batches in one command, and only a take-over reads it.
 Delayed jobs wait in a sorted set beside their stream. Whether a job is due is
-judged by the worker's clock, which also computed the due time.
+judged by the clock of Redis, for workers' clocks differ.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tocsin.queue.redis_dead import DeadStream
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt, receipt_of
 from tocsin.queue.redis_reader import Entry, StreamReader
 from tocsin.queue.redis_schedule import SCHEDULE_KEPT_MS, Schedule
-from tocsin.queue.timing import Timing, WallClock
+from tocsin.queue.timing import Timing, WallClock, now_argument
 
 _log = structlog.get_logger(__name__)
 
@@ -54,7 +54,8 @@ class RedisStreamJobQueue:
     must be a name of this process alone (`new_holder_name`). Every method raises
     `QueueUnavailable` while Redis is away and works again when it is back; an
     `enqueue` that raised may have happened: repeat it with the same `push_id`
-    and `once_ttl_s`.
+    and `once_ttl_s`. A `clock`, for tests, stands for that of Redis; `dates` is what
+    dead letters are dated by where there is none.
     """
 
     def __init__(
@@ -66,19 +67,21 @@ class RedisStreamJobQueue:
         max_stream_length: int = 100_000,
         takeover_s: float = 15,
         clock: Clock | None = None,
+        dates: Clock | None = None,
     ) -> None:
         self._client = client
         self._consumer = consumer
         self._limit = max_stream_length
         self._timing = Timing(takeover_s)
-        self._clock = clock or WallClock()
+        self._clock = clock
+        self._dates = clock or dates or WallClock()
         self._keys = Keys(prefix)
         self._reader = StreamReader(
             client,
             self._keys,
             consumer=consumer,
             timing=self._timing,
-            clock=self._clock,
+            clock=clock,
         )
         self._dead = DeadStream(client, self._keys)
         self._schedule = Schedule(client, self._keys)
@@ -203,7 +206,7 @@ class RedisStreamJobQueue:
         dead: Sequence[tuple[Job, str]] = (),
     ) -> bool:
         """End a delivery and add what follows; the first who settles wins."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._dates.now_ms()
         letters = [
             (job.queue, encode_letter(job, reason, now_ms), b"") for job, reason in dead
         ]
@@ -235,7 +238,7 @@ class RedisStreamJobQueue:
         if not queues:
             return {}
         keys = [key for queue in queues for key in self._keys.all_of(queue)[:2]]
-        until = self._clock.now_ms() if only_due else "+inf"
+        until = now_argument(self._clock) if only_due else "+inf"
         with own_errors():
             counts = await self._waiting(self._client, keys, [GROUP, until])
         return dict(zip(queues, counts, strict=True))
@@ -255,6 +258,16 @@ class RedisStreamJobQueue:
         with own_errors():
             return await self._dead.purge(ids)
 
+    async def now_ms(self) -> int | None:
+        """The clock of Redis."""
+        if self._clock is not None:
+            return self._clock.now_ms()
+        with own_errors():
+            seconds, microseconds = await run_at(
+                self._client, self._keys.sequence, lambda server: server.time()
+            )
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def check(self) -> None:
         """Raise `QueueUnavailable` if Redis does not answer now."""
         with own_errors():
@@ -269,7 +282,7 @@ class RedisStreamJobQueue:
                 await self._reader.forget(self._consumer, queues)
 
     async def _bury(self, entry: Entry, reason: str) -> None:
-        letter = encode_letter(None, reason, self._clock.now_ms())
+        letter = encode_letter(None, reason, self._dates.now_ms())
         receipt = receipt_of(entry.queue, entry.id)
         _log.error(
             "queue entry cannot be read and went to the dead letters: replay it"

@@ -56,6 +56,9 @@ class SqlJobQueue:
     `leases` is an engine of one connection to the same PostgreSQL, for renewals
     alone: those of a worker must not wait until its other work has left `engine` a
     connection. A process that holds no jobs never opens it.
+
+    A `clock`, for tests, stands for the server's; `dates` is what dead letters are
+    dated by where there is none.
     """
 
     def __init__(
@@ -68,8 +71,9 @@ class SqlJobQueue:
         takeover_s: float = 15,
         clock: Clock | None = None,
         leases: AsyncEngine | None = None,
+        dates: Clock | None = None,
     ) -> None:
-        self._database = QueueDatabase(engine, clock)
+        self._database = QueueDatabase(engine, clock, dates=dates)
         renewing = self._database
         if leases is not None and not self._database.is_sqlite:
             renewing = QueueDatabase(leases, clock)
@@ -242,6 +246,16 @@ class SqlJobQueue:
         """Forget these for good; returns how many."""
         async with self._database.writing() as connection:
             return await self._dead.purge(connection, ids)
+
+    async def now_ms(self) -> int | None:
+        """The database's clock; `None` on SQLite, which has this machine's."""
+        if self._database.is_local:
+            return None
+        async with self._database.reading() as connection:
+            told = await connection.execute(
+                select(self._database.now), self._database.now_values()
+            )
+            return int(told.scalar_one())
 
     async def check(self) -> None:
         """Raise `QueueUnavailable` if the database does not answer now."""

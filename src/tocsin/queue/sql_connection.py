@@ -29,12 +29,16 @@ class QueueDatabase:
     reads first could not become a writer on a changed file.
     """
 
-    def __init__(self, engine: AsyncEngine, clock: Clock | None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, clock: Clock | None, *, dates: Clock | None = None
+    ) -> None:
+        """A `clock` is taken for the server's; without it `dates` dates letters."""
         self._engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer; queueing here costs no busy waiting in threads.
         self._writer = asyncio.Lock()
-        self.clock = clock or WallClock()
+        self._given = clock is not None
+        self.clock = clock or dates or WallClock()
         # Leases are judged by several hosts: on PostgreSQL its clock is the one
         # they share. statement_timestamp is stable, so an index can serve it.
         self._shared_clock = clock is None and not self.is_sqlite
@@ -46,6 +50,11 @@ class QueueDatabase:
             seconds = func.extract("epoch", func.statement_timestamp())
             return cast(seconds * 1000, BigInteger)
         return bindparam("now_ms", type_=BigInteger)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether times are those of this machine's clock."""
+        return self.is_sqlite and not self._given
 
     def now_values(self) -> dict[str, int]:
         """The values that `now` needs."""
@@ -60,7 +69,9 @@ class QueueDatabase:
         with _own_errors():
             async with self._engine.connect() as connection:
                 if not self.is_sqlite:
-                    await connection.execution_options(isolation_level="AUTOCOMMIT")
+                    connection = await connection.execution_options(
+                        isolation_level="AUTOCOMMIT"
+                    )
                 yield connection
 
     @asynccontextmanager

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from tocsin.core.ports import Clock
+
 MOVE_MARK_S = 7 * 86_400.0
 """How long a queue knows what it took over from another, in seconds."""
 
@@ -18,6 +20,11 @@ class WallClock:
     def now_ms(self) -> int:
         """Unix milliseconds."""
         return time.time_ns() // 1_000_000
+
+
+def now_argument(clock: Clock | None) -> int | str:
+    """What a Redis script takes for the time: empty means that of its server."""
+    return "" if clock is None else clock.now_ms()
 
 
 @dataclass(frozen=True, slots=True)
