@@ -347,6 +347,10 @@ class SharedToken:
     made_at_ms: int
 
 
+TOKEN_AHEAD_MS = 15 * 60_000
+"""Made so long after now, a token comes from a clock that is wrong."""
+
+
 class TokenStore(Protocol):
     """Where processes agree on the tokens that they present to a push service."""
 
@@ -356,7 +360,9 @@ class TokenStore(Protocol):
         """The token under this name that was made after `made_after_ms`.
 
         Where none stands, or only an older one, `offered` takes its place. Of
-        several offers at once exactly one wins and all get it. What nobody
+        several offers at once exactly one wins and all get it. A token that was made
+        `TOKEN_AHEAD_MS` after the store's now stands for nobody, and its offerer has
+        it for itself: the push service will not take it from anybody. What nobody
         replaced within `ttl_s` is forgotten. Raises `ApiError` when the store
         cannot be reached.
         """

@@ -34,6 +34,9 @@ DeadEnd = tuple[Job, str]
 DUE_STEP_MS = 500
 """Retries due within this span travel in one job, not one each."""
 
+LAST_TRY_AHEAD_MS = 10_000
+"""So long before the end of all tries no last one is set any more."""
+
 ONLINE = "online"
 """Under this code analytics keep who was reached without a push."""
 
@@ -202,7 +205,15 @@ class Settlement:
             )
         delay_s = self._retry.delay_s(run.job.provider, run.job.attempt, outcome)
         due_ms = now_ms + int(delay_s * 1000)
-        return run.job.attempt + 1, -(-due_ms // DUE_STEP_MS) * DUE_STEP_MS
+        due_ms = -(-due_ms // DUE_STEP_MS) * DUE_STEP_MS
+        if outcome.retry_after_s is not None:
+            # A wish beyond the end costs the tries between, but not the last one.
+            first_try_ms = run.job.first_try_at_ms or now_ms
+            last_ms = self._retry.gives_up_at_ms(first_try_ms)
+            last_ms -= last_ms % DUE_STEP_MS
+            if now_ms + LAST_TRY_AHEAD_MS < last_ms < due_ms:
+                due_ms = last_ms
+        return run.job.attempt + 1, due_ms
 
     def _retry_later(
         self,
@@ -249,7 +260,8 @@ class Settlement:
                     token=stored_token(run.job.provider, work.targets[index]),
                     # Not registered again since the send began: the request
                     # was accepted before any worker could read this token.
-                    before_ms=outcome.gone_at_ms or run.started_ms,
+                    # A service that names a later time has another clock, or unit.
+                    before_ms=min(outcome.gone_at_ms or run.started_ms, run.started_ms),
                     reason=f"{run.job.provider}: {outcome.code}",
                 )
             )

@@ -23,6 +23,7 @@ from google.auth.credentials import Credentials
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.fcm_answers import NO_NAME, classify
 from tocsin.providers.google_token import AccessTokens, ServiceAccount, TokenFailure
+from tocsin.providers.retry_after import in_seconds
 
 _names = itertools.count(1)
 _JOIN_TIMEOUT_S = 5.0
@@ -89,7 +90,8 @@ def _outcome_of(error: exceptions.FirebaseError, target: str) -> Outcome:
     """The same table as for the native transport, or what the network did."""
     response, cause = error.http_response, error.cause
     if response is not None:
-        wait = response.headers.get("retry-after")
+        headers = response.headers
+        wait = in_seconds(headers.get("retry-after"), headers.get("date"))
         return classify(response.status_code, response.content, wait, target)
     if isinstance(cause, TokenFailure):
         return cause.outcome

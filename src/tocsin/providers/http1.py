@@ -14,6 +14,7 @@ import aiohttp
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
+from tocsin.providers.retry_after import in_seconds
 
 ANSWER_LIMIT = 1 << 20
 """Bytes of an answer that are read; no push service has more to say."""
@@ -86,7 +87,10 @@ class Http1Client:
                 return Answer(
                     response.status,
                     await _read(response.content),
-                    response.headers.get("retry-after"),
+                    in_seconds(
+                        response.headers.get("retry-after"),
+                        response.headers.get("date"),
+                    ),
                 )
         except _CAUGHT as error:
             raise RequestFailed(_outcome_of(error)) from None

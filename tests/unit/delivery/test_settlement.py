@@ -150,6 +150,31 @@ async def test_retry_after_is_when_it_comes_back() -> None:
     assert [due - now for _, due in follow] == [30_000, 90_000]
 
 
+async def test_a_wish_beyond_the_end_costs_no_recipient() -> None:
+    """It is tried once more at the end of all tries, and only then given up."""
+    wish = Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=86_400)
+    case = Case()
+    case.run.pending = [0]
+    await case.take(wish)
+    [(job, due_ms)], dead = case.settlement.plan(case.run)
+    assert dead == []
+    assert due_ms == case.clock.now_ms() + 3_600_000
+    last = Case(first_try_at_ms=job.first_try_at_ms, attempt=job.attempt)
+    last.run.pending = [0]
+    last.clock.advance(3_600)
+    await last.take(wish)
+    follow, [(_, reason)] = last.settlement.plan(last.run)
+    assert (follow, reason) == ([], "retries exhausted: quota_exceeded")
+
+
+@pytest.mark.parametrize("gone_at_ms", [10**30, 10**17, 2**63])
+async def test_an_absurd_time_of_death_does_not_count(gone_at_ms: int) -> None:
+    """It keeps nobody who registered since, and fits the registry."""
+    case = Case()
+    await case.take(Outcome(Verdict.UNREGISTERED, "gone", gone_at_ms=gone_at_ms))
+    assert case.devices.dead[0].before_ms == case.run.started_ms
+
+
 async def test_retries_end_in_the_dead_letters() -> None:
     """After the longest age the recipient is kept as a dead letter."""
     case = Case(first_try_at_ms=ManualClock().now_ms() - 3_600_000, attempt=9)
