@@ -101,9 +101,8 @@ class _LateWriter:
 
 async def _end_tasks() -> None:
     rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    if rest:
+        await asyncio.wait(rest, timeout=10)  # their connections are cut
 
 
 @contextmanager

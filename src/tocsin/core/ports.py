@@ -547,8 +547,12 @@ class ReceiptStore(Protocol):
         """
         ...
 
-    async def drop(self, tickets: Sequence[Ticket]) -> None:
-        """Forget these; unknown ones are no error."""
+    async def drop(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """Forget these; returns those that there were.
+
+        The others were dropped by somebody who claimed them later: who asks for
+        receipts longer than until `next_due_ms` is not the only one.
+        """
         ...
 
     async def purge_overdue(self, *, due_before_ms: int, limit: int) -> int:
