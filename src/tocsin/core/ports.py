@@ -209,7 +209,8 @@ class Delivery:
     `held_until` is the moment of this process (`elapsed_s`) from which its worker
     starts no request for it any more, unless `keep_alive` has moved it: soon
     afterwards another may have it. It is counted from before the queue was asked,
-    so that no delay on the way makes it too late.
+    so that no delay on the way makes it too late. `lost` is set by the worker once
+    `keep_alive` has named it: then nothing more is done for it.
     """
 
     job: Job
@@ -217,6 +218,7 @@ class Delivery:
     count: int
     done: bytes
     held_until: float = math.inf
+    lost: bool = False
 
 
 class JobQueue(Protocol):

@@ -140,11 +140,10 @@ class Dispatcher:
         """Whether no batch is under way."""
         return not self._runs
 
-    def lose(self, receipt: str) -> None:
-        """Another worker took this delivery over; leave the rest to it."""
-        if run := self._runs.get(receipt):
-            run.lost = True
-            self._journal.wake_waiters()
+    def lose(self, delivery: Delivery) -> None:
+        """Another worker took this over; leave the rest to it, begun or not."""
+        delivery.lost = True
+        self._journal.wake_waiters()
 
     def renew(self) -> None:
         """Holds were renewed: runs that were in doubt of theirs go on."""
@@ -318,8 +317,7 @@ class Dispatcher:
             try:
                 return await self._queue.settle(delivery, follow=follow, dead=dead)
             except ApiError as error:
-                run = self._runs.get(delivery.receipt)
-                if run is not None and run.lost:
+                if delivery.lost:
                     return False
                 _log.warning(
                     "batch is sent but not settled, trying again",

@@ -45,13 +45,17 @@ class Run:
         self.taken = 0
         self.recorded = 0
         self.complete = False
-        self.lost = False  # another worker has it; see also `is_held`
         self.stopped = False
 
     @property
     def job(self) -> Job:
         """The job as it was queued."""
         return self.delivery.job
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker has it; see also `is_held`."""
+        return self.delivery.lost
 
     @property
     def is_held(self) -> bool:

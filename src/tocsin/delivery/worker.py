@@ -281,7 +281,7 @@ class Worker:
             for each in held:
                 if each.receipt in lost and lane.held.get(each.receipt) is each:
                     lane.forget(each.receipt)
-                    self._dispatcher.lose(each.receipt)
+                    self._dispatcher.lose(each)
         self._dispatcher.renew()
         return all(
             each.held_until > until or each.receipt in lost

@@ -103,6 +103,10 @@ class Bench:
         finally:
             await self.worker.stop(1)
 
+    def is_free(self) -> bool:
+        """Whether no task works on anything."""
+        return not any(lane._tasks for lane in self.worker.lanes)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
             while not condition():  # noqa: ASYNC110 - any state may be waited for
@@ -259,6 +263,28 @@ async def test_a_hold_that_ran_out_before_the_first_request_sends_nothing() -> N
         await bench.queue.asked_times(3)
         bench.queue.lost.add("send:fcm|1")
         await bench.until(lambda: bench.dispatcher.idle)
+    assert bench.provider.sent == []
+    assert bench.queue.settled == []
+
+
+async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
+    """The worker learns of it while it still reads the payload."""
+    bench = Bench(ScriptedProvider())
+    gate = asyncio.Event()
+    original = bench.queue.fetch_payload
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        await gate.wait()
+        return await original(push_id)
+
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign] # a slow one
+    bench.queue.lost.add("send:fcm|1")
+    bench.queue.put(make_send_job(5))
+    async with bench.running():
+        await bench.until(lambda: bench.queue.asked > 0)
+        await bench.until(lambda: bench.worker.lanes[0].held == {})
+        gate.set()
+        await bench.until(lambda: bench.is_free())
     assert bench.provider.sent == []
     assert bench.queue.settled == []
 
