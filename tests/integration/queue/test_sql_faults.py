@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.support.clock import MovedClock
+from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import (
     SEND,
     QueueBackend,
@@ -162,6 +162,21 @@ async def test_lease_follows_the_given_clock(sql_backend: QueueBackend) -> None:
     assert await drain(other) == []
     clock.move_ms(200)
     assert [d.count for d in await drain(other)] == [2]
+
+
+async def test_a_clock_that_was_set_forward_ends_no_lease(
+    sql_backend: QueueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holders renew by the new time; who does not is taken over as ever."""
+    holder = await sql_backend.open("holder", takeover_s=1)
+    other = await sql_backend.open("other", takeover_s=1)
+    await holder.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await receive_soon(holder)
+    shift_wall_clock(monkeypatch, 7200)
+    assert await drain(other) == []
+    assert await holder.keep_alive([held]) == []
+    assert await drain(other) == []
+    assert (await receive_soon(other)).count == 2
 
 
 async def test_loser_cannot_overwrite_progress(sql_backend: QueueBackend) -> None:
