@@ -24,9 +24,11 @@ from tests.support.job_queues import (
     receive_soon,
     send_job,
 )
+from tests.support.jobs import ManualClock, MemoryJobQueue
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
+from tocsin.core.ports import JobQueue
 from tocsin.core.push import Send, TargetKind
 from tocsin.queue.timing import WallClock
 
@@ -364,9 +366,21 @@ async def test_a_hold_says_until_when_it_can_be_trusted(
     assert held.held_until == until
 
 
-async def test_a_renewed_hold_can_be_trusted_for_longer(backend: QueueBackend) -> None:
+@pytest.fixture(params=[*PLACES, "memory"])
+async def renewing(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[JobQueue]:
+    """A queue with a take-over time of half a minute; also the one of unit tests."""
+    if request.param == "memory":
+        yield MemoryJobQueue(ManualClock(), lease_s=18)
+        return
+    async for backend in backend_for(request, request.param, tmp_path):
+        yield await backend.open(takeover_s=30)
+
+
+async def test_a_renewed_hold_can_be_trusted_for_longer(renewing: JobQueue) -> None:
     """Each one that was renewed, of several at once; those lost stay as they were."""
-    queue = await backend.open(takeover_s=30)
+    queue = renewing
     await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
     held = await drain(queue)
     assert await queue.settle(held[1])

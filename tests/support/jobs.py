@@ -126,10 +126,15 @@ class MemoryJobQueue:
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         self.asked += 1
+        lost = [
+            each.receipt
+            for each in deliveries
+            if each.receipt in self.lost or each.receipt not in self.held
+        ]
         for each in deliveries:
-            if each.receipt not in self.lost | self.stuck:
+            if each.receipt not in self.stuck.union(lost):
                 each.held_until = elapsed_s() + self.lease_s
-        return [d.receipt for d in deliveries if d.receipt in self.lost]
+        return lost
 
     async def asked_times(self, count: int) -> None:
         """Wait until holds were asked for so many times more."""
