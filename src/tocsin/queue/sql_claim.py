@@ -144,7 +144,7 @@ class Claims:
     async def renew(self, ids: Sequence[int]) -> Renewed:
         """Prolong the leases of these, waiting for nobody."""
         values = {"ids": list(ids), **self._database.now_values()}
-        async with self._renewing.writing(lasting=False) as connection:
+        async with self._renewing.writing(lasting=False, urgent=True) as connection:
             until = elapsed_s() + self._timing.trusted_s
             found = await connection.execute(self._renewal, values)
             prolonged = set(found.scalars())

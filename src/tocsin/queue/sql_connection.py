@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, exc, func
@@ -37,6 +37,8 @@ class QueueDatabase:
         self.is_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer; queueing here costs no busy waiting in threads.
         self._writer = asyncio.Lock()
+        # All but urgent ones stand here first, so that these pass the line.
+        self._line = asyncio.Lock()
         self._given = clock is not None
         self.clock = clock or dates or WallClock()
         # Leases are judged by several hosts: on PostgreSQL its clock is the one
@@ -75,15 +77,23 @@ class QueueDatabase:
                 yield connection
 
     @asynccontextmanager
-    async def writing(self, *, lasting: bool = True) -> AsyncIterator[AsyncConnection]:
+    async def writing(
+        self, *, lasting: bool = True, urgent: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """A transaction that is committed at the end, rolled back on an error.
 
         `lasting` outlives a power cut once committed. Without it the death of
-        any process is outlived, and no disk is waited for.
+        any process is outlived, and no disk is waited for. On SQLite an `urgent` one
+        waits for two others of this process at most.
         """
         with _own_errors():
             if self.is_sqlite:
-                async with self._writer, self._sqlite_writing(lasting) as connection:
+                line = nullcontext() if urgent else self._line
+                async with (
+                    line,
+                    self._writer,
+                    self._sqlite_writing(lasting) as connection,
+                ):
                     yield connection
                 return
             async with self._engine.begin() as connection:

@@ -20,7 +20,7 @@ from tests.support.job_queues import (
     send_job,
 )
 
-from tocsin.core.errors import QueueUnavailable
+from tocsin.core.errors import QueueFull, QueueUnavailable
 from tocsin.queue.sql import SqlJobQueue
 
 
@@ -128,6 +128,40 @@ async def test_a_renewal_waits_for_no_free_connection(
     async with engine.connect(), asyncio.timeout(10):
         assert await queue.keep_alive(held) == []
     assert held[0].held_until > until
+    await engine.dispose()
+
+
+async def test_a_renewal_passes_the_line_of_writers(tmp_path: Path) -> None:
+    """On SQLite, which has one at a time: it waits for two of them, not for all."""
+    backend = QueueBackend("sqlite", f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}")
+    queue = await backend.open(limit=1000)
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(41)])
+    held = await drain(queue)
+    settled: list[int] = []
+
+    async def settle(number: int) -> None:
+        await queue.settle(held[number])
+        settled.append(number)
+
+    settling = [asyncio.create_task(settle(number)) for number in range(40)]
+    await asyncio.sleep(0)
+    assert await queue.keep_alive([held[40]]) == []
+    assert len(settled) <= 3
+    await asyncio.gather(*settling)
+    await backend.close()
+
+
+async def test_a_write_is_whole_on_a_connection_that_has_read(
+    postgres_backend: QueueBackend,
+) -> None:
+    """Reading needs no transaction; what is refused half-way still leaves nothing."""
+    engine = create_async_engine(postgres_backend.address, pool_size=1, max_overflow=0)
+    queue = SqlJobQueue(engine, owner="w", max_pending=0)
+    await queue.start()
+    assert await queue.waiting([SEND]) == {SEND: 0}
+    with pytest.raises(QueueFull):
+        await queue.enqueue(payload_for("p1"), [send_job("p1")], once_ttl_s=60)
+    assert await queue.enqueue(payload_for("p1"), [], once_ttl_s=60)
     await engine.dispose()
 
 
