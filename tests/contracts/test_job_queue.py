@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from tests.support.clock import MovedClock
+from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import (
     EXPAND,
     PLACES,
@@ -24,8 +24,11 @@ from tests.support.job_queues import (
     receive_soon,
     send_job,
 )
+from tests.support.jobs import ManualClock, MemoryJobQueue
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
+from tocsin.core.ports import JobQueue
 from tocsin.core.push import Send, TargetKind
 from tocsin.queue.timing import WallClock
 
@@ -240,6 +243,52 @@ async def test_delayed_entry_waits_for_its_time(backend: QueueBackend) -> None:
     assert await queue.waiting([SEND]) == {SEND: 0}
 
 
+@pytest.mark.parametrize("off_s", [7200, -7200])
+async def test_due_times_are_of_the_clock_of_the_queue(
+    backend: QueueBackend, off_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose own is hours off is handed nothing early, and all in time."""
+    queue = await backend.open()
+    shift_wall_clock(monkeypatch, off_s)
+    told = await queue.now_ms()
+    if backend.engine == "sqlite":
+        assert told is None  # this machine's clock is the one that counts
+        return
+    assert told is not None
+    monkeypatch.undo()
+    assert abs(told - now_ms()) < 60_000
+    shift_wall_clock(monkeypatch, off_s)
+    await queue.enqueue(payload_for("p1"), [send_job("p1")], due_ms=told + 700)
+    assert await queue.waiting([SEND], only_due=True) == {SEND: 0}
+    assert await queue.receive([SEND], limit=1, wait_s=0) == []
+    delivery = await receive_soon(queue)
+    retried_at = await queue.now_ms()
+    assert retried_at is not None
+    assert retried_at >= told + 700
+    retry = send_job("p1", attempt=1)
+    await queue.settle(delivery, follow=[(retry, retried_at + 700)])
+    assert await queue.receive([SEND], limit=1, wait_s=0) == []
+    assert (await receive_soon(queue)).job == retry
+
+
+async def test_a_wrong_clock_takes_nothing_from_others(
+    backend: QueueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another holds stays with it, however late it is on this machine.
+
+    Those who share a file share the machine's clock: set forward, it leaves holders
+    the time to renew.
+    """
+    holder, other = await backend.open("holder"), await backend.open("other")
+    await holder.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await receive_soon(holder)
+    shift_wall_clock(monkeypatch, 7200)
+    assert await other.receive([SEND], limit=1, wait_s=0) == []
+    assert await holder.keep_alive([held]) == []
+    shift_wall_clock(monkeypatch, -14_400)
+    assert await holder.settle(held)
+
+
 async def test_several_movers_neither_lose_nor_double(backend: QueueBackend) -> None:
     """Entries that fall due while several workers look come exactly once."""
     workers = [await backend.open(f"worker-{number}") for number in range(3)]
@@ -297,6 +346,51 @@ async def test_kept_alive_entry_stays(backend: QueueBackend) -> None:
         assert await other.receive([SEND], limit=5, wait_s=0.1) == []
     assert await holder.settle(kept[0])
     assert await holder.keep_alive(kept) == [kept[0].receipt]
+
+
+async def test_a_hold_says_until_when_it_can_be_trusted(
+    backend: QueueBackend,
+) -> None:
+    """From before the queue was asked, and to before another may have it."""
+    holder = await backend.open("holder", takeover_s=QUICK_S)
+    other = await backend.open("other", takeover_s=QUICK_S)
+    await holder.enqueue(payload_for("p1"), [send_job("p1")])
+    asked_at = elapsed_s()
+    held = await receive_soon(holder)
+    assert asked_at < held.held_until < elapsed_s() + 0.8 * QUICK_S
+    taken = await receive_soon(other)
+    assert elapsed_s() > held.held_until
+    assert taken.receipt == held.receipt
+    until = held.held_until
+    assert await holder.keep_alive([held]) == [held.receipt]
+    assert held.held_until == until
+
+
+@pytest.fixture(params=[*PLACES, "memory"])
+async def renewing(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[JobQueue]:
+    """A queue with a take-over time of half a minute; also the one of unit tests."""
+    if request.param == "memory":
+        yield MemoryJobQueue(ManualClock(), lease_s=18)
+        return
+    async for backend in backend_for(request, request.param, tmp_path):
+        yield await backend.open(takeover_s=30)
+
+
+async def test_a_renewed_hold_can_be_trusted_for_longer(renewing: JobQueue) -> None:
+    """Each one that was renewed, of several at once; those lost stay as they were."""
+    queue = renewing
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    held = await drain(queue)
+    assert await queue.settle(held[1])
+    before = [each.held_until for each in held]
+    asked_at = elapsed_s()
+    assert await queue.keep_alive(held) == [held[1].receipt]
+    assert held[1].held_until == before[1]
+    for each, until in ((held[0], before[0]), (held[2], before[2])):
+        assert until < each.held_until < elapsed_s() + 0.8 * 30
+        assert each.held_until > asked_at
 
 
 async def test_lost_entries_are_named(backend: QueueBackend) -> None:

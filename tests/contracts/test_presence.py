@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.brokers import KINDS, empty_engine, open_presence
+from tests.support.clock import shift_wall_clock
 
 from tocsin.core.channel import ClientInfo, PresenceStats
 from tocsin.core.channel_ports import PresenceStore
@@ -52,6 +53,18 @@ async def test_who_was_removed_is_gone(presence: PresenceStore) -> None:
     await presence.remove("c", "c1", "anna")
     await presence.remove("c", "c1", "anna")
     assert dict(await presence.fetch("c")) == {}
+
+
+async def test_a_node_with_a_wrong_clock_drops_nobody(
+    presence: PresenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it reads, and so cleans up, ends by the clock that all nodes share."""
+    await presence.add("c", ANNA)
+    with monkeypatch.context() as patch:
+        shift_wall_clock(patch, 7200)
+        assert dict(await presence.fetch("c")) == {"c1": ANNA}
+        await presence.add("c", ANNA_TOO)
+    assert dict(await presence.fetch("c")) == {"c1": ANNA, "c2": ANNA_TOO}
 
 
 async def test_stats_count_clients_and_users(presence: PresenceStore) -> None:

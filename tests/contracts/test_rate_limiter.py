@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.clock import MovedClock
+from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import PLACES, QueueBackend, backend_for
 
 from tocsin.core.ports import RateLimiter
 from tocsin.core.rates import US_PER_MS, RateLimit, take_token
 from tocsin.delivery.limits import MemoryRateLimiter
+from tocsin.queue.redis_connection import connect
 from tocsin.queue.redis_rates import RedisRateLimiter
 from tocsin.queue.sql_rates import SqlRateLimiter
 
@@ -128,3 +130,18 @@ async def test_every_store_counts_as_the_core_does(store: Store) -> None:
             expected.append(-(-allowed_us // US_PER_MS))
         assert await limiter.take(keys, limits) == expected
         store.clock.move_ms(dice.randint(0, 400))
+
+
+async def test_workers_whose_clocks_differ_share_the_buckets(
+    redis_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Redis they are judged by its clock: who is ahead gets no token more."""
+    client = connect(redis_address)
+    one, other = RedisRateLimiter(client), RedisRateLimiter(client)
+    limits = [RateLimit(2, 3_600_000)]
+    assert await one.take(["a", "a"], limits) == [0, 0]
+    shift_wall_clock(monkeypatch, 7200)
+    (allowed_ms,) = await other.take(["a"], limits)
+    monkeypatch.undo()
+    assert 0 < allowed_ms - time.time() * 1000 < 3_600_000
+    await client.aclose()

@@ -53,8 +53,10 @@ async def test_claimed_tickets_are_due_again_later(store: ReceiptStore) -> None:
 async def test_dropped_tickets_are_gone(store: ReceiptStore) -> None:
     """Only those named, and unknown ones are no error."""
     await store.add([ticket("t1"), ticket("t2")], due_at_ms=1000)
-    await store.drop([ticket("t1"), ticket("never")])
-    await store.drop([])
+    dropped = await store.drop([ticket("t1"), ticket("never")])
+    assert [one.id for one in dropped] == ["t1"]
+    assert await store.drop([ticket("t1")]) == []
+    assert await store.drop([]) == []
     assert [one.id for one in await claim(store, 1000)] == ["t2"]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from tests.support.clock import MovedClock
 
+from tocsin.app.clock import SystemClock
 from tocsin.core.ports import SharedToken, TokenStore
 from tocsin.providers.process_tokens import ProcessTokenStore
 from tocsin.queue.redis_connection import connect
@@ -24,6 +25,7 @@ class Rig:
     store: TokenStore
     short_ttl_s: float
     let_pass: Callable[[], Awaitable[None]]
+    now_ms: Callable[[], int] = SystemClock().now_ms
 
 
 @pytest.fixture(params=["process", "sqlite", "postgresql", "redis", "redis-cluster"])
@@ -34,7 +36,7 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         clock.move_ms(61_000)
 
     if request.param == "process":
-        yield Rig(ProcessTokenStore(clock), 60, let_pass)
+        yield Rig(ProcessTokenStore(clock), 60, let_pass, clock.now_ms)
     elif request.param.startswith("redis"):
         place = request.param.replace("-", "_")
         client = connect(request.getfixturevalue(f"{place}_address"))
@@ -46,7 +48,8 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         else:
             database = open_postgres(request.getfixturevalue("postgres_dsn"))
         await SqlJobQueue(database.engine, owner="test").start()
-        yield Rig(SqlTokenStore(database.engine, clock=clock), 60, let_pass)
+        store = SqlTokenStore(database.engine, clock=clock)
+        yield Rig(store, 60, let_pass, clock.now_ms)
         await database.close()
 
 
@@ -63,6 +66,20 @@ async def test_an_old_token_gives_way(rig: Rig) -> None:
     await rig.store.agree("k", first, made_after_ms=0, ttl_s=60)
     assert await rig.store.agree("k", second, made_after_ms=999, ttl_s=60) == first
     assert await rig.store.agree("k", second, made_after_ms=1_000, ttl_s=60) == second
+
+
+async def test_a_token_of_a_clock_that_is_ahead_is_nobody_s(rig: Rig) -> None:
+    """Its maker has it alone; it neither replaces a good one nor stands itself."""
+    ahead_ms = rig.now_ms() + 7_200_000
+    ahead, good = SharedToken("ahead", ahead_ms), SharedToken("good", rig.now_ms())
+    after_ms = good.made_at_ms - 1
+    assert await rig.store.agree("k", ahead, made_after_ms=after_ms, ttl_s=60) == ahead
+    assert await rig.store.agree("k", good, made_after_ms=after_ms, ttl_s=60) == good
+    made_after_ms = ahead_ms - 2_700_000
+    offer = rig.store.agree("k", ahead, made_after_ms=made_after_ms, ttl_s=60)
+    assert await offer == ahead
+    other = SharedToken("other", good.made_at_ms + 1)
+    assert await rig.store.agree("k", other, made_after_ms=after_ms, ttl_s=60) == good
 
 
 async def test_names_do_not_mix(rig: Rig) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 
 class Line:
     """Copies bytes both ways; while it is cut, every connection ends at once.
 
     Servers take turns, as behind a balancer; one that does not answer is passed over.
-    While `is_deaf`, nothing comes through from clients, and nobody is told.
+    While `is_deaf`, nothing comes through from clients, and nobody is told. Bytes
+    take `delay_s` each way, as to a place that far away.
     """
 
-    def __init__(self, server_ports: tuple[int, ...]) -> None:
+    def __init__(self, server_ports: tuple[int, ...], delay_s: float = 0.0) -> None:
+        self._delay_s = delay_s
         self._server_ports = server_ports
         self._turns = itertools.cycle(server_ports)
         self._writers: set[asyncio.StreamWriter] = set()
@@ -60,20 +64,70 @@ class Line:
         *,
         is_up: bool = False,
     ) -> None:
+        late = _LateWriter(writer, self._delay_s) if self._delay_s else None
         with suppress(OSError):
             while data := await reader.read(65_536):
-                if not (is_up and self.is_deaf):
+                if is_up and self.is_deaf:
+                    continue
+                if late is not None:
+                    late.write(data)
+                else:
                     writer.write(data)
                     await writer.drain()
+        if late is not None:
+            await asyncio.sleep(self._delay_s)  # so that the last bytes are written
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
 
 
+class _LateWriter:
+    """Writes in order, each piece `delay_s` after it came; any number are under way."""
+
+    def __init__(self, writer: asyncio.StreamWriter, delay_s: float) -> None:
+        self._writer = writer
+        self._delay_s = delay_s
+        self._pieces: deque[bytes] = deque()
+
+    def write(self, data: bytes) -> None:
+        self._pieces.append(data)
+        asyncio.get_running_loop().call_later(self._delay_s, self._write_oldest)
+
+    def _write_oldest(self) -> None:
+        piece = self._pieces.popleft()
+        if not self._writer.is_closing():
+            self._writer.write(piece)
+
+
+async def _end_tasks() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    if rest:
+        await asyncio.wait(rest, timeout=10)  # their connections are cut
+
+
+@contextmanager
+def slow_line(server_port: int, *, delay_s: float) -> Iterator[Line]:
+    """A line in a thread of its own that takes `delay_s` each way."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="slow line")
+    thread.start()
+    context = open_line(server_port, delay_s=delay_s)
+    try:
+        entering = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
+        yield entering.result(20)
+        leaving = context.__aexit__(None, None, None)
+        asyncio.run_coroutine_threadsafe(leaving, loop).result(20)  # type: ignore[arg-type] # an awaitable that is a coroutine
+        asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result(20)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
+
+
 @asynccontextmanager
-async def open_line(*server_ports: int) -> AsyncIterator[Line]:
+async def open_line(*server_ports: int, delay_s: float = 0.0) -> AsyncIterator[Line]:
     """A line to ports of this machine."""
-    line = Line(server_ports)
+    line = Line(server_ports, delay_s)
     server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
     line.port = server.sockets[0].getsockname()[1]
     try:

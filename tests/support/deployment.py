@@ -72,8 +72,10 @@ class Deployment:
         process = self.processes.start("serve", "--config", str(self.path), *ports)
         return process.wait_ready(http_port), f"127.0.0.1:{grpc_port}"
 
-    def worker(self) -> Process:
-        process = self.processes.start("worker", "--config", str(self.path))
+    def worker(self, *, clock_off_s: float = 0.0) -> Process:
+        process = self.processes.start(
+            "worker", "--config", str(self.path), clock_off_s=clock_off_s
+        )
         return process.wait_event("worker started")
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import DELIVERED, Outcome
 from tocsin.core.ports import Batch, Delivery, Pace, Report
 from tocsin.core.push import (
@@ -34,7 +35,10 @@ class ManualClock:
 
 @dataclass
 class MemoryJobQueue:
-    """The `JobQueue` port over lists; nothing is taken over, nothing expires."""
+    """The `JobQueue` port over lists; nothing is taken over, nothing expires.
+
+    Holds can be trusted for `lease_s`, and those in `stuck` are not renewed.
+    """
 
     clock: ManualClock
     ready: dict[str, list[tuple[Job, int]]] = field(default_factory=dict)
@@ -44,8 +48,11 @@ class MemoryJobQueue:
     held: dict[str, Delivery] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    lease_s: float = 30.0
+    stuck: set[str] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
     serial: int = 0
+    asked: int = 0
 
     async def enqueue(
         self,
@@ -75,7 +82,13 @@ class MemoryJobQueue:
             for job, due_ms in self.ready.get(name, []):
                 if len(found) < limit and due_ms <= self.clock.now_ms():
                     self.serial += 1
-                    delivery = Delivery(job, f"{name}|{self.serial}", 1, b"")
+                    delivery = Delivery(
+                        job,
+                        f"{name}|{self.serial}",
+                        1,
+                        b"",
+                        elapsed_s() + self.lease_s,
+                    )
                     self.held[delivery.receipt] = delivery
                     found.append(delivery)
                 else:
@@ -112,7 +125,23 @@ class MemoryJobQueue:
         return True
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
-        return [d.receipt for d in deliveries if d.receipt in self.lost]
+        self.asked += 1
+        lost = [
+            each.receipt
+            for each in deliveries
+            if each.receipt in self.lost or each.receipt not in self.held
+        ]
+        for each in deliveries:
+            if each.receipt not in self.stuck.union(lost):
+                each.held_until = elapsed_s() + self.lease_s
+        return lost
+
+    async def asked_times(self, count: int) -> None:
+        """Wait until holds were asked for so many times more."""
+        until = self.asked + count
+        async with asyncio.timeout(10):
+            while self.asked < until:  # noqa: ASYNC110 - a count is waited for
+                await asyncio.sleep(0.001)
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False
@@ -137,6 +166,9 @@ class MemoryJobQueue:
 
     async def purge_dead(self, ids: Sequence[str]) -> int:
         return 0
+
+    async def now_ms(self) -> int | None:
+        return None
 
     async def check(self) -> None:
         return None

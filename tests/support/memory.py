@@ -389,6 +389,9 @@ class MemoryQueue:
             self.accepted.remove(entry)
         return [job for _, jobs in waiting for job in jobs]
 
+    async def now_ms(self) -> int | None:
+        return None
+
     async def check(self) -> None:
         if self.failure is not None:
             raise self.failure

@@ -55,6 +55,11 @@ class PostgresServer:
         """The postmaster's process id."""
         return self._process.pid
 
+    @property
+    def port(self) -> int:
+        """Where it listens on this machine."""
+        return self._port
+
     def database_dsn(self, name: str) -> str:
         """The dsn of a database of this server."""
         return f"postgresql://postgres@127.0.0.1:{self._port}/{name}"

@@ -51,14 +51,26 @@ class Processes:
     children: list[Process] = field(default_factory=list)
 
     def start(
-        self, *arguments: str, environ: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        clock_off_s: float = 0.0,
     ) -> Process:
-        """Run `tocsin` with these arguments, in the test's folder."""
+        """Run `tocsin` with these arguments, in the test's folder.
+
+        Its wall clock may be wrong by so much.
+        """
+        command = COMMAND
+        if clock_off_s:
+            root = str(Path(__file__).parents[2])
+            environ = {**(environ or {}), "PYTHONPATH": root}
+            command = [sys.executable, "-m", "tests.support.wrong_clock"]
+            command.append(str(clock_off_s))
         log = self.directory / f"{arguments[0]}-{len(self.children)}.log"
         env = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_")}
         with log.open("wb") as out:
             child = subprocess.Popen(
-                [*COMMAND, *arguments],
+                [*command, *arguments],
                 cwd=self.directory,
                 stdout=out,
                 stderr=out,

@@ -20,6 +20,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from tests.support.cut_line import slow_line
 from tests.support.deployment import (
     Deployment,
     duplicates,
@@ -410,6 +411,49 @@ def test_two_processes_share_a_sqlite_file_under_load(
     wait_finished(embedded, 4000 + 150 * 4)
     assert duplicates(simulator) == 0
     assert worker.terminate(deadline_s=DRAIN_S) == 0
+
+
+@pytest.mark.chaos
+def test_a_far_queue_that_is_overrun_doubles_nothing(
+    processes: Processes,
+    simulator: Simulator,
+    own_postgres: PostgresServer,
+    published_client: PublishedClient,
+) -> None:
+    """PostgreSQL 50 ms away, a pool of four, 600 sends due at once: each once.
+
+    All connections are taken for longer than a lease lasts, so what was sent waits
+    to be settled, and a renewal meets rows that settlements have locked.
+    """
+    dsn = own_postgres.create_database("far")
+    near = deploy(
+        processes, simulator, {"postgresql": {"dsn": dsn}}, {"type": "database"}
+    )
+    near.serve()
+    due_s = int(time.time()) + 8
+    requests = [
+        {
+            "recipient": {"fcm_tokens": [f"u{uid}.{n}" for n in range(5)]},
+            "notification": {"fcm": {"message": {"data": {"of": f"{uid}"}}}},
+            "uid": f"u{uid}",
+            "send_at": due_s,
+        }
+        for uid in range(600)
+    ]
+    answers = published_client.call_many(
+        near.address, "SendPushNotification", requests, key="k", timeout_s=60
+    )
+    assert all(answer["ok"] and "result" in answer["response"] for answer in answers)
+    with slow_line(own_postgres.port, delay_s=0.05) as line:
+        far = dsn.replace(f":{own_postgres.port}/", f":{line.port}/")
+        near.change("database", postgresql={"dsn": far, "pool_max_size": 4})
+        near.change("push_notifications", "retry", takeover="5s")
+        workers = [near.worker(), near.worker()]
+        wait_reached(simulator, 3000, deadline_s=120)
+        near.change("database", postgresql={"dsn": dsn})
+        wait_until(lambda: unfinished(near) == 0, what="an empty queue")
+        assert [worker.child.poll() for worker in workers] == [None, None]
+    assert duplicates(simulator) == 0
 
 
 def test_two_servers_with_one_uid_send_it_once(

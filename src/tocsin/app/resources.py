@@ -16,8 +16,9 @@ from pathlib import Path
 import structlog
 
 from tocsin.app.analytics import Analytics
-from tocsin.app.clock import SystemClock
+from tocsin.app.clock import SharedClock
 from tocsin.app.faults import CannotOpen, opening
+from tocsin.app.lifecycle import start_beside
 from tocsin.config import Config
 from tocsin.core.ports import (
     DeviceStore,
@@ -42,7 +43,7 @@ class Resources:
 
     config: Config
     metrics: Metrics
-    clock: SystemClock
+    clock: SharedClock
     database: Database | None = None
     queue: JobQueue | None = None
     devices: DeviceStore | None = None
@@ -63,7 +64,7 @@ async def open_resources(
     `as_it_is` creates and migrates nothing, see `open_database`. Raises `CannotOpen`
     naming key and place, `MigrationError` for a schema that does not fit.
     """
-    resources = Resources(config, Metrics(config.prometheus.namespace), SystemClock())
+    resources = Resources(config, Metrics(config.prometheus.namespace), SharedClock())
     database = await open_database(config, stack, as_it_is=as_it_is)
     if database is not None:
         resources.database = database
@@ -218,6 +219,8 @@ async def _open_queue(
         await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
     assert resources.queue is not None  # noqa: S101 - one of both has set it
     resources.checks["queue"] = resources.queue.check
+    await resources.clock.learn(resources.queue)
+    start_beside(resources.clock.follow(resources.queue), stack)
 
 
 async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None:
@@ -238,6 +241,7 @@ async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None
         prefix=settings.prefix,
         max_stream_length=settings.max_stream_length,
         takeover_s=push.retry.takeover,
+        dates=resources.clock,
     )
     stack.push_async_callback(queue.close)
     await queue.start()
@@ -267,20 +271,26 @@ async def _open_sql_queue(
         stack.push_async_callback(database.close)
         resources.metrics.watch_pool("queue", database.pool_stats)
     resources.limiter = SqlRateLimiter(
-        database.engine, prefix=push.queue.postgresql.prefix
+        database.engine, prefix=push.queue.postgresql.prefix, clock=resources.clock
     )
+    leases = None
+    if database.dialect == "postgresql":
+        leases = open_postgres(own or config.database.postgresql.dsn, pool_max_size=1)
+        stack.push_async_callback(leases.close)
     queue = SqlJobQueue(
         database.engine,
         owner=_consumer_name(),
         prefix=push.queue.postgresql.prefix,
         max_pending=push.queue.max_pending,
         takeover_s=push.retry.takeover,
+        leases=leases.engine if leases is not None else None,
+        dates=resources.clock,
     )
     stack.push_async_callback(queue.close)
     await (queue.start_as_it_is() if as_it_is else queue.start())
     resources.queue = queue
     resources.tokens = SqlTokenStore(
-        database.engine, prefix=push.queue.postgresql.prefix
+        database.engine, prefix=push.queue.postgresql.prefix, clock=resources.clock
     )
 
 

@@ -12,6 +12,7 @@ from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.app.analytics import open_analytics
 from tocsin.app.client_doors import open_uni_grpc
+from tocsin.app.clock import SystemClock
 from tocsin.app.credentials import (
     configured_integrations,
     endpoint_rules,
@@ -69,7 +70,8 @@ async def start_server(
     resources.analytics = await open_analytics(
         config, resources.metrics, resources.database, stack
     )
-    realtime = await open_realtime(config, resources.metrics, resources.clock, stack)
+    # Clients' tokens go by the time of whoever signed them, not by the queue's.
+    realtime = await open_realtime(config, resources.metrics, SystemClock(), stack)
     resources.checks["broker"] = realtime.engine.broker.check
     # Left after the doors and before the channels, which the worker looks into.
     work = await stack.enter_async_context(AsyncExitStack())

@@ -6,8 +6,7 @@ node that dies leaves nobody behind for longer than the ttl.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -33,18 +32,16 @@ class RedisPresence:
         *,
         prefix: str = "centrifugo",
         ttl_s: int = DEFAULT_TTL_S,
-        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._clients = clients
         self._prefix = prefix
         self._ttl_s = ttl_s
-        self._now_s = now_s
         self._add = load_script("presence_add")
         self._fetch = load_script("presence_fetch")
 
     async def add(self, channel: str, info: ClientInfo) -> None:
         """See the port."""
-        arguments = [info.client, encode_info(info), int(self._now_s()), self._ttl_s]
+        arguments = [info.client, encode_info(info), self._ttl_s]
         await self._run(self._add, channel, arguments)
 
     async def remove(self, channel: str, client: str, user: str) -> None:  # noqa: ARG002 - the port's
@@ -59,7 +56,7 @@ class RedisPresence:
 
     async def fetch(self, channel: str) -> Mapping[str, ClientInfo]:
         """See the port."""
-        flat = await self._run(self._fetch, channel, [int(self._now_s())])
+        flat = await self._run(self._fetch, channel, [])
         return {
             client.decode(): parse_info(info)
             for client, info in zip(flat[::2], flat[1::2], strict=True)

@@ -54,7 +54,7 @@ class Postgresql(Section):
     ] = ()
     """replicas for push_notifications.read_from_replica, each as dsn"""
     pool_max_size: Annotated[Int, Field(ge=1, le=10_000)] = 16
-    """connections at most per process"""
+    """connections at most per process; a worker has one more where the queue is here"""
     pgbouncer: Bool = False
     """a pooler that shares connections between transactions stands before PostgreSQL: no statement is prepared; without the key it is noticed by itself"""  # noqa: E501 - one row of the page
 

@@ -6,6 +6,7 @@ implementation. Nothing here knows a technology.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -203,13 +204,21 @@ class Delivery:
     `count` is how often it was handed out, 1 the first time. `done` is a
     bitmap over the recipients of a `Send`, least significant bit first: those
     whose result was recorded by an earlier holder; it may be empty. `receipt`
-    belongs to the queue.
+    belongs to the queue: the same one is given again to whoever takes over.
+
+    `held_until` is the moment of this process (`elapsed_s`) from which its worker
+    starts no request for it any more, unless `keep_alive` has moved it: soon
+    afterwards another may have it. It is counted from before the queue was asked,
+    so that no delay on the way makes it too late. `lost` is set by the worker once
+    `keep_alive` has named it: then nothing more is done for it.
     """
 
     job: Job
     receipt: str
     count: int
     done: bytes
+    held_until: float = math.inf
+    lost: bool = False
 
 
 class JobQueue(Protocol):
@@ -254,7 +263,8 @@ class JobQueue(Protocol):
     ) -> list[Delivery]:
         """Up to `limit` due entries, waiting at most `wait_s` for the first.
 
-        Moves due delayed entries and takes over those of silent workers. An
+        Moves due delayed entries and takes over those of silent workers, which may
+        be this one: whoever still has that receipt in hand has a new hold on it. An
         entry that cannot be decoded goes to the dead letters with the reason.
         """
         ...
@@ -279,12 +289,18 @@ class JobQueue(Protocol):
         `follow` are (job, due Unix milliseconds or 0 for now); `dead` are
         (job, reason). Both ignore the backlog limit: that work is accepted.
         The payload goes with the request's last job (dead letters keep a copy).
-        Returns `False`, and adds nothing, when somebody else settled it before.
+        Returns `False`, and adds nothing, when somebody else settled it before:
+        then the caller counts and reports nothing either.
         """
         ...
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """Renew the hold on these; returns the receipts that were lost."""
+        """Renew the hold on these; returns the receipts that were lost.
+
+        It moves `held_until` of each that was renewed. One that is neither lost nor
+        moved could not be judged now, and is asked for again. It waits for nothing
+        that other calls of this process do.
+        """
         ...
 
     async def waiting(
@@ -308,6 +324,14 @@ class JobQueue(Protocol):
         """Forget these for good; returns how many."""
         ...
 
+    async def now_ms(self) -> int | None:
+        """The clock that judges what is due, in Unix milliseconds.
+
+        Every `due_ms` is a time of this clock, whatever a caller's own says. `None`
+        where it is the clock of this machine.
+        """
+        ...
+
     async def check(self) -> None:
         """Raise if the queue cannot be reached now."""
         ...
@@ -325,6 +349,10 @@ class SharedToken:
     made_at_ms: int
 
 
+TOKEN_AHEAD_MS = 15 * 60_000
+"""Made so long after now, a token comes from a clock that is wrong."""
+
+
 class TokenStore(Protocol):
     """Where processes agree on the tokens that they present to a push service."""
 
@@ -334,7 +362,9 @@ class TokenStore(Protocol):
         """The token under this name that was made after `made_after_ms`.
 
         Where none stands, or only an older one, `offered` takes its place. Of
-        several offers at once exactly one wins and all get it. What nobody
+        several offers at once exactly one wins and all get it. A token that was made
+        `TOKEN_AHEAD_MS` after the store's now stands for nobody, and its offerer has
+        it for itself: the push service will not take it from anybody. What nobody
         replaced within `ttl_s` is forgotten. Raises `ApiError` when the store
         cannot be reached.
         """
@@ -519,8 +549,12 @@ class ReceiptStore(Protocol):
         """
         ...
 
-    async def drop(self, tickets: Sequence[Ticket]) -> None:
-        """Forget these; unknown ones are no error."""
+    async def drop(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """Forget these; returns those that there were.
+
+        The others were dropped by somebody who claimed them later: who asks for
+        receipts longer than until `next_due_ms` is not the only one.
+        """
         ...
 
     async def purge_overdue(self, *, due_before_ms: int, limit: int) -> int:

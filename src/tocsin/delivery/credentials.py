@@ -18,6 +18,9 @@ SUSPICIOUS_SHARE = 0.3
 
 FIRST_PAUSE_S = 10.0
 MAX_PAUSE_S = 300.0
+LONGEST_PAUSE_S = 1800.0
+"""Also where a provider wishes for more: then it is asked again. One absurd answer
+must not let all that waits grow too old."""
 
 
 class CredentialState:
@@ -76,7 +79,7 @@ class CredentialState:
             doubled = FIRST_PAUSE_S * 2.0 ** min(self._faults_in_a_row, 10)
             delay_s = min(MAX_PAUSE_S, doubled)
             self._faults_in_a_row += 1
-        until_ms = now_ms + int(delay_s * 1000)
+        until_ms = now_ms + int(min(LONGEST_PAUSE_S, delay_s) * 1000)
         if until_ms > self.paused_until_ms:
             self.paused_until_ms = until_ms
             self.pause_reason = outcome.code

@@ -54,8 +54,10 @@ _log = structlog.get_logger("tocsin.delivery")
 class RunPace:
     """Lets a run start requests while results are recorded in step.
 
-    `wait` answers `False` for good once the worker stops, the delivery was
-    lost to another worker, the request expired, or the credential is paused.
+    Nothing starts while the hold on the delivery is in doubt: another worker may
+    have begun the same batch. `wait` answers `False` for good once the worker stops,
+    the delivery was lost to another worker, the request expired, or the credential
+    is paused.
     """
 
     def __init__(
@@ -72,15 +74,18 @@ class RunPace:
 
     def ready(self) -> bool:
         """Cheap on purpose: it runs once per recipient."""
-        return self._journal.unrecorded < self._most and not self._must_stop()
+        return self._may_start() and not self._must_stop()
 
     async def wait(self) -> bool:
-        """Wait for room in the journal, or for a reason to stop."""
+        """Wait for room in the journal and a sure hold, or for a reason to stop."""
         while not self._must_stop():
-            if self._journal.unrecorded < self._most:
+            if self._may_start():
                 return True
-            await self._journal.wait_room(self._most)
+            await self._journal.wait()
         return False
+
+    def _may_start(self) -> bool:
+        return self._journal.unrecorded < self._most and self._run.is_held
 
     def _must_stop(self) -> bool:
         run = self._run
@@ -139,11 +144,14 @@ class Dispatcher:
         """Whether no batch is under way."""
         return not self._runs
 
-    def lose(self, receipt: str) -> None:
-        """Another worker took this delivery over; leave the rest to it."""
-        if run := self._runs.get(receipt):
-            run.lost = True
-            self._journal.wake_waiters()
+    def lose(self, delivery: Delivery) -> None:
+        """Another worker took this over; leave the rest to it, begun or not."""
+        delivery.lost = True
+        self._journal.wake_waiters()
+
+    def renew(self) -> None:
+        """Holds were renewed: runs that were in doubt of theirs go on."""
+        self._journal.wake_waiters()
 
     async def work_on(self, delivery: Delivery) -> None:
         """Send one batch and settle it; on return nothing of it is held."""
@@ -160,7 +168,6 @@ class Dispatcher:
         credential = self._settlement.credential(job)
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             run.expired = len(run.pending)
-            self._settlement.expire(job, run.expired)
             if await self._end(delivery, payload, [], [], run=run):
                 self._events.tell(SendEvent.EXPIRED, job, payload)
             return
@@ -223,7 +230,8 @@ class Dispatcher:
         finally:
             run.complete = True
             self._journal.release(run)
-            self._runs.pop(run.delivery.receipt, None)
+            if self._runs.get(run.delivery.receipt) is run:
+                del self._runs[run.delivery.receipt]
 
     async def _render(self, run: Run, batch: Batch, report: Report) -> Batch:
         """The batch with a body for each pending recipient that can have one."""
@@ -270,16 +278,14 @@ class Dispatcher:
                 push_id=run.job.push_id,
             )
             return
-        job = run.job
+        job, unsent = run.job, []
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             unsent = run.unsent()
-            self._settlement.expire(job, len(unsent))
-            if unsent:
-                self._events.tell(SendEvent.EXPIRED, job, run.payload)
             run.expired += len(unsent)
             run.pending = [index for index in run.pending if index not in set(unsent)]
         follow, dead = self._settlement.plan(run)
-        await self._end(run.delivery, run.payload, follow, dead, run=run)
+        if await self._end(run.delivery, run.payload, follow, dead, run=run) and unsent:
+            self._events.tell(SendEvent.EXPIRED, job, run.payload)
 
     async def _postpone(self, run: Run, credential: CredentialState) -> None:
         """Put the batch back until the credential's pause ends; no attempt burnt."""
@@ -296,30 +302,40 @@ class Dispatcher:
         run: Run | None = None,
         dropped: Mapping[str, Sequence[int]] = _NOTHING,
     ) -> bool:
-        """Settle, and say so; `False` means that another worker did."""
-        settled = await self._settle(delivery, follow, dead)
-        if settled is None:
+        """Settle, then count and say so.
+
+        `False` means that another worker did: nothing of this was written, and so
+        nothing is counted or reported.
+        """
+        if not await self._settle(delivery, follow, dead):
+            _log.warning(
+                "batch was settled before, by another worker or by a try whose answer"
+                " was lost; nothing of it is counted here",
+                job_id=delivery.job.id,
+                push_id=delivery.job.push_id,
+            )
             return False
+        if run is not None:
+            self._settlement.count_ends(run)
         for job, reason in dead:
             self._settlement.bury(job, reason, "" if payload is None else payload.uid)
-        if settled and _log.is_enabled_for(logging.INFO):
+        if _log.is_enabled_for(logging.INFO):
             fields = settled_line(
                 delivery.job, payload, run, follow=follow, dead=dead, dropped=dropped
             )
             _log.info("batch settled", **fields)
-        return settled
+        return True
 
     async def _settle(
         self, delivery: Delivery, follow: list[FollowUp], dead: list[DeadEnd]
-    ) -> bool | None:
-        """What the queue says; `None` once the delivery was lost meanwhile."""
+    ) -> bool:
+        """What the queue says; `False` also where the delivery was lost meanwhile."""
         while True:
             try:
                 return await self._queue.settle(delivery, follow=follow, dead=dead)
             except ApiError as error:
-                run = self._runs.get(delivery.receipt)
-                if run is not None and run.lost:
-                    return None
+                if delivery.lost:
+                    return False
                 _log.warning(
                     "batch is sent but not settled, trying again",
                     job_id=delivery.job.id,

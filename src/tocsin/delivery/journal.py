@@ -58,15 +58,17 @@ class Journal:
         """Whether one more request may start."""
         return self.unrecorded < self.max
 
-    async def wait_room(self, most: int) -> None:
-        """Wait until fewer than `most` results are unrecorded."""
-        while self.unrecorded >= most:
-            waiter = asyncio.get_running_loop().create_future()
-            self._room.append(waiter)
-            await waiter
+    async def wait(self) -> None:
+        """Wait for room, or for anything else that `wake_waiters` was called for."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._room.append(waiter)
+        await waiter
 
     def wake_waiters(self) -> None:
-        """Let everybody who waits look again (room came, or the worker stops)."""
+        """Let everybody who waits look again.
+
+        Room came, holds were renewed or lost, or the worker stops.
+        """
         waiters, self._room = self._room, []
         for waiter in waiters:
             if not waiter.done():

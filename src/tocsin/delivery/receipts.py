@@ -154,8 +154,9 @@ class ReceiptPoller:
                 if outcome.verdict is Verdict.UNREGISTERED and ticket.device_id
             ]
         )
-        await self._store.drop([ticket for ticket, _ in ended])
-        self._count(ended)
+        dropped = await self._store.drop([ticket for ticket, _ in ended])
+        mine = {ticket.id for ticket in dropped}
+        self._count([each for each in ended if each[0].id in mine])
 
     def _count(self, ended: Sequence[tuple[Ticket, Outcome]]) -> None:
         counts = Counter(

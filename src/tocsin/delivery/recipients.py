@@ -79,9 +79,9 @@ class Expander:
             await self._bury(delivery, no_integration(job))
             return
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
-            self._settlement.expire(job, 1)
             payload = await self._payload_for_events(job)
             if await self._queue.settle(delivery):
+                self._settlement.expire(job, 1)
                 self._events.tell(SendEvent.EXPIRED, job, payload)
                 _log.info(
                     "send expired before its recipients were read",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Job, Payload, Send
@@ -44,13 +45,22 @@ class Run:
         self.taken = 0
         self.recorded = 0
         self.complete = False
-        self.lost = False
         self.stopped = False
 
     @property
     def job(self) -> Job:
         """The job as it was queued."""
         return self.delivery.job
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker has it; see also `is_held`."""
+        return self.delivery.lost
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the hold on it can be trusted now; without it nothing is sent."""
+        return elapsed_s() < self.delivery.held_until
 
     def take(self) -> list[Result]:
         """Results that nobody took before; marks the final ones as done."""

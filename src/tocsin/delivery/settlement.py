@@ -34,6 +34,9 @@ DeadEnd = tuple[Job, str]
 DUE_STEP_MS = 500
 """Retries due within this span travel in one job, not one each."""
 
+LAST_TRY_AHEAD_MS = 10_000
+"""So long before the end of all tries no last one is set any more."""
+
 ONLINE = "online"
 """Under this code analytics keep who was reached without a push."""
 
@@ -94,6 +97,13 @@ class Settlement:
                 await self._tickets.keep(run, results)
         await self._removal.remove(dead)
 
+    def count_ends(self, run: Run) -> None:
+        """Count what `plan` found, once the batch is settled and it is so."""
+        for code, count in (run.retried + run.too_late).items():
+            self._metrics.push_retries.add(count, run.job.provider, code)
+        if expired := run.expired + run.too_late.total():
+            self.expire(run.job, expired)
+
     def expire(self, job: Job, count: int) -> None:
         """Count recipients whose time ran out before they could be sent."""
         self._metrics.push_notifications.add(
@@ -137,7 +147,10 @@ class Settlement:
             sink.record(job, payload, [(i, outcome, now_ms) for i in indexes])
 
     def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
-        """What follows once no further request of this run will start."""
+        """What follows once no further request of this run will start.
+
+        Nothing of it is counted before `count_ends`.
+        """
         now_ms = self._clock.now_ms()
         first_try_ms = run.job.first_try_at_ms or now_ms
         follow: list[FollowUp] = []
@@ -157,7 +170,6 @@ class Settlement:
                 else:
                     tried = retries.setdefault((attempt, due_ms), [])
                     tried.append((index, outcome.code))
-                    self._metrics.push_retries.add(1, run.job.provider, outcome.code)
         for key, tried in sorted(retries.items()):
             self._retry_later(run, key, tried, first_try_ms, follow)
         for reason, indexes in rejected.items():
@@ -193,7 +205,15 @@ class Settlement:
             )
         delay_s = self._retry.delay_s(run.job.provider, run.job.attempt, outcome)
         due_ms = now_ms + int(delay_s * 1000)
-        return run.job.attempt + 1, -(-due_ms // DUE_STEP_MS) * DUE_STEP_MS
+        due_ms = -(-due_ms // DUE_STEP_MS) * DUE_STEP_MS
+        if outcome.retry_after_s is not None:
+            # A wish beyond the end costs the tries between, but not the last one.
+            first_try_ms = run.job.first_try_at_ms or now_ms
+            last_ms = self._retry.gives_up_at_ms(first_try_ms)
+            last_ms -= last_ms % DUE_STEP_MS
+            if now_ms + LAST_TRY_AHEAD_MS < last_ms < due_ms:
+                due_ms = last_ms
+        return run.job.attempt + 1, due_ms
 
     def _retry_later(
         self,
@@ -207,7 +227,6 @@ class Settlement:
         attempt, due_ms = key
         job = run.job
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
-            self.expire(job, len(tried))
             run.too_late.update(code for _, code in tried)
             return
         run.retried.update(code for _, code in tried)
@@ -241,7 +260,8 @@ class Settlement:
                     token=stored_token(run.job.provider, work.targets[index]),
                     # Not registered again since the send began: the request
                     # was accepted before any worker could read this token.
-                    before_ms=outcome.gone_at_ms or run.started_ms,
+                    # A service that names a later time has another clock, or unit.
+                    before_ms=min(outcome.gone_at_ms or run.started_ms, run.started_ms),
                     reason=f"{run.job.provider}: {outcome.code}",
                 )
             )

@@ -44,7 +44,10 @@ class Lane:
         work_on: Callable[[Delivery], Awaitable[None]],
         concurrency: int,
         metrics: Metrics,
+        renewed: Callable[[], None],
     ) -> None:
+        """`renewed` is called when a hold that had run out stands again."""
+        self._renewed = renewed
         self._queues = queues
         self._queue = queue
         self._work_on = work_on
@@ -77,8 +80,12 @@ class Lane:
                 )
                 await asyncio.sleep(WAIT_S)
                 continue
-            for delivery in deliveries:
-                self._start(delivery)
+            self.take(deliveries)
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Start to work on these, but for what is in hand already."""
+        for delivery in deliveries:
+            self._start(delivery)
 
     async def stop(self, deadline_s: float) -> None:
         """Receive no more; wait for what is held, then leave it for take-over."""
@@ -103,6 +110,12 @@ class Lane:
         return min(free, max(1, int(room)))
 
     def _start(self, delivery: Delivery) -> None:
+        if (held := self.held.get(delivery.receipt)) is not None:
+            # Its hold had run out, and this worker took it over from itself: the
+            # work on it goes on where it is, and must not begin a second time.
+            held.held_until = max(held.held_until, delivery.held_until)
+            self._renewed()
+            return
         size = _size(delivery)
         self._usual_size += 0.1 * (size - self._usual_size)
         self._recipients += size
@@ -140,7 +153,8 @@ class Lane:
             self._metrics.observe_job(
                 time.perf_counter() - started, job.provider, job.recipient_type.value
             )
-            self.held.pop(delivery.receipt, None)
+            if self.held.get(delivery.receipt) is delivery:
+                del self.held[delivery.receipt]
             self._recipients -= size
 
     async def handle(self, delivery: Delivery) -> None:
@@ -150,13 +164,15 @@ class Lane:
             return
         reason = f"handed out {delivery.count - 1} times without an end"
         job = delivery.job
+        uid = await find_uid(self._queue, job.push_id)
+        if not await self._queue.settle(delivery, dead=[(job, reason)]):
+            return
         _log.error(
             "poison job goes to the dead letters",
-            **job_fields(job, await find_uid(self._queue, job.push_id)),
+            **job_fields(job, uid),
             recipients=_size(delivery),
             reason=reason,
         )
-        await self._queue.settle(delivery, dead=[(delivery.job, reason)])
         self._metrics.push_dead_letters.add(
             _size(delivery), delivery.job.provider, "poison"
         )
@@ -198,6 +214,7 @@ class Worker:
                 work_on=dispatcher.work_on,
                 concurrency=concurrency,
                 metrics=metrics,
+                renewed=dispatcher.renew,
             )
             for name in names
         ]
@@ -208,6 +225,7 @@ class Worker:
                 work_on=expander.work_on,
                 concurrency=max(1, len(names)),
                 metrics=metrics,
+                renewed=dispatcher.renew,
             )
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -237,21 +255,38 @@ class Worker:
 
     async def _keep_alive(self) -> None:
         while True:
-            await asyncio.sleep(self._takeover_s / 5)
-            for lane in self.lanes:
-                if lane.held:
-                    await self._renew(lane)
+            beat_s = self._takeover_s / (5 if await self._renew() else 10)
+            await asyncio.sleep(beat_s)
 
-    async def _renew(self, lane: Lane) -> None:
+    async def _renew(self) -> bool:
+        """Renew what all lanes hold, at once; whether each was renewed or lost."""
+        held = [each for lane in self.lanes for each in lane.held.values()]
+        if not held:
+            return True
+        before = [each.held_until for each in held]
         try:
-            lost = await self._queue.keep_alive(list(lane.held.values()))
-        except ApiError as error:
-            _log.warning("hold on jobs not renewed, trying again", error=error.message)
-            return
-        for receipt in lost:
-            if receipt in lane.held:
-                lane.forget(receipt)
-                self._dispatcher.lose(receipt)
+            # One that hangs must not keep the next from being tried.
+            async with asyncio.timeout(self._takeover_s):
+                lost = set(await self._queue.keep_alive(held))
+        except (ApiError, TimeoutError) as error:
+            _log.warning(
+                "hold on jobs not renewed, trying again; nothing of them is sent"
+                " meanwhile once it runs out",
+                error=error.message if isinstance(error, ApiError) else "no answer",
+                jobs=len(held),
+            )
+            return False
+        for lane in self.lanes:
+            # Only what was asked about: it may have come back into hand meanwhile.
+            for each in held:
+                if each.receipt in lost and lane.held.get(each.receipt) is each:
+                    lane.forget(each.receipt)
+                    self._dispatcher.lose(each)
+        self._dispatcher.renew()
+        return all(
+            each.held_until > until or each.receipt in lost
+            for each, until in zip(held, before, strict=True)
+        )
 
     async def _watch_lag(self) -> None:
         names = {

@@ -38,6 +38,7 @@ from tocsin.providers.apns_setup import (
 )
 from tocsin.providers.outcomes import is_success, report_all
 from tocsin.providers.pump import Pump
+from tocsin.providers.retry_after import in_seconds
 
 MAX_STREAMS = 1000
 """Requests at once on a connection where the server's SETTINGS allow as many."""
@@ -185,7 +186,7 @@ class _Exchange:
                 tokens.keep_old(self._token)
         if reason in SPENT_CONNECTION:
             self._provider.leave_connections()
-        wait = answer.header("retry-after")
+        wait = in_seconds(answer.header("retry-after"), answer.header("date"))
         return classify(status, reason, died_ms, wait, own_topic=self._own_topic)
 
     def read_failure(self, failure: Failure) -> Outcome:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from tocsin.core.ports import SharedToken, TokenStore
+from tocsin.core.ports import TOKEN_AHEAD_MS, SharedToken, TokenStore
 
 RENEW_AGE_S = 45 * 60.0
 """Age at which a token is replaced; Apple refuses it from 60 minutes on."""
@@ -96,12 +96,12 @@ class ProviderTokens:
     async def fetch(self) -> str:
         """The token to send with."""
         current = self._current
-        if current is not None and self._clock() < self._renew_at_s:
+        if current is not None and not self._is_due(current):
             return current.value
         async with self._lock:
             current = self._current
             now_s = self._clock()
-            if current is None or now_s >= self._renew_at_s:
+            if current is None or self._is_due(current):
                 current = await self._agree(now_s - RENEW_AGE_S)
             return current.value
 
@@ -139,6 +139,11 @@ class ProviderTokens:
             team_id=self._key.team_id,
             key_id=self._key.key_id,
         )
+
+    def _is_due(self, token: SharedToken) -> bool:
+        """Whether to look for another: it is old, or this clock was set back."""
+        ahead_s = token.made_at_ms / 1000 - self._clock()
+        return self._clock() >= self._renew_at_s or ahead_s > TOKEN_AHEAD_MS / 1000
 
     def _age_s(self, token: SharedToken) -> float:
         return self._clock() - token.made_at_ms / 1000

@@ -40,6 +40,7 @@ from tocsin.providers.apns_setup import (
 from tocsin.providers.outcomes import is_success
 
 _STREAMS_PER_CONNECTION = 100
+_STOPPED = Outcome(Verdict.RETRY, "unauthenticated", "stopped before the token renewed")
 
 
 class ApnsSdkProvider:
@@ -99,7 +100,7 @@ class ApnsSdkProvider:
                 if not pace.ready() and not await pace.wait():
                     self._slots.release()
                     break
-                group.create_task(self._send_one(batch, index, report))
+                group.create_task(self._send_one(batch, index, report, pace))
 
     async def close(self) -> None:
         """As the port says."""
@@ -108,14 +109,16 @@ class ApnsSdkProvider:
     def _authorization(self) -> str:
         return f"bearer {self._token}"
 
-    async def _send_one(self, batch: Batch, index: int, report: Report) -> None:
+    async def _send_one(
+        self, batch: Batch, index: int, report: Report, pace: Pace
+    ) -> None:
         try:
-            outcome = await self._outcome(batch, index)
+            outcome = await self._outcome(batch, index, pace)
         finally:
             self._slots.release()
         report(index, outcome)
 
-    async def _outcome(self, batch: Batch, index: int) -> Outcome:
+    async def _outcome(self, batch: Batch, index: int, pace: Pace) -> Outcome:
         body = batch.body if batch.bodies is None else batch.bodies[index]
         headers = headers_for(body, topic=self.topic, deadline_ms=batch.deadline_ms)
         if isinstance(headers, Outcome):
@@ -132,6 +135,8 @@ class ApnsSdkProvider:
             if fresh is None:
                 return TOKEN_TOO_YOUNG
             self._token = used = fresh
+            if not pace.ready() and not await pace.wait():
+                return _STOPPED
             answer = await self._client.send(token, payload, headers)
         if isinstance(answer, Outcome):
             return answer

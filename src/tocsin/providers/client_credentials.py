@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
 import structlog
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.http1 import Answer, Http1Client, RequestFailed
 from tocsin.providers.json_message import parse_object
@@ -41,7 +41,7 @@ class ClientCredentials:
         client_id: str,
         client_secret: str,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
         self._http = http
         self._url = url

@@ -30,6 +30,7 @@ from tocsin.providers.google_token import (
 )
 from tocsin.providers.outcomes import is_success, report_all
 from tocsin.providers.pump import Pump, failure_outcome
+from tocsin.providers.retry_after import in_seconds
 
 
 class FcmProvider:
@@ -129,7 +130,7 @@ class _Exchange:
             return read_success(body)
         if status == 401 and not renewed and is_stale_access_token(status, body):
             return None
-        wait = answer.header("retry-after")
+        wait = in_seconds(answer.header("retry-after"), answer.header("date"))
         return classify(status, body, wait, self._targets[index])
 
     def read_failure(self, failure: Failure) -> Outcome:

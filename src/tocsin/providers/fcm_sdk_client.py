@@ -25,6 +25,7 @@ from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.fcm_answers import classify
 from tocsin.providers.google_token import AccessTokens, ServiceAccount, TokenFailure
 from tocsin.providers.outcomes import ACCEPTED, is_success
+from tocsin.providers.retry_after import in_seconds
 
 _UNREADABLE = Outcome(
     Verdict.RETRY, "bad_answer", "not the service's own answer", maybe_sent=True
@@ -118,7 +119,8 @@ def _outcome_of(error: Exception, target: str) -> Outcome:
         return _UNREADABLE
     response, cause = error.http_response, error.cause
     if response is not None:
-        wait = response.headers.get("retry-after")
+        headers = response.headers
+        wait = in_seconds(headers.get("retry-after"), headers.get("date"))
         return classify(response.status_code, response.content, wait, target)
     if isinstance(cause, TokenFailure):
         return cause.outcome

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
 from tocsin.providers.service_account import DOWNLOAD, NoAccount, read_account
@@ -132,11 +133,15 @@ class AccessTokens:
         self,
         exchange: Callable[[], tuple[str, float]],
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         hold_failure_s: float = _HOLD_FAILURE_S,
     ) -> None:
+        """`clock`, for tests, gives Unix seconds."""
         self._exchange = exchange
-        self._clock = clock
+        # Ends are told in Unix time and kept as what elapses until then, so that a
+        # clock that is set back neither keeps a failure nor a spent token for hours.
+        self._unix_s = clock or time.time
+        self._clock = clock or elapsed_s
         self._hold_failure_s = hold_failure_s
         self._lock = threading.Lock()
         self._token = ""
@@ -210,8 +215,8 @@ class AccessTokens:
             self._fail(running, TokenFailure(outcome))
         else:
             with self._lock:
-                now_s = self._clock()
-                life_s = max(0.0, ends_at - now_s)
+                life_s = max(0.0, ends_at - self._unix_s())
+                ends_at = self._clock() + life_s
                 self._token = token
                 self._renew_at = ends_at - min(RENEW_EARLY_S, life_s / 2)
                 self._ends_at = ends_at - min(_LAST_MOMENT_S, life_s / 10)

@@ -11,20 +11,23 @@ from urllib.parse import quote
 
 import orjson
 
-from tocsin.core.outcome import Outcome
+from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Pace, Report
 from tocsin.core.push import TargetKind
 from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.client_credentials import ClientCredentials
 from tocsin.providers.errors import check_settings
 from tocsin.providers.hms_answers import is_stale_token, read_answer
-from tocsin.providers.http1 import Answer, Http1Client
+from tocsin.providers.http1 import Answer, Http1Client, RequestFailed
 from tocsin.providers.json_message import JsonTemplate
+from tocsin.providers.outcomes import report_all
 
 SECTION = "push_notifications.hms"
 TOKENS_PER_REQUEST = 1000
 """Huawei's limit."""
 TARGET_KEYS = frozenset({"token", "topic", "condition"})
+
+_STOPPED = Outcome(Verdict.RETRY, "unauthenticated", "stopped before the token came")
 
 
 class HmsProvider:
@@ -74,9 +77,15 @@ class HmsProvider:
         async def exchange(
             template: JsonTemplate, targets: Sequence[str]
         ) -> Outcome | list[Outcome]:
-            answer = await self._post(_encode(template, batch, targets))
+            answer = await self._post(_encode(template, batch, targets), pace)
             return read_answer(answer, targets)
 
+        try:
+            # Before the pace is asked, for a first token may take a while.
+            await self._tokens.fetch()
+        except RequestFailed as failure:
+            report_all(batch.pending, failure.outcome, report)
+            return
         await send_batch(batch, report, pace, shape, exchange)
 
     async def close(self) -> None:
@@ -84,12 +93,17 @@ class HmsProvider:
         await self._tokens.close()
         await self._http.close()
 
-    async def _post(self, body: bytes) -> Answer:
-        """Send with an access token, and once more if that one is refused."""
+    async def _post(self, body: bytes, pace: Pace) -> Answer:
+        """Send with an access token, and once more if that one is refused.
+
+        A new one may take a while to come, so the pace is asked after that.
+        """
         token = await self._tokens.fetch()
         answer = await self._post_with(token, body)
         if is_stale_token(answer):
-            answer = await self._post_with(await self._tokens.renew(token), body)
+            token = await self._tokens.renew(token)
+            await _go_on(pace)
+            answer = await self._post_with(token, body)
         return answer
 
     async def _post_with(self, token: str, body: bytes) -> Answer:
@@ -98,6 +112,11 @@ class HmsProvider:
             "content-type": "application/json; charset=utf-8",
         }
         return await self._http.post(self._url, body, headers)
+
+
+async def _go_on(pace: Pace) -> None:
+    if not pace.ready() and not await pace.wait():
+        raise RequestFailed(_STOPPED)
 
 
 def _encode(template: JsonTemplate, batch: Batch, targets: Sequence[str]) -> bytes:

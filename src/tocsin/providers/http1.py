@@ -23,6 +23,7 @@ from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import trust_file
 from tocsin.providers.errors import ProviderSetupError, explain_trust
 from tocsin.providers.outcomes import is_success
+from tocsin.providers.retry_after import in_seconds
 
 ANSWER_LIMIT = 1 << 20
 """Bytes of an answer that are read; no push service has more to say."""
@@ -121,7 +122,9 @@ class Http1Client:
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 status = response.status
-                retry_after = response.headers.get("retry-after")
+                retry_after = in_seconds(
+                    response.headers.get("retry-after"), response.headers.get("date")
+                )
                 read.encoding = response.headers.get("content-encoding", "")
                 await read.take(response.content)
                 return Answer(status, read.decoded(), retry_after)

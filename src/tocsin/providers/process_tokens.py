@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from tocsin.core.ports import Clock, SharedToken
+from tocsin.core.ports import TOKEN_AHEAD_MS, Clock, SharedToken
 
 
 class _WallClock:
@@ -29,10 +29,13 @@ class ProcessTokenStore:
     ) -> SharedToken:
         """See the port."""
         now_ms = self._clock.now_ms()
+        latest_ms = now_ms + TOKEN_AHEAD_MS
         standing = self._standing.get(name)
         if standing is not None:
             token, ends_at_ms = standing
-            if token.made_at_ms > made_after_ms and ends_at_ms > now_ms:
+            if made_after_ms < token.made_at_ms <= latest_ms and ends_at_ms > now_ms:
                 return token
+        if offered.made_at_ms > latest_ms:
+            return offered
         self._standing[name] = (offered, now_ms + ttl_s * 1000)
         return offered

@@ -5,6 +5,7 @@ Pure text reading; it must not decide what follows.
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import parsedate_to_datetime
 
@@ -16,20 +17,43 @@ LONGEST_S = 86_400.0
 """The longest wait that is believed. A slip of a service, or something in front of
 it, must not silence a credential for years."""
 
+# Seconds as they should be, and as programs write numbers; of several the first.
+_SECONDS = re.compile(
+    r"\+?([0-9]+(?:\.[0-9]*)?(?:[eE]\+?[0-9]+)?)\s*(?:[,;].*)?", re.DOTALL
+)
+
 
 def parse_retry_after(value: str | None, now_s: float | None = None) -> float | None:
     """Seconds to wait from either form of Retry-After; `None` if there is none.
 
-    Never more than `LONGEST_S`.
+    Never less than 0 nor more than `LONGEST_S`, and never an error.
     """
     if not value:
         return None
     text = value.strip()
-    if text.isascii() and text.isdigit():
-        return min(LONGEST_S, float(text))
-    try:
-        due_s = parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
+    if seconds := _SECONDS.fullmatch(text):
+        return min(LONGEST_S, float(seconds[1]))
+    due_s = _parse_date(text)
+    if due_s is None:
         return None
     wait_s = due_s - (time.time() if now_s is None else now_s)
     return min(LONGEST_S, max(0.0, wait_s))
+
+
+def in_seconds(value: str | None, date: str | None) -> str | None:
+    """Retry-After as seconds where it is a date, and the answer has a Date as well.
+
+    Two dates of one clock: whether this machine's is right does not matter then.
+    """
+    if value and date and not _SECONDS.fullmatch(value.strip()):
+        due_s, sent_s = _parse_date(value.strip()), _parse_date(date.strip())
+        if due_s is not None and sent_s is not None:
+            return f"{max(0.0, due_s - sent_s):.0f}"
+    return value
+
+
+def _parse_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, ArithmeticError, OSError):
+        return None

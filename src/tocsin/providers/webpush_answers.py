@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import Response
 from tocsin.providers.outcomes import is_success
-from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
+from tocsin.providers.retry_after import (
+    QUOTA_WAIT_S,
+    in_seconds,
+    parse_retry_after,
+)
 
 _BY_STATUS: Mapping[int, tuple[Verdict, str]] = {
     # Old Mozilla endpoints say where a subscription went. Redirects are never
@@ -67,7 +71,8 @@ def classify(
     verdict, code = _class_of(status, answer.body)
     wait_s = None
     if verdict is Verdict.RETRY:
-        wait_s = parse_retry_after(answer.header("retry-after"), now_s)
+        asked = in_seconds(answer.header("retry-after"), answer.header("date"))
+        wait_s = parse_retry_after(asked, now_s)
         if wait_s is None and status == 429:
             wait_s = QUOTA_WAIT_S
     return Outcome(verdict, code, _describe(answer, path), retry_after_s=wait_s)

@@ -22,6 +22,8 @@ MAX_ORIGINS = 32
 _IDLE_S = 120.0
 _THROTTLES_BEFORE_HOLD = 3
 """So many 429 in a row concern the origin; a single one may be the device's own."""
+_LONGEST_REST_S = 1800.0
+"""Also where an origin wishes for more: then it is asked again."""
 _WNS_SUFFIX = ".notify.windows.com"
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -112,7 +114,8 @@ class PushService:
         self._throttled += 1
         if self._throttled >= _THROTTLES_BEFORE_HOLD and retry_after_s:
             now = asyncio.get_running_loop().time()
-            self._held_until = max(self._held_until, now + retry_after_s)
+            rest_s = min(_LONGEST_REST_S, retry_after_s)
+            self._held_until = max(self._held_until, now + rest_s)
 
 
 class PushServices:

@@ -14,7 +14,6 @@ from tocsin.core.ports import Clock
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name
 from tocsin.queue.redis_connection import Script, own_errors
 from tocsin.queue.redis_keys import Keys
-from tocsin.queue.timing import WallClock
 
 _KEYS_PER_CALL = 500
 """Bounds how long a script holds up the server."""
@@ -23,8 +22,8 @@ _KEYS_PER_CALL = 500
 class RedisRateLimiter:
     """`RateLimiter` on Redis; the client belongs to whoever opened it.
 
-    Buckets are judged by the worker's clock, as due times are, and end by
-    themselves when they are full.
+    Buckets are judged by the clock of Redis, as due times are, for which a `clock`
+    stands in tests. They end by themselves when they are full.
     """
 
     def __init__(
@@ -32,12 +31,13 @@ class RedisRateLimiter:
     ) -> None:
         self._client = client
         self._keys = Keys(prefix)
-        self._clock = clock or WallClock()
+        self._clock = clock
         self._take = Script("take_tokens")
 
     async def take(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[int]:
         """Take a token for each key in turn; see the port."""
-        args: list[Any] = [self._clock.now_ms() * US_PER_MS]
+        clock = self._clock
+        args: list[Any] = ["" if clock is None else clock.now_ms() * US_PER_MS]
         for limit in limits:
             args += (limit.spacing_us, limit.fill_us)
         names = [self._keys.rate(buckets_name(key, limits)) for key in keys]

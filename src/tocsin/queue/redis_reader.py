@@ -15,10 +15,11 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.ports import Clock
 from tocsin.queue.redis_connection import Script, run
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt
-from tocsin.queue.timing import Timing
+from tocsin.queue.timing import Timing, now_argument
 
 _MOVES_PER_READ = 64
 """Delayed jobs moved per queue and read: bounds how long a script runs."""
@@ -32,12 +33,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A stream entry in this consumer's hands; `job` is what was stored."""
+    """A stream entry in this consumer's hands; `job` is what was stored.
+
+    `asked_at` is the moment of this process before Redis was asked for it.
+    """
 
     queue: str
     id: str
     push_id: str
     job: bytes | None
+    asked_at: float
     count: int = 1
     done: bytes = b""
 
@@ -46,8 +51,15 @@ class StreamReader:
     """The reading half of the Redis queue, for one consumer."""
 
     def __init__(
-        self, client: Redis, keys: Keys, *, consumer: str, timing: Timing, clock: Clock
+        self,
+        client: Redis,
+        keys: Keys,
+        *,
+        consumer: str,
+        timing: Timing,
+        clock: Clock | None,
     ) -> None:
+        """A `clock` stands for that of Redis."""
         self._client = client
         self._keys = keys
         self._consumer = consumer
@@ -70,17 +82,16 @@ class StreamReader:
             await self._keep_house(queues)
             queues = self._rotated(queues)
             entries = await self._take_over(queues, limit)
-            next_due_ms = -1
+            due_in_ms = -1
             if len(entries) < limit:
-                next_due_ms, fresh = await self._fetch(queues, limit - len(entries))
+                due_in_ms, fresh = await self._fetch(queues, limit - len(entries))
                 entries += fresh
             left_s = deadline - time.monotonic()
             if entries or left_s <= 0:
                 return entries
             wait = min(left_s, self._timing.beat_s)
-            if next_due_ms >= 0:
-                due_in_s = (next_due_ms - self._clock.now_ms()) / 1000
-                wait = min(wait, max(0.001, due_in_s))
+            if due_in_ms >= 0:
+                wait = min(wait, max(0.001, due_in_ms / 1000))
             entries = await self._wait_for_new(queues, limit, wait)
             if entries:
                 return entries
@@ -104,11 +115,13 @@ class StreamReader:
         self, queues: Sequence[str], limit: int
     ) -> tuple[int, list[Entry]]:
         keys = [key for queue in queues for key in self._keys.all_of(queue)]
-        now_ms = self._clock.now_ms()
-        args = [GROUP, self._consumer, now_ms, limit, _MOVES_PER_READ]
-        next_due_ms, raw = await self._fetch_script(self._client, keys, args)
-        return next_due_ms, [
-            _entry(queues[number], id, _pairs(fields)) for number, id, fields in raw
+        now = now_argument(self._clock)
+        args = [GROUP, self._consumer, now, limit, _MOVES_PER_READ]
+        asked_at = elapsed_s()
+        due_in_ms, raw = await self._fetch_script(self._client, keys, args)
+        return due_in_ms, [
+            _entry(queues[number], id, _pairs(fields), asked_at)
+            for number, id, fields in raw
         ]
 
     async def _take_over(self, queues: Sequence[str], limit: int) -> list[Entry]:
@@ -120,6 +133,7 @@ class StreamReader:
             self._next_look[queue] = now + self._timing.beat_s
         keys = [self._keys.progress, *(self._keys.stream(queue) for queue in due)]
         args = [GROUP, self._consumer, self._timing.silent_ms, limit, *due]
+        asked_at = elapsed_s()
         raw = await self._take_over_script(self._client, keys, args)
         if len(raw) >= limit:
             # There may be more: look again at once, not after a beat.
@@ -134,7 +148,9 @@ class StreamReader:
                     entry=id.decode(),
                 )
                 continue
-            entries.append(_entry(due[number], id, _pairs(fields), count, done or b""))
+            entries.append(
+                _entry(due[number], id, _pairs(fields), asked_at, count, done or b"")
+            )
         return entries
 
     async def _wait_for_new(
@@ -153,6 +169,7 @@ class StreamReader:
             + ["BLOCK", max(1, int(wait_s * 1000)), "STREAMS", *names]
             + [">"] * len(names)
         )
+        asked_at = elapsed_s()
         try:
             reply = await run(self._client, *command)
         except ResponseError as error:
@@ -161,7 +178,7 @@ class StreamReader:
             raise
         streams = reply.items() if isinstance(reply, Mapping) else reply or ()
         return [
-            _entry(names[stream.decode()], id, fields or {})
+            _entry(names[stream.decode()], id, fields or {}, asked_at)
             for stream, raw in streams
             for id, fields in _entries_of(raw)
         ]
@@ -220,8 +237,10 @@ def _entry(
     queue: str,
     id: bytes,
     fields: Mapping[bytes, bytes],
+    asked_at: float,
     count: int = 1,
     done: bytes = b"",
 ) -> Entry:
     push_id = fields.get(b"push", b"").decode(errors="replace")
-    return Entry(queue, id.decode(), push_id, fields.get(b"job"), count, done)
+    job = fields.get(b"job")
+    return Entry(queue, id.decode(), push_id, job, asked_at, count, done)

@@ -8,7 +8,7 @@ work is refused. What depends on each other changes in one Lua script, so that n
 crash leaves half of it. Progress lies in one hash for all entries: a worker
 writes that of many batches in one command, and only a take-over reads it.
 Delayed jobs wait in a sorted set beside their stream. Whether a job is due is
-judged by the worker's clock, which also computed the due time.
+judged by the clock of Redis, for workers' clocks differ.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports import Clock, Delivery
 from tocsin.core.push import DeadLetter, Job, Payload
@@ -41,7 +42,7 @@ from tocsin.queue.redis_dead import DeadStream
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt, receipt_of
 from tocsin.queue.redis_reader import Entry, StreamReader
 from tocsin.queue.redis_schedule import SCHEDULE_KEPT_MS, Schedule
-from tocsin.queue.timing import Timing, WallClock
+from tocsin.queue.timing import Timing, WallClock, now_argument
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +54,8 @@ class RedisStreamJobQueue:
     must be a name of this process alone (`new_holder_name`). Every method raises
     `QueueUnavailable` while Redis is away and works again when it is back; an
     `enqueue` that raised may have happened: repeat it with the same `push_id`
-    and `once_ttl_s`.
+    and `once_ttl_s`. A `clock`, for tests, stands for that of Redis; `dates` is what
+    dead letters are dated by where there is none.
     """
 
     def __init__(
@@ -65,18 +67,21 @@ class RedisStreamJobQueue:
         max_stream_length: int = 100_000,
         takeover_s: float = 15,
         clock: Clock | None = None,
+        dates: Clock | None = None,
     ) -> None:
         self._client = client
         self._consumer = consumer
         self._limit = max_stream_length
-        self._clock = clock or WallClock()
+        self._timing = Timing(takeover_s)
+        self._clock = clock
+        self._dates = clock or dates or WallClock()
         self._keys = Keys(prefix)
         self._reader = StreamReader(
             client,
             self._keys,
             consumer=consumer,
-            timing=Timing(takeover_s),
-            clock=self._clock,
+            timing=self._timing,
+            clock=clock,
         )
         self._dead = DeadStream(client, self._keys)
         self._schedule = Schedule(client, self._keys)
@@ -161,8 +166,15 @@ class RedisStreamJobQueue:
             except Undecodable as error:
                 await self._bury(entry, f"undecodable: {error}")
                 continue
-            receipt = receipt_of(entry.queue, entry.id)
-            deliveries.append(Delivery(job, receipt, entry.count, entry.done))
+            deliveries.append(
+                Delivery(
+                    job,
+                    receipt_of(entry.queue, entry.id),
+                    entry.count,
+                    entry.done,
+                    entry.asked_at + self._timing.trusted_s,
+                )
+            )
         return deliveries
 
     async def fetch_payload(self, push_id: str) -> Payload | None:
@@ -194,7 +206,7 @@ class RedisStreamJobQueue:
         dead: Sequence[tuple[Job, str]] = (),
     ) -> bool:
         """End a delivery and add what follows; the first who settles wins."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._dates.now_ms()
         letters = [
             (job.queue, encode_letter(job, reason, now_ms), b"") for job, reason in dead
         ]
@@ -211,9 +223,13 @@ class RedisStreamJobQueue:
             queue, id = parse_receipt(delivery.receipt)
             args += (numbers.setdefault(queue, len(numbers) + 1), id)
         streams = [self._keys.stream(queue) for queue in numbers]
+        held_until = elapsed_s() + self._timing.trusted_s
         with own_errors():
-            lost = await self._keep_alive(self._client, streams, args)
-        return [deliveries[position].receipt for position in lost]
+            lost = set(await self._keep_alive(self._client, streams, args))
+        for position, delivery in enumerate(deliveries):
+            if position not in lost:
+                delivery.held_until = held_until
+        return [deliveries[position].receipt for position in sorted(lost)]
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False
@@ -222,7 +238,7 @@ class RedisStreamJobQueue:
         if not queues:
             return {}
         keys = [key for queue in queues for key in self._keys.all_of(queue)[:2]]
-        until = self._clock.now_ms() if only_due else "+inf"
+        until = now_argument(self._clock) if only_due else "+inf"
         with own_errors():
             counts = await self._waiting(self._client, keys, [GROUP, until])
         return dict(zip(queues, counts, strict=True))
@@ -242,6 +258,16 @@ class RedisStreamJobQueue:
         with own_errors():
             return await self._dead.purge(ids)
 
+    async def now_ms(self) -> int | None:
+        """The clock of Redis."""
+        if self._clock is not None:
+            return self._clock.now_ms()
+        with own_errors():
+            seconds, microseconds = await run_at(
+                self._client, self._keys.sequence, lambda server: server.time()
+            )
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def check(self) -> None:
         """Raise `QueueUnavailable` if Redis does not answer now."""
         with own_errors():
@@ -256,7 +282,7 @@ class RedisStreamJobQueue:
                 await self._reader.forget(self._consumer, queues)
 
     async def _bury(self, entry: Entry, reason: str) -> None:
-        letter = encode_letter(None, reason, self._clock.now_ms())
+        letter = encode_letter(None, reason, self._dates.now_ms())
         receipt = receipt_of(entry.queue, entry.id)
         _log.error(
             "queue entry cannot be read and went to the dead letters: replay it"

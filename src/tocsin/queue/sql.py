@@ -52,6 +52,13 @@ class SqlJobQueue:
     be a name of this process alone (`new_holder_name`). `max_pending` is per
     queue; requests accepted at the same moment may pass it by their own jobs.
     Every method raises `QueueUnavailable` while the database is away.
+
+    `leases` is an engine of one connection to the same PostgreSQL, for renewals
+    alone: those of a worker must not wait until its other work has left `engine` a
+    connection. A process that holds no jobs never opens it.
+
+    A `clock`, for tests, stands for the server's; `dates` is what dead letters are
+    dated by where there is none.
     """
 
     def __init__(
@@ -63,14 +70,23 @@ class SqlJobQueue:
         max_pending: int = 100_000,
         takeover_s: float = 15,
         clock: Clock | None = None,
+        leases: AsyncEngine | None = None,
+        dates: Clock | None = None,
     ) -> None:
-        self._database = QueueDatabase(engine, clock)
+        self._database = QueueDatabase(engine, clock, dates=dates)
+        renewing = self._database
+        if leases is not None and not self._database.is_sqlite:
+            renewing = QueueDatabase(leases, clock)
         self._prefix = prefix
         self._tables = build_tables(prefix)
         self._limit = max_pending
         self._timing = Timing(takeover_s)
         self._claims = Claims(
-            self._database, self._tables, owner=owner, timing=self._timing
+            self._database,
+            self._tables,
+            owner=owner,
+            timing=self._timing,
+            renewing=renewing,
         )
         self._rows = JobRows(self._database, self._tables)
         self._dead = DeadTable(self._tables, self._rows)
@@ -187,9 +203,13 @@ class SqlJobQueue:
         """Renew the hold on these; returns the receipts that were lost."""
         if not deliveries:
             return []
-        receipts = [delivery.receipt for delivery in deliveries]
-        held = await self._claims.renew([int(receipt) for receipt in receipts])
-        return [receipt for receipt in receipts if int(receipt) not in held]
+        renewed = await self._claims.renew([int(each.receipt) for each in deliveries])
+        for each in deliveries:
+            if int(each.receipt) in renewed.prolonged:
+                each.held_until = renewed.until
+        return [
+            each.receipt for each in deliveries if int(each.receipt) not in renewed.held
+        ]
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False
@@ -227,6 +247,16 @@ class SqlJobQueue:
         async with self._database.writing() as connection:
             return await self._dead.purge(connection, ids)
 
+    async def now_ms(self) -> int | None:
+        """The database's clock; `None` on SQLite, which has this machine's."""
+        if self._database.is_local:
+            return None
+        async with self._database.reading() as connection:
+            told = await connection.execute(
+                select(self._database.now), self._database.now_values()
+            )
+            return int(told.scalar_one())
+
     async def check(self) -> None:
         """Raise `QueueUnavailable` if the database does not answer now."""
         async with self._database.reading() as connection:
@@ -243,8 +273,15 @@ class SqlJobQueue:
             except Undecodable as error:
                 await self._bury(claimed, f"undecodable: {error}")
                 continue
-            receipt = str(claimed.id)
-            deliveries.append(Delivery(job, receipt, claimed.count, claimed.done))
+            deliveries.append(
+                Delivery(
+                    job,
+                    str(claimed.id),
+                    claimed.count,
+                    claimed.done,
+                    claimed.held_until,
+                )
+            )
         return deliveries
 
     async def _bury(self, claimed: Claimed, reason: str) -> None:

@@ -8,13 +8,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Insert, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Insert,
+    TextClause,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.push import Job
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
+
+_CHANGE_AT_ONCE = """
+    WITH ended AS (
+        DELETE FROM {payloads}
+        WHERE push_id = :of_push AND outstanding + :change <= 0 RETURNING 1
+    ), counted AS (
+        UPDATE {payloads} SET outstanding = outstanding + :change
+        WHERE push_id = :of_push AND outstanding + :change > 0 RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM ended) + (SELECT count(*) FROM counted)
+    """
+_REMOVE = """
+    WITH gone AS (DELETE FROM {jobs} WHERE id = :of_job RETURNING id),
+    emptied AS (DELETE FROM {bodies} WHERE job_id IN (SELECT id FROM gone))
+    SELECT count(*) FROM gone
+    """
 
 JobRow = tuple[str, str, bytes, int]
 """Queue, push id, bytes, due Unix milliseconds or 0 for now."""
@@ -26,6 +52,13 @@ class JobRows:
     def __init__(self, database: QueueDatabase, tables: Tables) -> None:
         self._database = database
         self._tables = tables
+        self._at_once: TextClause | None = None
+        self._removal: TextClause | None = None
+        if not database.is_sqlite:
+            # A far server is asked once where SQLite, which is near, is asked twice.
+            payloads, jobs = tables.payloads.name, tables.jobs.name
+            self._at_once = text(_CHANGE_AT_ONCE.format(payloads=payloads))
+            self._removal = text(_REMOVE.format(jobs=jobs, bodies=tables.bodies.name))
 
     async def mark_once(
         self, connection: AsyncConnection, push_id: str, ttl_s: float
@@ -84,7 +117,7 @@ class JobRows:
     ) -> None:
         """Count jobs of a request up or down; its payload goes at none."""
         payloads = self._tables.payloads
-        if change:
+        if change and not await self._change_at_once(connection, push_id, change):
             left = await connection.execute(
                 update(payloads)
                 .where(payloads.c.push_id == push_id)
@@ -96,6 +129,19 @@ class JobRows:
                 await connection.execute(
                     delete(payloads).where(payloads.c.push_id == push_id)
                 )
+
+    async def _change_at_once(
+        self, connection: AsyncConnection, push_id: str, change: int
+    ) -> bool:
+        """The same in one statement, where it can be; whether it was done.
+
+        Not where somebody else changes the count at this moment: either half is
+        judged by the count before, and then neither may fit any more.
+        """
+        if self._at_once is None:
+            return False
+        values = {"of_push": push_id, "change": change}
+        return bool((await connection.execute(self._at_once, values)).scalar())
 
     async def add(
         self,
@@ -188,6 +234,9 @@ class JobRows:
     async def remove(self, connection: AsyncConnection, id: int) -> bool:
         """Remove a job; `False` if it is gone already."""
         jobs, bodies = self._tables.jobs, self._tables.bodies
+        if self._removal is not None:
+            found = await connection.execute(self._removal, {"of_job": id})
+            return bool(found.scalar())
         gone = await connection.execute(delete(jobs).where(jobs.c.id == id))
         if not gone.rowcount:
             return False

@@ -41,8 +41,8 @@ _STORE = """
 class SqlRateLimiter:
     """`RateLimiter` in the queue's database; the engine stays its opener's.
 
-    The queue makes the table and clears out full buckets. They are judged by the
-    worker's clock, as due times are.
+    The queue makes the table and clears out full buckets. They are judged by
+    `clock`, which has to be one that all workers share.
     """
 
     def __init__(

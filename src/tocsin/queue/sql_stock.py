@@ -71,13 +71,13 @@ class SqlQueueStock:
                 jobs.deliveries,
                 jobs.scheduled_uid,
                 bodies.body,
+                self._database.now.label("now_ms"),
             )
             .join(self._tables.bodies, bodies.job_id == jobs.id, isouter=True)
             .where(not_(self._held()))
             .order_by(jobs.run_at_ms, jobs.id)
             .limit(limit)
         )
-        now_ms = self._database.clock.now_ms()
         async with self._database.reading() as connection:
             rows = await connection.execute(statement, self._database.now_values())
             entries = [
@@ -86,7 +86,7 @@ class SqlQueueStock:
                     row.queue,
                     row.push_id,
                     without_done(row.body or b"", row.done or b""),
-                    row.run_at_ms if row.run_at_ms > now_ms else 0,
+                    row.run_at_ms if row.run_at_ms > row.now_ms else 0,
                     # What was handed out once has begun.
                     "" if row.deliveries else row.scheduled_uid or "",
                 )

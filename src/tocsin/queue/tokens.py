@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tocsin.core.ports import Clock, SharedToken
+from tocsin.core.ports import TOKEN_AHEAD_MS, Clock, SharedToken
 from tocsin.queue.redis_connection import Script, own_errors
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import build_tables
@@ -38,6 +38,7 @@ class RedisTokenStore:
                     offered.made_at_ms,
                     made_after_ms,
                     max(1, int(ttl_s * 1000)),
+                    TOKEN_AHEAD_MS,
                 ],
             )
         return SharedToken(value.decode(), int(made_at_ms))
@@ -57,6 +58,7 @@ class SqlTokenStore:
     ) -> SharedToken:
         """See the port."""
         table, now_ms = self._table.c, self._database.clock.now_ms()
+        latest_ms = now_ms + TOKEN_AHEAD_MS
         # Both have the same words for it, but no common class.
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         offer = insert(self._table).values(
@@ -68,13 +70,21 @@ class SqlTokenStore:
         taken = offer.on_conflict_do_update(
             index_elements=["name"],
             set_={key: offer.excluded[key] for key in _CONTENT},
-            where=(table.made_at_ms <= made_after_ms) | (table.expires_ms <= now_ms),
+            where=(table.made_at_ms <= made_after_ms)
+            | (table.made_at_ms > latest_ms)
+            | (table.expires_ms <= now_ms),
         )
+        is_ahead = offered.made_at_ms > latest_ms
         standing = select(table.value, table.made_at_ms).where(table.name == name)
         async with self._database.writing() as connection:
-            await connection.execute(taken)
+            if not is_ahead:
+                await connection.execute(taken)
             # A row that stood against the offer was committed, so it is seen here.
-            row = (await connection.execute(standing)).one()
+            row = (await connection.execute(standing)).one_or_none()
+        if row is None or (
+            is_ahead and not made_after_ms < row.made_at_ms <= latest_ms
+        ):
+            return offered
         return SharedToken(row.value, row.made_at_ms)
 
 

@@ -68,19 +68,27 @@ class SqlReceiptStore:
 
         return await self._database.write(work)
 
-    async def drop(self, tickets: Sequence[Ticket]) -> None:
+    async def drop(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """See `ReceiptStore.drop`."""
         keys = [(ticket.integration, ticket.id) for ticket in tickets]
         table = push_tickets.c
         place = tuple_(table.integration, table.id)
 
-        async def work(connection: AsyncConnection) -> None:
+        async def work(connection: AsyncConnection) -> set[tuple[str, str]]:
+            gone: set[tuple[str, str]] = set()
             for at in range(0, len(keys), _AT_ONCE):
                 chosen = place.in_(keys[at : at + _AT_ONCE])
-                await connection.execute(delete(push_tickets).where(chosen))
+                statement = delete(push_tickets).where(chosen)
+                found = await connection.execute(
+                    statement.returning(table.integration, table.id)
+                )
+                gone |= {(row.integration, row.id) for row in found}
+            return gone
 
-        if keys:
-            await self._database.write(work)
+        if not keys:
+            return []
+        gone = await self._database.write(work)
+        return [one for one in tickets if (one.integration, one.id) in gone]
 
     async def purge_overdue(self, *, due_before_ms: int, limit: int) -> int:
         """See `ReceiptStore.purge_overdue`."""

@@ -14,7 +14,7 @@ from tests.support.certificates import make_ca
 from tests.support.ports import free_port
 
 from tocsin.api.listening import ListenError
-from tocsin.app.clock import SystemClock
+from tocsin.app.clock import SharedClock
 from tocsin.app.faults import explain
 from tocsin.app.http_doors import HttpDoors, open_http
 from tocsin.app.resources import Resources
@@ -27,7 +27,7 @@ ANY = {"address": "127.0.0.1", "port": 0}
 async def _open(stack: AsyncExitStack, **sections: Any) -> HttpDoors:
     config = Config.model_validate({"http_server": ANY, **sections})
     world = World()
-    resources = Resources(config, Metrics(), SystemClock())
+    resources = Resources(config, Metrics(), SharedClock())
     return await open_http(resources, world.services, world.observed, stack)
 
 

@@ -67,6 +67,17 @@ async def test_a_wrong_secret_is_a_misconfiguration(simulator: Simulator) -> Non
     assert simulator.ledger.delivered == {}
 
 
+async def test_a_token_that_came_too_late_sends_nothing(simulator: Simulator) -> None:
+    """The pace is asked after an exchange, which may have taken a while."""
+    provider, reports = build_hms(simulator), Reports()
+    pace = FreePace(stop_after=0)
+    await provider.send(batch_of(["a", "b"]), reports, pace)
+    assert simulator.ledger.answers == {"token_granted": 1}
+    assert pace.asked == 1
+    assert reports.outcomes == {}
+    await provider.close()
+
+
 async def test_requests_reuse_their_connections(simulator: Simulator) -> None:
     """Many requests one after the other cost no TLS handshake each."""
     provider = build_hms(simulator, max_connections=2, batch_size=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.support.clock import MovedClock
+from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import (
     SEND,
     QueueBackend,
@@ -20,7 +20,7 @@ from tests.support.job_queues import (
     send_job,
 )
 
-from tocsin.core.errors import QueueUnavailable
+from tocsin.core.errors import QueueFull, QueueUnavailable
 from tocsin.queue.sql import SqlJobQueue
 
 
@@ -91,6 +91,98 @@ async def test_job_in_hand_locks_no_row(sql_backend: QueueBackend) -> None:
         assert changed.rowcount == 1
 
 
+async def test_a_renewal_waits_for_no_settlement(
+    postgres_backend: QueueBackend,
+) -> None:
+    """Rows that are being settled are passed by; the others are renewed meanwhile."""
+    queue = await postgres_backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    held = await drain(queue)
+    before = [each.held_until for each in held]
+    async with postgres_backend.sql().begin() as settling:
+        await settling.execute(
+            text("DELETE FROM queue_jobs WHERE id = :id"), {"id": int(held[0].receipt)}
+        )
+        async with asyncio.timeout(10):
+            assert await queue.keep_alive(held) == []
+        assert held[0].held_until == before[0]
+        assert held[1].held_until > before[1]
+        assert held[2].held_until > before[2]
+        await settling.rollback()
+    assert await queue.keep_alive(held) == []
+    assert held[0].held_until > before[0]
+
+
+async def test_a_renewal_waits_for_no_free_connection(
+    postgres_backend: QueueBackend,
+) -> None:
+    """It has one of its own, while all others are in use for other work."""
+    engine = create_async_engine(
+        postgres_backend.address, pool_size=1, max_overflow=0, pool_timeout=60
+    )
+    queue = SqlJobQueue(engine, owner="w", leases=postgres_backend.sql())
+    await queue.start()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await drain(queue)
+    until = held[0].held_until
+    async with engine.connect(), asyncio.timeout(10):
+        assert await queue.keep_alive(held) == []
+    assert held[0].held_until > until
+    await engine.dispose()
+
+
+async def test_a_renewal_passes_the_line_of_writers(tmp_path: Path) -> None:
+    """On SQLite, which has one at a time: it waits for two of them, not for all."""
+    backend = QueueBackend("sqlite", f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}")
+    queue = await backend.open(limit=1000)
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(41)])
+    held = await drain(queue)
+    settled: list[int] = []
+
+    async def settle(number: int) -> None:
+        await queue.settle(held[number])
+        settled.append(number)
+
+    settling = [asyncio.create_task(settle(number)) for number in range(40)]
+    await asyncio.sleep(0)
+    assert await queue.keep_alive([held[40]]) == []
+    assert len(settled) <= 3
+    await asyncio.gather(*settling)
+    await backend.close()
+
+
+async def test_a_write_is_whole_on_a_connection_that_has_read(
+    postgres_backend: QueueBackend,
+) -> None:
+    """Reading needs no transaction; what is refused half-way still leaves nothing."""
+    engine = create_async_engine(postgres_backend.address, pool_size=1, max_overflow=0)
+    queue = SqlJobQueue(engine, owner="w", max_pending=0)
+    await queue.start()
+    assert await queue.waiting([SEND]) == {SEND: 0}
+    with pytest.raises(QueueFull):
+        await queue.enqueue(payload_for("p1"), [send_job("p1")], once_ttl_s=60)
+    assert await queue.enqueue(payload_for("p1"), [], once_ttl_s=60)
+    await engine.dispose()
+
+
+async def test_a_count_that_two_change_at_once_is_right(
+    postgres_backend: QueueBackend,
+) -> None:
+    """Of a request's last jobs, settled at the same moment, one ends its payload."""
+    queues = [await postgres_backend.open(f"w{number}") for number in range(4)]
+    for turn in range(10):
+        push_id = f"p{turn}"
+        await queues[0].enqueue(
+            payload_for(push_id), [send_job(push_id) for _ in range(4)]
+        )
+        held = await drain(queues[0])
+        settled = await asyncio.gather(
+            *(queue.settle(each) for queue, each in zip(queues, held, strict=True))
+        )
+        assert settled == [True] * 4
+        assert await queues[0].fetch_payload(push_id) is None
+
+
 async def test_lease_follows_the_given_clock(sql_backend: QueueBackend) -> None:
     """Not before four fifths of the take-over time have passed since the renewal."""
     clock = MovedClock()
@@ -104,6 +196,21 @@ async def test_lease_follows_the_given_clock(sql_backend: QueueBackend) -> None:
     assert await drain(other) == []
     clock.move_ms(200)
     assert [d.count for d in await drain(other)] == [2]
+
+
+async def test_a_clock_that_was_set_forward_ends_no_lease(
+    sql_backend: QueueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holders renew by the new time; who does not is taken over as ever."""
+    holder = await sql_backend.open("holder", takeover_s=1)
+    other = await sql_backend.open("other", takeover_s=1)
+    await holder.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await receive_soon(holder)
+    shift_wall_clock(monkeypatch, 7200)
+    assert await drain(other) == []
+    assert await holder.keep_alive([held]) == []
+    assert await drain(other) == []
+    assert (await receive_soon(other)).count == 2
 
 
 async def test_loser_cannot_overwrite_progress(sql_backend: QueueBackend) -> None:

@@ -76,6 +76,14 @@ def test_the_providers_wish_is_the_pause() -> None:
     assert state.paused_until_ms == 38_000
 
 
+def test_an_absurd_wish_does_not_silence_a_credential() -> None:
+    """It is asked again after half an hour, while what waits is still worth it."""
+    state = CredentialState("fcm", "fcm")
+    quota = Outcome(Verdict.RETRY, "quota", retry_after_s=86_400.0, slow_down=True)
+    state.note(quota, 1000)
+    assert state.paused_until_ms == 1_801_000
+
+
 def test_a_fault_of_one_device_pauses_nothing() -> None:
     """Without `slow_down` the credential goes on."""
     state = CredentialState("fcm", "fcm")

@@ -49,12 +49,12 @@ class MemoryReceipts:
         self.due.update({one.id: (one, next_due_ms) for one in found})
         return found
 
-    async def drop(self, tickets: Sequence[Ticket]) -> None:
+    async def drop(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         self.log.append("drop")
-        for ticket in tickets:
-            self.due.pop(ticket.id, None)
+        gone = [one for one in tickets if self.due.pop(one.id, None) is not None]
         if not self.due:
             self.emptied.set()
+        return gone
 
     async def purge_overdue(self, *, due_before_ms: int, limit: int) -> int:
         raise NotImplementedError("the poller purges nothing")
@@ -171,6 +171,22 @@ async def test_a_dead_device_is_removed_by_its_receipt(world: World) -> None:
     assert world.metrics.push_receipts.get("fcm", "true", "") == 1
     assert world.metrics.push_receipts.get("fcm", "false", "unregistered") == 1
     assert world.metrics.push_devices_removed.get("fcm", "unregistered") == 1
+
+
+async def test_a_receipt_that_another_acted_on_is_not_counted(world: World) -> None:
+    """Who asked for so long that the tickets fell due again was not the only one."""
+    await world.keep(world.run(), accepted("t0"), accepted("t1"))
+    world.source.answer = {"t0": OK, "t1": OK}
+    world.clock.advance(901)
+    original = world.source.fetch_receipts
+
+    async def fetch_receipts(ids: Sequence[str]) -> Mapping[str, Outcome] | Outcome:
+        world.store.due.pop("t0")
+        return await original(ids)
+
+    world.source.fetch_receipts = fetch_receipts  # type: ignore[method-assign] # a slow one
+    await world.poller.poll(world.source)
+    assert world.metrics.push_receipts.get("fcm", "true", "") == 1
 
 
 async def test_nothing_is_asked_before_it_is_due(world: World) -> None:

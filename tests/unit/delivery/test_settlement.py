@@ -132,6 +132,8 @@ async def test_a_passing_fault_comes_back_later() -> None:
         assert job.first_try_at_ms == case.clock.now_ms()
         assert 1000 <= due_ms - case.clock.now_ms() <= 2000
         assert job.id != case.run.job.id
+    assert case.metrics.push_retries.get("fcm", "unavailable") == 0
+    case.settlement.count_ends(case.run)
     assert case.metrics.push_retries.get("fcm", "unavailable") == 2
 
 
@@ -146,6 +148,31 @@ async def test_retry_after_is_when_it_comes_back() -> None:
     follow, _ = case.settlement.plan(case.run)
     now = case.clock.now_ms()
     assert [due - now for _, due in follow] == [30_000, 90_000]
+
+
+async def test_a_wish_beyond_the_end_costs_no_recipient() -> None:
+    """It is tried once more at the end of all tries, and only then given up."""
+    wish = Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=86_400)
+    case = Case()
+    case.run.pending = [0]
+    await case.take(wish)
+    [(job, due_ms)], dead = case.settlement.plan(case.run)
+    assert dead == []
+    assert due_ms == case.clock.now_ms() + 3_600_000
+    last = Case(first_try_at_ms=job.first_try_at_ms, attempt=job.attempt)
+    last.run.pending = [0]
+    last.clock.advance(3_600)
+    await last.take(wish)
+    follow, [(_, reason)] = last.settlement.plan(last.run)
+    assert (follow, reason) == ([], "retries exhausted: quota_exceeded")
+
+
+@pytest.mark.parametrize("gone_at_ms", [10**30, 10**17, 2**63])
+async def test_an_absurd_time_of_death_does_not_count(gone_at_ms: int) -> None:
+    """It keeps nobody who registered since, and fits the registry."""
+    case = Case()
+    await case.take(Outcome(Verdict.UNREGISTERED, "gone", gone_at_ms=gone_at_ms))
+    assert case.devices.dead[0].before_ms == case.run.started_ms
 
 
 async def test_retries_end_in_the_dead_letters() -> None:
@@ -167,6 +194,8 @@ async def test_expiry_ends_retries_before_their_age() -> None:
     await case.take(Outcome(Verdict.RETRY, "unavailable"))
     assert case.settlement.plan(case.run) == ([], [])
     labels = ("fcm", "filter", "", "false", "expired")
+    assert case.metrics.push_notifications.get(*labels) == 0
+    case.settlement.count_ends(case.run)
     assert case.metrics.push_notifications.get(*labels) == 1
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.jobs import (
     ManualClock,
     MemoryJobQueue,
@@ -16,10 +18,11 @@ from tests.support.jobs import (
 )
 
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
+from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports import Delivery
-from tocsin.core.push import Expand, Send
+from tocsin.core.push import Expand, Payload, Send
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, Expander
@@ -99,6 +102,10 @@ class Bench:
             yield
         finally:
             await self.worker.stop(1)
+
+    def is_free(self) -> bool:
+        """Whether no task works on anything."""
+        return not any(lane._tasks for lane in self.worker.lanes)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -222,6 +229,133 @@ async def test_a_lost_batch_is_left_to_its_new_owner() -> None:
         await bench.until(lambda: bench.dispatcher.idle)
     assert len(bench.provider.sent) < 5000
     assert bench.queue.settled == []
+
+
+async def test_nothing_is_sent_on_a_hold_that_ran_out() -> None:
+    """A worker that cannot renew waits, and goes on where it was once it can."""
+    bench = Bench(ScriptedProvider())
+    receipt = "send:fcm|1"
+
+    def run_out(target: str) -> None:
+        if target == "token-3":
+            bench.queue.stuck.add(receipt)
+            bench.queue.held[receipt].held_until = elapsed_s() - 0.001
+
+    bench.provider.before = run_out
+    bench.queue.put(make_send_job(20))
+    async with bench.running():
+        await bench.until(lambda: len(bench.provider.sent) == 4)
+        await bench.queue.asked_times(3)
+        assert len(bench.provider.sent) == 4
+        assert bench.queue.settled == []
+        bench.queue.stuck.clear()
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert bench.provider.sent == [f"token-{i}" for i in range(20)]
+
+
+async def test_a_hold_that_ran_out_before_the_first_request_sends_nothing() -> None:
+    """A batch that waited too long in this worker is left to whoever has it now."""
+    bench = Bench(ScriptedProvider())
+    bench.queue.lease_s = -1
+    bench.queue.stuck.add("send:fcm|1")
+    bench.queue.put(make_send_job(5))
+    async with bench.running():
+        await bench.queue.asked_times(3)
+        bench.queue.lost.add("send:fcm|1")
+        await bench.until(lambda: bench.dispatcher.idle)
+    assert bench.provider.sent == []
+    assert bench.queue.settled == []
+
+
+async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
+    """The worker learns of it while it still reads the payload."""
+    bench = Bench(ScriptedProvider())
+    gate = asyncio.Event()
+    original = bench.queue.fetch_payload
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        await gate.wait()
+        return await original(push_id)
+
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign] # a slow one
+    bench.queue.lost.add("send:fcm|1")
+    bench.queue.put(make_send_job(5))
+    async with bench.running():
+        await bench.until(lambda: bench.queue.asked > 0)
+        await bench.until(lambda: bench.worker.lanes[0].held == {})
+        gate.set()
+        await bench.until(lambda: bench.is_free())
+    assert bench.provider.sent == []
+    assert bench.queue.settled == []
+
+
+async def test_what_a_worker_took_over_from_itself_is_not_begun_again() -> None:
+    """Its lane still works on that entry: the new hold is its own, once."""
+    bench = Bench(ScriptedProvider())
+    lane = bench.worker.lanes[0]
+    gate = asyncio.Event()
+    original = bench.queue.fetch_payload
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        await gate.wait()
+        return await original(push_id)
+
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign] # a slow one
+    bench.queue.stuck.add("send:fcm|1")
+    bench.queue.put(make_send_job(5))
+    async with bench.running():
+        await bench.until(lambda: "send:fcm|1" in lane.held)
+        held = lane.held["send:fcm|1"]
+        held.held_until = elapsed_s() - 1
+        again = replace(held, count=2, held_until=elapsed_s() + 30)
+        lane.take([again])
+        gate.set()
+        await bench.until(lambda: bool(bench.queue.settled))
+        await bench.until(lambda: bench.dispatcher.idle)
+    assert bench.provider.sent == [f"token-{i}" for i in range(5)]
+
+
+_REJECTED = Outcome(Verdict.REJECTED, "invalid_message")
+_BUSY = Outcome(Verdict.RETRY, "unavailable")
+_BROKEN = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes", "integration"),
+    [
+        (_REJECTED, {}, "fcm"),
+        (_BUSY, {}, "fcm"),
+        (_BUSY, {"expire_at_ms": ManualClock().now_ms() + 500}, "fcm"),
+        (_BUSY, {"first_try_at_ms": 1}, "fcm"),
+        (_BROKEN, {}, "fcm"),
+        (DELIVERED, {"expire_at_ms": 1}, "fcm"),
+        (DELIVERED, {}, "gone"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["send", "poison", "expand"])
+async def test_a_batch_that_another_settled_leaves_no_trace(
+    stage: str, answer: Outcome, changes: dict[str, int], integration: str
+) -> None:
+    """No dead letter, retry, expiry or put-back is counted or reported of it."""
+    bench = Bench(ScriptedProvider(answer=lambda _: answer), Pages(3))
+    job = make_send_job(3, integration=integration, **changes)
+    if stage == "expand":
+        job = job.with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+    count = MAX_DELIVERIES + 1 if stage == "poison" else 1
+    # The queue holds no such entry any more: whoever has settled it was another.
+    delivery = Delivery(job, "send:fcm|9", count, b"")
+    with capture_logs() as lines:
+        await bench.worker.lanes[1 if stage == "expand" else 0].handle(delivery)
+    assert (bench.queue.dead, list(bench.queue.ready.values())) == ([], [])
+    rendered = bench.metrics.render().decode()
+    for name in ("push_dead_letters", "push_retries", 'code="expired"'):
+        assert not [
+            line
+            for line in rendered.splitlines()
+            if name in line and not line.startswith("#") and not line.endswith(" 0")
+        ]
+    assert [line for line in lines if "dead letters" in line["event"]] == []
+    assert [line for line in lines if line["event"] == "batch settled"] == []
 
 
 async def test_what_is_for_later_is_no_lag() -> None:

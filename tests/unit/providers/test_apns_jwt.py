@@ -196,3 +196,13 @@ class _Failing:
         return await self._inner.agree(
             name, offered, made_after_ms=made_after_ms, ttl_s=ttl_s
         )
+
+
+async def test_a_clock_that_was_set_back_makes_a_token_anew(rig: Rig) -> None:
+    """One from the future would be refused for hours, and could not be replaced."""
+    process = rig.process()
+    wrong = await process.fetch()
+    rig.pass_minutes(-120)
+    right = await process.fetch()
+    assert right != wrong
+    assert await process.fetch() == right

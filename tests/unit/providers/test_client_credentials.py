@@ -183,3 +183,18 @@ async def test_closing_ends_an_exchange_under_way() -> None:
     await tokens.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+@pytest.mark.parametrize(
+    "life_s",
+    ["1e400", "1e20", "NaN", "-5", "0", "true", "null", '"soon"', "[]", "9" * 400],
+)
+async def test_an_absurd_life_is_the_usual_one(life_s: str) -> None:
+    """The token is used, and renewed as any other."""
+    endpoint = Endpoint(granted("t", life_s), granted("u"))
+    tokens = endpoint.tokens()
+    assert await tokens.fetch() == "t"
+    endpoint.now_s += 60
+    assert await tokens.fetch() == "t"
+    endpoint.now_s += 7200
+    assert await tokens.fetch() == "u"

@@ -193,3 +193,14 @@ async def test_heads_are_made_once() -> None:
     assert service.head("vapid t=a, k=b", PushHeaders()) is head
     assert service.head("vapid t=a, k=b", PushHeaders(7)) is not head
     assert service.head("vapid t=c, k=b", PushHeaders()) is not head
+
+
+async def test_an_absurd_wish_does_not_silence_an_origin() -> None:
+    """It is asked again after half an hour."""
+    service = _service()
+    for _ in range(3):
+        service.heard(429, 86_400)
+    outcome = service.rest()
+    assert outcome is not None
+    assert outcome.retry_after_s is not None
+    assert 0 < outcome.retry_after_s <= 1800

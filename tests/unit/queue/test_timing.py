@@ -16,6 +16,13 @@ def test_silence_notice_and_wait_fit_into_the_promise(takeover_s: float) -> None
     assert timing.silent_ms / 1000 + 2 * timing.beat_s < takeover_s
 
 
+@pytest.mark.parametrize("takeover_s", [0.5, 4, 15, 60])
+def test_a_holder_stops_before_another_may_begin(takeover_s: float) -> None:
+    """With time for three renewals before, and for the last answers after that."""
+    timing = Timing(takeover_s)
+    assert 3 * takeover_s / 5 <= timing.trusted_s < timing.silent_ms / 1000
+
+
 def test_default_promise() -> None:
     """15 s is 12 s of silence and a look per second."""
     timing = Timing(15)

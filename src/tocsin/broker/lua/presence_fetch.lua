@@ -1,6 +1,7 @@
 -- Reads a channel's entries after dropping those that were not renewed in time.
--- KEYS: data, expiry. ARGV: now (s). Returns client, info, client, info, …
-local over = redis.call('ZRANGEBYSCORE', KEYS[2], '0', ARGV[1])
+-- KEYS: data, expiry. Time is that of this server: a node whose clock is ahead must
+-- not drop what others keep. Returns client, info, client, info, …
+local over = redis.call('ZRANGEBYSCORE', KEYS[2], '0', redis.call('TIME')[1])
 for at = 1, #over, 1000 do
   local some = {unpack(over, at, math.min(at + 999, #over))}
   redis.call('HDEL', KEYS[1], unpack(some))

@@ -4,13 +4,18 @@
 -- missing group is made here too, at 0, so that entries written before the first
 -- worker came are read; an error half-way would strand what was read before it.
 -- KEYS: per queue: stream, delayed set, delayed jobs.
--- ARGV: group, consumer, now (ms), limit, most jobs to move per queue.
--- Returns {next due ms or -1, {{queue number, entry id, fields}, …}}.
-local group, consumer, now = ARGV[1], ARGV[2], ARGV[3]
+-- ARGV: group, consumer, now (ms, '' = the clock of this server), limit, most jobs
+-- to move per queue.
+-- Returns {ms until the next is due or -1, {{queue number, entry id, fields}, …}}.
+local group, consumer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
 local left, most = tonumber(ARGV[4]), ARGV[5]
 
 local function move(stream, delayed, jobs)
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, most)) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.0f', now), 'LIMIT', 0, most)) do
     local job = redis.call('HGET', jobs, member)
     if job then
       redis.call('XADD', stream, '*', 'push', string.match(member, '^%d+:(.*)$'), 'job', job)
@@ -60,4 +65,4 @@ while left > 0 and #open > 0 do
   end
   open = still_open
 end
-return {next_due, entries}
+return {next_due < 0 and -1 or math.max(0, next_due - now), entries}

@@ -1,9 +1,13 @@
 -- Takes a token for each key in turn, from all its buckets or from none. A bucket
 -- is the moment (us) at which it is full again; core/rates.py is the same in Python.
 -- KEYS: one per token wanted; each holds the buckets of all limits.
--- ARGV: now (us), then per limit: us per token, us from empty to full.
+-- ARGV: now (us, '' = the clock of this server), then per limit: us per token, us from empty to full.
 -- Returns per key 0, or the ms from which it may be tried again.
 local now, answers = tonumber(ARGV[1]), {}
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
 for k, key in ipairs(KEYS) do
   local stored, states = redis.call('GET', key), {}
   if stored then
