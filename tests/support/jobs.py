@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tocsin.core.outcome import DELIVERED, Outcome
-from tocsin.core.ports import Batch, Delivery, Pace, Report
+from tocsin.core.ports import Batch, Delivery, Pace, QueuePosition, Report
 from tocsin.core.push import (
     Body,
     DeadLetter,
@@ -46,6 +46,8 @@ class MemoryJobQueue:
     lost: set[str] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
     serial: int = 0
+    gone: set[str] = field(default_factory=set)
+    epoch: str = "first"
 
     async def enqueue(
         self,
@@ -113,6 +115,12 @@ class MemoryJobQueue:
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         return [d.receipt for d in deliveries if d.receipt in self.lost]
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        return {d.receipt for d in deliveries} - self.gone
+
+    async def position(self) -> QueuePosition:
+        return QueuePosition(self.epoch, self.serial)
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False

@@ -34,7 +34,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import Conflict, NotFound, QueueFull
 from tocsin.core.ids import new_id
-from tocsin.core.ports import Delivery, UidClaim
+from tocsin.core.ports import Delivery, QueuePosition, UidClaim
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.core.webpush import make_target
 
@@ -351,6 +351,7 @@ class MemoryQueue:
     accepted: list[tuple[Payload, list[Job]]] = field(default_factory=list)
     once: set[str] = field(default_factory=set)
     due_ms: dict[str, int] = field(default_factory=dict)
+    epoch: str = "first"
 
     @property
     def jobs(self) -> list[Job]:
@@ -418,6 +419,14 @@ class MemoryQueue:
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         raise NotImplementedError("the API holds no jobs")
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        raise NotImplementedError("the API holds no jobs")
+
+    async def position(self) -> QueuePosition:
+        if self.failure is not None:
+            raise self.failure
+        return QueuePosition(self.epoch, len(self.accepted))
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False

@@ -433,3 +433,38 @@ def test_two_servers_with_one_uid_send_it_once(
     assert [s.unanswered + s.wrong for s in senders] == [[], []]
     wait_finished(clustered, 150 * 3)
     assert set(clustered.simulator.ledger.delivered.values()) == {1}
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("away", ["database", "queue"])
+def test_a_store_away_for_many_take_overs_makes_no_job_poison(
+    away: str,
+    processes: Processes,
+    simulator: Simulator,
+    own_postgres: PostgresServer,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Gone for twelve take-overs in mid-broadcast: no dead letter, and few lines."""
+    queue = {"type": "redis", "redis": {"address": own_redis.address}}
+    database = {"postgresql": {"dsn": own_postgres.create_database("registry")}}
+    at = deploy(processes, simulator, database, queue)
+    at.change("push_notifications", "retry", takeover="1s")
+    at.change("push_notifications", "fcm", tokens_batch_size=50)
+    at.serve()
+    fill(at, 20_000)
+    workers = [at.worker(), at.worker()]
+    send(published_client, at)
+    wait_reached(simulator, 2000)
+    server = own_postgres if away == "database" else own_redis
+    server.stop()
+    time.sleep(13)
+    server.start_again()
+    wait_finished(at, 20_000)
+    assert dead_letters(at) == "0 dead letters\n"
+    assert extra(simulator) <= (0 if away == "database" else 2 * PER_CRASH)
+    for worker in workers:
+        lines = [line for line in worker.events() if line.get("store") == away]
+        told = [line for line in lines if line["level"] == "warning"]
+        assert 1 <= len(told) <= 2  # a connection may turn out dead later
+        assert "job failed" not in worker.text()

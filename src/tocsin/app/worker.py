@@ -19,7 +19,9 @@ from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
+from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.online import OnlineUsers
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.recipients import Expander
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.settlement import Settlement
@@ -50,6 +52,7 @@ async def start_worker(
     config, queue = resources.config, resources.queue
     if queue is None:
         raise ValueError("a worker needs push_notifications.enabled_providers")
+    outages, lost = Outages(), LostJobs(queue, resources.metrics)
     settlement = Settlement(
         devices=resources.devices,
         retry=_retry_policy(config),
@@ -57,8 +60,9 @@ async def start_worker(
         metrics=resources.metrics,
         sinks=[*sinks, *_own_sinks(resources)],
         tickets=await start_receipts(resources, providers, stack, stopper),
+        outages=outages,
     )
-    journal = Journal(queue, settlement, resources.clock)
+    journal = Journal(queue, settlement, resources.clock, outages=outages)
     worker = Worker(
         queue=queue,
         providers=providers,
@@ -70,6 +74,8 @@ async def start_worker(
             clock=resources.clock,
             metrics=resources.metrics,
             limiter=resources.limiter,
+            outages=outages,
+            lost=lost,
         ),
         expander=Expander(
             queue=queue,
@@ -78,12 +84,16 @@ async def start_worker(
             settlement=settlement,
             clock=resources.clock,
             online=online,
+            outages=outages,
+            lost=lost,
         ),
         journal=journal,
         metrics=resources.metrics,
         concurrency=config.worker.concurrency,
         takeover_s=config.push_notifications.retry.takeover,
         on_death=stopper.fail,
+        outages=outages,
+        lost=lost,
     )
     worker.start()
     stack.push_async_callback(worker.stop, config.shutdown.timeout)

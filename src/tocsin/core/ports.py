@@ -200,7 +200,8 @@ class UidStore(Protocol):
 class Delivery:
     """A job in the hands of one worker, until settled or taken over.
 
-    `count` is how often it was handed out, 1 the first time. `done` is a
+    `count` is how often it was handed out, 1 the first time, without the hand-outs
+    whose holder turned out to live. `done` is a
     bitmap over the recipients of a `Send`, least significant bit first: those
     whose result was recorded by an earlier holder; it may be empty. `receipt`
     belongs to the queue.
@@ -210,6 +211,22 @@ class Delivery:
     receipt: str
     count: int
     done: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePosition:
+    """Which data a queue holds, and how far it has come.
+
+    `epoch` is a name that the data got once: another one means other data. `reached`
+    rises with every request that is accepted, and falls only where data is lost.
+    `certain` is the highest of it that was confirmed to this process, and `missing`
+    how much of that this process found gone since it began, under any epoch.
+    """
+
+    epoch: str
+    reached: int
+    certain: int = 0
+    missing: int = 0
 
 
 class JobQueue(Protocol):
@@ -284,7 +301,19 @@ class JobQueue(Protocol):
         ...
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """Renew the hold on these; returns the receipts that were lost."""
+        """Renew the hold on these; returns the receipts that were lost.
+
+        Whoever lost one and lives to ask here was not ended by it: the hand-out that
+        took it away is not counted, see `Delivery.count`.
+        """
+        ...
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        """Of these, the receipts whose entry is in the queue, whoever holds it."""
+        ...
+
+    async def position(self) -> QueuePosition:
+        """Which data this is, and how far it has come; see there."""
         ...
 
     async def waiting(

@@ -30,6 +30,8 @@ from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.limits import Gate, MemoryRateLimiter
 from tocsin.delivery.lines import settled_line
+from tocsin.delivery.lost import LostJobs
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.rendering import BodyRenderer, RenderFault
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import (
@@ -104,7 +106,11 @@ class Dispatcher:
         metrics: Metrics,
         validate_only: bool = False,
         limiter: RateLimiter | None = None,
+        outages: Outages | None = None,
+        lost: LostJobs | None = None,
     ) -> None:
+        self._lost = lost or LostJobs(queue, metrics)
+        self._outages = outages = outages or Outages()
         self._queue = queue
         self._providers = providers
         self._journal = journal
@@ -117,6 +123,7 @@ class Dispatcher:
             settlement=settlement,
             clock=clock,
             metrics=metrics,
+            outages=outages,
         )
         self._payloads: OrderedDict[str, Payload] = OrderedDict()
         self._renderers: OrderedDict[tuple[str, str], BodyRenderer] = OrderedDict()
@@ -248,11 +255,7 @@ class Dispatcher:
 
     async def _conclude(self, run: Run) -> None:
         if run.lost:
-            _log.warning(
-                "batch was taken over by another worker while this one sent it",
-                job_id=run.job.id,
-                push_id=run.job.push_id,
-            )
+            await self._lost.tell(run.delivery, unsent=len(run.unsent()))
             return
         job = run.job
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
@@ -280,6 +283,8 @@ class Dispatcher:
     ) -> bool:
         """Settle, and say so; `False` means that another worker did."""
         settled = await self._settle(delivery, follow, dead)
+        if not settled:
+            await self._lost.tell(delivery)
         if settled is None:
             return False
         for job, reason in dead:
@@ -302,11 +307,7 @@ class Dispatcher:
                 run = self._runs.get(delivery.receipt)
                 if run is not None and run.lost:
                     return None
-                _log.warning(
-                    "batch is sent but not settled, trying again",
-                    job_id=delivery.job.id,
-                    error=error.message,
-                )
+                self._outages.note(error, doing="settle batches")
                 await asyncio.sleep(SETTLE_RETRY_S)
 
     async def _fetch_payload(self, push_id: str) -> Payload | None:

@@ -9,22 +9,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
-from tocsin.core.errors import ApiError
+from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.ports import Delivery, JobQueue, PushProvider
-from tocsin.core.push import queue_name
+from tocsin.core.push import Job, Send, queue_name
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.lines import count_recipients, find_uid, job_fields
+from tocsin.delivery.lost import LostJobs
+from tocsin.delivery.outages import QUEUE, Outages
 from tocsin.delivery.recipients import Expander
 from tocsin.telemetry.metrics import Metrics
 
 WAIT_S = 1.0
 MAX_DELIVERIES = 10
-"""Times a job is handed out before it counts as poison: each of them ended
-with a worker that died or failed on it."""
+"""Times a job is handed out before it counts as poison: each of them ended with a
+worker that died, or with a fault of the job itself. One of our own stores is none:
+the job is given back then, and hand-outs to workers that live on are taken back
+(`JobQueue.keep_alive`)."""
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 5.0
+"""How long a lane waits before it takes a job again that a store may fail."""
 RECIPIENTS_AHEAD = 2000
 """Recipients a lane takes into its hands; more would only wait here, where no
 other worker can have them."""
@@ -44,7 +52,11 @@ class Lane:
         work_on: Callable[[Delivery], Awaitable[None]],
         concurrency: int,
         metrics: Metrics,
+        outages: Outages,
+        lost: LostJobs,
     ) -> None:
+        self._lost = lost
+        self._outages = outages
         self._queues = queues
         self._queue = queue
         self._work_on = work_on
@@ -55,11 +67,20 @@ class Lane:
         self._recipients = 0
         self._usual_size = 1.0
         self._free = asyncio.Event()
-        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._met_fault = False
+        self._pause_s = 0.0
 
     async def run(self) -> None:
         """Receive until stopped; a queue that is away is asked again."""
-        while not self._stopping:
+        while not self._stopped.is_set():
+            if self._met_fault:
+                self._met_fault = False
+                self._pause_s = min(
+                    LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s)
+                )
+                await self._pause(self._pause_s)
+                continue
             limit = self._limit()
             if limit < 1:
                 self._free.clear()
@@ -70,19 +91,16 @@ class Lane:
                     self._queues, limit=limit, wait_s=WAIT_S
                 )
             except ApiError as error:
-                _log.warning(
-                    "queue cannot be read, trying again",
-                    queues=list(self._queues),
-                    error=error.message,
-                )
-                await asyncio.sleep(WAIT_S)
+                self._outages.note(error, doing="read the queue")
+                await self._pause(WAIT_S)
                 continue
+            self._outages.fine(QUEUE)
             for delivery in deliveries:
                 self._start(delivery)
 
     async def stop(self, deadline_s: float) -> None:
         """Receive no more; wait for what is held, then leave it for take-over."""
-        self._stopping = True
+        self._stopped.set()
         self._free.set()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=deadline_s)
@@ -97,6 +115,8 @@ class Lane:
 
     def _limit(self) -> int:
         free = self._concurrency - len(self._tasks)
+        if self._pause_s:
+            return min(free, 1)  # one job finds out whether the store is back
         room = (RECIPIENTS_AHEAD - self._recipients) / self._usual_size
         if self._tasks and room < 1:
             return 0
@@ -107,6 +127,7 @@ class Lane:
         self._usual_size += 0.1 * (size - self._usual_size)
         self._recipients += size
         self.held[delivery.receipt] = delivery
+        self._lost.begin(delivery)
         task = asyncio.create_task(self._work(delivery, size))
         self._tasks.add(task)
         task.add_done_callback(self._finish)
@@ -125,7 +146,7 @@ class Lane:
             with structlog.contextvars.bound_contextvars(
                 push_id=job.push_id, job_id=job.id, request_id=job.correlation_id
             ):
-                await self.handle(delivery)
+                await self._try(delivery)
         except Exception:  # noqa: BLE001 - the border of a job
             # The border of a job: it stays in the queue and is handed out again.
             _log.exception(
@@ -141,7 +162,47 @@ class Lane:
                 time.perf_counter() - started, job.provider, job.recipient_type.value
             )
             self.held.pop(delivery.receipt, None)
+            self._lost.end(delivery)
             self._recipients -= size
+
+    async def _try(self, delivery: Delivery) -> None:
+        """Work on it; what one of our own stores fails is given back uncounted."""
+        try:
+            await self.handle(delivery)
+        except InternalError as error:
+            self._met_fault = True
+            self._outages.note(error, doing="work on jobs")
+            await self._settle(delivery, follow=[(_rest_of(delivery), 0)])
+        else:
+            self._pause_s = 0.0
+
+    async def _settle(
+        self,
+        delivery: Delivery,
+        *,
+        follow: Sequence[tuple[Job, int]] = (),
+        dead: Sequence[tuple[Job, str]] = (),
+    ) -> bool:
+        """Settle, however long the queue is away; `False` where it was lost.
+
+        The hold is renewed meanwhile, so that the queue knows that nobody died.
+        """
+        while True:
+            try:
+                return await self._queue.settle(delivery, follow=follow, dead=dead)
+            except InternalError as error:
+                self._outages.note(error, doing="settle jobs")
+            if self._stopped.is_set() or delivery.receipt not in self.held:
+                return False
+            await self._pause(FIRST_PAUSE_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return
 
     async def handle(self, delivery: Delivery) -> None:
         """Work on it, or bury it where it was handed out too often."""
@@ -156,10 +217,9 @@ class Lane:
             recipients=_size(delivery),
             reason=reason,
         )
-        await self._queue.settle(delivery, dead=[(delivery.job, reason)])
-        self._metrics.push_dead_letters.add(
-            _size(delivery), delivery.job.provider, "poison"
-        )
+        # Not given back where the queue is away: that would count anew.
+        if await self._settle(delivery, dead=[(job, reason)]):
+            self._metrics.push_dead_letters.add(_size(delivery), job.provider, "poison")
 
 
 class Worker:
@@ -180,8 +240,12 @@ class Worker:
         concurrency: int = 64,
         takeover_s: float = 15.0,
         on_death: Callable[[str], None] | None = None,
+        outages: Outages | None = None,
+        lost: LostJobs | None = None,
     ) -> None:
         self._on_death = on_death
+        self._lost = lost = lost or LostJobs(queue, metrics)
+        self._outages = outages = outages or Outages()
         self._queue = queue
         self._dispatcher = dispatcher
         self._journal = journal
@@ -198,6 +262,8 @@ class Worker:
                 work_on=dispatcher.work_on,
                 concurrency=concurrency,
                 metrics=metrics,
+                outages=outages,
+                lost=lost,
             )
             for name in names
         ]
@@ -208,6 +274,8 @@ class Worker:
                 work_on=expander.work_on,
                 concurrency=max(1, len(names)),
                 metrics=metrics,
+                outages=outages,
+                lost=lost,
             )
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -246,8 +314,11 @@ class Worker:
         try:
             lost = await self._queue.keep_alive(list(lane.held.values()))
         except ApiError as error:
-            _log.warning("hold on jobs not renewed, trying again", error=error.message)
+            self._outages.note(error, doing="renew the hold on jobs")
             return
+        if lost:
+            held = [lane.held[receipt] for receipt in lost if receipt in lane.held]
+            await self._lost.find(held)
         for receipt in lost:
             if receipt in lane.held:
                 lane.forget(receipt)
@@ -262,11 +333,23 @@ class Worker:
         while True:
             try:
                 waiting = await self._queue.waiting(list(names), only_due=True)
+                await self._lost.look()
             except ApiError:
                 waiting = {}  # the lanes report a queue that is away
             for name, count in waiting.items():
                 self._metrics.push_queue_consuming_lag.set(count, names[name], name)
             await asyncio.sleep(LAG_INTERVAL_S)
+
+
+def _rest_of(delivery: Delivery) -> Job:
+    """The job without recipients whose result an earlier holder recorded."""
+    job, done = delivery.job, delivery.done
+    if not isinstance(job.work, Send) or not any(done):
+        return job
+    size = len(job.work.targets)
+    done = done.ljust((size + 7) // 8, b"\0")
+    rest = [i for i in range(size) if not done[i >> 3] >> (i & 7) & 1]
+    return replace(job, work=job.work.subset(rest))
 
 
 def _size(delivery: Delivery) -> int:

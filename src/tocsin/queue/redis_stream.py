@@ -13,6 +13,7 @@ judged by the worker's clock, which also computed the due time.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ import structlog
 from redis.asyncio import Redis
 
 from tocsin.core.errors import QueueFull
-from tocsin.core.ports import Clock, Delivery
+from tocsin.core.ports import Clock, Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.queue.codec import (
     Undecodable,
@@ -30,6 +31,7 @@ from tocsin.queue.codec import (
     find_payload,
     parse_job,
 )
+from tocsin.queue.high_water import HighWater
 from tocsin.queue.redis_connection import (
     Script,
     own_errors,
@@ -84,6 +86,8 @@ class RedisStreamJobQueue:
         self._settle = Script("settle")
         self._keep_alive = Script("keep_alive")
         self._waiting = Script("waiting")
+        self._position = Script("position")
+        self._high_water = HighWater()
 
     async def start(self) -> None:
         """Check the server; groups are made by the first read."""
@@ -128,6 +132,7 @@ class RedisStreamJobQueue:
         for queue, encoded in by_queue.items():
             keys += self._keys.all_of(queue)
             args += [queue, len(encoded), *encoded]
+        before = self._high_water.certain
         with own_errors():
             if payload.reliable:
                 answer = await run_confirmed(
@@ -139,6 +144,8 @@ class RedisStreamJobQueue:
                 answer = await self._enqueue(self._client, keys, args)
         if answer < 0:
             raise QueueFull
+        if answer:
+            self._high_water.take(answer, before=before)
         return bool(answer)
 
     async def cancel(self, uid: str) -> list[Job]:
@@ -214,6 +221,30 @@ class RedisStreamJobQueue:
         with own_errors():
             lost = await self._keep_alive(self._client, streams, args)
         return [deliveries[position].receipt for position in lost]
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        """Those whose entry is in its stream; see the port."""
+        found = set()
+        with own_errors():
+            for delivery in deliveries:
+                queue, id = parse_receipt(delivery.receipt)
+                if await run(self._client, "XRANGE", self._keys.stream(queue), id, id):
+                    found.add(delivery.receipt)
+        return found
+
+    async def position(self) -> QueuePosition:
+        """Which data this is, and how far it has come; see the port."""
+        high_water = self._high_water
+        before = high_water.certain
+        keys = [self._keys.origin, self._keys.sequence]
+        with own_errors():
+            name, reached = await self._position(
+                self._client, keys, [secrets.token_hex(8)]
+            )
+        high_water.compare(reached, before=before)
+        return QueuePosition(
+            name.decode(), reached, high_water.certain, high_water.missing
+        )
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False

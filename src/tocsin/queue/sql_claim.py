@@ -104,6 +104,28 @@ class Claims:
         async with self._database.writing(lasting=False) as connection:
             return set((await connection.execute(self._renewal, values)).scalars())
 
+    async def excuse(self, ids: Sequence[int]) -> None:
+        """Take back one hand-out of those that others hold now: their loser lives."""
+        jobs = self._tables.jobs
+        theirs = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.id.in_(ids),
+                jobs.c.lease_owner.not_in([self._owner, ""]),
+                jobs.c.deliveries > 1,
+            )
+            .order_by(jobs.c.id)
+            .with_for_update()
+            .cte("theirs")
+        )
+        statement = (
+            update(jobs)
+            .where(jobs.c.id.in_(select(theirs.c.id)))
+            .values(deliveries=jobs.c.deliveries - 1)
+        )
+        async with self._database.writing(lasting=False) as connection:
+            await connection.execute(statement)
+
     async def record(self, progress: Mapping[int, bytes]) -> None:
         """Store bitmaps of jobs that this owner still holds."""
         jobs = self._tables.jobs

@@ -131,6 +131,12 @@ class Metrics:
             "Recipients that ended in the dead letters.",
             *("provider", "reason"),
         )
+        self.push_lost_jobs = self._counter(
+            "push_lost_job_count",
+            "Jobs that left a worker's hands unsettled: taken_over by another worker, "
+            "gone from the queue, data_lost by the queue, or unknown.",
+            *("provider", "reason"),
+        )
         self.push_devices_removed = self._counter(
             "push_device_removed_count",
             "Devices removed because the provider called their token dead.",
