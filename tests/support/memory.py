@@ -322,6 +322,7 @@ class MemoryUids:
 
     claims: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     confirmed: set[str] = field(default_factory=set)
+    epochs: dict[str, str] = field(default_factory=dict)
     ttl_s: float = 0
 
     async def claim(
@@ -333,10 +334,11 @@ class MemoryUids:
             self.claims.setdefault(uid, (fingerprint, push_id))
         if print_of != fingerprint:
             raise Conflict("uid: was used with other content")
-        return UidClaim(push_id=owner, accepted=uid in self.confirmed)
+        return UidClaim(owner, uid in self.confirmed, self.epochs.get(uid, ""))
 
-    async def confirm(self, uid: str) -> None:
+    async def confirm(self, uid: str, *, epoch: str = "") -> None:
         self.confirmed.add(uid)
+        self.epochs[uid] = epoch
 
     async def purge_expired(self, *, limit: int) -> int:
         raise NotImplementedError("the API purges nothing")

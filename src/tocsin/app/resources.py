@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from tocsin.core.ports import (
     UidStore,
     UserTopicStore,
 )
+from tocsin.push.queue_watch import QueueWatch
 from tocsin.storage.engine import Database
 from tocsin.telemetry.metrics import Metrics
 
@@ -53,6 +54,8 @@ class Resources:
     limiter: RateLimiter | None = None
     analytics: Analytics | None = None
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
+    queue_watch: QueueWatch | None = None
+    notices: Callable[[], Mapping[str, str]] = dict
 
 
 async def open_resources(

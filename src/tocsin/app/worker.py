@@ -12,6 +12,7 @@ from tocsin.api.http_gateway import HttpGateway
 from tocsin.app.analytics import open_analytics, purge_analytics
 from tocsin.app.lifecycle import Stopper, keep_what_started, start_beside
 from tocsin.app.online_first import open_online_users
+from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
@@ -109,12 +110,14 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
         resources.analytics = await open_analytics(
             config, resources.metrics, resources.database, stack
         )
+        await start_queue_watch(resources, stack)
         providers = await build_providers(resources, stack)
         if config.worker.port:
             gateway = HttpGateway(
                 config.http_server.address,
                 config.worker.port,
                 checks=resources.checks,
+                notices=resources.notices,
                 render_metrics=lambda: (
                     resources.metrics.render(),
                     resources.metrics.content_type,

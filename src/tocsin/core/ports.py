@@ -163,10 +163,14 @@ class UserTopicStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UidClaim:
-    """Who owns a uid. `accepted` means that its work is already queued."""
+    """Who owns a uid. `accepted` means that its work is already queued.
+
+    `epoch` names the queue's data that has it; empty where that is not known.
+    """
 
     push_id: str
     accepted: bool
+    epoch: str = ""
 
 
 UID_TAKEN = "uid: was used for a send with other content"
@@ -187,8 +191,11 @@ class UidStore(Protocol):
         """
         ...
 
-    async def confirm(self, uid: str) -> None:
-        """Mark the claim as accepted; called after the work was queued."""
+    async def confirm(self, uid: str, *, epoch: str = "") -> None:
+        """Mark the claim as accepted; called after the work was queued.
+
+        `epoch` names the data of the queue that has it.
+        """
         ...
 
     async def purge_expired(self, *, limit: int) -> int:
@@ -227,6 +234,72 @@ class QueuePosition:
     reached: int
     certain: int = 0
     missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMark:
+    """What is remembered of the queue's data of one epoch.
+
+    `accepted` is a `QueuePosition.reached` that surely was reached. `lost` says what
+    was last found to be lost, at `lost_at_ms` (Unix milliseconds, 0 for never).
+    """
+
+    epoch: str
+    accepted: int = 0
+    lost_at_ms: int = 0
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The mark of data that was found, and what that says.
+
+    `is_loss`: other data with accepted work was at its place before, and this caller is
+    the first to know. `is_moved`: this data is new, and there is other at other places.
+    """
+
+    mark: QueueMark
+    is_loss: bool
+    is_moved: bool
+
+
+LOSS_TOLD_ONCE_MS = 60_000
+"""Processes that find the same loss within this time tell it once."""
+
+
+class QueueMarkStore(Protocol):
+    """Remembers apart from the queue what the queue's data was."""
+
+    async def fetch(self, epoch: str) -> QueueMark | None:
+        """The mark of this epoch, or `None`."""
+        ...
+
+    async def enter(
+        self, epoch: str, place: str, *, lost: str, had_work: bool, now_ms: int
+    ) -> Entered:
+        """Data of this name was found at this place: what else was there is replaced.
+
+        Where that had accepted work, by its mark or because the caller says so, `lost`
+        is noted in the new mark. Of several callers at once one is told of the loss.
+        """
+        ...
+
+    async def advance(self, epoch: str, accepted: int) -> None:
+        """Raise the mark to this number, never lower it."""
+        ...
+
+    async def report_loss(
+        self, epoch: str, *, reached: int, lost: str, now_ms: int
+    ) -> bool:
+        """The data is only at `reached`: lower the mark to that, and note the loss.
+
+        `False` when somebody else noted one within `LOSS_TOLD_ONCE_MS`.
+        """
+        ...
+
+    async def is_replaced(self, epoch: str) -> bool:
+        """Whether other data has come in its place; not so for an unknown epoch."""
+        ...
 
 
 class JobQueue(Protocol):

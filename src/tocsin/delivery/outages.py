@@ -61,8 +61,8 @@ class Outages:
         if outage is not None:
             more = {"away_s": round(now_s - outage.began_s), "faults": outage.faults}
         _log.warning(
-            f"the {store} cannot be used; its work waits and is tried again, no"
-            " attempt is used up",
+            "an own store cannot be used; its work waits and is tried again, no attempt"
+            " is used up",
             store=store,
             doing=doing,
             error=error.message,
@@ -80,7 +80,7 @@ class Outages:
             return
         del self._away[store]
         _log.info(
-            f"the {store} is back",
+            "an own store is back",
             store=store,
             away_s=round(now_s - outage.began_s, 1),
             faults=outage.faults,

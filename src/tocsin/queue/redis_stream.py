@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports import Clock, Delivery, QueuePosition
@@ -100,6 +101,26 @@ class RedisStreamJobQueue:
                 "Redis may evict accepted work when its memory is full:"
                 " set maxmemory-policy to noeviction",
                 policy=memory["maxmemory_policy"],
+            )
+        await self._warn_of_memory_alone()
+
+    async def _warn_of_memory_alone(self) -> None:
+        """Say what a restart of this server would lose; nothing where it is unknown."""
+        try:
+            about = await run_at(
+                self._client,
+                self._keys.sequence,
+                lambda server: server.info("persistence"),
+            )
+        except (RedisError, OSError) as error:
+            _log.debug("Redis does not tell what it keeps on disk", error=str(error))
+            return
+        if about.get("aof_enabled") == 0:
+            _log.warning(
+                "Redis keeps no append-only file (appendonly no): a restart loses"
+                " accepted sends, all since its last snapshot or all there are; set"
+                " appendonly yes",
+                saved_at=about.get("rdb_last_save_time", 0),
             )
 
     async def enqueue(

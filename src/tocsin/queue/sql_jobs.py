@@ -160,7 +160,7 @@ class JobRows:
             insert(self._tables.bodies),
             [{"job_id": id, "body": row[2]} for id, row in zip(ids, rows, strict=True)],
         )
-        return max(ids)
+        return int(max(ids))
 
     async def take_back(
         self, connection: AsyncConnection, uid: str
