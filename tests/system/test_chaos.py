@@ -6,8 +6,10 @@ again. Those that take longest run with `-m chaos` only.
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import tempfile
@@ -33,7 +35,7 @@ from tests.support.postgres import PostgresServer, start_postgres, temporary_roo
 from tests.support.published_client import PublishedClient
 from tests.support.redis_server import RedisServer, start_redis
 from tests.support.simulated_fcm import Switch, switchable_simulator
-from tests.support.tocsin_processes import Processes, wait_until
+from tests.support.tocsin_processes import Process, Processes, fetch, wait_until
 
 from tocsin.simulator.server import Simulator
 
@@ -468,3 +470,147 @@ def test_a_store_away_for_many_take_overs_makes_no_job_poison(
         told = [line for line in lines if line["level"] == "warning"]
         assert 1 <= len(told) <= 2  # a connection may turn out dead later
         assert "job failed" not in worker.text()
+
+
+class Accepted:
+    """Sends under uids that were answered, while no worker runs."""
+
+    def __init__(self, client: PublishedClient, at: Deployment, count: int) -> None:
+        self._client, self._at = client, at
+        self.requests = [
+            {
+                "recipient": {"fcm_tokens": [f"lost{number}.{n}" for n in range(3)]},
+                "notification": {"fcm": {"message": {"data": {"of": f"{number}"}}}},
+                "uid": f"lost{number}",
+            }
+            for number in range(count)
+        ]
+
+    def call(self) -> None:
+        """All of them, each answered with its uid."""
+        answers = self._client.call_many(
+            self._at.address, "SendPushNotification", self.requests, key="k"
+        )
+        uids = [answer["response"]["result"]["uid"] for answer in answers]
+        assert uids == [request["uid"] for request in self.requests]
+
+    def check_each_is_sent_once(self) -> None:
+        """With a worker at last."""
+        self._at.worker()
+        wait_finished(self._at, 3 * len(self.requests))
+        assert set(self._at.simulator.ledger.delivered.values()) == {1}
+
+
+def notices(at: Deployment) -> dict[str, str]:
+    """What `/ready` says beside its checks; it is 200 or away."""
+    try:
+        status, body = fetch(f"http://127.0.0.1:{at.http_port}/ready")
+    except OSError:
+        return {}
+    if status != 200:
+        return {}
+    found: dict[str, str] = json.loads(body).get("notices", {})
+    return found
+
+
+def wait_named(at: Deployment, server: Process, kind: str) -> None:
+    """Within ten seconds the loss is in `/ready`, in the log and in the metrics."""
+    wait_until(lambda: "queue" in notices(at), deadline_s=10, what="a notice")
+    [line] = [each for each in server.events() if each.get("kind") == kind]
+    assert line["level"] == "error"
+    _, metrics = fetch(f"http://127.0.0.1:{at.http_port}/metrics")
+    assert f'push_queue_loss_count{{kind="{kind}"}} 1\n' in metrics
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("with_database", [True, False])
+def test_a_redis_that_came_back_empty_is_named_and_repeats_heal(
+    with_database: bool,
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Killed, its files gone, started again: each repeated uid is sent once."""
+    queue = {"type": "redis", "redis": {"address": own_redis.address}}
+    database = {"postgresql": {"dsn": postgres_dsn}} if with_database else {}
+    at = deploy(processes, simulator, database, queue)
+    server = at.serve()
+    sends = Accepted(published_client, at, 60)
+    sends.call()
+    own_redis.kill()
+    shutil.rmtree(own_redis.directory / "appendonlydir")
+    own_redis.start_again()
+    wait_named(at, server, "replaced")
+    sends.call()
+    sends.call()
+    sends.check_each_is_sent_once()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("is_server_killed", [True, False])
+def test_a_redis_without_the_end_of_its_log_is_named_and_repeats_heal(
+    is_server_killed: bool,
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Cut by 50 kB: what was kept is sent once, what was lost too, when repeated."""
+    queue = {"type": "redis", "redis": {"address": own_redis.address}}
+    at = deploy(processes, simulator, {"postgresql": {"dsn": postgres_dsn}}, queue)
+    server = at.serve()
+    sends = Accepted(published_client, at, 200)
+    sends.call()
+    with redis.Redis(port=own_redis.port) as client:
+        client.execute_command("WAITAOF", 1, 0, 5000)
+    if is_server_killed:
+        wait_marked(postgres_dsn, 200)
+        server.kill()
+    own_redis.kill()
+    own_redis.cut_log(50_000)
+    own_redis.start_again()
+    if is_server_killed:
+        server = at.serve()
+    wait_named(at, server, "went_back")
+    kept = unfinished(at)
+    assert 0 < kept < 200
+    sends.call()
+    assert unfinished(at) == 200
+    sends.check_each_is_sent_once()
+
+
+def wait_marked(dsn: str, accepted: int) -> None:
+    """Wait until the registry knows that the queue came so far."""
+
+    def marked() -> bool:
+        with psycopg.connect(dsn) as one:
+            row = one.execute("SELECT max(accepted) FROM push_queues").fetchone()
+            return row is not None and row[0] is not None and row[0] >= accepted
+
+    wait_until(marked, deadline_s=10, what="a mark in the registry")
+
+
+@pytest.mark.chaos
+def test_a_flushed_queue_is_what_a_worker_says_it_is(
+    clustered: Deployment,
+    redis_server: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """FLUSHALL in mid-batch: no other worker is blamed for what is lost."""
+    at = clustered
+    at.serve()
+    fill(at, 4000)
+    worker = at.worker()
+    send(published_client, at)
+    wait_reached(at.simulator, 300)
+    redis_server.flush()
+    wait_until(
+        lambda: "the queue lost its data, and this job with it" in worker.text(),
+        deadline_s=20,
+        what="what happened",
+    )
+    assert "taken over by another worker" not in worker.text()
+    wait_until(lambda: "queue" in notices(at), deadline_s=10, what="a notice")

@@ -275,16 +275,25 @@ class QueueMarkStore(Protocol):
         ...
 
     async def enter(
-        self, epoch: str, place: str, *, lost: str, had_work: bool, now_ms: int
+        self,
+        epoch: str,
+        place: str,
+        *,
+        lost: str,
+        now_ms: int,
+        before: str = "",
+        had_work: bool = False,
     ) -> Entered:
         """Data of this name was found at this place: what else was there is replaced.
 
-        Where that had accepted work, by its mark or because the caller says so, `lost`
-        is noted in the new mark. Of several callers at once one is told of the loss.
+        Not so what was there before the queue moved to another place, and is not
+        `before`, the data that the caller itself has seen. Where replaced data had
+        accepted work, by its mark or because the caller `had_work` in it, `lost` is
+        noted in the new mark. Of several callers at once one is told of the loss.
         """
         ...
 
-    async def advance(self, epoch: str, accepted: int) -> None:
+    async def advance(self, epoch: str, accepted: int, *, now_ms: int) -> None:
         """Raise the mark to this number, never lower it."""
         ...
 

@@ -111,7 +111,8 @@ class QueueWatch:
         if missing > 0:
             mark = await self._report(mark, position, missing)
         elif position.certain > mark.accepted:
-            await self._marks.advance(mark.epoch, position.certain)
+            now_ms = self._clock.now_ms()
+            await self._marks.advance(mark.epoch, position.certain, now_ms=now_ms)
             mark = QueueMark(mark.epoch, position.certain, mark.lost_at_ms, mark.lost)
         self._mark, self._reached = mark, position.reached
 
@@ -134,8 +135,9 @@ class QueueWatch:
             position.epoch,
             self._place,
             lost=_REPLACED,
-            had_work=self._reached > 0 or position.missing > self._missing,
             now_ms=self._clock.now_ms(),
+            before=self.epoch,
+            had_work=self._reached > 0 or position.missing > self._missing,
         )
         self._mark = entered.mark
         self._missing = position.missing
@@ -158,10 +160,10 @@ class QueueWatch:
         self._tell(REGISTRY_WENT_BACK, _REGISTRY)
         if mark is None:
             entered = await self._marks.enter(
-                self.epoch, self._place, lost=_REGISTRY, had_work=False, now_ms=now_ms
+                self.epoch, self._place, lost=_REGISTRY, now_ms=now_ms
             )
             mark = entered.mark
-        await self._marks.advance(mark.epoch, self._mark.accepted)
+        await self._marks.advance(mark.epoch, self._mark.accepted, now_ms=now_ms)
         accepted = max(mark.accepted, self._mark.accepted)
         return QueueMark(mark.epoch, accepted, mark.lost_at_ms, mark.lost)
 
@@ -206,19 +208,27 @@ class ProcessQueueMarks:
         place: str,  # noqa: ARG002 - a process has one queue
         *,
         lost: str,
-        had_work: bool,
         now_ms: int,
+        before: str = "",
+        had_work: bool = False,
     ) -> Entered:
         """See the port."""
         mark = self._marks.get(epoch, QueueMark(epoch))
-        before = self._marks.get(self._current, mark)
-        is_loss = before is not mark and (had_work or before.accepted > 0)
+        replaced = self._marks.get(self._current, mark)
+        knows_work = had_work and before == replaced.epoch
+        is_loss = replaced is not mark and (knows_work or replaced.accepted > 0)
         if is_loss:
             mark = QueueMark(epoch, mark.accepted, now_ms, lost)
         self._marks[epoch], self._current = mark, epoch
         return Entered(mark, is_loss=is_loss, is_moved=False)
 
-    async def advance(self, epoch: str, accepted: int) -> None:
+    async def advance(
+        self,
+        epoch: str,
+        accepted: int,
+        *,
+        now_ms: int,  # noqa: ARG002 - only several places are compared by it
+    ) -> None:
         """See the port."""
         mark = self._marks[epoch]
         if accepted > mark.accepted:

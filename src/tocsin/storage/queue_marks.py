@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,13 +30,24 @@ class SqlQueueMarkStore:
         return await self._database.read(lambda connection: _find(connection, epoch))
 
     async def enter(
-        self, epoch: str, place: str, *, lost: str, had_work: bool, now_ms: int
+        self,
+        epoch: str,
+        place: str,
+        *,
+        lost: str,
+        now_ms: int,
+        before: str = "",
+        had_work: bool = False,
     ) -> Entered:
         """See `QueueMarkStore.enter`."""
 
         async def work(connection: AsyncConnection) -> Entered:
             others = select(_table.epoch).where(_table.epoch != epoch).limit(1)
             is_first = (await connection.execute(others)).first() is None
+            found = await connection.execute(
+                select(func.max(_table.seen_at_ms)).where(_table.place != place)
+            )
+            elsewhere_ms = found.scalar() or 0
             is_new = await _add(connection, epoch, place)
             replaced = await connection.execute(
                 update(push_queues)
@@ -44,12 +55,20 @@ class SqlQueueMarkStore:
                     _table.place == place,
                     _table.epoch != epoch,
                     _table.replaced_at_ms == 0,
+                    or_(_table.epoch == before, _table.seen_at_ms >= elsewhere_ms),
                 )
                 .values(replaced_at_ms=now_ms)
-                .returning(_table.accepted)
+                .returning(_table.epoch, _table.accepted)
             )
-            is_loss = any(had_work or number > 0 for number in replaced.scalars())
-            values: dict[str, Any] = {"place": place, "replaced_at_ms": 0}
+            is_loss = any(
+                row.accepted > 0 or (had_work and row.epoch == before)
+                for row in replaced
+            )
+            values: dict[str, Any] = {
+                "place": place,
+                "seen_at_ms": now_ms,
+                "replaced_at_ms": 0,
+            }
             if is_loss:
                 values |= {"lost_at_ms": now_ms, "lost": lost}
             await connection.execute(
@@ -61,13 +80,13 @@ class SqlQueueMarkStore:
 
         return await self._database.write(work)
 
-    async def advance(self, epoch: str, accepted: int) -> None:
+    async def advance(self, epoch: str, accepted: int, *, now_ms: int) -> None:
         """See `QueueMarkStore.advance`."""
         await self._database.write(
             lambda connection: connection.execute(
                 update(push_queues)
                 .where(_table.epoch == epoch, _table.accepted < accepted)
-                .values(accepted=accepted)
+                .values(accepted=accepted, seen_at_ms=now_ms)
             )
         )
 
@@ -109,6 +128,7 @@ async def _add(connection: AsyncConnection, epoch: str, place: str) -> bool:
             epoch=epoch,
             place=place,
             accepted=0,
+            seen_at_ms=0,
             replaced_at_ms=0,
             lost_at_ms=0,
             lost="",

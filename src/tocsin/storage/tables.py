@@ -111,13 +111,15 @@ push_uids = Table(
 )
 
 # The data that the queue held or holds, by its name: how much of it was accepted for
-# sure, since when it is gone from its place, and what it was last found to have lost.
+# sure, when it was last of use, since when it is gone from its place, and what it was
+# last found to have lost.
 push_queues = Table(
     "push_queues",
     metadata,
     Column("epoch", TEXT, primary_key=True),
     Column("place", TEXT, nullable=False),
     Column("accepted", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
     Column("replaced_at_ms", BigInteger, nullable=False),
     Column("lost_at_ms", BigInteger, nullable=False),
     Column("lost", TEXT, nullable=False),

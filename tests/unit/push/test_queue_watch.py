@@ -184,7 +184,7 @@ async def test_what_others_accept_meanwhile_is_no_loss(bench: Bench) -> None:
 
     async def position() -> QueuePosition:
         found = await original()
-        await bench.marks.advance("a", 50)
+        await bench.marks.advance("a", 50, now_ms=0)
         return found
 
     bench.place.position = position  # type: ignore[method-assign]

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("epoch", _TEXT, primary_key=True),
         sa.Column("place", _TEXT, nullable=False),
         sa.Column("accepted", sa.BigInteger, nullable=False),
+        sa.Column("seen_at_ms", sa.BigInteger, nullable=False),
         sa.Column("replaced_at_ms", sa.BigInteger, nullable=False),
         sa.Column("lost_at_ms", sa.BigInteger, nullable=False),
         sa.Column("lost", _TEXT, nullable=False),
