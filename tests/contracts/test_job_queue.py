@@ -299,6 +299,27 @@ async def test_a_hand_out_whose_holder_lives_is_not_counted(
         held = taken
 
 
+async def test_a_worker_that_finds_its_own_hold_silent_can_excuse_itself(
+    backend: QueueBackend,
+) -> None:
+    """Its own hand-out, however often, makes nothing poison; others' stay counted."""
+    queue = await backend.open(takeover_s=0.15)
+    await queue.enqueue(payload_for("p1"), [send_job("p1"), send_job("p1")])
+    first = await queue.receive([SEND], limit=2, wait_s=1)
+    assert len(first) == 2
+    for _ in range(3):
+        again = await receive_soon(queue)
+        while again.receipt != first[0].receipt:
+            again = await receive_soon(queue)
+        assert again.count == 2
+        await queue.excuse([again])
+    await queue.excuse([])
+    other = await backend.open("other", takeover_s=0.15)
+    counts = {d.receipt: d.count for d in [await receive_soon(other) for _ in (1, 2)]}
+    assert counts[first[0].receipt] == 2
+    assert counts[first[1].receipt] > 2
+
+
 async def test_a_hand_out_whose_holder_died_is_counted(backend: QueueBackend) -> None:
     """That another one lost its hold and lives takes back no hand-out but its own."""
     one, two, three = [

@@ -46,6 +46,7 @@ class MemoryJobQueue:
     lost: set[str] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
     serial: int = 0
+    excused: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     epoch: str = "first"
 
@@ -115,6 +116,9 @@ class MemoryJobQueue:
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         return [d.receipt for d in deliveries if d.receipt in self.lost]
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        self.excused += [delivery.receipt for delivery in deliveries]
 
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
         return {d.receipt for d in deliveries} - self.gone

@@ -422,6 +422,9 @@ class MemoryQueue:
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         raise NotImplementedError("the API holds no jobs")
 
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        raise NotImplementedError("the API holds no jobs")
+
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
         raise NotImplementedError("the API holds no jobs")
 

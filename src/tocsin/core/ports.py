@@ -390,6 +390,10 @@ class JobQueue(Protocol):
         """
         ...
 
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Do not count the last hand-out of these: who had them lives and has them."""
+        ...
+
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
         """Of these, the receipts whose entry is in the queue, whoever holds it."""
         ...

@@ -95,8 +95,20 @@ class Lane:
                 await self._pause(WAIT_S)
                 continue
             self._outages.fine(QUEUE)
+            # After an outage this worker may be the first to find its own hold silent.
+            mine = [each for each in deliveries if each.receipt in self.held]
             for delivery in deliveries:
-                self._start(delivery)
+                if delivery.receipt not in self.held:
+                    self._start(delivery)
+            if mine:
+                await self._excuse(mine)
+
+    async def _excuse(self, mine: Sequence[Delivery]) -> None:
+        """What is in hand was handed out anew: work on it goes on, and nobody died."""
+        try:
+            await self._queue.excuse(mine)
+        except ApiError as error:
+            self._outages.note(error, doing="read the queue")
 
     async def stop(self, deadline_s: float) -> None:
         """Receive no more; wait for what is held, then leave it for take-over."""

@@ -86,6 +86,7 @@ class RedisStreamJobQueue:
         self._enqueue = Script("enqueue")
         self._settle = Script("settle")
         self._keep_alive = Script("keep_alive")
+        self._excuse = Script("excuse")
         self._waiting = Script("waiting")
         self._position = Script("position")
         self._high_water = HighWater()
@@ -233,15 +234,19 @@ class RedisStreamJobQueue:
         """Renew the hold on these; returns the receipts that were lost."""
         if not deliveries:
             return []
-        numbers: dict[str, int] = {}
-        args: list[Any] = [GROUP, self._consumer]
-        for delivery in deliveries:
-            queue, id = parse_receipt(delivery.receipt)
-            args += (numbers.setdefault(queue, len(numbers) + 1), id)
-        streams = [self._keys.stream(queue) for queue in numbers]
+        streams, args = self._entries(deliveries)
         with own_errors():
-            lost = await self._keep_alive(self._client, streams, args)
+            lost = await self._keep_alive(
+                self._client, streams, [GROUP, self._consumer, *args]
+            )
         return [deliveries[position].receipt for position in lost]
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Do not count the last hand-out of these; see the port."""
+        streams, args = self._entries(deliveries)
+        if streams:
+            with own_errors():
+                await self._excuse(self._client, streams, [GROUP, *args])
 
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
         """Those whose entry is in its stream; see the port."""
@@ -306,6 +311,15 @@ class RedisStreamJobQueue:
         if queues:
             with own_errors():
                 await self._reader.forget(self._consumer, queues)
+
+    def _entries(self, deliveries: Sequence[Delivery]) -> tuple[list[str], list[Any]]:
+        """Their streams, and for each the number of its stream from 1 and its id."""
+        numbers: dict[str, int] = {}
+        args: list[Any] = []
+        for delivery in deliveries:
+            queue, id = parse_receipt(delivery.receipt)
+            args += (numbers.setdefault(queue, len(numbers) + 1), id)
+        return [self._keys.stream(queue) for queue in numbers], args
 
     async def _bury(self, entry: Entry, reason: str) -> None:
         letter = encode_letter(None, reason, self._clock.now_ms())

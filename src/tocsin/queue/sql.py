@@ -202,6 +202,11 @@ class SqlJobQueue:
             await self._claims.excuse([int(receipt) for receipt in lost])
         return lost
 
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Do not count the last hand-out of these; see the port."""
+        if deliveries:
+            await self._claims.excuse([int(each.receipt) for each in deliveries])
+
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
         """Those whose row is there; see the port."""
         jobs = self._tables.jobs

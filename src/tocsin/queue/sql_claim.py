@@ -105,22 +105,20 @@ class Claims:
             return set((await connection.execute(self._renewal, values)).scalars())
 
     async def excuse(self, ids: Sequence[int]) -> None:
-        """Take back one hand-out of those that others hold now: their loser lives."""
+        """Take back one hand-out of these, whoever holds them now."""
         jobs = self._tables.jobs
-        theirs = (
+        held = (
             select(jobs.c.id)
             .where(
-                jobs.c.id.in_(ids),
-                jobs.c.lease_owner.not_in([self._owner, ""]),
-                jobs.c.deliveries > 1,
+                jobs.c.id.in_(ids), jobs.c.lease_owner != NOBODY, jobs.c.deliveries > 1
             )
             .order_by(jobs.c.id)
             .with_for_update()
-            .cte("theirs")
+            .cte("held")
         )
         statement = (
             update(jobs)
-            .where(jobs.c.id.in_(select(theirs.c.id)))
+            .where(jobs.c.id.in_(select(held.c.id)))
             .values(deliveries=jobs.c.deliveries - 1)
         )
         async with self._database.writing(lasting=False) as connection:

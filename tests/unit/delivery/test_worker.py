@@ -373,6 +373,36 @@ async def test_a_poison_job_stays_poison_while_the_queue_is_away() -> None:
     assert bench.queue.waiting_jobs("send:fcm") == []
 
 
+async def test_what_is_in_hand_is_not_begun_again() -> None:
+    """A worker that was away finds its own hold silent: it goes on, and sends once."""
+    bench = Bench(ScriptedProvider())
+    job = make_send_job(3)
+    delivery = Delivery(job, "send:fcm|1", 1, b"")
+    given = [[delivery], [Delivery(job, "send:fcm|1", 2, b"")]]
+    bench.queue.held[delivery.receipt] = delivery
+    original, gate = bench.queue.receive, asyncio.Event()
+
+    async def receive(
+        queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Delivery]:
+        if queues == ["send:fcm"] and given:
+            return given.pop(0)
+        return await original(queues, limit=limit, wait_s=wait_s)
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        await gate.wait()
+        return make_payload()
+
+    bench.queue.receive = receive  # type: ignore[method-assign]
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.excused))
+        gate.set()
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert bench.queue.excused == ["send:fcm|1"]
+    assert bench.provider.sent == ["token-0", "token-1", "token-2"]
+
+
 async def test_a_poison_job_goes_to_the_dead_letters() -> None:
     """A job that was handed out too often ends with its reason kept."""
     bench = Bench(ScriptedProvider())
