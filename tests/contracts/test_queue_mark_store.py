@@ -95,17 +95,18 @@ async def test_a_loss_lowers_the_mark_and_is_told_once(store: QueueMarkStore) ->
     """Again only after a while: then it is another one."""
     await enter(store, "a")
     await store.advance("a", 100, now_ms=NOW_MS)
-    answers = [
-        await store.report_loss("a", reached=reached, lost=f"{reached}", now_ms=now_ms)
-        for reached, now_ms in (
-            (90, NOW_MS),
-            (85, NOW_MS + 1000),
-            (80, NOW_MS + LOSS_TOLD_ONCE_MS),
+    later_ms = NOW_MS + 1 + LOSS_TOLD_ONCE_MS
+    for reached, now_ms, told, mark in (
+        (90, NOW_MS, True, QueueMark("a", 90, NOW_MS, "90")),
+        (95, NOW_MS + 9, False, QueueMark("a", 90, NOW_MS, "90")),
+        (85, NOW_MS - 9, False, QueueMark("a", 85, NOW_MS + 1, "90")),
+        (80, later_ms, True, QueueMark("a", 80, later_ms, "80")),
+    ):
+        answer = await store.report_loss(
+            "a", reached=reached, lost=f"{reached}", now_ms=now_ms
         )
-    ]
-    assert answers == [True, False, True]
-    expected = QueueMark("a", 80, NOW_MS + LOSS_TOLD_ONCE_MS, "80")
-    assert await store.fetch("a") == expected
+        assert (answer, await store.fetch("a")) == (told, mark)
+    expected = mark
     await store.report_loss("a", reached=999, lost="", now_ms=NOW_MS)
     assert await store.fetch("a") == expected
 

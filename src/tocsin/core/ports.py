@@ -302,7 +302,9 @@ class QueueMarkStore(Protocol):
     ) -> bool:
         """The data is only at `reached`: lower the mark to that, and note the loss.
 
-        `False` when somebody else noted one within `LOSS_TOLD_ONCE_MS`.
+        `False` when somebody else noted one within `LOSS_TOLD_ONCE_MS`; that note
+        stands then. Whoever lowers a mark moves its time on: one that is lower at the
+        same time as before tells that the marks themselves went back.
         """
         ...
 

@@ -239,11 +239,15 @@ class ProcessQueueMarks:
     ) -> bool:
         """See the port."""
         mark = self._marks[epoch]
-        accepted = min(mark.accepted, reached)
         is_first = mark.lost_at_ms <= now_ms - LOSS_TOLD_ONCE_MS
         if is_first:
-            mark = QueueMark(epoch, accepted, now_ms, lost)
-        self._marks[epoch] = QueueMark(epoch, accepted, mark.lost_at_ms, mark.lost)
+            at_ms, text = now_ms, lost
+        else:
+            is_lower = reached < mark.accepted
+            at_ms = max(now_ms, mark.lost_at_ms + 1) if is_lower else mark.lost_at_ms
+            text = mark.lost
+        accepted = min(mark.accepted, reached)
+        self._marks[epoch] = QueueMark(epoch, accepted, at_ms, text)
         return is_first
 
     async def is_replaced(self, epoch: str) -> bool:

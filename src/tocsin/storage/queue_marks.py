@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -97,14 +97,21 @@ class SqlQueueMarkStore:
         row = push_queues.update().where(_table.epoch == epoch)
 
         async def work(connection: AsyncConnection) -> bool:
+            lowered = case((_table.accepted > reached, reached), else_=_table.accepted)
             told = await connection.execute(
                 row.where(_table.lost_at_ms <= now_ms - LOSS_TOLD_ONCE_MS).values(
-                    lost_at_ms=now_ms, lost=lost
+                    lost_at_ms=now_ms, lost=lost, accepted=lowered
                 )
             )
-            await connection.execute(
-                row.where(_table.accepted > reached).values(accepted=reached)
-            )
+            if not told.rowcount:
+                later = case(
+                    (_table.lost_at_ms < now_ms, now_ms), else_=_table.lost_at_ms + 1
+                )
+                await connection.execute(
+                    row.where(_table.accepted > reached).values(
+                        lost_at_ms=later, accepted=reached
+                    )
+                )
             return told.rowcount > 0
 
         return await self._database.write(work)

@@ -146,6 +146,26 @@ async def test_many_processes_tell_one_loss_once(bench: Bench) -> None:
     assert all("queue" in watch.notices() for watch in watches)
 
 
+async def test_processes_that_find_a_loss_in_turn_blame_no_registry(
+    bench: Bench,
+) -> None:
+    """One of them lowers a mark that another has raised again meanwhile."""
+    bench.place.now = QueuePosition("a", 100, certain=100)
+    one, other = bench.watch(), bench.watch()
+    for watch in (one, other):
+        await watch.check()
+    bench.place.now = QueuePosition("a", 90, certain=90, missing=10)
+    await one.check()
+    bench.place.now = QueuePosition("a", 95, certain=95, missing=10)
+    await one.check()
+    bench.place.now = QueuePosition("a", 93, certain=93, missing=10)  # read earlier
+    await other.check()
+    bench.place.now = QueuePosition("a", 96, certain=96, missing=10)
+    for watch in (one, other, one, other):
+        await watch.check()
+    assert bench.losses == {"went_back": 1}
+
+
 async def test_a_loss_is_named_for_a_day(bench: Bench) -> None:
     """Whoever comes in the morning finds it; then it ends."""
     watch = bench.watch()
