@@ -164,7 +164,10 @@ class SendService:
         """
         checks.check_text("uid", uid, checks.NAME_LENGTH)
         walked: set[str] = set()
-        for job in await self._open_queue().cancel(uid):
+        cancelled = await self._open_queue().cancel(uid)
+        if cancelled:
+            await self._forget_data(uid)
+        for job in cancelled:
             if isinstance(job.work, Send):
                 size = len(job.work.targets)
             elif job.provider not in walked:
@@ -173,6 +176,16 @@ class SendService:
             else:
                 continue  # the same filter, for another of its integrations
             self._on_cancelled(job.provider, job.recipient_type, size)
+
+    async def _forget_data(self, uid: str) -> None:
+        """What was taken back is no loss: a repeat must not queue it again."""
+        if self._uids is None:
+            return
+        try:
+            await self._uids.confirm(uid, epoch="")
+        except ApiError as error:
+            # It is taken back all the same; only a queue that loses data could tell.
+            _log.debug("cancelled uid not noted", uid=uid, error=error.message)
 
     def _open_queue(self) -> JobQueue:
         if self._queue is None:

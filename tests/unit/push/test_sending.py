@@ -389,6 +389,17 @@ async def test_a_repeat_of_what_an_older_release_took_is_not_queued() -> None:
     assert room.queue.accepted == []
 
 
+async def test_a_repeat_of_what_was_cancelled_is_not_queued() -> None:
+    """Also where the queue has lost since that it ever had it."""
+    room = Watched()
+    await room.send(uid="u", send_at_ms=NOW_MS + 60_000)
+    await room.service.cancel("u")
+    room.lose(epoch="second")
+    await room.watch.check()
+    assert await room.send(uid="u", send_at_ms=NOW_MS + 60_000) == "u"
+    assert room.queue.accepted == []
+
+
 async def test_a_repeat_of_what_expired_is_not_queued() -> None:
     """It would reach nobody, and was counted once."""
     room = Watched()
