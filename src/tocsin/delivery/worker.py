@@ -197,10 +197,13 @@ class Lane:
     ) -> bool:
         """Settle, however long the queue is away; `False` where it was lost.
 
-        The hold is renewed meanwhile, so that the queue knows that nobody died.
+        The hold is renewed meanwhile, so that the queue knows that nobody died, and
+        once more at the end: who has it by then must not see it come back as well.
         """
         while True:
             try:
+                if await self._queue.keep_alive([delivery]):
+                    return False
                 return await self._queue.settle(delivery, follow=follow, dead=dead)
             except InternalError as error:
                 self._outages.note(error, doing="settle jobs")

@@ -361,6 +361,24 @@ async def test_what_is_given_back_is_without_what_was_sent() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+async def test_what_another_worker_has_by_then_is_not_given_back() -> None:
+    """It would be sent by that one, and once more by whoever is handed it."""
+    bench = Bench(ScriptedProvider())
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        bench.queue.lost.add("send:fcm|1")  # while the queue was away
+        raise QueueUnavailable("no answer")
+
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    bench.queue.put(make_send_job(3))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.lost))
+        await bench.until(lambda: not bench.worker.lanes[0].held)
+    assert bench.queue.settled == []
+    assert bench.queue.waiting_jobs("send:fcm") == []
+
+
+@pytest.mark.usefixtures("quick")
 async def test_a_poison_job_stays_poison_while_the_queue_is_away() -> None:
     """To give it back would let it end ten workers more."""
     bench = Bench(ScriptedProvider())
