@@ -701,3 +701,33 @@ def test_a_postgresql_that_stands_still_again_and_again_makes_no_job_poison(
     simulator.faults.latency_ms = 0
     wait_finished(at, 6000)
     assert dead_letters(at) == "0 dead letters\n"
+
+
+@pytest.mark.chaos
+def test_a_queue_database_made_anew_is_named_at_the_start(
+    processes: Processes,
+    simulator: Simulator,
+    own_postgres: PostgresServer,
+    published_client: PublishedClient,
+) -> None:
+    """The registry knows what the queue beside it had, and repeats heal."""
+    database = {"postgresql": {"dsn": own_postgres.create_database("registry")}}
+    queue = {
+        "type": "postgresql",
+        "postgresql": {"dsn": own_postgres.create_database("queue")},
+    }
+    at = deploy(processes, simulator, database, queue)
+    server = at.serve()
+    sends = Accepted(published_client, at, 30)
+    sends.call()
+    wait_marked(database["postgresql"]["dsn"], 30)
+    server.terminate()
+    own_postgres.drop_database("queue")
+    own_postgres.create_database("queue")
+    server = at.serve()
+    wait_named(at, server, "replaced")
+    sends.call()
+    at.worker()
+    wait_reached(simulator, 90)
+    sends.call()
+    assert set(simulator.ledger.delivered.values()) == {1}
