@@ -210,14 +210,16 @@ async def _open_queue(
 ) -> None:
     kind = resources.config.queue_kind
     if kind == "redis":
-        await _open_redis_queue(resources, stack)
+        await _open_redis_queue(resources, stack, as_it_is=as_it_is)
     else:
         await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
     assert resources.queue is not None  # noqa: S101 - one of both has set it
     resources.checks["queue"] = resources.queue.check
 
 
-async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None:
+async def _open_redis_queue(
+    resources: Resources, stack: AsyncExitStack, *, as_it_is: bool
+) -> None:
     from tocsin.queue.redis_connection import connect
     from tocsin.queue.redis_rates import RedisRateLimiter
     from tocsin.queue.redis_stream import RedisStreamJobQueue
@@ -237,7 +239,7 @@ async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None
         takeover_s=push.retry.takeover,
     )
     stack.push_async_callback(queue.close)
-    await queue.start()
+    await queue.start(is_visit=as_it_is)
     resources.queue = queue
     resources.tokens = RedisTokenStore(client, prefix=settings.prefix)
     if resources.uids is None:

@@ -91,8 +91,11 @@ class RedisStreamJobQueue:
         self._position = Script("position")
         self._high_water = HighWater()
 
-    async def start(self) -> None:
-        """Check the server; groups are made by the first read."""
+    async def start(self, *, is_visit: bool = False) -> None:
+        """Check the server; groups are made by the first read.
+
+        A visit, such as an operator's verb, is not told what a restart would lose.
+        """
         with own_errors():
             memory = await run_at(
                 self._client, self._keys.sequence, lambda server: server.info("memory")
@@ -103,7 +106,8 @@ class RedisStreamJobQueue:
                 " set maxmemory-policy to noeviction",
                 policy=memory["maxmemory_policy"],
             )
-        await self._warn_of_memory_alone()
+        if not is_visit:
+            await self._warn_of_memory_alone()
 
     async def _warn_of_memory_alone(self) -> None:
         """Say what a restart of this server would lose; nothing where it is unknown."""

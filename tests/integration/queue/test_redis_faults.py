@@ -375,6 +375,9 @@ async def test_a_server_without_a_log_is_reported(
     backend = QueueBackend("redis", server.address)
     with capture_logs() as logs:
         await backend.open()
+        count = len(logs)
+        await RedisStreamJobQueue(backend.redis(), consumer="v").start(is_visit=True)
+    assert len(logs) == count
     assert [line["log_level"] for line in logs] == ([] if appendonly else ["warning"])
     assert all("appendonly yes" in line["event"] for line in logs)
     await backend.close()
