@@ -333,6 +333,110 @@ async def test_delivery_count_rises_with_each_take_over(backend: QueueBackend) -
     assert counts == [1, 2, 3, 4]
 
 
+async def test_a_hand_out_whose_holder_lives_is_not_counted(
+    backend: QueueBackend,
+) -> None:
+    """Taken from a worker that stood still, ten times and more: no death, no poison."""
+    workers = [await backend.open(name, takeover_s=0.15) for name in ("one", "two")]
+    await workers[0].enqueue(payload_for("p1"), [send_job("p1")])
+    held = await receive_soon(workers[0])
+    for turn in range(4):
+        loser, taker = workers[turn % 2], workers[(turn + 1) % 2]
+        taken = await receive_soon(taker)
+        assert taken.count == 2
+        assert await loser.keep_alive([held]) == [held.receipt]
+        held = taken
+
+
+async def test_a_worker_that_finds_its_own_hold_silent_can_excuse_itself(
+    backend: QueueBackend,
+) -> None:
+    """Its own hand-out, however often, makes nothing poison; others' stay counted."""
+    queue = await backend.open(takeover_s=0.15)
+    await queue.enqueue(payload_for("p1"), [send_job("p1"), send_job("p1")])
+    first = await queue.receive([SEND], limit=2, wait_s=1)
+    assert len(first) == 2
+    for _ in range(3):
+        again = await receive_soon(queue)
+        while again.receipt != first[0].receipt:
+            again = await receive_soon(queue)
+        assert again.count == 2
+        await queue.excuse([again])
+    await queue.excuse([])
+    other = await backend.open("other", takeover_s=0.15)
+    counts = {d.receipt: d.count for d in [await receive_soon(other) for _ in (1, 2)]}
+    assert counts[first[0].receipt] == 2
+    assert counts[first[1].receipt] > 2
+
+
+async def test_a_hand_out_whose_holder_died_is_counted(backend: QueueBackend) -> None:
+    """That another one lost its hold and lives takes back no hand-out but its own."""
+    one, two, three = [
+        await backend.open(name, takeover_s=0.15) for name in ("one", "two", "three")
+    ]
+    await one.enqueue(payload_for("p1"), [send_job("p1")])
+    held = await receive_soon(one)
+    assert (await receive_soon(two)).count == 2  # of which nothing is heard again
+    assert (await receive_soon(three)).count == 3
+    assert await one.keep_alive([held]) == [held.receipt]
+    assert (await receive_soon(one)).count == 3
+
+
+async def test_what_is_queued_is_found_whoever_holds_it(backend: QueueBackend) -> None:
+    """Of entries taken over, settled and never there, only the first is found."""
+    one = await backend.open("one", takeover_s=0.15)
+    await one.enqueue(payload_for("p1"), [send_job("p1"), send_job("p1")])
+    held = await one.receive([SEND], limit=2, wait_s=1)
+    assert await one.find_queued(held) == {d.receipt for d in held}
+    other = await backend.open("other", takeover_s=0.15)
+    taken = await receive_soon(other)
+    assert await one.find_queued(held) == {d.receipt for d in held}
+    assert await other.settle(taken)
+    assert taken.receipt not in await one.find_queued(held)
+    assert len(await one.find_queued(held)) == 1
+    assert await one.find_queued([]) == set()
+
+
+async def test_a_queue_tells_its_data_and_how_far_it_has_come(
+    backend: QueueBackend,
+) -> None:
+    """One name for all processes; every accepted request moves the number on."""
+    one, two = await backend.open("one"), await backend.open("two")
+    start = await one.position()
+    assert start.epoch
+    assert (start.certain, start.missing) == (0, 0)
+    assert await one.enqueue(payload_for("p1"), [send_job("p1")], once_ttl_s=60)
+    after = await one.position()
+    assert after.epoch == start.epoch
+    assert after.reached > start.reached
+    assert 0 < after.certain <= after.reached
+    assert not await two.enqueue(payload_for("p1"), [send_job("p1")], once_ttl_s=60)
+    later = now_ms() + 60_000
+    assert await two.enqueue(payload_for("p2"), [send_job("p2")], due_ms=later)
+    seen = await two.position()
+    assert seen.epoch == start.epoch
+    assert seen.certain > after.certain
+    assert seen.reached > after.reached
+    assert (await one.position()).reached == seen.reached
+
+
+async def test_work_that_ends_takes_the_number_nowhere_back(
+    backend: QueueBackend,
+) -> None:
+    """An empty queue has come as far as it was when it was full."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
+    before = await queue.position()
+    for delivery in await drain(queue):
+        await queue.settle(delivery)
+    await asyncio.gather(
+        *(queue.enqueue(payload_for(f"q{n}"), [send_job(f"q{n}")]) for n in range(20))
+    )
+    after = await queue.position()
+    assert after.reached >= before.reached + 20
+    assert after.missing == 0
+
+
 async def test_kept_alive_entry_stays(backend: QueueBackend) -> None:
     """A worker that renews its hold keeps a long job from the others."""
     holder = await backend.open("holder", takeover_s=QUICK_S)

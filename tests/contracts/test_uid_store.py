@@ -90,6 +90,21 @@ async def test_confirmed_claim_reads_as_accepted(rig: Rig) -> None:
     assert again == UidClaim("p1", accepted=True)
 
 
+async def test_a_confirmed_claim_tells_which_data_has_its_work(rig: Rig) -> None:
+    """The last confirmation wins; a uid that is taken again has none."""
+    store = rig.store
+    await store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=rig.short_ttl_s)
+    for epoch in ("a", "b"):
+        await store.confirm("u", epoch=epoch)
+        again = await store.claim("u", fingerprint=b"f", push_id="p2", ttl_s=60)
+        if again.push_id == "p1":  # on Redis it may have ended by now
+            assert again == UidClaim("p1", accepted=True, epoch=epoch)
+    await rig.let_pass()
+    await store.claim("u", fingerprint=b"g", push_id="p3", ttl_s=60)
+    again = await store.claim("u", fingerprint=b"g", push_id="p4", ttl_s=60)
+    assert again == UidClaim("p3", accepted=False)
+
+
 async def test_other_content_is_a_conflict(rig: Rig) -> None:
     """The same uid with another fingerprint is refused and changes nothing."""
     await rig.store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)

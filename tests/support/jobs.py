@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import DELIVERED, Outcome
-from tocsin.core.ports import Batch, Delivery, Pace, Report
+from tocsin.core.ports import Batch, Delivery, Pace, QueuePosition, Report
 from tocsin.core.push import (
     Body,
     DeadLetter,
@@ -53,6 +53,9 @@ class MemoryJobQueue:
     failures: list[Exception] = field(default_factory=list)
     serial: int = 0
     asked: int = 0
+    excused: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    epoch: str = "first"
 
     async def enqueue(
         self,
@@ -142,6 +145,15 @@ class MemoryJobQueue:
         async with asyncio.timeout(10):
             while self.asked < until:  # noqa: ASYNC110 - a count is waited for
                 await asyncio.sleep(0.001)
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        self.excused += [delivery.receipt for delivery in deliveries]
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        return {d.receipt for d in deliveries} - self.gone
+
+    async def position(self) -> QueuePosition:
+        return QueuePosition(self.epoch, self.serial)
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False

@@ -34,7 +34,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import Conflict, NotFound, QueueFull
 from tocsin.core.ids import new_id
-from tocsin.core.ports import Delivery, UidClaim
+from tocsin.core.ports import Delivery, QueuePosition, UidClaim
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.core.webpush import make_target
 
@@ -322,6 +322,7 @@ class MemoryUids:
 
     claims: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     confirmed: set[str] = field(default_factory=set)
+    epochs: dict[str, str] = field(default_factory=dict)
     ttl_s: float = 0
 
     async def claim(
@@ -333,10 +334,11 @@ class MemoryUids:
             self.claims.setdefault(uid, (fingerprint, push_id))
         if print_of != fingerprint:
             raise Conflict("uid: was used with other content")
-        return UidClaim(push_id=owner, accepted=uid in self.confirmed)
+        return UidClaim(owner, uid in self.confirmed, self.epochs.get(uid, ""))
 
-    async def confirm(self, uid: str) -> None:
+    async def confirm(self, uid: str, *, epoch: str = "") -> None:
         self.confirmed.add(uid)
+        self.epochs[uid] = epoch
 
     async def purge_expired(self, *, limit: int) -> int:
         raise NotImplementedError("the API purges nothing")
@@ -351,6 +353,7 @@ class MemoryQueue:
     accepted: list[tuple[Payload, list[Job]]] = field(default_factory=list)
     once: set[str] = field(default_factory=set)
     due_ms: dict[str, int] = field(default_factory=dict)
+    epoch: str = "first"
 
     @property
     def jobs(self) -> list[Job]:
@@ -421,6 +424,17 @@ class MemoryQueue:
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         raise NotImplementedError("the API holds no jobs")
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        raise NotImplementedError("the API holds no jobs")
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        raise NotImplementedError("the API holds no jobs")
+
+    async def position(self) -> QueuePosition:
+        if self.failure is not None:
+            raise self.failure
+        return QueuePosition(self.epoch, len(self.accepted))
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False

@@ -49,6 +49,17 @@ class RedisServer:
         """SIGKILL: what the server had not written is gone."""
         self._end(signal.SIGKILL)
 
+    def cut_log(self, size: int) -> None:
+        """Cut so many bytes off the end of a stopped server's append-only file."""
+        if self._process.poll() is None:
+            raise RuntimeError("the server still runs")
+        files = sorted(self.directory.glob("appendonlydir/*.incr.aof"))
+        whole = files[-1].stat().st_size
+        if whole <= size:
+            raise ValueError(f"the log has {whole} bytes only")
+        with files[-1].open("rb+") as file:
+            file.truncate(whole - size)
+
     def flush(self) -> None:
         """Forget all keys."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:

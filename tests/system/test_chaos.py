@@ -6,14 +6,17 @@ again. Those that take longest run with `-m chaos` only.
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ from tests.support.postgres import PostgresServer, start_postgres, temporary_roo
 from tests.support.published_client import PublishedClient
 from tests.support.redis_server import RedisServer, start_redis
 from tests.support.simulated_fcm import Switch, switchable_simulator
-from tests.support.tocsin_processes import Processes, wait_until
+from tests.support.tocsin_processes import Process, Processes, fetch, wait_until
 
 from tocsin.simulator.server import Simulator
 
@@ -477,3 +480,298 @@ def test_two_servers_with_one_uid_send_it_once(
     assert [s.unanswered + s.wrong for s in senders] == [[], []]
     wait_finished(clustered, 150 * 3)
     assert set(clustered.simulator.ledger.delivered.values()) == {1}
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("away", ["database", "queue"])
+def test_a_store_away_for_many_take_overs_makes_no_job_poison(
+    away: str,
+    processes: Processes,
+    simulator: Simulator,
+    own_postgres: PostgresServer,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Gone for twelve take-overs in mid-broadcast: no dead letter, and few lines."""
+    queue = {"type": "redis", "redis": {"address": own_redis.address}}
+    database = {"postgresql": {"dsn": own_postgres.create_database("registry")}}
+    at = deploy(processes, simulator, database, queue)
+    at.change("push_notifications", "retry", takeover="1s")
+    at.change("push_notifications", "fcm", tokens_batch_size=50)
+    at.serve()
+    fill(at, 20_000)
+    workers = [at.worker(), at.worker()]
+    send(published_client, at)
+    wait_reached(simulator, 2000)
+    server = own_postgres if away == "database" else own_redis
+    server.stop()
+    time.sleep(13)
+    server.start_again()
+    wait_finished(at, 20_000)
+    assert dead_letters(at) == "0 dead letters\n"
+    assert extra(simulator) <= (0 if away == "database" else 2 * PER_CRASH)
+    for worker in workers:
+        lines = [line for line in worker.events() if line.get("store") == away]
+        told = [line for line in lines if line["level"] == "warning"]
+        assert 1 <= len(told) <= 2  # a connection may turn out dead later
+        assert "job failed" not in worker.text()
+
+
+class Accepted:
+    """Sends under uids that were answered, while no worker runs."""
+
+    def __init__(self, client: PublishedClient, at: Deployment, count: int) -> None:
+        self._client, self._at = client, at
+        self.requests = [
+            {
+                "recipient": {"fcm_tokens": [f"lost{number}.{n}" for n in range(3)]},
+                "notification": {"fcm": {"message": {"data": {"of": f"{number}"}}}},
+                "uid": f"lost{number}",
+            }
+            for number in range(count)
+        ]
+
+    def call(self) -> None:
+        """All of them, again where need be, until each is answered with its uid."""
+        left = list(self.requests)
+        end = time.monotonic() + 20
+        while left:
+            assert time.monotonic() < end, left
+            answers = self._client.call_many(
+                self._at.address, "SendPushNotification", left, key="k"
+            )
+            found = [answer["response"].get("result", {}) for answer in answers]
+            left = [
+                request
+                for request, result in zip(left, found, strict=True)
+                if result.get("uid") != request["uid"]
+            ]
+
+    def check_each_is_sent_once(self) -> None:
+        """With a worker at last."""
+        self._at.worker()
+        wait_finished(self._at, 3 * len(self.requests))
+        assert set(self._at.simulator.ledger.delivered.values()) == {1}
+
+
+def notices(at: Deployment) -> dict[str, str]:
+    """What `/ready` says beside its checks; it is 200 or away."""
+    try:
+        status, body = fetch(f"http://127.0.0.1:{at.http_port}/ready")
+    except OSError:
+        return {}
+    if status != 200:
+        return {}
+    found: dict[str, str] = json.loads(body).get("notices", {})
+    return found
+
+
+def wait_named(at: Deployment, server: Process, kind: str) -> None:
+    """Within ten seconds the loss is in `/ready`, in the log and in the metrics."""
+    wait_until(lambda: "queue" in notices(at), deadline_s=10, what="a notice")
+    [line] = [each for each in server.events() if each.get("kind") == kind]
+    assert line["level"] == "error"
+    _, metrics = fetch(f"http://127.0.0.1:{at.http_port}/metrics")
+    assert f'push_queue_loss_count{{kind="{kind}"}} 1\n' in metrics
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("with_database", [True, False])
+def test_a_redis_that_came_back_empty_is_named_and_repeats_heal(
+    with_database: bool,
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Killed, its files gone, started again: each repeated uid is sent once."""
+    queue = {"type": "redis", "redis": {"address": own_redis.address}}
+    database = {"postgresql": {"dsn": postgres_dsn}} if with_database else {}
+    at = deploy(processes, simulator, database, queue)
+    server = at.serve()
+    sends = Accepted(published_client, at, 60)
+    sends.call()
+    own_redis.kill()
+    shutil.rmtree(own_redis.directory / "appendonlydir")
+    own_redis.start_again()
+    wait_named(at, server, "replaced")
+    sends.call()
+    sends.call()
+    sends.check_each_is_sent_once()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("is_server_killed", [True, False])
+def test_a_redis_without_the_end_of_its_log_is_named_and_repeats_heal(
+    is_server_killed: bool,
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Cut by 50 kB: what was kept is sent once, what was lost too, when repeated."""
+    queue = {"type": "redis", "redis": {"address": own_redis.address}}
+    at = deploy(processes, simulator, {"postgresql": {"dsn": postgres_dsn}}, queue)
+    server = at.serve()
+    sends = Accepted(published_client, at, 200)
+    sends.call()
+    with redis.Redis(port=own_redis.port) as client:
+        client.execute_command("WAITAOF", 1, 0, 5000)
+    if is_server_killed:
+        wait_marked(postgres_dsn, 200)
+        server.kill()
+    own_redis.kill()
+    own_redis.cut_log(50_000)
+    own_redis.start_again()
+    if is_server_killed:
+        server = at.serve()
+    wait_named(at, server, "went_back")
+    kept = unfinished(at)
+    assert 0 < kept < 200
+    sends.call()
+    assert unfinished(at) == 200
+    sends.check_each_is_sent_once()
+
+
+def wait_marked(dsn: str, accepted: int) -> None:
+    """Wait until the registry knows that the queue came so far."""
+
+    def marked() -> bool:
+        with psycopg.connect(dsn) as one:
+            row = one.execute("SELECT max(accepted) FROM push_queues").fetchone()
+            return row is not None and row[0] is not None and row[0] >= accepted
+
+    wait_until(marked, deadline_s=10, what="a mark in the registry")
+
+
+@pytest.mark.chaos
+def test_a_flushed_queue_is_what_a_worker_says_it_is(
+    clustered: Deployment,
+    redis_server: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """FLUSHALL in mid-batch: no other worker is blamed for what is lost."""
+    at = clustered
+    at.serve()
+    fill(at, 4000)
+    worker = at.worker()
+    send(published_client, at)
+    wait_reached(at.simulator, 300)
+    redis_server.flush()
+    wait_until(
+        lambda: "the queue lost its data, and this job with it" in worker.text(),
+        deadline_s=20,
+        what="what happened",
+    )
+    assert "taken over by another worker" not in worker.text()
+    wait_until(lambda: "queue" in notices(at), deadline_s=10, what="a notice")
+
+
+@pytest.mark.chaos
+def test_a_moved_queue_is_no_loss(
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    redis_address: str,
+    redis_server: RedisServer,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Uids that are repeated before and after the drain are sent once; all is well."""
+    old = {"type": "redis", "redis": {"address": own_redis.address}}
+    at = deploy(processes, simulator, {"postgresql": {"dsn": postgres_dsn}}, old)
+    server = at.serve()
+    sends = Accepted(published_client, at, 40)
+    sends.call()
+    server.terminate()
+    before = at.path.with_name("old.json")
+    before.write_text(at.path.read_text())
+    at.change("push_notifications", queue={"type": "redis"})
+    at.change("push_notifications", "queue", redis={"address": redis_address})
+    server = at.serve()
+    sends.call()
+    drain = ("queue", "drain", "--config", str(before), "--to", str(at.path))
+    assert processes.start(*drain).wait_exit(deadline_s=30) == 0
+    sends.call()
+    sends.check_each_is_sent_once()
+    assert notices(at) == {}
+    assert "the queue is another one than before" in server.text()
+    assert [line for line in server.events() if line["level"] == "error"] == []
+
+
+def everybody_of(pid: int) -> list[int]:
+    """A process and its children."""
+    found = [pid]
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                stat = (folder / "stat").read_text()
+                if int(stat.rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_postgresql_that_stands_still_again_and_again_makes_no_job_poison(
+    workers: int,
+    processes: Processes,
+    simulator: Simulator,
+    own_postgres: PostgresServer,
+    published_client: PublishedClient,
+) -> None:
+    """Twelve times beyond the take-over, with the queue in it: nobody has died."""
+    database = {"postgresql": {"dsn": own_postgres.create_database("registry")}}
+    at = deploy(processes, simulator, database, {"type": "database"})
+    at.change("push_notifications", "retry", takeover="1s")
+    at.change("push_notifications", "fcm", tokens_batch_size=50)
+    simulator.faults.latency_ms = 1500
+    at.serve()
+    fill(at, 6000)
+    for _ in range(workers):
+        at.worker()
+    send(published_client, at)
+    wait_reached(simulator, 200)
+    for _ in range(12):
+        stopped = everybody_of(own_postgres.pid)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.4)
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.2)
+    simulator.faults.latency_ms = 0
+    wait_finished(at, 6000)
+    assert dead_letters(at) == "0 dead letters\n"
+
+
+@pytest.mark.chaos
+def test_a_queue_database_made_anew_is_named_at_the_start(
+    processes: Processes,
+    simulator: Simulator,
+    own_postgres: PostgresServer,
+    published_client: PublishedClient,
+) -> None:
+    """The registry knows what the queue beside it had, and repeats heal."""
+    database = {"postgresql": {"dsn": own_postgres.create_database("registry")}}
+    queue = {
+        "type": "postgresql",
+        "postgresql": {"dsn": own_postgres.create_database("queue")},
+    }
+    at = deploy(processes, simulator, database, queue)
+    server = at.serve()
+    sends = Accepted(published_client, at, 30)
+    sends.call()
+    wait_marked(database["postgresql"]["dsn"], 30)
+    server.terminate()
+    own_postgres.drop_database("queue")
+    own_postgres.create_database("queue")
+    server = at.serve()
+    wait_named(at, server, "replaced")
+    sends.call()
+    at.worker()
+    wait_reached(simulator, 90)
+    sends.call()
+    assert set(simulator.ledger.delivered.values()) == {1}

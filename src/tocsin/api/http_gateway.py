@@ -24,6 +24,9 @@ from tocsin.api.tls import ServerTls, build_ssl_context
 from tocsin.core.errors import DependencyLost, InternalError
 from tocsin.hub.share import TurnShare
 
+Notices = Callable[[], Mapping[str, str]]
+"""What is worth knowing by dependency, though it can be used."""
+
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
 
@@ -43,7 +46,8 @@ class HttpGateway:
     `max_body_bytes` holds for every route, `tls` for the whole port.
 
     `host` empty is every address, `port` 0 is any free one. `checks` are asked
-    by `/ready`, each within `check_timeout_s`. `routes` are served beside; a
+    by `/ready`, each within `check_timeout_s`; what `notices` tells stands beside them
+    and makes nothing unready. `routes` are served beside; a
     stop waits `shutdown_timeout_s` for what they still answer. `setting` is the
     configuration key of the port, for the error of a busy one. With `reuse_port`
     other processes may open the same one, and the kernel spreads connections.
@@ -55,6 +59,7 @@ class HttpGateway:
         port: int,
         *,
         checks: Mapping[str, Check] | None = None,
+        notices: Notices = dict,
         render_metrics: RenderMetrics | None = None,
         health: bool = True,
         routes: Iterable[web.AbstractRouteDef] = (),
@@ -70,6 +75,7 @@ class HttpGateway:
         self.port = port
         self._host = host
         self._checks = dict(checks or {})
+        self._notices = notices
         self._render_metrics = render_metrics
         self._check_timeout_s = check_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
@@ -154,8 +160,11 @@ class HttpGateway:
         if self._draining:
             states["server"] = "shutting down"
         ready = all(state == "ok" for state in states.values())
+        answer: dict[str, object] = {"ready": ready, "checks": states}
+        if notices := self._notices():
+            answer["notices"] = dict(notices)
         return web.json_response(
-            {"ready": ready, "checks": states},
+            answer,
             status=200 if ready else 503,
             dumps=lambda data: json.dumps(data, sort_keys=True),
         )

@@ -95,6 +95,7 @@ async def _open_internal(
     gateway = HttpGateway(
         *http.internal_at,
         checks=resources.checks,
+        notices=resources.notices,
         health=config.health.enabled,
         render_metrics=(lambda: (metrics.render(), metrics.content_type))
         if config.prometheus.enabled

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from tocsin.core.ports import (
     UidStore,
     UserTopicStore,
 )
+from tocsin.push.queue_watch import QueueWatch
 from tocsin.storage.engine import Database
 from tocsin.telemetry.metrics import Metrics
 
@@ -54,6 +55,8 @@ class Resources:
     limiter: RateLimiter | None = None
     analytics: Analytics | None = None
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
+    queue_watch: QueueWatch | None = None
+    notices: Callable[[], Mapping[str, str]] = dict
 
 
 async def open_resources(
@@ -214,7 +217,7 @@ async def _open_queue(
 ) -> None:
     kind = resources.config.queue_kind
     if kind == "redis":
-        await _open_redis_queue(resources, stack)
+        await _open_redis_queue(resources, stack, as_it_is=as_it_is)
     else:
         await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
     assert resources.queue is not None  # noqa: S101 - one of both has set it
@@ -223,7 +226,9 @@ async def _open_queue(
     start_beside(resources.clock.follow(resources.queue), stack)
 
 
-async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None:
+async def _open_redis_queue(
+    resources: Resources, stack: AsyncExitStack, *, as_it_is: bool
+) -> None:
     from tocsin.queue.redis_connection import connect
     from tocsin.queue.redis_rates import RedisRateLimiter
     from tocsin.queue.redis_stream import RedisStreamJobQueue
@@ -244,7 +249,7 @@ async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None
         dates=resources.clock,
     )
     stack.push_async_callback(queue.close)
-    await queue.start()
+    await queue.start(is_visit=as_it_is)
     resources.queue = queue
     resources.tokens = RedisTokenStore(client, prefix=settings.prefix)
     if resources.uids is None:

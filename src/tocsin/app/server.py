@@ -23,6 +23,7 @@ from tocsin.app.file_sharing import warn_of_another
 from tocsin.app.http_doors import open_http
 from tocsin.app.lifecycle import Stopper, keep_what_started
 from tocsin.app.online_first import build_channel_first
+from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.reloading import reload_at_sighup
 from tocsin.app.resources import Resources, open_resources
@@ -67,6 +68,7 @@ async def start_server(
     """Open everything and serve; leaving `stack` drains and closes it."""
     resources = await open_resources(config, stack)
     await warn_of_another(config, stack)
+    await start_queue_watch(resources, stack)
     resources.analytics = await open_analytics(
         config, resources.metrics, resources.database, stack
     )
@@ -180,6 +182,7 @@ def build_services(
             uid_ttl_s=push.uid_ttl,
             limits=limits,
             online=online,
+            watch=resources.queue_watch,
             on_expired=count_expired,
             on_request=count_request,
             on_scheduled=count_scheduled,

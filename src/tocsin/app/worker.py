@@ -12,6 +12,7 @@ from tocsin.api.http_gateway import HttpGateway
 from tocsin.app.analytics import open_analytics, purge_analytics
 from tocsin.app.lifecycle import Stopper, keep_what_started, start_beside
 from tocsin.app.online_first import open_online_users
+from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
@@ -21,7 +22,9 @@ from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.events import EventLog
 from tocsin.delivery.journal import Journal
+from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.online import OnlineUsers
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.recipients import Expander
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.settlement import Settlement
@@ -52,6 +55,7 @@ async def start_worker(
     config, queue = resources.config, resources.queue
     if queue is None:
         raise ValueError("a worker needs push_notifications.enabled_providers")
+    outages, lost = Outages(), LostJobs(queue, resources.metrics)
     settlement = Settlement(
         devices=resources.devices,
         retry=_retry_policy(config),
@@ -59,8 +63,9 @@ async def start_worker(
         metrics=resources.metrics,
         sinks=[*sinks, *_own_sinks(resources)],
         tickets=await start_receipts(resources, providers, stack, stopper),
+        outages=outages,
     )
-    journal = Journal(queue, settlement, resources.clock)
+    journal = Journal(queue, settlement, resources.clock, outages=outages)
     events = EventLog(row_sink(resources), resources.clock)
     worker = Worker(
         queue=queue,
@@ -74,6 +79,8 @@ async def start_worker(
             metrics=resources.metrics,
             limiter=resources.limiter,
             events=events,
+            outages=outages,
+            lost=lost,
         ),
         expander=Expander(
             queue=queue,
@@ -83,12 +90,16 @@ async def start_worker(
             clock=resources.clock,
             online=online,
             events=events,
+            outages=outages,
+            lost=lost,
         ),
         journal=journal,
         metrics=resources.metrics,
         concurrency=config.worker.concurrency,
         takeover_s=config.push_notifications.retry.takeover,
         on_death=stopper.fail,
+        outages=outages,
+        lost=lost,
     )
     worker.start()
     stack.push_async_callback(worker.stop, config.shutdown.timeout)
@@ -104,12 +115,14 @@ async def run_worker(config: Config, stopper: Stopper) -> int:
         resources.analytics = await open_analytics(
             config, resources.metrics, resources.database, stack
         )
+        await start_queue_watch(resources, stack)
         providers = await build_providers(resources, stack)
         if config.worker.port:
             gateway = HttpGateway(
                 config.http_server.address,
                 config.worker.port,
                 checks=resources.checks,
+                notices=resources.notices,
                 render_metrics=lambda: (
                     resources.metrics.render(),
                     resources.metrics.content_type,

@@ -164,10 +164,14 @@ class UserTopicStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UidClaim:
-    """Who owns a uid. `accepted` means that its work is already queued."""
+    """Who owns a uid. `accepted` means that its work is already queued.
+
+    `epoch` names the queue's data that has it; empty where that is not known.
+    """
 
     push_id: str
     accepted: bool
+    epoch: str = ""
 
 
 UID_TAKEN = "uid: was used for a send with other content"
@@ -188,8 +192,11 @@ class UidStore(Protocol):
         """
         ...
 
-    async def confirm(self, uid: str) -> None:
-        """Mark the claim as accepted; called after the work was queued."""
+    async def confirm(self, uid: str, *, epoch: str = "") -> None:
+        """Mark the claim as accepted; called after the work was queued.
+
+        `epoch` names the data of the queue that has it.
+        """
         ...
 
     async def purge_expired(self, *, limit: int) -> int:
@@ -201,7 +208,8 @@ class UidStore(Protocol):
 class Delivery:
     """A job in the hands of one worker, until settled or taken over.
 
-    `count` is how often it was handed out, 1 the first time. `done` is a
+    `count` is how often it was handed out, 1 the first time, without the hand-outs
+    whose holder turned out to live. `done` is a
     bitmap over the recipients of a `Send`, least significant bit first: those
     whose result was recorded by an earlier holder; it may be empty. `receipt`
     belongs to the queue: the same one is given again to whoever takes over.
@@ -219,6 +227,99 @@ class Delivery:
     done: bytes
     held_until: float = math.inf
     lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePosition:
+    """Which data a queue holds, and how far it has come.
+
+    `epoch` is a name that the data got once: another one means other data. `reached`
+    rises with every request that is accepted, and falls only where data is lost.
+    `certain` is the highest of it that was confirmed to this process, and `missing`
+    how much of that this process found gone since it began, under any epoch.
+    """
+
+    epoch: str
+    reached: int
+    certain: int = 0
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMark:
+    """What is remembered of the queue's data of one epoch.
+
+    `accepted` is a `QueuePosition.reached` that surely was reached. `lost` says what
+    was last found to be lost, at `lost_at_ms` (Unix milliseconds, 0 for never).
+    """
+
+    epoch: str
+    accepted: int = 0
+    lost_at_ms: int = 0
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The mark of data that was found, and what that says.
+
+    `is_loss`: other data with accepted work was at its place before, and this caller is
+    the first to know. `is_moved`: this data is new, and there is other at other places.
+    """
+
+    mark: QueueMark
+    is_loss: bool
+    is_moved: bool
+
+
+LOSS_TOLD_ONCE_MS = 60_000
+"""Processes that find the same loss within this time tell it once."""
+
+
+class QueueMarkStore(Protocol):
+    """Remembers apart from the queue what the queue's data was."""
+
+    async def fetch(self, epoch: str) -> QueueMark | None:
+        """The mark of this epoch, or `None`."""
+        ...
+
+    async def enter(
+        self,
+        epoch: str,
+        place: str,
+        *,
+        lost: str,
+        now_ms: int,
+        before: str = "",
+        had_work: bool = False,
+    ) -> Entered:
+        """Data of this name was found at this place: what else was there is replaced.
+
+        Not so what was there before the queue moved to another place, and is not
+        `before`, the data that the caller itself has seen. Where replaced data had
+        accepted work, by its mark or because the caller `had_work` in it, `lost` is
+        noted in the new mark. Of several callers at once one is told of the loss.
+        """
+        ...
+
+    async def advance(self, epoch: str, accepted: int, *, now_ms: int) -> None:
+        """Raise the mark to this number, never lower it."""
+        ...
+
+    async def report_loss(
+        self, epoch: str, *, reached: int, lost: str, now_ms: int
+    ) -> bool:
+        """The data is only at `reached`: lower the mark to that, and note the loss.
+
+        `False` when somebody else noted one within `LOSS_TOLD_ONCE_MS`; that note
+        stands then. Whoever lowers a mark moves its time on: one that is lower at the
+        same time as before tells that the marks themselves went back.
+        """
+        ...
+
+    async def is_replaced(self, epoch: str) -> bool:
+        """Whether other data has come in its place; not so for an unknown epoch."""
+        ...
 
 
 class JobQueue(Protocol):
@@ -300,7 +401,22 @@ class JobQueue(Protocol):
         It moves `held_until` of each that was renewed. One that is neither lost nor
         moved could not be judged now, and is asked for again. It waits for nothing
         that other calls of this process do.
+
+        Whoever lost one and lives to ask here was not ended by it: the hand-out that
+        took it away is not counted, see `Delivery.count`.
         """
+        ...
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Do not count the last hand-out of these: who had them lives and has them."""
+        ...
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        """Of these, the receipts whose entry is in the queue, whoever holds it."""
+        ...
+
+    async def position(self) -> QueuePosition:
+        """Which data this is, and how far it has come; see there."""
         ...
 
     async def waiting(

@@ -32,6 +32,8 @@ from tocsin.delivery.events import EventLog
 from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.limits import Gate, MemoryRateLimiter
 from tocsin.delivery.lines import settled_line
+from tocsin.delivery.lost import LostJobs
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.rendering import BodyRenderer, RenderFault
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import (
@@ -112,7 +114,11 @@ class Dispatcher:
         validate_only: bool = False,
         limiter: RateLimiter | None = None,
         events: EventLog | None = None,
+        outages: Outages | None = None,
+        lost: LostJobs | None = None,
     ) -> None:
+        self._lost = lost or LostJobs(queue, metrics)
+        self._outages = outages = outages or Outages()
         self._queue = queue
         self._events = events or EventLog(None, clock)
         self._providers = providers
@@ -126,6 +132,7 @@ class Dispatcher:
             settlement=settlement,
             clock=clock,
             metrics=metrics,
+            outages=outages,
         )
         self._payloads: OrderedDict[str, Payload] = OrderedDict()
         self._renderers: OrderedDict[tuple[str, str], BodyRenderer] = OrderedDict()
@@ -272,11 +279,7 @@ class Dispatcher:
 
     async def _conclude(self, run: Run) -> None:
         if run.lost:
-            _log.warning(
-                "batch was taken over by another worker while this one sent it",
-                job_id=run.job.id,
-                push_id=run.job.push_id,
-            )
+            await self._lost.tell(run.delivery, unsent=len(run.unsent()))
             return
         job, unsent = run.job, []
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
@@ -308,12 +311,7 @@ class Dispatcher:
         nothing is counted or reported.
         """
         if not await self._settle(delivery, follow, dead):
-            _log.warning(
-                "batch was settled before, by another worker or by a try whose answer"
-                " was lost; nothing of it is counted here",
-                job_id=delivery.job.id,
-                push_id=delivery.job.push_id,
-            )
+            await self._lost.tell(delivery)
             return False
         if run is not None:
             self._settlement.count_ends(run)
@@ -336,11 +334,7 @@ class Dispatcher:
             except ApiError as error:
                 if delivery.lost:
                     return False
-                _log.warning(
-                    "batch is sent but not settled, trying again",
-                    job_id=delivery.job.id,
-                    error=error.message,
-                )
+                self._outages.note(error, doing="settle batches")
                 await asyncio.sleep(SETTLE_RETRY_S)
 
     async def _fetch_payload(self, push_id: str) -> Payload | None:

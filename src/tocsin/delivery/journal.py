@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports import Clock, JobQueue
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
 
 MAX_UNRECORDED = 100
 RELIABLE_UNRECORDED = 10
 """The same for requests that want it smaller, and pay with speed."""
-
-_log = structlog.get_logger("tocsin.delivery")
 
 
 class Journal:
@@ -34,7 +31,9 @@ class Journal:
         clock: Clock,
         *,
         max_unrecorded: int = MAX_UNRECORDED,
+        outages: Outages | None = None,
     ) -> None:
+        self._outages = outages or Outages()
         self._queue = queue
         self._settlement = settlement
         self._clock = clock
@@ -106,7 +105,7 @@ class Journal:
                 break
             except ApiError as error:
                 # Sending waits meanwhile: the gate is shut until this works.
-                _log.warning("progress not recorded, trying again", error=error.message)
+                self._outages.note(error, doing="record progress")
                 await asyncio.sleep(0.5)
         for run in runs:
             if not run.complete:

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-import structlog
-
 from tocsin.core.errors import ApiError
 from tocsin.core.ports import Clock, RateLimiter
 from tocsin.core.push import Job, RateRule, Send
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
 from tocsin.core.template_values import DeviceFields
 from tocsin.core.templates import Scope, Template, parse_template
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import FollowUp, Settlement
 from tocsin.delivery.windows import sort_by_window
@@ -32,8 +31,6 @@ RETRY_S = 0.5
 RATE_LIMITED = "rate_limited"
 NO_TIMEZONE = "no_timezone"
 EXPIRED = "expired"
-
-_log = structlog.get_logger("tocsin.delivery")
 
 
 @dataclass(slots=True)
@@ -62,7 +59,9 @@ class Gate:
         settlement: Settlement,
         clock: Clock,
         metrics: Metrics,
+        outages: Outages | None = None,
     ) -> None:
+        self._outages = outages or Outages()
         self._limiter = limiter
         self._settlement = settlement
         self._clock = clock
@@ -141,7 +140,7 @@ class Gate:
             try:
                 return await self._limiter.take(keys, rate.limits)
             except ApiError as error:
-                _log.warning("rate limits not read, trying again", error=error.message)
+                self._outages.note(error, doing="read rate limits")
                 await asyncio.sleep(RETRY_S)
 
 

@@ -26,6 +26,8 @@ PATIENCE_MS = 30_000
 KEPT_S = 900
 """How long it is kept who was reached, from the last use on."""
 _BEFORE_EXPIRY_MS = 1000
+TOLD_AGAIN_MS = 30_000
+"""An engine that is away is told of so often, however many walks wait for it."""
 
 _log = structlog.get_logger("tocsin.delivery")
 
@@ -48,6 +50,7 @@ class OnlineUsers:
         self._presence = presence
         self._reached = reached
         self._clock = clock
+        self._told_at_ms = 0
 
     async def decide(self, job: Job, check: OnlineCheck) -> bool:
         """Take the second look into the channel, unless another walk or page has.
@@ -108,12 +111,14 @@ class OnlineUsers:
         now_ms = self._clock.now_ms()
         since_ms = job.first_try_at_ms or now_ms
         if now_ms < _end_ms(job, since_ms + PATIENCE_MS):
-            _log.warning(
-                "who is online cannot be read, trying again",
-                push_id=job.push_id,
-                channel=check.channel,
-                error=error.message,
-            )
+            if not 0 <= now_ms - self._told_at_ms < TOLD_AGAIN_MS:
+                self._told_at_ms = now_ms
+                _log.warning(
+                    "who is online cannot be read, trying again",
+                    push_id=job.push_id,
+                    channel=check.channel,
+                    error=error.message,
+                )
             raise PutOff(replace(job, first_try_at_ms=since_ms), now_ms + RETRY_MS)
         _log.error(
             "who is online cannot be read; the push goes to everybody of this page."

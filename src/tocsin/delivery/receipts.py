@@ -16,6 +16,7 @@ from tocsin.core.device import DeadToken
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Clock, ReceiptSource, ReceiptStore, Ticket
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.run import Result, Run
 from tocsin.telemetry.metrics import Metrics
@@ -32,9 +33,13 @@ class TicketKeeper:
     """Stores the tickets among fresh results, before progress is recorded."""
 
     def __init__(
-        self, store: ReceiptStore, sources: Mapping[str, ReceiptSource]
+        self,
+        store: ReceiptStore,
+        sources: Mapping[str, ReceiptSource],
+        outages: Outages | None = None,
     ) -> None:
         """`sources` are the providers that give tickets, by integration."""
+        self._outages = outages or Outages()
         self._store = store
         self._sources = sources
 
@@ -62,11 +67,8 @@ class TicketKeeper:
         try:
             await self._store.add(tickets, due_at_ms=due_at_ms)
         except ApiError as error:
-            _log.warning(
-                "tickets not kept: nobody will ask what became of these messages",
-                job_id=run.job.id,
-                count=len(tickets),
-                error=error.message,
+            self._outages.note(
+                error, doing="keep tickets: nobody asks what became of these messages"
             )
 
 

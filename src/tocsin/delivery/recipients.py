@@ -27,7 +27,9 @@ from tocsin.core.push import (
 from tocsin.delivery.events import EventLog
 from tocsin.delivery.limits import EXPIRED, NO_TIMEZONE
 from tocsin.delivery.lines import find_uid
+from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.online import OnlineUsers, PutOff
+from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
 from tocsin.delivery.windows import sort_by_window
 
@@ -54,11 +56,15 @@ class Expander:
         clock: Clock,
         online: OnlineUsers | None = None,
         events: EventLog | None = None,
+        outages: Outages | None = None,
+        lost: LostJobs | None = None,
     ) -> None:
         """`batch_sizes` are recipients per batch by integration.
 
         `online` is `None` where this process cannot look into channels.
         """
+        self._outages = outages or Outages()
+        self._lost = lost
         self._queue = queue
         self._devices = devices
         self._batch_sizes = batch_sizes
@@ -80,7 +86,9 @@ class Expander:
             return
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             payload = await self._payload_for_events(job)
-            if await self._queue.settle(delivery):
+            if not await self._queue.settle(delivery):
+                await self._tell_lost(delivery)
+            else:
                 self._settlement.expire(job, 1)
                 self._events.tell(SendEvent.EXPIRED, job, payload)
                 _log.info(
@@ -94,7 +102,9 @@ class Expander:
         try:
             await self._expand(delivery, self._devices, job.work)
         except PutOff as later:
-            await self._queue.settle(delivery, follow=[(later.job, later.due_ms)])
+            follow = [(later.job, later.due_ms)]
+            if not await self._queue.settle(delivery, follow=follow):
+                await self._tell_lost(delivery)
 
     async def _expand(
         self, delivery: Delivery, devices: DeviceStore, work: Expand
@@ -120,6 +130,7 @@ class Expander:
             limit=PAGE_SIZE,
             details=sorted(details),
         )
+        self._outages.fine(DATABASE)
         if payload is None and _is_empty(work, page):
             payload = await self._payload_for_events(job)
         spared = await self._find_spared(job, work.online, page)
@@ -160,6 +171,12 @@ class Expander:
         uid = await find_uid(self._queue, job.push_id)
         if await self._queue.settle(delivery, dead=[(job, reason)]):
             self._settlement.bury(job, reason, uid)
+        else:
+            await self._tell_lost(delivery)
+
+    async def _tell_lost(self, delivery: Delivery) -> None:
+        if self._lost is not None:
+            await self._lost.tell(delivery)
 
     async def _decide(self, job: Job, check: OnlineCheck | None) -> bool:
         """Whether it is settled who is spared; `False`: the engine stayed away."""
@@ -217,6 +234,7 @@ class Expander:
         parts = [(due_ms, _subset(whole, some)) for due_ms, some in groups]
         follow = self._follow(job, page, parts)
         if not await self._queue.settle(delivery, follow=follow):
+            await self._tell_lost(delivery)
             return
         batches = len(follow) - bool(page.cursor)
         self._log_page(job, page, payload, batches=batches, spared=len(spared))

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import structlog
 
 from tocsin.core.device import DeadToken
+from tocsin.core.errors import ApiError
 from tocsin.core.ports import DeviceStore
+from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.telemetry.metrics import Metrics
 
 _log = structlog.get_logger("tocsin.delivery")
@@ -22,7 +24,13 @@ class DeviceRemoval:
     The reason of a token is `provider: code`.
     """
 
-    def __init__(self, devices: DeviceStore | None, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        devices: DeviceStore | None,
+        metrics: Metrics,
+        outages: Outages | None = None,
+    ) -> None:
+        self._outages = outages or Outages()
         self._devices = devices
         self._metrics = metrics
 
@@ -32,6 +40,11 @@ class DeviceRemoval:
             return
         try:
             removed = await self._devices.remove_dead(dead)
+        except ApiError as error:
+            self._outages.note(
+                error, doing="remove dead tokens; the next send finds them"
+            )
+            return
         except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
             _log.warning(
                 "dead tokens not removed; the next send will find them again",
@@ -39,6 +52,7 @@ class DeviceRemoval:
                 error=str(error),
             )
             return
+        self._outages.fine(DATABASE)
         reasons = {token.device_id: token.reason for token in dead}
         for device_id in removed:
             provider, _, code = reasons[device_id].partition(": ")

@@ -20,6 +20,7 @@ from tocsin.core.push import Job, Payload, Send
 from tocsin.core.webpush import stored_token
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.lines import count_recipients, job_fields
+from tocsin.delivery.outages import Outages
 from tocsin.delivery.receipts import TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.retries import RetryPolicy
@@ -55,8 +56,9 @@ class Settlement:
         metrics: Metrics,
         sinks: Sequence[ResultSink] = (),
         tickets: TicketKeeper | None = None,
+        outages: Outages | None = None,
     ) -> None:
-        self._removal = DeviceRemoval(devices, metrics)
+        self._removal = DeviceRemoval(devices, metrics, outages)
         self._tickets = tickets
         self._retry = retry
         self._clock = clock

@@ -9,26 +9,36 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
-from tocsin.core.errors import ApiError
+from tocsin.core.errors import ApiError, InternalError, QueueUnavailable
 from tocsin.core.ports import Delivery, JobQueue, PushProvider
-from tocsin.core.push import queue_name
+from tocsin.core.push import Job, Send, queue_name
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.lines import count_recipients, find_uid, job_fields
+from tocsin.delivery.lost import LostJobs
+from tocsin.delivery.outages import QUEUE, Outages
 from tocsin.delivery.recipients import Expander
 from tocsin.telemetry.metrics import Metrics
 
 WAIT_S = 1.0
 MAX_DELIVERIES = 10
-"""Times a job is handed out before it counts as poison: each of them ended
-with a worker that died or failed on it."""
+"""Times a job is handed out before it counts as poison: each of them ended with a
+worker that died, or with a fault of the job itself. One of our own stores is none:
+the job is given back then, and hand-outs to workers that live on are taken back
+(`JobQueue.keep_alive`)."""
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 5.0
+"""How long a lane waits before it takes a job again that a store may fail."""
 RECIPIENTS_AHEAD = 2000
 """Recipients a lane takes into its hands; more would only wait here, where no
 other worker can have them."""
 LAG_INTERVAL_S = 5.0
+
+_NO_ANSWER = QueueUnavailable("no answer in time")
 
 _log = structlog.get_logger("tocsin.delivery")
 
@@ -45,9 +55,13 @@ class Lane:
         concurrency: int,
         metrics: Metrics,
         renewed: Callable[[], None],
+        outages: Outages,
+        lost: LostJobs,
     ) -> None:
         """`renewed` is called when a hold that had run out stands again."""
         self._renewed = renewed
+        self._lost = lost
+        self._outages = outages
         self._queues = queues
         self._queue = queue
         self._work_on = work_on
@@ -58,11 +72,20 @@ class Lane:
         self._recipients = 0
         self._usual_size = 1.0
         self._free = asyncio.Event()
-        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._met_fault = False
+        self._pause_s = 0.0
 
     async def run(self) -> None:
         """Receive until stopped; a queue that is away is asked again."""
-        while not self._stopping:
+        while not self._stopped.is_set():
+            if self._met_fault:
+                self._met_fault = False
+                self._pause_s = min(
+                    LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s)
+                )
+                await self._pause(self._pause_s)
+                continue
             limit = self._limit()
             if limit < 1:
                 self._free.clear()
@@ -73,23 +96,28 @@ class Lane:
                     self._queues, limit=limit, wait_s=WAIT_S
                 )
             except ApiError as error:
-                _log.warning(
-                    "queue cannot be read, trying again",
-                    queues=list(self._queues),
-                    error=error.message,
-                )
-                await asyncio.sleep(WAIT_S)
+                self._outages.note(error, doing="read the queue")
+                await self._pause(WAIT_S)
                 continue
-            self.take(deliveries)
+            self._outages.fine(QUEUE)
+            # After an outage this worker may be the first to find its own hold silent.
+            if mine := self.take(deliveries):
+                await self._excuse(mine)
 
-    def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Start to work on these, but for what is in hand already."""
-        for delivery in deliveries:
-            self._start(delivery)
+    def take(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Start to work on these, but for what is in hand already: that is returned."""
+        return [delivery for delivery in deliveries if not self._start(delivery)]
+
+    async def _excuse(self, mine: Sequence[Delivery]) -> None:
+        """What is in hand was handed out anew: work on it goes on, and nobody died."""
+        try:
+            await self._queue.excuse(mine)
+        except ApiError as error:
+            self._outages.note(error, doing="read the queue")
 
     async def stop(self, deadline_s: float) -> None:
         """Receive no more; wait for what is held, then leave it for take-over."""
-        self._stopping = True
+        self._stopped.set()
         self._free.set()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=deadline_s)
@@ -104,25 +132,29 @@ class Lane:
 
     def _limit(self) -> int:
         free = self._concurrency - len(self._tasks)
+        if self._pause_s:
+            return min(free, 1)  # one job finds out whether the store is back
         room = (RECIPIENTS_AHEAD - self._recipients) / self._usual_size
         if self._tasks and room < 1:
             return 0
         return min(free, max(1, int(room)))
 
-    def _start(self, delivery: Delivery) -> None:
+    def _start(self, delivery: Delivery) -> bool:
         if (held := self.held.get(delivery.receipt)) is not None:
             # Its hold had run out, and this worker took it over from itself: the
             # work on it goes on where it is, and must not begin a second time.
             held.held_until = max(held.held_until, delivery.held_until)
             self._renewed()
-            return
+            return False
         size = _size(delivery)
         self._usual_size += 0.1 * (size - self._usual_size)
         self._recipients += size
         self.held[delivery.receipt] = delivery
+        self._lost.begin(delivery)
         task = asyncio.create_task(self._work(delivery, size))
         self._tasks.add(task)
         task.add_done_callback(self._finish)
+        return True
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         # Only now is the place free: waking earlier would find it still taken.
@@ -138,7 +170,7 @@ class Lane:
             with structlog.contextvars.bound_contextvars(
                 push_id=job.push_id, job_id=job.id, request_id=job.correlation_id
             ):
-                await self.handle(delivery)
+                await self._try(delivery)
         except Exception:  # noqa: BLE001 - the border of a job
             # The border of a job: it stays in the queue and is handed out again.
             _log.exception(
@@ -155,7 +187,50 @@ class Lane:
             )
             if self.held.get(delivery.receipt) is delivery:
                 del self.held[delivery.receipt]
+            self._lost.end(delivery)
             self._recipients -= size
+
+    async def _try(self, delivery: Delivery) -> None:
+        """Work on it; what one of our own stores fails is given back uncounted."""
+        try:
+            await self.handle(delivery)
+        except InternalError as error:
+            self._met_fault = True
+            self._outages.note(error, doing="work on jobs")
+            await self._settle(delivery, follow=[(_rest_of(delivery), 0)])
+        else:
+            self._pause_s = 0.0
+
+    async def _settle(
+        self,
+        delivery: Delivery,
+        *,
+        follow: Sequence[tuple[Job, int]] = (),
+        dead: Sequence[tuple[Job, str]] = (),
+    ) -> bool:
+        """Settle, however long the queue is away; `False` where it was lost.
+
+        The hold is renewed meanwhile, so that the queue knows that nobody died, and
+        once more at the end: who has it by then must not see it come back as well.
+        """
+        while True:
+            try:
+                if await self._queue.keep_alive([delivery]):
+                    return False
+                return await self._queue.settle(delivery, follow=follow, dead=dead)
+            except InternalError as error:
+                self._outages.note(error, doing="settle jobs")
+            if self._stopped.is_set() or delivery.lost:
+                return False
+            await self._pause(FIRST_PAUSE_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return
 
     async def handle(self, delivery: Delivery) -> None:
         """Work on it, or bury it where it was handed out too often."""
@@ -165,7 +240,8 @@ class Lane:
         reason = f"handed out {delivery.count - 1} times without an end"
         job = delivery.job
         uid = await find_uid(self._queue, job.push_id)
-        if not await self._queue.settle(delivery, dead=[(job, reason)]):
+        # Not given back where the queue is away: that would count anew.
+        if not await self._settle(delivery, dead=[(job, reason)]):
             return
         _log.error(
             "poison job goes to the dead letters",
@@ -173,9 +249,7 @@ class Lane:
             recipients=_size(delivery),
             reason=reason,
         )
-        self._metrics.push_dead_letters.add(
-            _size(delivery), delivery.job.provider, "poison"
-        )
+        self._metrics.push_dead_letters.add(_size(delivery), job.provider, "poison")
 
 
 class Worker:
@@ -196,8 +270,12 @@ class Worker:
         concurrency: int = 64,
         takeover_s: float = 15.0,
         on_death: Callable[[str], None] | None = None,
+        outages: Outages | None = None,
+        lost: LostJobs | None = None,
     ) -> None:
         self._on_death = on_death
+        self._lost = lost = lost or LostJobs(queue, metrics)
+        self._outages = outages = outages or Outages()
         self._queue = queue
         self._dispatcher = dispatcher
         self._journal = journal
@@ -215,6 +293,8 @@ class Worker:
                 concurrency=concurrency,
                 metrics=metrics,
                 renewed=dispatcher.renew,
+                outages=outages,
+                lost=lost,
             )
             for name in names
         ]
@@ -226,6 +306,8 @@ class Worker:
                 concurrency=max(1, len(names)),
                 metrics=metrics,
                 renewed=dispatcher.renew,
+                outages=outages,
+                lost=lost,
             )
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -267,24 +349,26 @@ class Worker:
         try:
             # One that hangs must not keep the next from being tried.
             async with asyncio.timeout(self._takeover_s):
-                lost = set(await self._queue.keep_alive(held))
+                receipts = set(await self._queue.keep_alive(held))
         except (ApiError, TimeoutError) as error:
-            _log.warning(
-                "hold on jobs not renewed, trying again; nothing of them is sent"
-                " meanwhile once it runs out",
-                error=error.message if isinstance(error, ApiError) else "no answer",
-                jobs=len(held),
-            )
+            fault = error if isinstance(error, ApiError) else _NO_ANSWER
+            self._outages.note(fault, doing="renew the hold on jobs")
             return False
-        for lane in self.lanes:
-            # Only what was asked about: it may have come back into hand meanwhile.
-            for each in held:
-                if each.receipt in lost and lane.held.get(each.receipt) is each:
-                    lane.forget(each.receipt)
-                    self._dispatcher.lose(each)
+        # Only what was asked about: it may have come back into hand meanwhile.
+        lost = [
+            (lane, each)
+            for lane in self.lanes
+            for each in held
+            if each.receipt in receipts and lane.held.get(each.receipt) is each
+        ]
+        for lane, each in lost:
+            lane.forget(each.receipt)
+            self._dispatcher.lose(each)
         self._dispatcher.renew()
+        if lost:
+            await self._lost.find([each for _, each in lost])
         return all(
-            each.held_until > until or each.receipt in lost
+            each.held_until > until or each.receipt in receipts
             for each, until in zip(held, before, strict=True)
         )
 
@@ -297,11 +381,23 @@ class Worker:
         while True:
             try:
                 waiting = await self._queue.waiting(list(names), only_due=True)
+                await self._lost.look()
             except ApiError:
                 waiting = {}  # the lanes report a queue that is away
             for name, count in waiting.items():
                 self._metrics.push_queue_consuming_lag.set(count, names[name], name)
             await asyncio.sleep(LAG_INTERVAL_S)
+
+
+def _rest_of(delivery: Delivery) -> Job:
+    """The job without recipients whose result an earlier holder recorded."""
+    job, done = delivery.job, delivery.done
+    if not isinstance(job.work, Send) or not any(done):
+        return job
+    size = len(job.work.targets)
+    done = done.ljust((size + 7) // 8, b"\0")
+    rest = [i for i in range(size) if not done[i >> 3] >> (i & 7) & 1]
+    return replace(job, work=job.work.subset(rest))
 
 
 def _size(delivery: Delivery) -> int:

@@ -19,7 +19,7 @@ from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, NotAvailable
 from tocsin.core.integrations import Integrations
 from tocsin.core.online_ports import OnlinePublisher
-from tocsin.core.ports import Clock, JobQueue, UidStore
+from tocsin.core.ports import Clock, JobQueue, UidClaim, UidStore
 from tocsin.core.push import (
     Job,
     Payload,
@@ -36,6 +36,7 @@ from tocsin.push.online_first import (
     due_ms,
     find_expiry_fault,
 )
+from tocsin.push.queue_watch import QueueWatch
 from tocsin.push.routes import Route, find_routes, providers_of, works_of
 from tocsin.push.send_checks import SendChecks
 
@@ -46,7 +47,11 @@ _EVENTS = {
     "accepted": "send accepted",
     "repeated": "send repeated",
     "expired": "send expired",
+    "requeued": "a repeated send was not in the queue any more; it is queued again",
 }
+ONCE_LONGER_S = 3 * 3600.0
+"""So much longer than its uid is remembered the queue knows a send: by whatever clock
+the uid ends, the queue must not forget it first."""
 _RECIPIENT_TYPES = {
     TargetKind.TOKEN: RecipientType.TOKENS,
     TargetKind.TOPIC: RecipientType.TOPIC,
@@ -70,7 +75,8 @@ OnScheduled = Callable[[RecipientType], None]
 """Hears of each request that was accepted for later."""
 
 OnRequest = Callable[[RecipientType, str], None]
-"""Hears (recipient type, `accepted` | `repeated` | `expired` | `refused`)."""
+"""Hears (recipient type, `accepted` | `repeated` | `requeued` | `expired` |
+`refused`)."""
 
 
 def _ignore(*_: object) -> None:
@@ -84,7 +90,8 @@ class SendService:
     uid. `integrations` are the credentials to send through, one for each of
     `enabled_providers` without it. `payload_size` is bytes of one body, `uid_ttl_s`
     how long a uid is remembered. `online` publishes what goes to a channel first,
-    `None` where there are no channels.
+    `None` where there are no channels. `watch` knows which data the queue holds; with
+    it a repeat asks the queue whether it still has the send.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class SendService:
         limits: DeviceLimits | None = None,
         endpoint_rules: EndpointRules | None = None,
         online: OnlinePublisher | None = None,
+        watch: QueueWatch | None = None,
         on_expired: OnExpired = _ignore,
         on_request: OnRequest = _ignore,
         on_scheduled: OnScheduled = _ignore,
@@ -125,6 +133,7 @@ class SendService:
         )
         self._uid_ttl_s = uid_ttl_s
         self._online = online
+        self._watch = watch
         self._on_expired = on_expired
         self._on_request = on_request
         self._on_scheduled = on_scheduled
@@ -162,6 +171,7 @@ class SendService:
         walked: set[str] = set()
         taken = await self._open_queue().cancel(uid)
         if taken:
+            await self._forget_data(uid)
             self._tell(SendEvent.CANCELLED, uid, type=taken[0].recipient_type)
         for job in taken:
             if isinstance(job.work, Send):
@@ -172,6 +182,16 @@ class SendService:
             else:
                 continue  # the same filter, for another of its integrations
             self._on_cancelled(job.provider, job.recipient_type, size)
+
+    async def _forget_data(self, uid: str) -> None:
+        """What was taken back is no loss: a repeat must not queue it again."""
+        if self._uids is None:
+            return
+        try:
+            await self._uids.confirm(uid, epoch="")
+        except ApiError as error:
+            # It is taken back all the same; only a queue that loses data could tell.
+            _log.debug("cancelled uid not noted", uid=uid, error=error.message)
 
     def _open_queue(self) -> JobQueue:
         if self._queue is None:
@@ -195,23 +215,53 @@ class SendService:
         now_ms = self._clock.now_ms()
         delay_ms = max(0, due_ms(request, now_ms) - now_ms)
         uid_ttl_s = self._uid_ttl_s + delay_ms / 1000
-        push_id, accepted = await self._claim(request, now_ms, uid_ttl_s)
-        if accepted:
-            self._write_line("repeated", request, request.uid, push_id)
+        claim = await self._claim(request, now_ms, uid_ttl_s)
+        if claim.accepted and not await self._may_be_lost(claim, request, now_ms):
+            self._write_line("repeated", request, request.uid, claim.push_id)
             return "repeated"
         # A crash before `confirm` leaves a claim whose repeat comes here again:
-        # the queue takes one push id only once.
+        # the queue takes one push id only once. So does one whose work was accepted,
+        # since a queue that lost it lost with it that it had it.
         result = await self._enqueue(
-            queue, request, request.uid, push_id=push_id, once_ttl_s=uid_ttl_s
+            queue,
+            request,
+            request.uid,
+            push_id=claim.push_id,
+            once_ttl_s=uid_ttl_s + (0 if self._uids is None else ONCE_LONGER_S),
+            was_accepted=claim.accepted,
         )
         if self._uids is not None:
-            await self._uids.confirm(request.uid)
+            epoch = await self._find_epoch()
+            if not claim.accepted or claim.epoch != epoch:
+                await self._uids.confirm(request.uid, epoch=epoch)
         return result
 
-    async def _claim(
-        self, request: SendRequest, now_ms: int, ttl_s: float
-    ) -> tuple[str, bool]:
-        """The push id of the request's uid, and whether it was accepted before.
+    async def _find_epoch(self) -> str:
+        """Which data has what was just accepted; empty where that cannot be known."""
+        if self._watch is None:
+            return ""
+        try:
+            return await self._watch.find_epoch()
+        except ApiError:
+            return ""
+
+    async def _may_be_lost(
+        self, claim: UidClaim, request: SendRequest, now_ms: int
+    ) -> bool:
+        """Whether the queue has to be asked for work that it once accepted.
+
+        Only the data that has it, or has come in its place, can tell: a queue that was
+        moved knows nothing of what the old one took.
+        """
+        if self._watch is None or not claim.epoch:
+            return False
+        if request.expire_at_ms and request.expire_at_ms <= now_ms:
+            return False  # nothing of it could be sent any more
+        epoch = await self._watch.find_epoch()
+        return claim.epoch == epoch or await self._watch.is_lost(claim.epoch)
+
+    async def _claim(self, request: SendRequest, now_ms: int, ttl_s: float) -> UidClaim:
+        """The claim of the request's uid: its push id, and whether it was accepted.
 
         Raises `Conflict`, and what only a request that is new can be refused for.
         """
@@ -223,7 +273,7 @@ class SendService:
             # Content and uid make the push id, so that the queue itself still
             # recognises a repeat; only other content goes unnoticed.
             name = hashlib.sha256(request.uid.encode() + b"\0" + print_of)
-            return name.hexdigest()[:32], False
+            return UidClaim(name.hexdigest()[:32], accepted=False)
         offered = uuid.uuid4().hex
         claim = await self._uids.claim(
             request.uid,
@@ -233,7 +283,7 @@ class SendService:
         )
         if fault is not None and claim.push_id == offered:
             raise fault
-        return claim.push_id, claim.accepted
+        return claim
 
     async def _enqueue(
         self,
@@ -243,6 +293,7 @@ class SendService:
         *,
         push_id: str,
         once_ttl_s: float,
+        was_accepted: bool = False,
     ) -> str:
         now_ms = self._clock.now_ms()
         routes = find_routes(self._integrations, request)
@@ -280,13 +331,19 @@ class SendService:
                 reason=SEND_AT if request.send_at_ms > now_ms else ONLINE_FIRST,
                 send_uid=uid,
             )
-        if stored and request.send_at_ms > now_ms:
+        if stored and request.send_at_ms > now_ms and not was_accepted:
             self._on_scheduled(_recipient_type(request))
-        result = "accepted" if stored else "repeated"
+        if was_accepted:
+            result = "requeued" if stored else "repeated"
+        else:
+            result = "accepted" if stored else "repeated"
         self._write_line(result, request, uid, push_id)
+        if was_accepted and not stored:
+            return result  # all was done before
         # Queued before published: whatever ends this process in between, the push
         # goes out, and to everybody.
-        await self._publish_first(request, push_id, again=not stored)
+        again = was_accepted or not stored
+        await self._publish_first(request, push_id, again=again)
         return result
 
     def _tell(
@@ -347,7 +404,8 @@ class SendService:
             more["send_at"] = request.send_at_ms // 1000  # as callers write it
         if first is not None:
             more["online_first"] = first.channel
-        _log.info(
+        log = _log.warning if result == "requeued" else _log.info
+        log(
             _EVENTS[result],
             uid=uid,
             push_id=push_id,

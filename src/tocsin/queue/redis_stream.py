@@ -13,15 +13,17 @@ judged by the clock of Redis, for workers' clocks differ.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import QueueFull
-from tocsin.core.ports import Clock, Delivery
+from tocsin.core.ports import Clock, Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.queue.codec import (
     Undecodable,
@@ -31,6 +33,7 @@ from tocsin.queue.codec import (
     find_payload,
     parse_job,
 )
+from tocsin.queue.high_water import HighWater
 from tocsin.queue.redis_connection import (
     Script,
     own_errors,
@@ -88,10 +91,16 @@ class RedisStreamJobQueue:
         self._enqueue = Script("enqueue")
         self._settle = Script("settle")
         self._keep_alive = Script("keep_alive")
+        self._excuse = Script("excuse")
         self._waiting = Script("waiting")
+        self._position = Script("position")
+        self._high_water = HighWater()
 
-    async def start(self) -> None:
-        """Check the server; groups are made by the first read."""
+    async def start(self, *, is_visit: bool = False) -> None:
+        """Check the server; groups are made by the first read.
+
+        A visit, such as an operator's verb, is not told what a restart would lose.
+        """
         with own_errors():
             memory = await run_at(
                 self._client, self._keys.sequence, lambda server: server.info("memory")
@@ -101,6 +110,27 @@ class RedisStreamJobQueue:
                 "Redis may evict accepted work when its memory is full:"
                 " set maxmemory-policy to noeviction",
                 policy=memory["maxmemory_policy"],
+            )
+        if not is_visit:
+            await self._warn_of_memory_alone()
+
+    async def _warn_of_memory_alone(self) -> None:
+        """Say what a restart of this server would lose; nothing where it is unknown."""
+        try:
+            about = await run_at(
+                self._client,
+                self._keys.sequence,
+                lambda server: server.info("persistence"),
+            )
+        except (RedisError, OSError) as error:
+            _log.debug("Redis does not tell what it keeps on disk", error=str(error))
+            return
+        if about.get("aof_enabled") == 0:
+            _log.warning(
+                "Redis keeps no append-only file (appendonly no): a restart loses"
+                " accepted sends, all since its last snapshot or all there are; set"
+                " appendonly yes",
+                saved_at=about.get("rdb_last_save_time", 0),
             )
 
     async def enqueue(
@@ -133,6 +163,7 @@ class RedisStreamJobQueue:
         for queue, encoded in by_queue.items():
             keys += self._keys.all_of(queue)
             args += [queue, len(encoded), *encoded]
+        before = self._high_water.certain
         with own_errors():
             if payload.reliable:
                 answer = await run_confirmed(
@@ -144,6 +175,8 @@ class RedisStreamJobQueue:
                 answer = await self._enqueue(self._client, keys, args)
         if answer < 0:
             raise QueueFull
+        if answer:
+            self._high_water.take(answer, before=before)
         return bool(answer)
 
     async def cancel(self, uid: str) -> list[Job]:
@@ -217,19 +250,49 @@ class RedisStreamJobQueue:
         """Renew the hold on these; returns the receipts that were lost."""
         if not deliveries:
             return []
-        numbers: dict[str, int] = {}
-        args: list[Any] = [GROUP, self._consumer]
-        for delivery in deliveries:
-            queue, id = parse_receipt(delivery.receipt)
-            args += (numbers.setdefault(queue, len(numbers) + 1), id)
-        streams = [self._keys.stream(queue) for queue in numbers]
+        streams, args = self._entries(deliveries)
         held_until = elapsed_s() + self._timing.trusted_s
         with own_errors():
-            lost = set(await self._keep_alive(self._client, streams, args))
+            lost = set(
+                await self._keep_alive(
+                    self._client, streams, [GROUP, self._consumer, *args]
+                )
+            )
         for position, delivery in enumerate(deliveries):
             if position not in lost:
                 delivery.held_until = held_until
         return [deliveries[position].receipt for position in sorted(lost)]
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Do not count the last hand-out of these; see the port."""
+        streams, args = self._entries(deliveries)
+        if streams:
+            with own_errors():
+                await self._excuse(self._client, streams, [GROUP, *args])
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        """Those whose entry is in its stream; see the port."""
+        found = set()
+        with own_errors():
+            for delivery in deliveries:
+                queue, id = parse_receipt(delivery.receipt)
+                if await run(self._client, "XRANGE", self._keys.stream(queue), id, id):
+                    found.add(delivery.receipt)
+        return found
+
+    async def position(self) -> QueuePosition:
+        """Which data this is, and how far it has come; see the port."""
+        high_water = self._high_water
+        before = high_water.certain
+        keys = [self._keys.origin, self._keys.sequence]
+        with own_errors():
+            name, reached = await self._position(
+                self._client, keys, [secrets.token_hex(8)]
+            )
+        high_water.compare(reached, before=before)
+        return QueuePosition(
+            name.decode(), reached, high_water.certain, high_water.missing
+        )
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False
@@ -280,6 +343,15 @@ class RedisStreamJobQueue:
         if queues:
             with own_errors():
                 await self._reader.forget(self._consumer, queues)
+
+    def _entries(self, deliveries: Sequence[Delivery]) -> tuple[list[str], list[Any]]:
+        """Their streams, and for each the number of its stream from 1 and its id."""
+        numbers: dict[str, int] = {}
+        args: list[Any] = []
+        for delivery in deliveries:
+            queue, id = parse_receipt(delivery.receipt)
+            args += (numbers.setdefault(queue, len(numbers) + 1), id)
+        return [self._keys.stream(queue) for queue in numbers], args
 
     async def _bury(self, entry: Entry, reason: str) -> None:
         letter = encode_letter(None, reason, self._dates.now_ms())

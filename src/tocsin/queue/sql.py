@@ -21,7 +21,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tocsin.core.errors import QueueFull
-from tocsin.core.ports import Clock, Delivery
+from tocsin.core.ports import Clock, Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.queue.codec import (
     Undecodable,
@@ -32,10 +32,12 @@ from tocsin.queue.codec import (
     parse_cancelled,
     parse_job,
 )
+from tocsin.queue.high_water import HighWater
 from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_dead import DeadTable
 from tocsin.queue.sql_jobs import JobRows
+from tocsin.queue.sql_origin import find_or_make_origin, find_origin, last_job_id
 from tocsin.queue.sql_tables import build_tables, migrate, require_steps
 from tocsin.queue.timing import Timing
 
@@ -91,6 +93,7 @@ class SqlJobQueue:
         self._rows = JobRows(self._database, self._tables)
         self._dead = DeadTable(self._tables, self._rows)
         self._look_s = min(_LOOK_S[engine.dialect.name], self._timing.beat_s)
+        self._high_water = HighWater()
         self._wake = asyncio.Event()
         self._next_housekeeping = time.monotonic() + self._timing.housekeeping_s
 
@@ -122,6 +125,7 @@ class SqlJobQueue:
         """
         encoded = [(job, encode_job(job), due_ms) for job in jobs]
         body = encode_payload(payload)
+        before, highest = self._high_water.certain, 0
         async with self._database.writing() as connection:
             if once_ttl_s > 0 and not await self._rows.mark_once(
                 connection, payload.push_id, once_ttl_s
@@ -136,7 +140,11 @@ class SqlJobQueue:
                 await self._rows.add_payload(
                     connection, payload.push_id, body, len(encoded)
                 )
-                await self._rows.add(connection, encoded, scheduled_uid=payload.uid)
+                highest = await self._rows.add(
+                    connection, encoded, scheduled_uid=payload.uid
+                )
+        if highest:
+            self._high_water.take(highest, before=before)
         self._wake_readers()
         return True
 
@@ -207,9 +215,44 @@ class SqlJobQueue:
         for each in deliveries:
             if int(each.receipt) in renewed.prolonged:
                 each.held_until = renewed.until
-        return [
+        lost = [
             each.receipt for each in deliveries if int(each.receipt) not in renewed.held
         ]
+        if lost:
+            await self._claims.excuse([int(receipt) for receipt in lost])
+        return lost
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Do not count the last hand-out of these; see the port."""
+        if deliveries:
+            await self._claims.excuse([int(each.receipt) for each in deliveries])
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        """Those whose row is there; see the port."""
+        jobs = self._tables.jobs
+        ids = [int(delivery.receipt) for delivery in deliveries]
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(jobs.c.id).where(jobs.c.id.in_(ids))
+            )
+            return {str(id) for id in found.scalars()}
+
+    async def position(self) -> QueuePosition:
+        """Which data this is, and how far it has come; see the port.
+
+        The number is that of the last job: it rises also where a transaction that
+        made one was rolled back, and never falls without loss.
+        """
+        high_water = self._high_water
+        before = high_water.certain
+        async with self._database.reading() as connection:
+            epoch = await find_origin(connection, self._tables.origin)
+            reached = await last_job_id(connection, self._tables.jobs)
+        if epoch is None:
+            async with self._database.writing() as connection:
+                epoch = await find_or_make_origin(connection, self._tables.origin)
+        high_water.compare(reached, before=before)
+        return QueuePosition(epoch, reached, high_water.certain, high_water.missing)
 
     async def waiting(
         self, queues: Sequence[str], *, only_due: bool = False

@@ -162,7 +162,7 @@ async def _pragma(connection: AsyncConnection, setting: str) -> None:
 def _own_errors() -> Iterator[None]:
     try:
         yield
-    except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error, OSError) as error:
+    except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise QueueUnavailable(_reason(error)) from error
 
 

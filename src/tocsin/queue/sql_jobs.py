@@ -149,12 +149,13 @@ class JobRows:
         jobs: Sequence[tuple[Job, bytes, int]],
         *,
         scheduled_uid: str | None = None,
-    ) -> None:
+    ) -> int:
         """Add (job, its bytes, due Unix milliseconds or 0 for now).
 
-        Those due later can be taken back under `scheduled_uid`.
+        Those due later can be taken back under `scheduled_uid`. Returns the highest
+        id among the new rows.
         """
-        await self.add_raw(
+        return await self.add_raw(
             connection,
             [(job.queue, job.push_id, body, due_ms) for job, body, due_ms in jobs],
             scheduled_uid=scheduled_uid,
@@ -166,15 +167,18 @@ class JobRows:
         rows: Sequence[JobRow],
         *,
         scheduled_uid: str | None = None,
-    ) -> None:
+    ) -> int:
         """Add (queue, push id, bytes, due Unix milliseconds or 0 for now)."""
+        highest = 0
         delayed = [row for row in rows if row[3]]
         if delayed:
             values = [
                 {**_names(row), "run_at_ms": row[3], "scheduled_uid": scheduled_uid}
                 for row in delayed
             ]
-            await self._insert(connection, insert(self._tables.jobs), delayed, values)
+            highest = await self._insert(
+                connection, insert(self._tables.jobs), delayed, values
+            )
         at_once = [row for row in rows if not row[3]]
         if at_once:
             # Due at the moment of writing, not "since ever": else new work would
@@ -182,7 +186,9 @@ class JobRows:
             statement = insert(self._tables.jobs).values(run_at_ms=self._database.now)
             now = self._database.now_values()
             values = [{**_names(row), **now} for row in at_once]
-            await self._insert(connection, statement, at_once, values)
+            added = await self._insert(connection, statement, at_once, values)
+            highest = max(highest, added)
+        return highest
 
     async def _insert(
         self,
@@ -190,18 +196,17 @@ class JobRows:
         statement: Insert,
         rows: Sequence[JobRow],
         values: Sequence[Mapping[str, Any]],
-    ) -> None:
+    ) -> int:
         id = self._tables.jobs.c.id
-        ids = await connection.scalars(
+        found = await connection.scalars(
             statement.returning(id, sort_by_parameter_order=True), values
         )
+        ids = found.all()
         await connection.execute(
             insert(self._tables.bodies),
-            [
-                {"job_id": id, "body": row[2]}
-                for id, row in zip(ids.all(), rows, strict=True)
-            ],
+            [{"job_id": id, "body": row[2]} for id, row in zip(ids, rows, strict=True)],
         )
+        return int(max(ids))
 
     async def take_back(
         self, connection: AsyncConnection, uid: str

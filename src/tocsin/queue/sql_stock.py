@@ -5,11 +5,10 @@ Part of the queue room; it must not work on jobs, only carry them.
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, and_, func, insert, not_, select, text
+from sqlalchemy import ColumnElement, and_, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.ports import Clock, Stored, StoredLetter
@@ -18,6 +17,7 @@ from tocsin.queue.sql_claim import NOBODY
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_dead import DeadTable
 from tocsin.queue.sql_jobs import JobRows
+from tocsin.queue.sql_origin import find_or_make_origin
 from tocsin.queue.sql_tables import build_tables
 from tocsin.queue.timing import MOVE_MARK_S
 
@@ -38,15 +38,8 @@ class SqlQueueStock:
 
     async def origin(self) -> str:
         """The name of this queue; see the port."""
-        table = self._tables.origin
-        add = text(
-            f"INSERT INTO {table.name} (one, origin) VALUES (1, :name)"  # noqa: S608 - the prefix is checked
-            " ON CONFLICT (one) DO NOTHING"
-        )
         async with self._database.writing() as connection:
-            await connection.execute(add, {"name": secrets.token_hex(8)})
-            found = await connection.execute(select(table.c.origin))
-            return str(found.scalar_one())
+            return await find_or_make_origin(connection, self._tables.origin)
 
     async def count_held(self) -> int:
         """Entries that a living worker holds; see the port."""

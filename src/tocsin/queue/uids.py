@@ -30,19 +30,23 @@ class RedisUidStore:
     ) -> UidClaim:
         """Take the uid, or return the claim that stands; see the port."""
         with own_errors():
-            stored, owner, accepted = await self._claim(
+            stored, owner, accepted, epoch = await self._claim(
                 self._client,
                 [self._key(uid)],
                 [fingerprint, push_id, max(1, int(ttl_s * 1000))],
             )
         if stored != fingerprint:
             raise Conflict(UID_TAKEN)
-        return UidClaim(push_id=owner.decode(), accepted=accepted == b"1")
+        return UidClaim(
+            push_id=owner.decode(),
+            accepted=accepted == b"1",
+            epoch=(epoch or b"").decode(),
+        )
 
-    async def confirm(self, uid: str) -> None:
+    async def confirm(self, uid: str, *, epoch: str = "") -> None:
         """Mark the claim as accepted; see the port."""
         with own_errors():
-            await self._confirm(self._client, [self._key(uid)], [])
+            await self._confirm(self._client, [self._key(uid)], [epoch])
 
     async def purge_expired(self, *, limit: int) -> int:  # noqa: ARG002 - Redis does it
         """Nothing to do: Redis forgets by ttl."""

@@ -105,7 +105,24 @@ push_uids = Table(
     Column("push_id", TEXT, nullable=False),
     Column("accepted", Boolean, nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False),
+    # The data of the queue that has the work; empty where an older release took it.
+    Column("queue_epoch", TEXT, nullable=False, server_default=""),
     Index("push_uids_expires_at_idx", "expires_at_ms"),
+)
+
+# The data that the queue held or holds, by its name: how much of it was accepted for
+# sure, when it was last of use, since when it is gone from its place, and what it was
+# last found to have lost.
+push_queues = Table(
+    "push_queues",
+    metadata,
+    Column("epoch", TEXT, primary_key=True),
+    Column("place", TEXT, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+    Column("replaced_at_ms", BigInteger, nullable=False),
+    Column("lost_at_ms", BigInteger, nullable=False),
+    Column("lost", TEXT, nullable=False),
 )
 
 # Appended to and read by the analytics room, in words of its own.

@@ -36,6 +36,7 @@ class SqlUidStore:
             "push_id": push_id,
             "accepted": False,
             "expires_at_ms": now_ms + int(ttl_s * _MS_PER_S),
+            "queue_epoch": "",
         }
 
         async def work(connection: AsyncConnection) -> UidClaim:
@@ -51,11 +52,13 @@ class SqlUidStore:
 
         return await self._database.write(work)
 
-    async def confirm(self, uid: str) -> None:
+    async def confirm(self, uid: str, *, epoch: str = "") -> None:
         """See `UidStore.confirm`."""
         await self._database.write(
             lambda connection: connection.execute(
-                update(push_uids).where(push_uids.c.uid == uid).values(accepted=True)
+                update(push_uids)
+                .where(push_uids.c.uid == uid)
+                .values(accepted=True, queue_epoch=epoch)
             )
         )
 
@@ -98,9 +101,11 @@ async def _take(
 async def _find(connection: AsyncConnection, uid: str) -> tuple[bytes, UidClaim] | None:
     table = push_uids.c
     result = await connection.execute(
-        select(table.fingerprint, table.push_id, table.accepted).where(table.uid == uid)
+        select(
+            table.fingerprint, table.push_id, table.accepted, table.queue_epoch
+        ).where(table.uid == uid)
     )
     row = result.first()
     if row is None:
         return None
-    return bytes(row.fingerprint), UidClaim(row.push_id, row.accepted)
+    return bytes(row.fingerprint), UidClaim(row.push_id, row.accepted, row.queue_epoch)

@@ -103,8 +103,8 @@ class Metrics:
         )
         self.push_requests = self._counter(
             "push_request_count",
-            "Calls of send_push_notification by result: accepted, repeated, expired "
-            "or refused.",
+            "Calls of send_push_notification by result: accepted, repeated, requeued "
+            "(repeated, and lost by the queue meanwhile), expired or refused.",
             *("recipient_type", "result"),
         )
         self.push_scheduled_requests = self._counter(
@@ -129,6 +129,22 @@ class Metrics:
         self.push_dead_letters = self._counter(
             "push_dead_letter_count",
             "Recipients that ended in the dead letters.",
+            *("provider", "reason"),
+        )
+        self.push_queue_losses = self._counter(
+            "push_queue_loss_count",
+            "Times this process was the first to find that accepted work is lost: the "
+            "queue was replaced, it went_back, or registry_went_back.",
+            "kind",
+        )
+        self.push_queue_lost_at = self._gauge(
+            "push_queue_lost_timestamp_seconds",
+            "When the queue last was found to have lost data, in Unix seconds, or 0.",
+        )
+        self.push_lost_jobs = self._counter(
+            "push_lost_job_count",
+            "Jobs that left a worker's hands unsettled: taken_over by another worker, "
+            "gone from the queue, data_lost by the queue, or unknown.",
             *("provider", "reason"),
         )
         self.push_devices_removed = self._counter(

@@ -67,6 +67,18 @@ async def test_ready() -> None:
     assert body == '{"checks": {"database": "ok", "queue": "ok"}, "ready": true}'
 
 
+async def test_what_is_worth_knowing_makes_nothing_unready() -> None:
+    """A queue that lost data is said to have done so, and can serve."""
+    said = {"queue": "the queue lost accepted work"}
+    async with _open(checks={"queue": _works}, notices=lambda: said) as gateway:
+        status, _, body = await _get(gateway, "/ready")
+    assert status == 200
+    assert body == (
+        '{"checks": {"queue": "ok"}, "notices": {"queue": "the queue lost accepted'
+        ' work"}, "ready": true}'
+    )
+
+
 async def test_not_ready_names_what_failed() -> None:
     """A failing and a silent dependency are named, without the failure's text."""
     async with _open(

@@ -23,7 +23,7 @@ from tests.support.job_queues import (
 from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.core.errors import QueueUnavailable
-from tocsin.core.ports import Delivery, JobQueue
+from tocsin.core.ports import Delivery, JobQueue, QueuePosition
 from tocsin.queue.redis_connection import Script
 from tocsin.queue.redis_keys import GROUP, Keys
 from tocsin.queue.redis_reader import StreamReader
@@ -158,7 +158,8 @@ async def test_evicting_server_is_reported(
     finally:
         await client.config_set("maxmemory", 0)
         await client.config_set("maxmemory-policy", "noeviction")
-    assert [line["log_level"] for line in logs] == (
+    about_eviction = [line for line in logs if "evict" in line["event"]]
+    assert [line["log_level"] for line in about_eviction] == (
         [] if policy == "noeviction" else ["error"]
     )
 
@@ -291,3 +292,102 @@ async def test_foreign_error_becomes_the_queues_own(
 async def _consumers(backend: QueueBackend) -> set[str]:
     found = await backend.redis().xinfo_consumers(STREAM, GROUP)
     return {consumer["name"].decode() for consumer in found}
+
+
+async def test_an_emptied_server_is_other_data(redis_backend: QueueBackend) -> None:
+    """FLUSHALL: another name, and what this process had accepted is missing."""
+    queue = await redis_backend.open()
+    before = await queue.position()
+    for number in range(3):
+        push_id = f"p{number}"
+        await queue.enqueue(payload_for(push_id), [send_job(push_id)], once_ttl_s=60)
+    await redis_backend.redis().flushall()
+    after = await queue.position()
+    assert after.epoch != before.epoch
+    assert after.missing == 3
+    assert (await queue.position()).epoch == after.epoch
+    assert await queue.enqueue(payload_for("p0"), [send_job("p0")], once_ttl_s=60)
+
+
+async def test_a_restart_without_files_is_other_data(tmp_path: Path) -> None:
+    """Every process sees it, also one that has accepted nothing itself."""
+    server = start_redis(tmp_path / "redis")
+    backend = QueueBackend("redis", server.address)
+    queue, other = await backend.open(), await backend.open("other")
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    before = await other.position()
+    server.kill()
+    server.start_again()
+    after = await _position_when_back(other)
+    assert (after.epoch != before.epoch, after.reached) == (True, 0)
+    assert (await _position_when_back(queue)).missing == 1
+    await backend.close()
+    server.stop()
+
+
+async def test_a_log_without_its_end_went_back(durable_server: RedisServer) -> None:
+    """Killed, its append-only file cut, and back: the same data, but not so far."""
+    backend = QueueBackend("redis", durable_server.address)
+    queue = await backend.open()
+    await queue.position()
+    for number in range(50):
+        push_id = f"p{number}"
+        await queue.enqueue(payload_for(push_id), [send_job(push_id)], once_ttl_s=600)
+    before = await queue.position()
+    await backend.redis().execute_command("WAITAOF", 1, 0, 5000)
+    durable_server.kill()
+    durable_server.cut_log(4000)
+    durable_server.start_again()
+    after = await _position_when_back(queue)
+    assert after.epoch == before.epoch
+    assert 0 < after.missing == before.reached - after.reached < 50
+    repeated = [
+        await queue.enqueue(
+            payload_for(f"p{number}"), [send_job(f"p{number}")], once_ttl_s=600
+        )
+        for number in range(50)
+    ]
+    assert repeated == [False] * after.reached + [True] * after.missing
+    assert (await queue.position()).missing == after.missing
+    await backend.close()
+
+
+async def test_a_loss_that_new_work_has_overtaken_is_noticed(
+    redis_backend: QueueBackend,
+) -> None:
+    """The number alone is beyond what it was when somebody looks."""
+    queue = await redis_backend.open()
+    for number in range(5):
+        await queue.enqueue(payload_for(f"p{number}"), [send_job(f"p{number}")])
+    await redis_backend.redis().set("{tocsin}:sequence", 3)
+    for number in range(9):
+        await queue.enqueue(payload_for(f"q{number}"), [send_job(f"q{number}")])
+    position = await queue.position()
+    assert (position.reached, position.missing) == (12, 2)
+
+
+@pytest.mark.parametrize("appendonly", [True, False])
+async def test_a_server_without_a_log_is_reported(
+    tmp_path: Path, *, appendonly: bool
+) -> None:
+    """At the start it is said what a restart of Redis would lose."""
+    server = start_redis(tmp_path / "redis", appendonly=appendonly)
+    backend = QueueBackend("redis", server.address)
+    with capture_logs() as logs:
+        await backend.open()
+        count = len(logs)
+        await RedisStreamJobQueue(backend.redis(), consumer="v").start(is_visit=True)
+    assert len(logs) == count
+    assert [line["log_level"] for line in logs] == ([] if appendonly else ["warning"])
+    assert all("appendonly yes" in line["event"] for line in logs)
+    await backend.close()
+    server.stop()
+
+
+async def _position_when_back(queue: JobQueue) -> QueuePosition:
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                return await queue.position()
+            except QueueUnavailable:
+                await asyncio.sleep(0.05)

@@ -293,3 +293,37 @@ async def test_writer_that_holds_the_file_is_waited_for(
         await connection.rollback()
     assert await accepting
     assert len(await drain(queue)) == 1
+
+
+async def test_a_database_put_back_went_back(sql_backend: QueueBackend) -> None:
+    """An older backup: the same data, but not so far; new work hides nothing."""
+    queue, other = await sql_backend.open("one"), await sql_backend.open("other")
+    before = await queue.position()
+    for number in range(6):
+        await queue.enqueue(payload_for(f"p{number}"), [send_job(f"p{number}")])
+    assert (await queue.position()).missing == 0
+    put_back = {
+        "postgresql": "SELECT setval('queue_jobs_id_seq', 4)",
+        "sqlite": "UPDATE sqlite_sequence SET seq = 4 WHERE name = 'queue_jobs'",
+    }
+    async with sql_backend.sql().begin() as connection:
+        await connection.execute(text("DELETE FROM queue_jobs WHERE id > 4"))
+        await connection.execute(text("DELETE FROM queue_bodies WHERE job_id > 4"))
+        await connection.execute(text(put_back[sql_backend.engine]))
+    await other.enqueue(payload_for("q1"), [send_job("q1")])
+    position = await queue.position()
+    assert position.epoch == before.epoch
+    assert (position.reached, position.missing) == (5, 1)
+    assert (await other.position()).missing == 0
+
+
+async def test_a_database_made_anew_is_other_data(sql_backend: QueueBackend) -> None:
+    """Its tables are there, but this process had work in others."""
+    queue = await sql_backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    before = await queue.position()
+    async with sql_backend.sql().begin() as connection:
+        await connection.execute(text("DELETE FROM queue_origin"))
+    found = await asyncio.gather(*(queue.position() for _ in range(3)))
+    assert len({position.epoch for position in found}) == 1
+    assert found[0].epoch != before.epoch

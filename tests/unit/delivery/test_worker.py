@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -19,10 +19,11 @@ from tests.support.jobs import (
 
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.elapsed import elapsed_s
-from tocsin.core.errors import InternalError
+from tocsin.core.errors import InternalError, QueueUnavailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Expand, Payload, Send
+from tocsin.delivery import worker as worker_module
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, Expander
@@ -386,6 +387,171 @@ async def test_a_failing_job_stays_in_the_queue() -> None:
         await bench.until(lambda: bench.dispatcher.idle)
     assert list(bench.queue.held) == ["send:fcm|1"]
     assert bench.journal.unrecorded == 0
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that a test can wait for."""
+    for name in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S", "WAIT_S"):
+        monkeypatch.setattr(worker_module, name, 0.002)
+
+
+class FailingPages(Pages):
+    """A registry that is away for its first walks."""
+
+    def __init__(self, count: int, failures: int) -> None:
+        super().__init__(count)
+        self.failures = failures
+
+    async def fetch_targets(
+        self,
+        filter: DeviceFilter,
+        *,
+        provider: str,
+        cursor: str,
+        limit: int,
+        details: Collection[Detail] = (),
+    ) -> TargetPage:
+        if self.failures:
+            self.failures -= 1
+            raise InternalError("the database cannot be reached")
+        return await super().fetch_targets(
+            filter, provider=provider, cursor=cursor, limit=limit, details=details
+        )
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_registry_that_is_away_makes_no_walk_poison() -> None:
+    """However often it fails, the walk goes on when it is back; two lines tell it."""
+    devices = FailingPages(PAGE_SIZE + 1, failures=5 * MAX_DELIVERIES)
+    bench = Bench(ScriptedProvider(), devices)
+    walk = Expand(DeviceFilter(topics=("t",)))
+    with capture_logs() as logs:
+        bench.queue.put(make_send_job(1).with_work(walk, id="p1:x"))
+        async with bench.running():
+            await bench.until(lambda: len(bench.provider.sent) == PAGE_SIZE + 1)
+    assert bench.queue.dead == []
+    assert len(set(bench.provider.sent)) == PAGE_SIZE + 1
+    bad = [line for line in logs if line["log_level"] in ("warning", "error")]
+    assert [(line["store"], line["doing"]) for line in bad] == [
+        ("database", "work on jobs")
+    ]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_queue_that_is_away_gets_its_jobs_back_uncounted() -> None:
+    """Neither reading a payload nor giving a job back uses up an attempt."""
+    bench = Bench(ScriptedProvider())
+    faults = [QueueUnavailable("no answer") for _ in range(2 * MAX_DELIVERIES)]
+    original = bench.queue.fetch_payload
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        if faults:
+            bench.queue.failures = [QueueUnavailable("no answer")]
+            raise faults.pop()
+        return await original(push_id)
+
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        bench.queue.put(make_send_job(3))
+        async with bench.running():
+            await bench.until(lambda: len(bench.provider.sent) == 3)
+            await bench.until(lambda: bench.dispatcher.idle)
+    assert bench.queue.dead == []
+    assert bench.provider.sent == ["token-0", "token-1", "token-2"]
+    bad = [line for line in logs if line["log_level"] in ("warning", "error")]
+    assert [line["store"] for line in bad] == ["queue"]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_given_back_is_without_what_was_sent() -> None:
+    """Recipients whose result is recorded are not in the job that returns."""
+    bench = Bench(ScriptedProvider())
+    faults = [QueueUnavailable("no answer")]
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        if faults:
+            raise faults.pop()
+        return make_payload()
+
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    delivery = Delivery(make_send_job(10), "send:fcm|9", 2, bytes([0b1010_0101]))
+    given = [[delivery]]
+    bench.queue.held[delivery.receipt] = delivery
+    original = bench.queue.receive
+
+    async def receive(
+        queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Delivery]:
+        if given and queues == ["send:fcm"]:
+            return given.pop()
+        return await original(queues, limit=limit, wait_s=wait_s)
+
+    bench.queue.receive = receive  # type: ignore[method-assign]
+    async with bench.running():
+        await bench.until(lambda: len(bench.provider.sent) == 6)
+    assert bench.provider.sent == [f"token-{i}" for i in (1, 3, 4, 6, 8, 9)]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_another_worker_has_by_then_is_not_given_back() -> None:
+    """It would be sent by that one, and once more by whoever is handed it."""
+    bench = Bench(ScriptedProvider())
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        bench.queue.lost.add("send:fcm|1")  # while the queue was away
+        raise QueueUnavailable("no answer")
+
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    bench.queue.put(make_send_job(3))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.lost))
+        await bench.until(lambda: not bench.worker.lanes[0].held)
+    assert bench.queue.settled == []
+    assert bench.queue.waiting_jobs("send:fcm") == []
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_poison_job_stays_poison_while_the_queue_is_away() -> None:
+    """To give it back would let it end ten workers more."""
+    bench = Bench(ScriptedProvider())
+    lane = bench.worker.lanes[0]
+    delivery = Delivery(make_send_job(3), "send:fcm|7", MAX_DELIVERIES + 1, b"")
+    bench.queue.held[delivery.receipt] = lane.held[delivery.receipt] = delivery
+    bench.queue.failures = [QueueUnavailable("no answer")] * 3
+    await lane.handle(delivery)
+    assert len(bench.queue.dead) == 1
+    assert bench.queue.waiting_jobs("send:fcm") == []
+
+
+async def test_what_is_in_hand_is_not_begun_again() -> None:
+    """A worker that was away finds its own hold silent: it goes on, and sends once."""
+    bench = Bench(ScriptedProvider())
+    job = make_send_job(3)
+    delivery = Delivery(job, "send:fcm|1", 1, b"")
+    given = [[delivery], [Delivery(job, "send:fcm|1", 2, b"")]]
+    bench.queue.held[delivery.receipt] = delivery
+    original, gate = bench.queue.receive, asyncio.Event()
+
+    async def receive(
+        queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Delivery]:
+        if queues == ["send:fcm"] and given:
+            return given.pop(0)
+        return await original(queues, limit=limit, wait_s=wait_s)
+
+    async def fetch_payload(push_id: str) -> Payload | None:
+        await gate.wait()
+        return make_payload()
+
+    bench.queue.receive = receive  # type: ignore[method-assign]
+    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.excused))
+        gate.set()
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert bench.queue.excused == ["send:fcm|1"]
+    assert bench.provider.sent == ["token-0", "token-1", "token-2"]
 
 
 async def test_a_poison_job_goes_to_the_dead_letters() -> None:

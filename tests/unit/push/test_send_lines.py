@@ -44,7 +44,7 @@ class _Online:
 class _Forgetful(MemoryUids):
     """Goes away between the claim and its end."""
 
-    async def confirm(self, uid: str) -> None:
+    async def confirm(self, uid: str, *, epoch: str = "") -> None:
         raise InternalError("database is away")
 
 

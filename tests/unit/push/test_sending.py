@@ -8,12 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.memory import MemoryQueue, MemoryUids
 
 from tocsin.core.analytics import NotificationRow, SendEvent, event_row
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.endpoints import EndpointRules
-from tocsin.core.errors import BadRequest, Conflict, NotAvailable, QueueFull
+from tocsin.core.errors import (
+    BadRequest,
+    Conflict,
+    NotAvailable,
+    QueueFull,
+    QueueUnavailable,
+)
 from tocsin.core.integrations import Integration, Integrations
 from tocsin.core.push import (
     Body,
@@ -33,8 +40,9 @@ from tocsin.core.rates import RateLimit
 from tocsin.core.webpush import parse_target
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.fingerprint import fingerprint
+from tocsin.push.queue_watch import ProcessQueueMarks, QueueWatch
 from tocsin.push.send_checks import RAW_FIELDS
-from tocsin.push.sending import SendService
+from tocsin.push.sending import ONCE_LONGER_S, SendService
 
 NOW_MS = 1_800_000_000_000
 MESSAGE = Body(b'{"notification": {"title": "Hi"}}')
@@ -296,6 +304,155 @@ async def test_same_uid_and_content() -> None:
     assert len(room.queue.accepted) == 1
     assert room.uids.ttl_s == 60
     assert room.uids.confirmed == {"u"}
+
+
+class Watched(Room):
+    """The service, with what knows the queue's data."""
+
+    def __init__(self, **options: Any) -> None:
+        self.marks = ProcessQueueMarks()
+        self.queue = MemoryQueue()
+        self.watch = QueueWatch(
+            self.queue, self.marks, place="here", clock=FixedClock()
+        )
+        super().__init__(queue=self.queue, watch=self.watch, **options)
+
+    def lose(self, *, epoch: str = "first") -> None:
+        """What the queue had is gone, the mark of its having had it too."""
+        self.queue.accepted.clear()
+        self.queue.once.clear()
+        self.queue.epoch = epoch
+
+
+@pytest.mark.parametrize("epoch", ["first", "second"])
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_a_repeat_heals_what_the_queue_lost(
+    epoch: str, *, is_noticed: bool
+) -> None:
+    """Emptied or cut off, noticed or not: queued once more, under the same push id."""
+    room = Watched()
+    await room.send(uid="u")
+    push_id = room.queue.jobs[0].push_id
+    room.lose(epoch=epoch)
+    if is_noticed:
+        await room.watch.check()
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert await room.send(uid="u") == "u"
+    assert [payload.push_id for payload, _ in room.queue.accepted] == [push_id]
+    assert [result for _, result in room.results] == [
+        "accepted",
+        "requeued",
+        "repeated",
+        "repeated",
+    ]
+    [line] = [line for line in logs if line["log_level"] == "warning"]
+    assert (line["uid"], line["push_id"]) == ("u", push_id)
+
+
+async def test_a_repeat_of_what_is_done_is_not_queued() -> None:
+    """Where nothing was lost, nothing left of it means that it was sent."""
+    room = Watched()
+    await room.send(uid="u")
+    room.queue.accepted.clear()
+    await room.watch.check()
+    await room.send(uid="u")
+    assert room.queue.accepted == []
+    assert room.results[-1][1] == "repeated"
+
+
+async def test_a_repeat_after_a_move_is_not_queued() -> None:
+    """The new queue does not know it, but nothing was lost."""
+
+    class Moved(ProcessQueueMarks):
+        async def is_replaced(self, epoch: str) -> bool:
+            assert epoch == "first"
+            return False
+
+    room = Watched()
+    await room.send(uid="u")
+    other = Room(
+        uids=room.uids,
+        queue=MemoryQueue(epoch="second"),
+    )
+    other.service = SendService(
+        other.queue,
+        room.uids,
+        clock=FixedClock(),
+        enabled_providers=("fcm", "apns"),
+        has_database=True,
+        watch=QueueWatch(other.queue, Moved(), place="there", clock=FixedClock()),
+    )
+    assert await other.send(uid="u") == "u"
+    assert other.queue.accepted == []
+
+
+async def test_a_repeat_of_what_an_older_release_took_is_not_queued() -> None:
+    """Nothing tells then which data has it."""
+    room = Watched()
+    await room.send(uid="u")
+    room.uids.epochs.clear()
+    room.lose()
+    await room.send(uid="u")
+    assert room.queue.accepted == []
+
+
+async def test_a_repeat_of_what_was_cancelled_is_not_queued() -> None:
+    """Also where the queue has lost since that it ever had it."""
+    room = Watched()
+    await room.send(uid="u", send_at_ms=NOW_MS + 60_000)
+    await room.service.cancel("u")
+    room.lose(epoch="second")
+    await room.watch.check()
+    assert await room.send(uid="u", send_at_ms=NOW_MS + 60_000) == "u"
+    assert room.queue.accepted == []
+
+
+async def test_a_repeat_of_what_expired_is_not_queued() -> None:
+    """It would reach nobody, and was counted once."""
+    room = Watched()
+    await room.send(uid="u", expire_at_ms=NOW_MS - 1000)
+    expired = list(room.expired)
+    room.lose()
+    await room.send(uid="u", expire_at_ms=NOW_MS - 1000)
+    assert room.queue.accepted == []
+    assert room.expired == expired
+    assert room.results[-1][1] == "repeated"
+
+
+async def test_a_repeat_while_the_queue_is_away_is_no_success() -> None:
+    """Whether it still has the send cannot be known: the caller tries again."""
+    room = Watched()
+    await room.send(uid="u")
+    room.queue.failure = QueueUnavailable()
+    with pytest.raises(QueueUnavailable):
+        await room.send(uid="u")
+    room.queue.failure = None
+    assert await room.send(uid="u") == "u"
+    assert len(room.queue.accepted) == 1
+
+
+async def test_the_queue_knows_a_send_longer_than_its_uid_lives() -> None:
+    """By whatever clocks: a mark that ended first would queue a repeat twice."""
+    lives: list[float] = []
+
+    class Noting(MemoryQueue):
+        async def enqueue(
+            self,
+            payload: Payload,
+            jobs: Sequence[Job],
+            *,
+            once_ttl_s: float = 0,
+            due_ms: int = 0,
+        ) -> bool:
+            lives.append(once_ttl_s)
+            return await super().enqueue(
+                payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms
+            )
+
+    await Room(queue=Noting()).send(uid="u")
+    await Room(queue=Noting(), uids=None).send(uid="u")
+    assert lives == [60 + ONCE_LONGER_S, 60]
 
 
 async def test_same_uid_and_other_content() -> None:

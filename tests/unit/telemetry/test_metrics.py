@@ -62,6 +62,9 @@ DOCUMENTED = {
     "push_request_count": ("counter", {"recipient_type", "result"}),
     "push_retry_count": ("counter", {"provider", "err_code"}),
     "push_dead_letter_count": ("counter", {"provider", "reason"}),
+    "push_lost_job_count": ("counter", {"provider", "reason"}),
+    "push_queue_loss_count": ("counter", {"kind"}),
+    "push_queue_lost_timestamp_seconds": ("gauge", set()),
     "push_online_skipped_count": ("counter", {"provider", "platform"}),
     "push_device_removed_count": ("counter", {"provider", "reason"}),
     "push_credential_expiry_timestamp_seconds": (
@@ -136,6 +139,8 @@ def busy() -> Metrics:
     metrics.push_retries.add(2, "fcm", "quota_exceeded")
     metrics.push_dead_letters.add(1, "fcm", "too_old")
     metrics.push_online_skipped.add(3, "fcm", "ios")
+    metrics.push_lost_jobs.add(1, "fcm", "gone")
+    metrics.push_queue_losses.add(1, "replaced")
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
     metrics.push_receipts.add(1, "expo", "false", "unregistered")

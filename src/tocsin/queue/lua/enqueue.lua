@@ -7,7 +7,8 @@
 -- ARGV: once ttl (ms, 0 = no marker), push id, payload, limit, due (ms, 0 = now),
 -- end of the written-down places (ms), then per queue: its name, the number of its
 -- jobs and their bytes.
--- Returns 1 accepted, 0 accepted earlier, -1 a queue is full.
+-- Returns the number of this request, from 1 on, or 0 accepted earlier, -1 a queue is
+-- full. Numbers only rise: one that does not tells that data was lost.
 local once_ttl_ms, limit, due = tonumber(ARGV[1]), tonumber(ARGV[4]), ARGV[5]
 if once_ttl_ms > 0 and redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
@@ -27,7 +28,7 @@ if once_ttl_ms > 0 then
   redis.call('SET', KEYS[1], '1', 'PX', once_ttl_ms)
 end
 if total == 0 then
-  return 1
+  return redis.call('INCR', KEYS[3])
 end
 redis.call('HSET', KEYS[2], 'body', ARGV[3])
 redis.call('HINCRBY', KEYS[2], 'jobs', total)
@@ -49,4 +50,4 @@ end
 if due ~= '0' then
   redis.call('PEXPIREAT', KEYS[4], ARGV[6])
 end
-return 1
+return redis.call('INCR', KEYS[3])

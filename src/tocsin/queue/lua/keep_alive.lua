@@ -1,5 +1,6 @@
 -- Renews the hold on entries that this consumer still has; a worker that stalled
--- must not take back what was handed to another meanwhile.
+-- must not take back what was handed to another meanwhile. That worker lives, so
+-- the hand-out to the other is not counted: only deaths make a job poison.
 -- KEYS: streams. ARGV: group, consumer, then pairs: number of stream from 1, id.
 -- Returns the positions (from 0) of the pairs that were lost.
 local group, consumer, lost = ARGV[1], ARGV[2], {}
@@ -10,6 +11,10 @@ for at = 3, #ARGV, 2 do
   if not held.err and held[1] and held[1][2] == consumer then
     redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
   else
+    if not held.err and held[1] and held[1][4] > 1 then
+      redis.call('XCLAIM', stream, group, held[1][2], 0, id, 'IDLE', held[1][3],
+        'RETRYCOUNT', held[1][4] - 1, 'JUSTID')
+    end
     lost[#lost + 1] = (at - 3) / 2
   end
 end

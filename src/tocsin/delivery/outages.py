@@ -1,0 +1,96 @@
+"""Tells of an outage of our own stores once, however many jobs meet it.
+
+It decides nothing: who meets a fault says so here, and tries again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from tocsin.core.errors import (
+    ApiError,
+    BrokerUnavailable,
+    InternalError,
+    QueueUnavailable,
+)
+
+QUEUE = "queue"
+DATABASE = "database"
+ENGINE = "channel engine"
+
+QUIET_S = 3.0
+"""So long without a fault a store has to work before it counts as back: while it
+comes and goes, or takes reads but no writes, that is one outage."""
+REMIND_S = 300.0
+
+_log = structlog.get_logger("tocsin.delivery")
+
+
+@dataclass(slots=True)
+class _Outage:
+    began_s: float
+    last_s: float
+    told_s: float
+    faults: int = 1
+
+
+class Outages:
+    """One line when a store goes, one when it is back; belongs to one process."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._away: dict[str, _Outage] = {}
+
+    def note(self, error: ApiError, *, doing: str) -> None:
+        """A store failed while this was done; told unless its outage is known."""
+        store, now_s = store_of(error), self._now_s()
+        outage = self._away.get(store)
+        if outage is None:
+            self._away[store] = _Outage(now_s, now_s, now_s)
+        else:
+            outage.last_s = now_s
+            outage.faults += 1
+            if now_s - outage.told_s < REMIND_S:
+                return
+            outage.told_s = now_s
+        more: dict[str, object] = {}
+        if outage is not None:
+            more = {"away_s": round(now_s - outage.began_s), "faults": outage.faults}
+        _log.warning(
+            "an own store cannot be used; its work waits and is tried again, no attempt"
+            " is used up",
+            store=store,
+            doing=doing,
+            error=error.message,
+            reason=error.reason if isinstance(error, InternalError) else "",
+            **more,
+        )
+
+    def fine(self, store: str) -> None:
+        """The store did what it was asked; cheap, called often."""
+        outage = self._away.get(store)
+        if outage is None:
+            return
+        now_s = self._now_s()
+        if now_s - outage.last_s < QUIET_S:
+            return
+        del self._away[store]
+        _log.info(
+            "an own store is back",
+            store=store,
+            away_s=round(now_s - outage.began_s, 1),
+            faults=outage.faults,
+        )
+
+
+def store_of(error: ApiError) -> str:
+    """Which of our stores a fault is of."""
+    if isinstance(error, QueueUnavailable):
+        return QUEUE
+    if isinstance(error, BrokerUnavailable):
+        return ENGINE
+    return DATABASE

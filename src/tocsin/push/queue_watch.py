@@ -1,0 +1,259 @@
+"""Push room: notices that the queue lost data, and says so for a day.
+
+It repairs nothing but what callers repeat: see `SendService`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from tocsin.core.ports import (
+    LOSS_TOLD_ONCE_MS,
+    Clock,
+    Entered,
+    JobQueue,
+    QueueMark,
+    QueueMarkStore,
+    QueuePosition,
+)
+
+NAMED_FOR_MS = 24 * 3_600_000
+"""So long a loss is told to whoever asks whether all is well."""
+
+REPLACED = "replaced"
+WENT_BACK = "went_back"
+REGISTRY_WENT_BACK = "registry_went_back"
+
+OnLoss = Callable[[str], None]
+"""Hears of each loss once: `replaced`, `went_back` or `registry_went_back`."""
+
+_REPLACED = (
+    "the queue lost accepted work: what it held was replaced by other data (it was"
+    " restarted without its files, flushed, or another server answers at its address)"
+)
+_WENT_BACK = (
+    "the queue lost accepted work: it is where it was {missing} accepted sends ago (the"
+    " end of its files was cut off, an older backup is in place, or a replica that"
+    " lagged has taken over)"
+)
+_REGISTRY = (
+    "the registry's database lost data: it is older than what this process wrote (an"
+    " older backup is in place, or a replica that lagged has taken over)"
+)
+_log = structlog.get_logger(__name__)
+
+
+class QueueWatch:
+    """Compares the queue with what was known of it.
+
+    `place` says where the queue is, without passwords: other data at the same place is
+    a loss, a queue at another place is a move. `check` is called every few seconds,
+    from one task.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        marks: QueueMarkStore,
+        *,
+        place: str,
+        clock: Clock,
+        on_loss: OnLoss = lambda _: None,
+    ) -> None:
+        self._queue = queue
+        self._marks = marks
+        self._place = place
+        self._clock = clock
+        self._on_loss = on_loss
+        self._missing = self._reached = 0
+        self._mark = QueueMark("")
+        self._registry_lost_at_ms = 0
+
+    @property
+    def epoch(self) -> str:
+        """The data that the queue held when it was looked at; empty before that."""
+        return self._mark.epoch
+
+    @property
+    def lost_at_ms(self) -> int:
+        """When the queue last was found to have lost data, 0 for never."""
+        return self._mark.lost_at_ms
+
+    def notices(self) -> dict[str, str]:
+        """What was lost within the last day, by `queue` and `database`."""
+        found = (
+            ("queue", self._mark.lost_at_ms, self._mark.lost),
+            ("database", self._registry_lost_at_ms, _REGISTRY),
+        )
+        oldest_ms = self._clock.now_ms() - NAMED_FOR_MS
+        return {
+            store: f"{text}; found at {_utc(at_ms)}"
+            for store, at_ms, text in found
+            if at_ms > oldest_ms
+        }
+
+    async def check(self) -> None:
+        """Look once; raises `ApiError` while the queue or the registry is away."""
+        # The mark first: what others accept meanwhile must not look like a loss.
+        mark = await self._marks.fetch(self.epoch) if self.epoch else None
+        position = await self._queue.position()
+        if position.epoch != self.epoch:
+            await self._enter(position)
+            mark, position = self._mark, await self._queue.position()
+        elif mark is None or self._is_older(mark):
+            mark = await self._remember_registry_loss(mark)
+        missing = max(
+            mark.accepted - position.reached, position.missing - self._missing
+        )
+        if missing > 0:
+            mark = await self._report(mark, position, missing)
+        elif position.certain > mark.accepted:
+            now_ms = self._clock.now_ms()
+            await self._marks.advance(mark.epoch, position.certain, now_ms=now_ms)
+            mark = QueueMark(mark.epoch, position.certain, mark.lost_at_ms, mark.lost)
+        self._mark, self._reached = mark, position.reached
+
+    async def is_lost(self, epoch: str) -> bool:
+        """Whether data of this name was at the queue's place and is gone from there.
+
+        Not so where the queue has moved: what the old place held is moved too, or is
+        there still.
+        """
+        return await self._marks.is_replaced(epoch)
+
+    async def find_epoch(self) -> str:
+        """`epoch`, looked up where that was not possible yet; raises `ApiError`."""
+        if not self.epoch:
+            await self.check()
+        return self.epoch
+
+    async def _enter(self, position: QueuePosition) -> None:
+        entered = await self._marks.enter(
+            position.epoch,
+            self._place,
+            lost=_REPLACED,
+            now_ms=self._clock.now_ms(),
+            before=self.epoch,
+            had_work=self._reached > 0 or position.missing > self._missing,
+        )
+        self._mark = entered.mark
+        self._missing = position.missing
+        if entered.is_loss:
+            self._tell(REPLACED, _REPLACED, epoch=position.epoch)
+        elif entered.is_moved:
+            _log.warning(
+                "the queue is another one than before: move what the old one holds with"
+                " `tocsin queue drain`, unless that is done",
+                place=self._place,
+            )
+
+    def _is_older(self, mark: QueueMark) -> bool:
+        """Whether the registry forgot what it said before; a loss lowers it rightly."""
+        known = self._mark
+        return mark.accepted < known.accepted and mark.lost_at_ms <= known.lost_at_ms
+
+    async def _remember_registry_loss(self, mark: QueueMark | None) -> QueueMark:
+        self._registry_lost_at_ms = now_ms = self._clock.now_ms()
+        self._tell(REGISTRY_WENT_BACK, _REGISTRY)
+        if mark is None:
+            entered = await self._marks.enter(
+                self.epoch, self._place, lost=_REGISTRY, now_ms=now_ms
+            )
+            mark = entered.mark
+        await self._marks.advance(mark.epoch, self._mark.accepted, now_ms=now_ms)
+        accepted = max(mark.accepted, self._mark.accepted)
+        return QueueMark(mark.epoch, accepted, mark.lost_at_ms, mark.lost)
+
+    async def _report(
+        self, mark: QueueMark, position: QueuePosition, missing: int
+    ) -> QueueMark:
+        now_ms, text = self._clock.now_ms(), _WENT_BACK.format(missing=missing)
+        is_first = await self._marks.report_loss(
+            mark.epoch, reached=position.reached, lost=text, now_ms=now_ms
+        )
+        self._missing = position.missing
+        if is_first:
+            self._tell(WENT_BACK, text, missing=missing)
+        found = await self._marks.fetch(mark.epoch)
+        return found or QueueMark(mark.epoch, position.reached, now_ms, text)
+
+    def _tell(self, kind: str, text: str, **more: object) -> None:
+        self._on_loss(kind)
+        _log.error(
+            text,
+            kind=kind,
+            place=self._place,
+            see="docs/howto/run-it-at-night.md",
+            **more,
+        )
+
+
+class ProcessQueueMarks:
+    """`QueueMarkStore` of one process, where there is no database."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, QueueMark] = {}
+        self._current = ""
+
+    async def fetch(self, epoch: str) -> QueueMark | None:
+        """See the port."""
+        return self._marks.get(epoch)
+
+    async def enter(
+        self,
+        epoch: str,
+        place: str,  # noqa: ARG002 - a process has one queue
+        *,
+        lost: str,
+        now_ms: int,
+        before: str = "",
+        had_work: bool = False,
+    ) -> Entered:
+        """See the port."""
+        mark = self._marks.get(epoch, QueueMark(epoch))
+        replaced = self._marks.get(self._current, mark)
+        knows_work = had_work and before == replaced.epoch
+        is_loss = replaced is not mark and (knows_work or replaced.accepted > 0)
+        if is_loss:
+            mark = QueueMark(epoch, mark.accepted, now_ms, lost)
+        self._marks[epoch], self._current = mark, epoch
+        return Entered(mark, is_loss=is_loss, is_moved=False)
+
+    async def advance(
+        self,
+        epoch: str,
+        accepted: int,
+        *,
+        now_ms: int,  # noqa: ARG002 - only several places are compared by it
+    ) -> None:
+        """See the port."""
+        mark = self._marks[epoch]
+        if accepted > mark.accepted:
+            self._marks[epoch] = QueueMark(epoch, accepted, mark.lost_at_ms, mark.lost)
+
+    async def report_loss(
+        self, epoch: str, *, reached: int, lost: str, now_ms: int
+    ) -> bool:
+        """See the port."""
+        mark = self._marks[epoch]
+        is_first = mark.lost_at_ms <= now_ms - LOSS_TOLD_ONCE_MS
+        if is_first:
+            at_ms, text = now_ms, lost
+        else:
+            is_lower = reached < mark.accepted
+            at_ms = max(now_ms, mark.lost_at_ms + 1) if is_lower else mark.lost_at_ms
+            text = mark.lost
+        accepted = min(mark.accepted, reached)
+        self._marks[epoch] = QueueMark(epoch, accepted, at_ms, text)
+        return is_first
+
+    async def is_replaced(self, epoch: str) -> bool:
+        """See the port; what is remembered beside the queue knows no other place."""
+        return epoch != self._current
+
+
+def _utc(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,82 @@
+"""What is said of a job that left the hands of its worker is what the queue says."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+from tests.support.jobs import ManualClock, MemoryJobQueue, make_send_job
+
+from tocsin.core.errors import QueueUnavailable
+from tocsin.core.ports import Delivery
+from tocsin.delivery.lost import LostJobs, Whereabouts
+from tocsin.telemetry.metrics import Metrics
+
+
+class Bench:
+    """One job in hand."""
+
+    def __init__(self) -> None:
+        self.queue = MemoryJobQueue(ManualClock())
+        self.metrics = Metrics()
+        self.lost = LostJobs(self.queue, self.metrics)
+        self.delivery = Delivery(make_send_job(3), "send:fcm|1", 1, b"")
+
+    async def begin(self) -> None:
+        await self.lost.look()
+        self.lost.begin(self.delivery)
+
+    async def said(self) -> tuple[str, str]:
+        """The level and the reason of the one line, which the metric has too."""
+        with capture_logs() as logs:
+            await self.lost.tell(self.delivery, unsent=2)
+        [line] = logs
+        assert line["unsent"] == 2
+        assert self.metrics.push_lost_jobs.get("fcm", line["reason"]) == 1
+        return line["log_level"], line["reason"]
+
+
+async def test_an_entry_that_is_there_was_taken_over() -> None:
+    """Only then another worker has it for sure."""
+    bench = Bench()
+    await bench.begin()
+    assert await bench.said() == ("warning", Whereabouts.TAKEN_OVER)
+
+
+async def test_an_entry_that_is_not_there_was_ended_or_deleted() -> None:
+    """Nobody is named who cannot be known."""
+    bench = Bench()
+    await bench.begin()
+    bench.queue.gone.add(bench.delivery.receipt)
+    assert await bench.said() == ("warning", Whereabouts.GONE)
+
+
+async def test_a_queue_with_other_data_has_lost_the_job() -> None:
+    """After FLUSHALL no other worker is to blame."""
+    bench = Bench()
+    await bench.begin()
+    bench.queue.gone.add(bench.delivery.receipt)
+    bench.queue.epoch = "second"
+    assert await bench.said() == ("error", Whereabouts.DATA_LOST)
+
+
+async def test_what_was_found_first_is_what_is_told() -> None:
+    """Where the taker has ended the job by then, it was taken over nevertheless."""
+    bench = Bench()
+    await bench.begin()
+    await bench.lost.find([bench.delivery])
+    bench.queue.gone.add(bench.delivery.receipt)
+    assert await bench.said() == ("warning", Whereabouts.TAKEN_OVER)
+
+
+async def test_a_queue_that_is_away_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No cause is guessed."""
+    bench = Bench()
+    await bench.begin()
+
+    async def away(*_: object) -> set[str]:
+        raise QueueUnavailable
+
+    monkeypatch.setattr(bench.queue, "find_queued", away)
+    assert await bench.said() == ("warning", Whereabouts.UNKNOWN)
