@@ -57,6 +57,7 @@ async def start_worker(
         metrics=resources.metrics,
         sinks=[*sinks, *_own_sinks(resources)],
         tickets=await start_receipts(resources, providers, stack, stopper),
+        verdicts=resources.verdicts,
     )
     journal = Journal(queue, settlement, resources.clock)
     worker = Worker(

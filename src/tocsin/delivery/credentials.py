@@ -1,4 +1,4 @@
-"""What a worker knows of each credential: is it paused, can it be believed.
+"""What is known of each credential: is it paused, can its word on a token be believed.
 
 Pure state fed by results; it sends nothing and removes nothing itself.
 """
@@ -6,22 +6,45 @@ Pure state fed by results; it sends nothing and removes nothing itself.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from enum import Enum
 
-from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
+from tocsin.core.ports import RecentVerdicts
 
 WINDOW = 200
-"""Answers that are remembered."""
+"""Answers that are remembered: of all workers, where they share a registry."""
 ENOUGH = 50
 """Answers that must have been seen before a guarded verdict counts."""
-SUSPICIOUS_SHARE = 0.3
-"""Share of guarded verdicts above which the credential itself is suspect."""
+SUSPICIOUS_SHARE = 0.1
+"""Share of guarded verdicts above which the credential itself is in doubt."""
+BROKEN_AFTER = 50
+"""So many answers without a delivery, nearly all guarded: it is broken, no doubt."""
+NEARLY_ALL = 0.9
+FLOOD_AFTER = 20
+"""Answers from which on nearly all dead means that the provider is not believed."""
 
 FIRST_PAUSE_S = 10.0
 MAX_PAUSE_S = 300.0
 
+_DELIVERED = TOKEN_LETTERS[Verdict.DELIVERED]
+_SUSPECT = TOKEN_LETTERS[Verdict.SUSPECT]
+_DEAD = TOKEN_LETTERS[Verdict.UNREGISTERED]
+
+
+class Trust(Enum):
+    """What guarded verdicts of a credential are worth now."""
+
+    BELIEVED = "believed"
+    """They are about tokens."""
+    DOUBTED = "doubted"
+    """Too many, or too little is known: nothing follows from them."""
+    BROKEN = "broken"
+    """Nothing else comes: the credential is wrong, and its pushes wait."""
+
 
 class CredentialState:
-    """One provider credential as seen by this worker."""
+    """One provider credential: its pause here, its last answers everywhere."""
 
     def __init__(self, provider: str, integration: str) -> None:
         self.provider = provider
@@ -29,8 +52,15 @@ class CredentialState:
         self.paused_until_ms = 0
         self.pause_reason = ""
         self.reported = False
-        self._answers: deque[bool] = deque(maxlen=WINDOW)
-        self._suspects = 0
+        self.flood_reported = False
+        self.letters = ""
+        self.delivered = 0
+        self.suspects: set[str] = set()
+        self.suspects_at_ms = 0
+        self.shared_at_ms = 0
+        self._unshared: list[str] = []
+        self._seen = 0
+        self._removed: deque[tuple[int, str]] = deque(maxlen=WINDOW)
         self._faults_in_a_row = 0
 
     def note(self, outcome: Outcome, now_ms: int) -> None:
@@ -42,29 +72,88 @@ class CredentialState:
             if outcome.slow_down:
                 self._open(outcome, now_ms)
             return
-        self._faults_in_a_row = 0
-        self._remember(verdict is Verdict.SUSPECT)
+        if verdict is not Verdict.SUSPECT:
+            self._faults_in_a_row = 0
+        letter = TOKEN_LETTERS.get(verdict)
+        if letter is not None:
+            self._seen += 1
+            self._unshared.append(letter)
+
+    def pause_if_broken(self, outcome: Outcome, now_ms: int) -> None:
+        """Pause for a guarded verdict, where nothing else comes any more."""
+        if self.trust() is Trust.BROKEN:
+            self._open(outcome, now_ms)
 
     def is_paused(self, now_ms: int) -> bool:
         """Whether sends through this credential shall wait."""
         return now_ms < self.paused_until_ms
 
-    def may_remove_suspects(self) -> bool:
-        """Whether a guarded verdict is about the token and not about us."""
-        return len(self._answers) >= ENOUGH and not self.is_suspicious()
+    def recent(self) -> str:
+        """The last answers that are known here, the oldest first."""
+        return (self.letters + "".join(self._unshared[-WINDOW:]))[-WINDOW:]
+
+    def trust(self) -> Trust:
+        """What a guarded verdict says: something of the token, or of us."""
+        recent = self.recent()
+        last = recent[-BROKEN_AFTER:]
+        if (
+            len(last) == BROKEN_AFTER
+            and _DELIVERED not in last
+            and last.count(_SUSPECT) >= NEARLY_ALL * BROKEN_AFTER
+        ):
+            return Trust.BROKEN
+        if len(recent) < ENOUGH or self.is_suspicious():
+            return Trust.DOUBTED
+        return Trust.BELIEVED
 
     def is_suspicious(self) -> bool:
         """Whether so many guarded verdicts came that a person must look."""
-        seen = len(self._answers)
-        return seen >= ENOUGH and self._suspects > SUSPICIOUS_SHARE * seen
+        recent = self.recent()
+        return len(recent) >= ENOUGH and recent.count(
+            _SUSPECT
+        ) > SUSPICIOUS_SHARE * len(recent)
 
-    def _remember(self, suspect: bool) -> None:
-        if len(self._answers) == WINDOW and self._answers[0]:
-            self._suspects -= 1
-        self._answers.append(suspect)
-        self._suspects += suspect
-        if self.reported and not self.is_suspicious():
-            self.reported = False
+    def is_flooded(self) -> bool:
+        """Whether nearly every token is called dead: no registry is that old."""
+        recent = self.recent()
+        return len(recent) >= FLOOD_AFTER and recent.count(_DEAD) > NEARLY_ALL * len(
+            recent
+        )
+
+    def take_unshared(self) -> tuple[str, int]:
+        """The answers that no other worker knows of yet, and their deliveries."""
+        letters, self._unshared = "".join(self._unshared), []
+        return letters, letters.count(_DELIVERED)
+
+    def put_back(self, letters: str) -> None:
+        """These could not be shared: they are still to be."""
+        # A registry that is away for long must not fill the memory.
+        self._unshared = [*letters, *self._unshared][-5 * WINDOW :]
+
+    def adopt(self, shared: RecentVerdicts) -> None:
+        """Take over what all workers know; what came meanwhile stays."""
+        self.letters = shared.letters
+        self.delivered = shared.delivered
+        self._settle_reports()
+
+    def keep_own(self, letters: str) -> None:
+        """Remember answers that there is nobody to share with."""
+        self.letters = (self.letters + letters)[-WINDOW:]
+        self._settle_reports()
+
+    def note_removed(self, ids: Sequence[str]) -> None:
+        """Remember which devices definite verdicts removed lately."""
+        self._removed.extend((self._seen, id) for id in ids)
+
+    def take_removed_in_flood(self) -> list[str]:
+        """Devices that went while the flood was not yet seen to be one."""
+        ids = [id for at, id in self._removed if at > self._seen - WINDOW]
+        self._removed.clear()
+        return ids
+
+    def _settle_reports(self) -> None:
+        self.reported = self.reported and self.is_suspicious()
+        self.flood_reported = self.flood_reported and self.is_flooded()
 
     def _open(self, outcome: Outcome, now_ms: int) -> None:
         delay_s = outcome.retry_after_s

@@ -17,7 +17,7 @@ from tocsin.storage.rows import is_postgres
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "v0003"
+HEAD = "v0004"
 """The newest revision in `versions`; a test holds the two together."""
 
 VERSION_TABLE = "tocsin_migrations"
