@@ -55,8 +55,6 @@ def _service(
         ("meta", {"meta": {"": ""}}),
         ('meta["k"]', {"meta": {"k": "\0"}}),
         ('tags["k"]', {"tags": {"k": "x" * 256}}),
-        ("timezone", {"timezone": "Nowhere"}),
-        ("locale", {"locale": "e"}),
         ("integration", {"integration": "second"}),
     ],
 )
@@ -175,8 +173,6 @@ async def test_bad_selector(field: str, selector: DeviceSelector) -> None:
             "topics_update.topics[0]",
             DeviceChange(topics=TopicsChange(TopicOp.ADD, ("",))),
         ),
-        ("timezone_update.timezone", DeviceChange(timezone="x")),
-        ("locale_update.locale", DeviceChange(locale="x y")),
     ],
 )
 async def test_bad_change(field: str, change: DeviceChange) -> None:
@@ -186,6 +182,35 @@ async def test_bad_change(field: str, change: DeviceChange) -> None:
         await _service(devices).update(DeviceSelector(users=("u",)), change)
     assert caught.value.field == field
     assert devices.writes == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (("zh_TW_#Hant", "GMT+03:00"), ("zh-Hant-TW", "Etc/GMT-3")),
+        (("pt_BR", "europe/lisbon"), ("pt_BR", "Europe/Lisbon")),
+        (("C", "localtime"), ("", "")),
+        (("\0" * 9, "\ud800"), ("", "")),
+        (("x" * 100_000, "y" * 100_000), ("", "")),
+    ],
+)
+async def test_no_device_is_lost_over_a_detail(
+    given: tuple[str, str], stored: tuple[str, str]
+) -> None:
+    """Locale and time zone are kept as far as they are usable, and refuse nothing."""
+    devices = MemoryDevices()
+    service = _service(devices)
+    locale, timezone = given
+    id = await service.register(
+        replace(GOOD, locale=locale, timezone=timezone, user="u", platform="iOS")
+    )
+    kept = devices.rows[id]
+    assert (kept.locale, kept.timezone, kept.user) == (*stored, "u")
+    assert kept.platform == "ios"
+    change = DeviceChange(locale=locale, timezone=timezone, user="v")
+    assert await service.update(DeviceSelector(ids=(id,)), change) == 1
+    kept = devices.rows[id]
+    assert (kept.locale, kept.timezone, kept.user) == (*stored, "v")
 
 
 async def test_update_and_remove_unknown_devices() -> None:
