@@ -104,6 +104,11 @@ def decode_key(text: object) -> bytes:
         raise ValueError("is not base64url") from None
 
 
+def encode_key(key: bytes) -> str:
+    """Base64url without padding, as browsers write it."""
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")
+
+
 def parse_headers(headers: Mapping[str, str]) -> PushHeaders:
     """TTL, Urgency and Topic in any case; others are not looked at.
 

@@ -16,6 +16,7 @@ from tocsin.core.device import DeadToken
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
 from tocsin.core.ports import Clock, ReceiptSource, ReceiptStore, Ticket
+from tocsin.core.tokens import comparable_token
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.run import Result, Run
@@ -179,7 +180,7 @@ class ReceiptPoller:
                 [
                     DeadToken(
                         device_id=ticket.device_id,
-                        token=ticket.token,
+                        token=comparable_token(ticket.provider, ticket.token),
                         before_ms=ticket.sent_at_ms,
                         reason=f"{ticket.provider}: {outcome.code}",
                     )

@@ -18,6 +18,7 @@ from tocsin.core.device import DeadToken
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Clock, DeviceStore, ResultSink, VerdictStore
 from tocsin.core.push import Job, Payload, Send
+from tocsin.core.tokens import comparable_token
 from tocsin.core.webpush import stored_token
 from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.lines import count_recipients, job_fields
@@ -399,7 +400,9 @@ def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadT
     return [
         DeadToken(
             device_id=work.device_ids[index],
-            token=stored_token(job.provider, work.targets[index]),
+            token=comparable_token(
+                job.provider, stored_token(job.provider, work.targets[index])
+            ),
             # Not registered again since the send began: the request was
             # accepted before any worker could read this token.
             before_ms=outcome.gone_at_ms or run.started_ms,

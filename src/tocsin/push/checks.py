@@ -26,6 +26,7 @@ from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
 from tocsin.core.locales import usable_locale
 from tocsin.core.timezones import usable_timezone
+from tocsin.core.tokens import comparable_token, normalise_token
 
 NAME_LENGTH = 255
 """Cap of users, uids, integrations and map keys, in bytes of UTF-8."""
@@ -306,8 +307,19 @@ def check_provider_tokens(
         tokens = check_texts(path, group.tokens, token_limit(group.provider, limits))
         if group.provider == "webpush":
             tokens = tuple(map(_endpoint_of, tokens))
-        checked.append(ProviderTokens(group.provider, tokens))
+        # As it was written too: a row of an older release may hold it like that.
+        same = (comparable_token(group.provider, token) for token in tokens)
+        checked.append(ProviderTokens(group.provider, merge(tokens, same)))
     return tuple(checked)
+
+
+def read_token(field: str, provider: str, text: str, limits: DeviceLimits) -> str:
+    """A token in the spelling in which it is stored; a subscription is no token."""
+    check_text(field, text, token_limit(provider, limits))
+    try:
+        return normalise_token(provider, text)
+    except ValueError as error:
+        raise BadRequest(field, str(error)) from None
 
 
 def _endpoint_of(token: str) -> str:

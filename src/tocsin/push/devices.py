@@ -125,8 +125,15 @@ class DeviceService:
         # Phones and their libraries call it iOS, IOS or Android.
         registration = replace(registration, platform=registration.platform.lower())
         checks.check_platform("platform", registration.platform)
-        limit = checks.token_limit(registration.provider, self._limits)
-        checks.check_text("token", registration.token, limit)
+        is_webpush = registration.provider == "webpush"
+        if is_webpush:
+            limit = checks.token_limit(registration.provider, self._limits)
+            checks.check_text("token", registration.token, limit)
+        else:
+            token = checks.read_token(
+                "token", registration.provider, registration.token, self._limits
+            )
+            registration = replace(registration, token=token)
         if registration.id:
             checks.check_id("id", registration.id)
         checks.check_text("user", registration.user, checks.NAME_LENGTH, required=False)
@@ -138,7 +145,7 @@ class DeviceService:
             locale=checks.read_locale("locale", registration.locale),
         )
         topics = checks.check_topics("topics", registration.topics, self._limits)
-        if registration.provider != "webpush":
+        if not is_webpush:
             return replace(registration, topics=topics)
         chosen = self._integrations.get(registration.integration or "webpush")
         rules = (chosen and chosen.endpoint_rules) or self._endpoint_rules
