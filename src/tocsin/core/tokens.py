@@ -26,7 +26,6 @@ _NSDATA = re.compile(
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{2,}={1,2}", re.ASCII)
 _ALL_HEX = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
 _SEPARATORS = re.compile(r"[\s:,_-]+")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _COUNT_OF_BYTES = re.compile(r"[0-9]+ bytes", re.ASCII)
 _LEAST_BASE64_BYTES = 32
 
@@ -35,16 +34,13 @@ def normalise_token(provider: str, text: str) -> str:
     """The spelling under which a token is stored and compared.
 
     Raises ValueError with what is wrong. Names of users and targets of one's own
-    (Pusher Beams, Pushpad, webhooks) are letters that nobody else may change.
+    (OneSignal's external ids, Pusher Beams, Pushpad, webhooks) are letters that
+    nobody else may change.
     """
     if provider == "apns":
         return text if _HEX.fullmatch(text) else _read_hex(_unwrap(text))
     if provider in {"fcm", "hms", "expo"}:
         return text if _PLAIN.fullmatch(text) else _read_opaque(_unwrap(text))
-    if provider == "one-signal":
-        plain = _unwrap(text)
-        id = plain.removeprefix("{").removesuffix("}").lower()
-        return id if _UUID.fullmatch(id) else plain
     if provider == "webpush":
         return normalise_endpoint(text)
     return text

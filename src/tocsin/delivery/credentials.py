@@ -5,6 +5,7 @@ Pure state fed by results; it sends nothing and removes nothing itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
@@ -58,6 +59,8 @@ class CredentialState:
         self.suspects: set[str] = set()
         self.suspects_at_ms = 0
         self.shared_at_ms = 0
+        self.ask_again_at_ms = 0
+        self.sharing = asyncio.Lock()
         self._unshared: list[str] = []
         self._seen = 0
         self._removed: deque[tuple[int, str]] = deque(maxlen=WINDOW)
@@ -119,6 +122,11 @@ class CredentialState:
         return len(recent) >= FLOOD_AFTER and recent.count(_DEAD) > NEARLY_ALL * len(
             recent
         )
+
+    def is_unsure(self) -> bool:
+        """Whether a flood may be under way, or nothing was learnt of others yet."""
+        recent = self.recent()
+        return not self.shared_at_ms or recent.count(_DEAD) > len(recent) / 2
 
     def take_unshared(self) -> tuple[str, int]:
         """The answers that no other worker knows of yet, and their deliveries."""

@@ -5,6 +5,7 @@ It must not let a registry that is away stop the sending.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -16,6 +17,9 @@ from tocsin.delivery.credentials import ENOUGH, CredentialState
 from tocsin.telemetry.metrics import Metrics
 
 SHARE_EVERY_MS = 1000
+PATIENCE_S = 3.0
+ASK_AGAIN_AFTER_MS = 10_000
+"""A registry that does not answer is left alone so long: sending must go on."""
 LOOK_AT_SUSPECTS_EVERY_MS = 10_000
 MOST_SUSPECTS = 10_000
 """Marked devices that are looked at for a delivery, of one credential."""
@@ -48,17 +52,26 @@ class DeviceRemoval:
         `at_once` where something is to be decided, else once a second is enough.
         `False` means that what they know could not be asked for.
         """
+        if now_ms < credential.ask_again_at_ms:
+            return False
         if not at_once and now_ms - credential.shared_at_ms < SHARE_EVERY_MS:
             return True
+        # One after the other: what is on its way must not be missing meanwhile.
+        async with credential.sharing:
+            return await self._share(credential, now_ms)
+
+    async def _share(self, credential: CredentialState, now_ms: int) -> bool:
         letters, delivered = credential.take_unshared()
         if self._verdicts is None:
             credential.keep_own(letters)
             return True
-        credential.shared_at_ms = now_ms
         name = (credential.provider, credential.integration)
         try:
-            shared = await self._verdicts.note(*name, letters, delivered=delivered)
+            async with asyncio.timeout(PATIENCE_S):
+                shared = await self._verdicts.note(*name, letters, delivered=delivered)
+            credential.shared_at_ms = now_ms
             credential.adopt(shared)
+            letters = ""
             if now_ms - credential.suspects_at_ms >= LOOK_AT_SUSPECTS_EVERY_MS:
                 credential.suspects_at_ms = now_ms
                 credential.suspects = await self._verdicts.fetch_suspects(
@@ -66,6 +79,7 @@ class DeviceRemoval:
                 )
         except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
             credential.put_back(letters)
+            credential.ask_again_at_ms = now_ms + ASK_AGAIN_AFTER_MS
             _log.warning(
                 "what other workers know of a credential cannot be read; no device"
                 " is removed meanwhile",

@@ -44,7 +44,6 @@ DOUBT = "not believed, since too little or too much of it came from this credent
 DEVICES_OF_ONE = 3
 """Guarded verdicts that a batch without any delivery may be believed for."""
 
-_ACCUSING = frozenset({Verdict.UNREGISTERED, Verdict.SUSPECT})
 _TRIED_AGAIN = frozenset({Verdict.RETRY, Verdict.MISCONFIGURED, Verdict.SUSPECT})
 
 ONLINE = "online"
@@ -98,26 +97,27 @@ class Settlement:
 
     async def _take_in(self, runs: Sequence[Run]) -> None:
         fresh = [(run, results) for run in runs if (results := run.take())]
-        touched: dict[CredentialState, bool] = {}
+        touched: dict[CredentialState, set[Verdict]] = {}
         for run, results in fresh:
             credential = self.credential(run.job)
             self._note(credential, results)
-            accused = any(outcome.verdict in _ACCUSING for _, outcome, _ in results)
-            touched[credential] = touched.get(credential, False) or accused
+            seen = touched.setdefault(credential, set())
+            seen.update(outcome.verdict for _, outcome, _ in results)
         now_ms = self._clock.now_ms()
         known = {
-            credential: await self._removal.share(credential, now_ms, at_once=accused)
-            for credential, accused in touched.items()
+            credential: await self._removal.share(
+                credential, now_ms, at_once=_is_urgent(credential, seen)
+            )
+            for credential, seen in touched.items()
         }
         dead: dict[CredentialState, list[DeadToken]] = {}
         for run, results in fresh:
             credential = self.credential(run.job)
             self._pause_if_broken(credential, results)
-            if touched[credential]:
-                found = await self._find_dead(run, results, credential)
-                if known[credential]:
-                    run.removed += len(found)
-                    dead.setdefault(credential, []).extend(found)
+            found = await self._find_dead(run, results, credential)
+            if found and known[credential]:
+                run.removed += len(found)
+                dead.setdefault(credential, []).extend(found)
             if credential.suspects and run.work.device_ids:
                 await self._removal.acquit(
                     credential,
@@ -192,8 +192,10 @@ class Settlement:
             follow.append(self._requeue_unsent(run, unsent, now_ms))
         rejected: dict[str, list[int]] = {}
         retries: dict[tuple[int, int], list[tuple[int, str]]] = {}
-        trust = run.trust or self._trust_in(run)
+        trust = run.trust
         for index, outcome, _ in run.results:
+            if outcome.verdict is Verdict.SUSPECT and trust is None:
+                trust = self._trust_in(run)
             if outcome.verdict is Verdict.REJECTED:
                 rejected.setdefault(_reason(outcome), []).append(index)
             elif index in run.held:
@@ -287,7 +289,13 @@ class Settlement:
             if outcome.verdict is Verdict.UNREGISTERED
         ]
         if definite and credential.is_flooded():
-            run.held.update(index for index, _ in definite)
+            # Those of before too: their devices are brought back.
+            run.held.update(
+                index
+                for index, outcome, _ in run.results
+                if outcome.verdict is Verdict.UNREGISTERED
+            )
+            run.removed = 0
             codes = [outcome.code for _, outcome in definite]
             await self._removal.hold(credential, codes, flood=True)
             return []
@@ -381,6 +389,16 @@ class Settlement:
             detail=outcome.detail,
             pause_s=round((credential.paused_until_ms - at_ms) / 1000, 1),
         )
+
+
+def _is_urgent(credential: CredentialState, seen: set[Verdict]) -> bool:
+    """Whether what the other workers know decides on these verdicts.
+
+    Definite ones among healthy answers do not wait for the registry each time.
+    """
+    return Verdict.SUSPECT in seen or (
+        Verdict.UNREGISTERED in seen and credential.is_unsure()
+    )
 
 
 def no_integration(job: Job) -> str:

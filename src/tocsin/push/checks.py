@@ -125,9 +125,17 @@ def check_provider(field: str, value: str) -> None:
     check_choice(field, value, PROVIDERS)
 
 
-def check_platform(field: str, value: str) -> None:
-    """A known platform."""
-    check_choice(field, value, PLATFORMS)
+def read_platform(field: str, value: str) -> str:
+    """A known platform; phones and their libraries call it iOS, IOS or Android."""
+    platform = value.lower()
+    check_choice(field, platform, PLATFORMS)
+    return platform
+
+
+def read_platforms(field: str, values: Sequence[str]) -> tuple[str, ...]:
+    """`read_platform` for each; the index is named. Doubled values are merged."""
+    each = (read_platform(f"{field}[{n}]", value) for n, value in enumerate(values))
+    return tuple(dict.fromkeys(each))
 
 
 def check_topics(
@@ -283,7 +291,7 @@ def check_device_filter(
         ),
         topics=check_texts(path("topics"), filter.topics, limits.topic_length),
         providers=check_choices(path("providers"), filter.providers, PROVIDERS),
-        platforms=check_choices(path("platforms"), filter.platforms, PLATFORMS),
+        platforms=read_platforms(path("platforms"), filter.platforms),
         provider_tokens=check_provider_tokens(
             path("provider_tokens"), filter.provider_tokens, limits
         ),

@@ -122,9 +122,8 @@ class DeviceService:
 
     def _check_registration(self, registration: Registration) -> Registration:
         checks.check_provider("provider", registration.provider)
-        # Phones and their libraries call it iOS, IOS or Android.
-        registration = replace(registration, platform=registration.platform.lower())
-        checks.check_platform("platform", registration.platform)
+        platform = checks.read_platform("platform", registration.platform)
+        registration = replace(registration, platform=platform)
         is_webpush = registration.provider == "webpush"
         if is_webpush:
             limit = checks.token_limit(registration.provider, self._limits)

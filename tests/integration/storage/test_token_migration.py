@@ -193,7 +193,7 @@ async def test_each_providers_tokens_get_their_spelling(older: Database) -> None
         rows.add("expo", "ExponentPushToken[aB]"): "ExponentPushToken[aB]",
         rows.add("expo", "\tExpoPushToken[aB] "): "ExpoPushToken[aB]",
         rows.add("one-signal", "0F9E8D7C-0000-4000-8000-00000000ABCD"): (
-            "0f9e8d7c-0000-4000-8000-00000000abcd"
+            "0F9E8D7C-0000-4000-8000-00000000ABCD"
         ),
         rows.add("webpush", "https://PUSH.example:443/Ab#c"): "https://push.example/Ab",
         rows.add("webpush", "https://push.example/ab"): "https://push.example/ab",

@@ -31,13 +31,11 @@ _AT_ONCE = 2000
 _ODD_ON_POSTGRESQL = r"""
     provider = 'apns' AND token ~ '[^0-9a-f]'
     OR provider IN ('fcm', 'hms', 'expo') AND token ~ '[^]A-Za-z0-9_:.[-]'
-    OR provider = 'one-signal' AND token ~ '[^0-9a-f-]'
     OR provider = 'webpush' AND token !~ '^https://[a-z0-9.-]+/[^#]*$'
 """
 _ODD_ON_SQLITE = """
     provider = 'apns' AND token GLOB '*[^0-9a-f]*'
     OR provider IN ('fcm', 'hms', 'expo') AND token GLOB '*[^]A-Za-z0-9_:.[-]*'
-    OR provider = 'one-signal' AND token GLOB '*[^0-9a-f-]*'
     OR provider = 'webpush'
 """
 """Tokens that may be spelled another way; the others need not be read."""
