@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import update
 from tests.support.clock import MovedClock
 
 from tocsin.core.device import (
@@ -15,6 +16,7 @@ from tocsin.core.device import (
     RemovedFilter,
 )
 from tocsin.core.ports import DeviceStore, RecentVerdicts, VerdictStore
+from tocsin.storage import tables
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database
 from tocsin.storage.verdicts import SqlVerdictStore
@@ -150,6 +152,18 @@ async def test_a_registration_takes_the_mark_away(accused: Accused) -> None:
     await accused.register()
     assert not await accused.marked()
     assert not await accused.suspect(delivered=1000), "the first one since"
+
+
+async def test_a_mark_that_is_older_than_the_registration_counts_nothing(
+    accused: Accused, migrated_database: Database
+) -> None:
+    """A server of an older release registers without taking it away."""
+    await accused.suspect(delivered=0)
+    accused.clock.move_ms(1000)
+    registered = update(tables.devices).values(registered_at_ms=accused.clock.now_ms())
+    await migrated_database.write(lambda connection: connection.execute(registered))
+    assert not await accused.suspect(delivered=1000), "the first one since"
+    assert await accused.suspect(delivered=2000)
 
 
 async def test_a_delivery_takes_the_mark_away(accused: Accused) -> None:

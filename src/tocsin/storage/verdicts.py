@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, case, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Text, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
@@ -165,14 +165,23 @@ async def _suspect(
     removal = (
         update(devices)
         .where(
-            table.removed_at_ms.is_(None), table.suspected_after <= delivered - proof
+            table.removed_at_ms.is_(None),
+            table.suspected_after <= delivered - proof,
+            # An older release does not take the mark away when it registers.
+            table.registered_at_ms <= table.suspected_at_ms,
         )
         .values(removed_at_ms=now_ms)
         .returning(table.id)
     )
     marking = (
         update(devices)
-        .where(table.removed_at_ms.is_(None), table.suspected_at_ms.is_(None))
+        .where(
+            table.removed_at_ms.is_(None),
+            or_(
+                table.suspected_at_ms.is_(None),
+                table.suspected_at_ms < table.registered_at_ms,
+            ),
+        )
         .values(suspected_at_ms=now_ms, suspected_after=delivered)
     )
     if is_postgres(connection):
