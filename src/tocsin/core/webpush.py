@@ -27,6 +27,7 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 _MAX_TTL_S = 2**31 - 1
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _KEYS_START = '{"endpoint":'
+_ORIGIN = re.compile(r'\{"endpoint":"(https://[^/?#"\\]+)')
 _POINT_LENGTH = 65
 _AUTH_LENGTH = 16
 
@@ -80,6 +81,17 @@ def parse_target(target: str) -> Target:
     if len(p256dh) != _POINT_LENGTH or len(auth) != _AUTH_LENGTH:
         raise ValueError("the keys of the target have the wrong length")
     return Target(endpoint, p256dh, auth)
+
+
+def origin_of(provider: str, target: str) -> str:
+    """The push service behind a target of Web Push; empty for other providers.
+
+    One credential sends to several services there, and each answers for itself.
+    """
+    if provider != PROVIDER:
+        return ""
+    match = _ORIGIN.match(target)
+    return match[1] if match is not None else ""
 
 
 def stored_token(provider: str, target: str) -> str:

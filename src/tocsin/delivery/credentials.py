@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from enum import Enum
 
 from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
@@ -24,6 +24,8 @@ BROKEN_AFTER = 50
 NEARLY_ALL = 0.9
 FLOOD_AFTER = 20
 """Answers from which on nearly all dead means that the provider is not believed."""
+MOST_ORIGINS = 100
+"""Push services of one credential whose answers are told apart."""
 
 FIRST_PAUSE_S = 10.0
 MAX_PAUSE_S = 300.0
@@ -62,12 +64,13 @@ class CredentialState:
         self.ask_again_at_ms = 0
         self.sharing = asyncio.Lock()
         self._unshared: list[str] = []
+        self._by_origin: dict[str, str] = {}
         self._seen = 0
-        self._removed: deque[tuple[int, str]] = deque(maxlen=WINDOW)
+        self._removed: deque[tuple[int, str, str]] = deque(maxlen=WINDOW)
         self._faults_in_a_row = 0
 
-    def note(self, outcome: Outcome, now_ms: int) -> None:
-        """Take one answer in."""
+    def note(self, outcome: Outcome, now_ms: int, origin: str = "") -> None:
+        """Take one answer in; `origin` names who gave it, where there are several."""
         verdict = outcome.verdict
         if verdict in {Verdict.RETRY, Verdict.MISCONFIGURED}:
             # Without `slow_down` it concerns this device or platform alone: an
@@ -81,6 +84,8 @@ class CredentialState:
         if letter is not None:
             self._seen += 1
             self._unshared.append(letter)
+            if origin:
+                self._note_of(origin, letter)
 
     def pause_if_broken(self, outcome: Outcome, now_ms: int) -> None:
         """Pause for a guarded verdict, where nothing else comes any more."""
@@ -94,6 +99,15 @@ class CredentialState:
     def recent(self) -> str:
         """The last answers that are known here, the oldest first."""
         return (self.letters + "".join(self._unshared[-WINDOW:]))[-WINDOW:]
+
+    def trust_in(self, origin: str) -> Trust:
+        """The same for one of several services, by its own answers to this worker."""
+        trust = self.trust()
+        if trust is Trust.BELIEVED and origin:
+            own = self._by_origin.get(origin, "")
+            if len(own) < ENOUGH or own.count(_SUSPECT) > SUSPICIOUS_SHARE * len(own):
+                return Trust.DOUBTED
+        return trust
 
     def trust(self) -> Trust:
         """What a guarded verdict says: something of the token, or of us."""
@@ -116,11 +130,16 @@ class CredentialState:
             _SUSPECT
         ) > SUSPICIOUS_SHARE * len(recent)
 
-    def is_flooded(self) -> bool:
-        """Whether nearly every token is called dead: no registry is that old."""
-        recent = self.recent()
-        return len(recent) >= FLOOD_AFTER and recent.count(_DEAD) > NEARLY_ALL * len(
-            recent
+    def is_flooded(self, origin: str = "") -> bool:
+        """Whether nearly every token is called dead: no registry is that old.
+
+        With `origin`, also whether that service does so, however well others answer.
+        """
+        histories = (self.recent(), self._by_origin.get(origin, ""))
+        return any(
+            len(letters) >= FLOOD_AFTER
+            and letters.count(_DEAD) > NEARLY_ALL * len(letters)
+            for letters in histories
         )
 
     def is_unsure(self) -> bool:
@@ -149,15 +168,22 @@ class CredentialState:
         self.letters = (self.letters + letters)[-WINDOW:]
         self._settle_reports()
 
-    def note_removed(self, ids: Sequence[str]) -> None:
-        """Remember which devices definite verdicts removed lately."""
-        self._removed.extend((self._seen, id) for id in ids)
+    def note_removed(self, tokens: Mapping[str, str]) -> None:
+        """Remember whom definite verdicts removed lately: device id → token."""
+        self._removed.extend((self._seen, id, token) for id, token in tokens.items())
 
-    def take_removed_in_flood(self) -> list[str]:
+    def take_removed_in_flood(self, origin: str = "") -> list[str]:
         """Devices that went while the flood was not yet seen to be one."""
-        ids = [id for at, id in self._removed if at > self._seen - WINDOW]
-        self._removed.clear()
-        return ids
+        late = self._seen - WINDOW
+        found = [each for each in self._removed if each[2].startswith(origin)]
+        kept = [each for each in self._removed if each not in found]
+        self._removed = deque(kept, maxlen=WINDOW)
+        return [id for at, id, _ in found if at > late]
+
+    def _note_of(self, origin: str, letter: str) -> None:
+        if origin not in self._by_origin and len(self._by_origin) >= MOST_ORIGINS:
+            del self._by_origin[next(iter(self._by_origin))]
+        self._by_origin[origin] = (self._by_origin.get(origin, "") + letter)[-WINDOW:]
 
     def _settle_reports(self) -> None:
         self.reported = self.reported and self.is_suspicious()

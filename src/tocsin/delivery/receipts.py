@@ -173,7 +173,7 @@ class ReceiptPoller:
         known = await self._removal.share(credential, now_ms, at_once=bool(dead))
         if dead and credential.is_flooded():
             codes = [outcome.code for _, outcome in dead]
-            await self._removal.hold(credential, codes, flood=True)
+            await self._removal.hold_flood(credential, codes)
         elif known:
             await self._removal.remove(
                 credential,

@@ -105,7 +105,8 @@ class DeviceRemoval:
                 error=str(error),
             )
             return
-        credential.note_removed(removed)
+        tokens = {each.device_id: each.token for each in dead}
+        credential.note_removed({id: tokens[id] for id in removed})
         self._count_removed(dead, removed)
 
     async def suspect(
@@ -142,15 +143,10 @@ class DeviceRemoval:
             credential.suspects |= cleared
             _log.warning("marks of suspected devices not taken away", error=str(error))
 
-    async def hold(
-        self, credential: CredentialState, codes: Sequence[str], *, flood: bool
-    ) -> None:
-        """Count verdicts that remove nothing, and say once that a person must look."""
-        for code, count in Counter(codes).items():
-            self._metrics.push_removals_held.add(count, credential.provider, code)
-        if flood:
-            await self._hold_flood(credential)
-        elif credential.is_suspicious() and not credential.reported:
+    async def hold(self, credential: CredentialState, codes: Sequence[str]) -> None:
+        """Count guarded verdicts that remove nothing; say once who must look."""
+        self._count_held(credential, codes)
+        if credential.is_suspicious() and not credential.reported:
             credential.reported = True
             _log.error(
                 "so many tokens look wrong that the credential is suspected; no such"
@@ -161,19 +157,31 @@ class DeviceRemoval:
             )
             await self._acquit_all(credential)
 
-    async def _hold_flood(self, credential: CredentialState) -> None:
-        restored = await self._restore(credential.take_removed_in_flood())
-        if credential.flood_reported and not restored:
-            return
-        credential.flood_reported = True
-        _log.error(
-            "the provider calls nearly every token dead, which is not believed: no"
-            " device is removed until it delivers again, and those that went when it"
-            " began are back. See `tocsin devices removed`",
-            provider=credential.provider,
-            integration=credential.integration,
-            restored=restored,
-        )
+    async def hold_flood(
+        self, credential: CredentialState, codes: Sequence[str], origin: str = ""
+    ) -> int:
+        """The same of definite ones; returns how many devices came back.
+
+        `origin` is the service that gave them, where the credential has several.
+        """
+        self._count_held(credential, codes)
+        restored = await self._restore(credential.take_removed_in_flood(origin))
+        if restored or not credential.flood_reported:
+            credential.flood_reported = True
+            _log.error(
+                "the provider calls nearly every token dead, which is not believed:"
+                " no device is removed until it delivers again, and those that went"
+                " when it began are back. See `tocsin devices removed`",
+                provider=credential.provider,
+                integration=credential.integration,
+                service=origin,
+                restored=restored,
+            )
+        return restored
+
+    def _count_held(self, credential: CredentialState, codes: Sequence[str]) -> None:
+        for code, count in Counter(codes).items():
+            self._metrics.push_removals_held.add(count, credential.provider, code)
 
     async def _restore(self, ids: Sequence[str]) -> int:
         if self._devices is None or not ids:

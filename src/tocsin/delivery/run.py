@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Job, Payload, Send
+from tocsin.core.webpush import origin_of
 from tocsin.delivery.credentials import Trust
 
 Result = tuple[int, Outcome, int]
@@ -46,6 +47,7 @@ class Run:
         self.expired = 0
         self.removed = 0
         self.held: set[int] = set()
+        self.doubted: set[int] = set()
         self.trust: Trust | None = None
         # Its results are taken in one after the other, by the journal and at the end.
         self.taking = asyncio.Lock()
@@ -54,6 +56,10 @@ class Run:
         self.complete = False
         self.lost = False
         self.stopped = False
+
+    def origin(self, index: int) -> str:
+        """The push service of a target, where a credential has several."""
+        return origin_of(self.job.provider, self.work.targets[index])
 
     @property
     def job(self) -> Job:

@@ -100,7 +100,7 @@ class Settlement:
         touched: dict[CredentialState, set[Verdict]] = {}
         for run, results in fresh:
             credential = self.credential(run.job)
-            self._note(credential, results)
+            self._note(run, credential, results)
             seen = touched.setdefault(credential, set())
             seen.update(outcome.verdict for _, outcome, _ in results)
         now_ms = self._clock.now_ms()
@@ -201,7 +201,7 @@ class Settlement:
             elif index in run.held:
                 rejected.setdefault(f"{outcome.code}: {FLOOD}", []).append(index)
             elif outcome.verdict is Verdict.SUSPECT and trust is not Trust.BROKEN:
-                if trust is Trust.DOUBTED:
+                if trust is Trust.DOUBTED or index in run.doubted:
                     rejected.setdefault(f"{outcome.code}: {DOUBT}", []).append(index)
             elif outcome.verdict in _TRIED_AGAIN:
                 attempt, due_ms = self._next_try(run, outcome, now_ms)
@@ -288,18 +288,25 @@ class Settlement:
             for index, outcome, _ in results
             if outcome.verdict is Verdict.UNREGISTERED
         ]
-        if definite and credential.is_flooded():
+        if not definite:
+            return []
+        origins = {index: run.origin(index) for index, _ in definite}
+        flooded = [
+            each for each in set(origins.values()) if credential.is_flooded(each)
+        ]
+        for origin in flooded:
             # Those of before too: their devices are brought back.
             run.held.update(
                 index
                 for index, outcome, _ in run.results
                 if outcome.verdict is Verdict.UNREGISTERED
+                and run.origin(index) == origin
             )
-            run.removed = 0
-            codes = [outcome.code for _, outcome in definite]
-            await self._removal.hold(credential, codes, flood=True)
-            return []
-        return _dead_tokens(run, definite)
+            codes = [code.code for index, code in definite if origins[index] == origin]
+            run.removed -= min(
+                run.removed, await self._removal.hold_flood(credential, codes, origin)
+            )
+        return _dead_tokens(run, [each for each in definite if each[0] not in run.held])
 
     def _trust_in(self, run: Run) -> Trust:
         """What the guarded verdicts of a batch are worth.
@@ -329,12 +336,19 @@ class Settlement:
             return
         run.trust = self._trust_in(run)
         if run.trust is Trust.BELIEVED and known:
-            run.removed += await self._removal.suspect(
-                credential, _dead_tokens(run, guarded)
+            run.doubted.update(
+                index
+                for index, _ in guarded
+                if credential.trust_in(run.origin(index)) is not Trust.BELIEVED
             )
         else:
-            codes = [outcome.code for _, outcome in guarded]
-            await self._removal.hold(credential, codes, flood=False)
+            run.doubted.update(index for index, _ in guarded)
+        believed = [each for each in guarded if each[0] not in run.doubted]
+        run.removed += await self._removal.suspect(
+            credential, _dead_tokens(run, believed)
+        )
+        codes = [outcome.code for index, outcome in guarded if index in run.doubted]
+        await self._removal.hold(credential, codes)
 
     def _pause_if_broken(
         self, credential: CredentialState, results: Sequence[Result]
@@ -368,10 +382,12 @@ class Settlement:
                 code,
             )
 
-    def _note(self, credential: CredentialState, results: Sequence[Result]) -> None:
+    def _note(
+        self, run: Run, credential: CredentialState, results: Sequence[Result]
+    ) -> None:
         before = credential.paused_until_ms
-        for _, outcome, at_ms in results:
-            credential.note(outcome, at_ms)
+        for index, outcome, at_ms in results:
+            credential.note(outcome, at_ms, run.origin(index))
             if credential.paused_until_ms > before:
                 before = credential.paused_until_ms
                 self._report_pause(credential, outcome, at_ms)

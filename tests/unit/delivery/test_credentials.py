@@ -98,12 +98,47 @@ def test_a_flood_names_whom_it_took() -> None:
     """What went within the window, once; what went before that was believed."""
     state = state_after((WINDOW, DELIVERED))
     state.note(DEAD, 0)
-    state.note_removed(["long-ago"])
+    state.note_removed({"long-ago": "t"})
     for _ in range(WINDOW):
         state.note(DEAD, 0)
-    state.note_removed(["lately"])
+    state.note_removed({"lately": "t"})
     assert state.take_removed_in_flood() == ["lately"]
     assert state.take_removed_in_flood() == []
+
+
+def test_each_push_service_answers_for_itself() -> None:
+    """One that calls everybody dead is not believed, however well others answer."""
+    state = CredentialState("webpush", "webpush")
+    for _ in range(10):
+        for _ in range(9):
+            state.note(DELIVERED, 0, "https://good.example")
+        state.note(DEAD, 0, "https://bad.example")
+    assert not state.is_flooded("https://bad.example")
+    state.note_removed({"a": "https://bad.example/1", "b": "https://good.example/2"})
+    for _ in range(10):
+        for _ in range(9):
+            state.note(DELIVERED, 0, "https://good.example")
+        state.note(DEAD, 0, "https://bad.example")
+    assert state.is_flooded("https://bad.example")
+    assert not state.is_flooded("https://good.example")
+    assert not state.is_flooded()
+    assert state.take_removed_in_flood("https://bad.example") == ["a"]
+    assert state.take_removed_in_flood("https://bad.example") == []
+    assert state.take_removed_in_flood() == ["b"]
+
+
+def test_a_push_service_is_believed_by_its_own_answers() -> None:
+    """Few guarded verdicts among all may be all that one service says."""
+    state = CredentialState("webpush", "webpush")
+    for _ in range(60):
+        state.note(DELIVERED, 0, "https://good.example")
+    for _ in range(5):
+        state.note(SUSPECT, 0, "https://bad.example")
+    assert state.trust() is Trust.BELIEVED
+    assert state.trust_in("") is Trust.BELIEVED
+    assert state.trust_in("https://good.example") is Trust.BELIEVED
+    assert state.trust_in("https://bad.example") is Trust.DOUBTED
+    assert state.trust_in("https://new.example") is Trust.DOUBTED
 
 
 def test_what_other_workers_saw_counts() -> None:

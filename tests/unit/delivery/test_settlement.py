@@ -278,6 +278,26 @@ async def test_a_flood_of_definite_verdicts_removes_nobody() -> None:
     assert case.run.removed == 0
 
 
+async def test_one_push_service_that_is_broken_removes_none_of_its_browsers() -> None:
+    """A fifth of the answers, all of them from one service: nobody goes."""
+    case = Case(size=100, history="d" * 100)
+    targets_of = tuple(
+        make_target(f"https://{'bad' if n % 5 == 0 else 'good'}.example/{n}", "{}")
+        for n in range(100)
+    )
+    case.run.delivery.job = replace(case.run.job, provider="webpush")
+    case.run.work = replace(case.run.work, targets=targets_of)
+    for _ in range(10):
+        await case.take(*[DEAD, *[DELIVERED] * 4])
+    assert len(case.devices.dead) == 10, "not yet seen to be one"
+    await case.finish(*[DEAD, *[DELIVERED] * 4] * 10)
+    assert sorted(case.devices.restored) == sorted(
+        d.device_id for d in case.devices.dead
+    )
+    assert len(case.devices.dead) == 10
+    assert len(case.run.held) == 20
+
+
 async def test_an_old_registry_is_cleaned_up() -> None:
     """Three of five dead, in any order, is no flood."""
     case = Case(size=100)
