@@ -20,6 +20,7 @@ from tocsin.core.device import (
     PageRequest,
     ProviderTokens,
     Registration,
+    RemovedFilter,
     TagsChange,
     TopicOp,
     TopicsChange,
@@ -947,3 +948,138 @@ async def test_inactive_devices_are_counted_by_provider(
     await store.remove_dead([DeadToken(dead, "dead", clock.now_ms(), "fcm: x")])
     gone = await store.remove_inactive(older_than_ms=clock.now_ms(), limit=9)
     assert gone == {"fcm": 1, "apns": 1}
+
+
+# --- restoring ---
+
+
+async def removed(
+    store: DeviceStore, clock: MovedClock, *devices: tuple[str, str, str]
+) -> None:
+    """Soft-remove (id, token, reason), all at this moment."""
+    before_ms = clock.now_ms() + 1
+    said = [DeadToken(id, token, before_ms, why) for id, token, why in devices]
+    assert len(await store.remove_dead(said)) == len(devices)
+
+
+async def test_restored_device_has_its_topics_and_its_users_of_now(
+    store: DeviceStore, user_topics: UserTopicStore, clock: MovedClock
+) -> None:
+    """Own topics as they were; what the user gained and lost meanwhile counts."""
+    await user_topics.update("joe", change("add", "of-joe", "lost"))
+    await user_topics.update(GLOBAL_USER, change("add", "of-all"))
+    device_id = await store.register(fcm(user="joe", topics=("own",), tags={"k": "1"}))
+    before = await fetch_one(store, device_id)
+    await removed(store, clock, (device_id, "token", "fcm: unregistered"))
+    await user_topics.update("joe", change("set", "of-joe", "gained"))
+    clock.move_ms(60_000)
+    assert await store.restore_removed(RemovedFilter(), limit=5) == [device_id]
+    assert await store.restore_removed(RemovedFilter(), limit=5) == []
+    after = await fetch_one(store, device_id)
+    assert after.topics == ("gained", "of-all", "of-joe", "own")
+    assert after.updated_at == before.updated_at + 60, "or it is inactive at once"
+    assert (after.created_at, after.tags) == (before.created_at, before.tags)
+    assert await walk(store, DeviceFilter(topics=("gained",))) == ["token"]
+    # A user-level removal takes what came from the user, and nothing else.
+    await user_topics.update("joe", change("set"))
+    assert (await fetch_one(store, device_id)).topics == ("of-all", "own")
+
+
+async def test_restoring_never_overwrites_a_new_registration(
+    store: DeviceStore, clock: MovedClock
+) -> None:
+    """Who registered again is alive as that said, also where a row took the token."""
+    a, b = [await store.register(fcm(token, user="joe")) for token in ("a", "b")]
+    other = await store.register(fcm("c", user="ann"))
+    await removed(store, clock, (a, "a", "fcm: x"), (b, "b", "fcm: x"))
+    await store.register(fcm("a", user="eve"))
+    await store.register(fcm("b", id=other, user="ann"))
+    assert await store.restore_removed(RemovedFilter(), limit=9) == []
+    assert {d.token: d.user for d in await fetch_all(store)} == {
+        "a": "eve",
+        "b": "ann",
+    }
+
+
+async def test_restores_by_every_selector_and_counts_first(
+    store: DeviceStore, clock: MovedClock
+) -> None:
+    """Reason with or without its provider, span of time, user, topic, integration."""
+    names = ("a", "b", "c", "d")
+    users = {"a": "joe", "b": "ann", "c": "joe", "d": ""}
+    ids = {
+        name: await store.register(
+            fcm(
+                name,
+                user=users[name],
+                topics=("even",) if name in "bd" else (),
+                integration="shop" if name == "d" else "",
+            )
+        )
+        for name in names
+    }
+    apns = await store.register(Registration("apns", "e1", "ios"))
+    await removed(
+        store,
+        clock,
+        (ids["a"], "a", "fcm: unregistered"),
+        (ids["b"], "b", "fcm: sender_id_mismatch"),
+        (apns, "e1", "apns: unregistered"),
+    )
+    first_ms = clock.now_ms()
+    clock.move_ms(1000)
+    await removed(
+        store, clock, (ids["c"], "c", "inactive"), (ids["d"], "d", "fcm: unregistered")
+    )
+    assert [
+        (group.provider, group.integration, group.reason, group.count)
+        for group in await store.count_removed(RemovedFilter(providers=("fcm",)))
+    ] == [
+        ("fcm", "", "fcm: sender_id_mismatch", 1),
+        ("fcm", "", "fcm: unregistered", 1),
+        ("fcm", "", "inactive", 1),
+        ("fcm", "shop", "fcm: unregistered", 1),
+    ]
+    by_id = {**{id: name for name, id in ids.items()}, apns: "e"}
+
+    async def chosen(**fields: object) -> str:
+        filter = RemovedFilter(**fields)  # type: ignore[arg-type] # by name
+        total = sum(group.count for group in await store.count_removed(filter))
+        found = await store.restore_removed(filter, limit=9)
+        assert len(found) == total, "the count tells what a restoration would do"
+        reasons = {"a": "unregistered", "c": "inactive"}
+        tokens = {**{name: name for name in ids}, "e": "e1"}
+        for id in found:  # as it was, for the next question
+            name = by_id[id]
+            provider = "apns" if name == "e" else "fcm"
+            why = reasons.get(name) or (
+                "sender_id_mismatch" if name == "b" else "unregistered"
+            )
+            at_ms = first_ms if name in "abe" else first_ms + 1000
+            clock.move_ms(at_ms - clock.now_ms())
+            full = why if why == "inactive" else f"{provider}: {why}"
+            await removed(store, clock, (id, tokens[name], full))
+        clock.move_ms(first_ms + 1000 - clock.now_ms())
+        return "".join(sorted(by_id[id] for id in found))
+
+    assert await chosen(reasons=("unregistered",)) == "ade"
+    assert await chosen(reasons=("fcm: unregistered",)) == "ad"
+    assert await chosen(reasons=("registered",)) == "", "a whole code, no part of it"
+    assert await chosen(reasons=("un_egistered", "inactive")) == "c"
+    assert await chosen(since_ms=first_ms + 1000) == "cd"
+    assert await chosen(until_ms=first_ms + 1000) == "abe"
+    assert await chosen(users=("joe",)) == "ac"
+    assert await chosen(topics=("even",)) == "bd"
+    assert await chosen(integrations=("shop",)) == "d"
+    assert await chosen(integrations=("fcm",)) == "abc", "named none: the section's"
+    assert await chosen(ids=(ids["a"], apns), providers=("apns",)) == "e"
+    assert await chosen() == "abcde"
+
+
+async def test_restores_in_batches(store: DeviceStore, clock: MovedClock) -> None:
+    """At most `limit` a call, until nothing is left."""
+    ids = [await store.register(fcm(f"t{n}", topics=("x",))) for n in range(5)]
+    await removed(store, clock, *((id, f"t{n}", "fcm: x") for n, id in enumerate(ids)))
+    steps = [await store.restore_removed(RemovedFilter(), limit=2) for _ in range(4)]
+    assert [len(step) for step in steps] == [2, 2, 1, 0]
+    assert len(await walk(store, DeviceFilter(topics=("x",)))) == 5

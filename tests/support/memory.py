@@ -25,6 +25,8 @@ from tocsin.core.device import (
     PageRequest,
     ProviderTokens,
     Registration,
+    RemovedFilter,
+    RemovedGroup,
     TagsChange,
     TargetPage,
     TopicOp,
@@ -315,6 +317,12 @@ class MemoryDevices:
     async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:
         raise NotImplementedError("the API purges nothing")
 
+    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        raise NotImplementedError("the API removes softly nowhere")
+
+    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        raise NotImplementedError("the API restores nothing")
+
 
 @dataclass
 class MemoryUids:
@@ -342,6 +350,12 @@ class MemoryUids:
 
     async def purge_expired(self, *, limit: int) -> int:
         raise NotImplementedError("the API purges nothing")
+
+    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        raise NotImplementedError("the API removes softly nowhere")
+
+    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        raise NotImplementedError("the API restores nothing")
 
 
 @dataclass

@@ -775,3 +775,89 @@ def test_a_queue_database_made_anew_is_named_at_the_start(
     wait_reached(simulator, 90)
     sends.call()
     assert set(simulator.ledger.delivered.values()) == {1}
+
+
+def removed_devices(at: Deployment) -> int:
+    """Soft-removed rows of the registry."""
+    with psycopg.connect(at.config["database"]["postgresql"]["dsn"]) as one:
+        row = one.execute(
+            "SELECT count(*) FROM devices WHERE removed_at_ms IS NOT NULL"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def replay_all(at: Deployment) -> None:
+    replay = at.processes.start("queue", "replay", "--all", "--config", str(at.path))
+    assert replay.wait_exit(deadline_s=20) == 0, replay.text()
+
+
+def send_to_users(client: PublishedClient, at: Deployment, numbers: range) -> None:
+    users = [f"u{number}" for number in numbers]
+    send(client, at, recipient={"filter": {"users": users}})
+    wait_until(lambda: unfinished(at) == 0, deadline_s=WITHIN_S, what="an empty queue")
+
+
+@pytest.mark.chaos
+def test_a_wrong_project_purges_nobody_and_burns_no_send(
+    clustered: Deployment, published_client: PublishedClient
+) -> None:
+    """Mismatch storms over two workers, small and whole: all is sent in the end."""
+    at, simulator = clustered, clustered.simulator
+    simulator.faults.latency_ms = 10
+    at.serve()
+    fill(at, 3000)
+    workers = [at.worker(), at.worker()]
+    send(published_client, at)
+    wait_finished(at, 3000)
+    for number in range(5):  # between healthy ones, each to people of its own
+        simulator.faults.change({"send": {"fault": "mismatch"}})
+        send_to_users(published_client, at, range(number * 30, number * 30 + 30))
+        simulator.faults.change({"send": None})
+        send_to_users(published_client, at, range(1000, 1250))
+    assert removed_devices(at) == 0
+    simulator.ledger.delivered.clear()
+    simulator.faults.change({"send": {"fault": "mismatch"}})
+    send(published_client, at)
+    wait_until(
+        lambda: any("credential paused" in worker.text() for worker in workers),
+        deadline_s=WITHIN_S,
+        what="a credential that is paused",
+    )
+    assert (removed_devices(at), reached(simulator)) == (0, 0)
+    simulator.faults.change({"send": None})
+    # What waited goes out by itself, and what was given up is there to replay.
+    wait_until(lambda: unfinished(at) == 0, deadline_s=WITHIN_S, what="an empty queue")
+    assert dead_letters(at).count("sender_id_mismatch") >= 5
+    replay_all(at)
+    wait_finished(at, 3000)
+    assert removed_devices(at) == 0
+    # Beside the broadcast 150 had their small send.
+    assert sum(simulator.ledger.delivered.values()) >= 3000 + 150
+
+
+@pytest.mark.chaos
+def test_a_provider_that_calls_everybody_dead_purges_nobody(
+    clustered: Deployment, published_client: PublishedClient
+) -> None:
+    """UNREGISTERED for all over two workers: the registry stays, the send too."""
+    at, simulator = clustered, clustered.simulator
+    at.serve()
+    fill(at, 3000)
+    for _ in range(2):
+        at.worker()
+    send(published_client, at)
+    wait_finished(at, 3000)
+    simulator.ledger.delivered.clear()
+    simulator.faults.change({"send": {"fault": "dead"}})
+    send(published_client, at)
+    wait_until(lambda: unfinished(at) == 0, deadline_s=WITHIN_S, what="an empty queue")
+    assert reached(simulator) == 0
+    wait_until(lambda: removed_devices(at) == 0, what="nobody removed")
+    simulator.faults.change({"send": None})
+    replay_all(at)
+    wait_until(lambda: unfinished(at) == 0, deadline_s=WITHIN_S, what="an empty queue")
+    # Those of the first answers, which were believed until the flood was seen.
+    assert reached(simulator) >= 3000 - 400
+    send(published_client, at)
+    wait_finished(at, 3000)

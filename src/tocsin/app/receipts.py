@@ -43,7 +43,7 @@ async def start_receipts(
     poller = ReceiptPoller(
         resources.receipts,
         list(sources.values()),
-        removal=DeviceRemoval(resources.devices, resources.metrics),
+        removal=DeviceRemoval(resources.devices, resources.metrics, resources.verdicts),
         clock=resources.clock,
         metrics=resources.metrics,
     )

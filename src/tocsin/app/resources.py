@@ -28,6 +28,7 @@ from tocsin.core.ports import (
     TokenStore,
     UidStore,
     UserTopicStore,
+    VerdictStore,
 )
 from tocsin.push.queue_watch import QueueWatch
 from tocsin.storage.engine import Database
@@ -51,6 +52,7 @@ class Resources:
     user_topics: UserTopicStore | None = None
     uids: UidStore | None = None
     receipts: ReceiptStore | None = None
+    verdicts: VerdictStore | None = None
     tokens: TokenStore | None = None
     limiter: RateLimiter | None = None
     analytics: Analytics | None = None
@@ -191,6 +193,7 @@ def _add_stores(
     from tocsin.storage.tickets import SqlReceiptStore
     from tocsin.storage.uids import SqlUidStore
     from tocsin.storage.user_topics import SqlUserTopicStore
+    from tocsin.storage.verdicts import SqlVerdictStore
 
     limit = resources.config.push_notifications.limits.topics_per_device
     resources.devices = SqlDeviceStore(
@@ -202,6 +205,7 @@ def _add_stores(
     resources.user_topics = SqlUserTopicStore(database, topics_per_user=limit)
     resources.uids = SqlUidStore(database, clock=resources.clock)
     resources.receipts = SqlReceiptStore(database)
+    resources.verdicts = SqlVerdictStore(database, clock=resources.clock)
     resources.checks["database"] = database.check
     resources.metrics.watch_pool("database", database.pool_stats)
     for number, replica in enumerate(replicas):

@@ -64,6 +64,7 @@ async def start_worker(
         sinks=[*sinks, *_own_sinks(resources)],
         tickets=await start_receipts(resources, providers, stack, stopper),
         outages=outages,
+        verdicts=resources.verdicts,
     )
     journal = Journal(queue, settlement, resources.clock, outages=outages)
     events = EventLog(row_sink(resources), resources.clock)

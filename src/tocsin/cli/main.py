@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "gen-sub-token": "make a subscription token for a user and a channel",
     "check-token": "say what a token grants, or why it is refused",
     "funnel": "show what became of a send: sent, delivered, interacted, failed",
+    "devices": "count devices that were removed, and bring them back",
     "queue": "look at the queue and its dead letters, replay, purge or move them",
 }
 

@@ -251,3 +251,36 @@ class DeadToken:
     token: str
     before_ms: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedFilter:
+    """Selects soft-removed devices; values in one list are OR, all else AND.
+
+    A reason is as it was stored (`fcm: unregistered`, `inactive`), or the code
+    behind the colon alone. The times bound the removal, in Unix milliseconds:
+    `since_ms` belongs to the span, `until_ms` does not; 0 is no bound.
+    """
+
+    ids: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    integrations: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    since_ms: int = 0
+    until_ms: int = 0
+
+    def is_empty(self) -> bool:
+        """Whether it selects every removed device."""
+        return self == RemovedFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedGroup:
+    """How many removed devices have this in common. `integration` may be empty."""
+
+    provider: str
+    integration: str
+    reason: str
+    count: int

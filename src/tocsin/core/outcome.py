@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Verdict(StrEnum):
@@ -21,6 +23,15 @@ class Verdict(StrEnum):
     """This message can never be sent as it is; the token stays."""
     MISCONFIGURED = "misconfigured"
     """The credential or its set-up is wrong; a person has to act."""
+
+
+TOKEN_LETTERS: Mapping[Verdict, str] = MappingProxyType(
+    {Verdict.DELIVERED: "d", Verdict.SUSPECT: "s", Verdict.UNREGISTERED: "u"}
+)
+"""How a history of answers spells the verdicts that say something of a token.
+
+The others say nothing of it: a message that is refused may never have got that far.
+"""
 
 
 @dataclass(frozen=True, slots=True)

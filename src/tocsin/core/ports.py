@@ -23,6 +23,8 @@ from tocsin.core.device import (
     Page,
     PageRequest,
     Registration,
+    RemovedFilter,
+    RemovedGroup,
     TargetPage,
     TopicsChange,
     UserTopic,
@@ -142,6 +144,75 @@ class DeviceStore(Protocol):
 
     async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:
         """Delete for good what was soft-removed before that Unix millisecond."""
+        ...
+
+    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        """What is soft-removed, the largest group first."""
+        ...
+
+    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        """Bring up to `limit` soft-removed devices back; returns their ids.
+
+        Empty means that none is left. They have the topics that they had, those of
+        their user as they are now. A device that registered again meanwhile is
+        alive, and stays as it is. Each counts as updated now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecentVerdicts:
+    """What one credential was answered last, over all workers and sends.
+
+    `letters` has one letter per answer about a token (see `core/outcome.py`), the
+    oldest first. `delivered` counts the deliveries that were ever noted.
+    """
+
+    letters: str = ""
+    delivered: int = 0
+
+
+class VerdictStore(Protocol):
+    """What all workers know together of credentials, and of suspected devices.
+
+    A credential is a provider and the identifier of an integration.
+    """
+
+    async def note(
+        self, provider: str, integration: str, letters: str, *, delivered: int
+    ) -> RecentVerdicts:
+        """Add answers, the oldest first, and return the last of all workers.
+
+        Atomic: two calls at once both count. `delivered` are the deliveries since
+        the call before, which may be more than `letters` tells. What is older than
+        a day without any answer is forgotten.
+        """
+        ...
+
+    async def suspect(
+        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
+    ) -> list[str]:
+        """Act on guarded verdicts that are believed; returns the ids that went.
+
+        A device is only marked the first time. It is soft-removed, by the rule of
+        `DeadToken`, where the mark is older than the send and the credential has
+        made at least `proof` deliveries since: `delivered` counts them as `note`
+        does. A registration takes the mark away.
+        """
+        ...
+
+    async def fetch_suspects(
+        self, provider: str, integration: str, *, limit: int
+    ) -> set[str]:
+        """Ids of up to `limit` marked devices of this credential."""
+        ...
+
+    async def acquit(self, ids: Collection[str]) -> None:
+        """Take the mark from these devices: something was delivered to them."""
+        ...
+
+    async def acquit_all(self, provider: str, integration: str) -> None:
+        """Take the mark from all devices of a credential that is in doubt."""
         ...
 
 

@@ -27,6 +27,7 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 _MAX_TTL_S = 2**31 - 1
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _KEYS_START = '{"endpoint":'
+_ORIGIN = re.compile(r'\{"endpoint":"(https://[^/?#"\\]+)')
 _POINT_LENGTH = 65
 _AUTH_LENGTH = 16
 
@@ -82,6 +83,17 @@ def parse_target(target: str) -> Target:
     return Target(endpoint, p256dh, auth)
 
 
+def origin_of(provider: str, target: str) -> str:
+    """The push service behind a target of Web Push; empty for other providers.
+
+    One credential sends to several services there, and each answers for itself.
+    """
+    if provider != PROVIDER:
+        return ""
+    match = _ORIGIN.match(target)
+    return match[1] if match is not None else ""
+
+
 def stored_token(provider: str, target: str) -> str:
     """What the registry keeps as the token of a device that a send went to."""
     if provider != PROVIDER or not target.startswith("{"):
@@ -102,6 +114,11 @@ def decode_key(text: object) -> bytes:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except binascii.Error:
         raise ValueError("is not base64url") from None
+
+
+def encode_key(key: bytes) -> str:
+    """Base64url without padding, as browsers write it."""
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")
 
 
 def parse_headers(headers: Mapping[str, str]) -> PushHeaders:

@@ -14,8 +14,10 @@ import structlog
 
 from tocsin.core.device import DeadToken
 from tocsin.core.errors import ApiError
-from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
 from tocsin.core.ports import Clock, ReceiptSource, ReceiptStore, Ticket
+from tocsin.core.tokens import comparable_token
+from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.run import Result, Run
@@ -89,6 +91,7 @@ class ReceiptPoller:
         self._removal = removal
         self._clock = clock
         self._metrics = metrics
+        self._credentials: dict[str, CredentialState] = {}
 
     async def poll_for_ever(self) -> None:
         """Ask whenever something is due; a store that is away is tried again."""
@@ -130,11 +133,15 @@ class ReceiptPoller:
                 detail=receipts.detail,
             )
             return False
-        await self._act(tickets, receipts, now_ms)
+        await self._act(source, tickets, receipts, now_ms)
         return len(tickets) == limit
 
     async def _act(
-        self, tickets: Sequence[Ticket], receipts: Mapping[str, Outcome], now_ms: int
+        self,
+        source: ReceiptSource,
+        tickets: Sequence[Ticket],
+        receipts: Mapping[str, Outcome],
+        now_ms: int,
     ) -> None:
         ended: list[tuple[Ticket, Outcome]] = []
         for ticket in tickets:
@@ -144,21 +151,46 @@ class ReceiptPoller:
             if outcome is not None:
                 ended.append((ticket, outcome))
         # Dropped last: after a crash in between the receipt is read again.
-        await self._removal.remove(
-            [
-                DeadToken(
-                    device_id=ticket.device_id,
-                    token=ticket.token,
-                    before_ms=ticket.sent_at_ms,
-                    reason=f"{ticket.provider}: {outcome.code}",
-                )
-                for ticket, outcome in ended
-                if outcome.verdict is Verdict.UNREGISTERED and ticket.device_id
-            ]
-        )
+        await self._remove_dead(source, ended, now_ms)
         dropped = await self._store.drop([ticket for ticket, _ in ended])
         mine = {ticket.id for ticket in dropped}
         self._count([each for each in ended if each[0].id in mine])
+
+    async def _remove_dead(
+        self,
+        source: ReceiptSource,
+        ended: Sequence[tuple[Ticket, Outcome]],
+        now_ms: int,
+    ) -> None:
+        credential = self._credentials.setdefault(
+            source.integration, CredentialState(source.name, source.integration)
+        )
+        for _, outcome in ended:
+            if outcome.verdict in TOKEN_LETTERS:
+                credential.note(outcome, now_ms)
+        dead = [
+            (ticket, outcome)
+            for ticket, outcome in ended
+            if outcome.verdict is Verdict.UNREGISTERED
+        ]
+        known = await self._removal.share(credential, now_ms, at_once=bool(dead))
+        if dead and credential.is_flooded():
+            codes = [outcome.code for _, outcome in dead]
+            await self._removal.hold_flood(credential, codes)
+        elif known:
+            await self._removal.remove(
+                credential,
+                [
+                    DeadToken(
+                        device_id=ticket.device_id,
+                        token=comparable_token(ticket.provider, ticket.token),
+                        before_ms=ticket.sent_at_ms,
+                        reason=f"{ticket.provider}: {outcome.code}",
+                    )
+                    for ticket, outcome in dead
+                    if ticket.device_id
+                ],
+            )
 
     def _count(self, ended: Sequence[tuple[Ticket, Outcome]]) -> None:
         counts = Counter(

@@ -1,19 +1,30 @@
-"""Removes devices whose tokens are dead; whether they are is decided by others.
+"""Removes devices whose tokens are dead, and holds back what no provider can mean.
 
 It must not let a registry that is away stop the sending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import structlog
 
-from tocsin.core.device import DeadToken
+from tocsin.core.device import DeadToken, RemovedFilter
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import DeviceStore
+from tocsin.core.ports import DeviceStore, VerdictStore
+from tocsin.delivery.credentials import ENOUGH, CredentialState
 from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.telemetry.metrics import Metrics
+
+SHARE_EVERY_MS = 1000
+PATIENCE_S = 3.0
+ASK_AGAIN_AFTER_MS = 10_000
+"""A registry that does not answer is left alone so long: sending must go on."""
+LOOK_AT_SUSPECTS_EVERY_MS = 10_000
+MOST_SUSPECTS = 10_000
+"""Marked devices that are looked at for a delivery, of one credential."""
 
 _log = structlog.get_logger("tocsin.delivery")
 
@@ -21,21 +32,72 @@ _log = structlog.get_logger("tocsin.delivery")
 class DeviceRemoval:
     """Applies dead tokens to the registry, where there is one, and counts them.
 
-    The reason of a token is `provider: code`.
+    `verdicts` is what all workers know together; without it this one is alone, and
+    guarded verdicts remove nothing. The reason of a token is `provider: code`.
     """
 
     def __init__(
         self,
         devices: DeviceStore | None,
         metrics: Metrics,
+        verdicts: VerdictStore | None = None,
         outages: Outages | None = None,
     ) -> None:
         self._outages = outages or Outages()
         self._devices = devices
         self._metrics = metrics
+        self._verdicts = verdicts
 
-    async def remove(self, dead: Sequence[DeadToken]) -> None:
-        """Soft-remove by the rule of `DeadToken`; a failure is logged, not raised."""
+    async def share(
+        self, credential: CredentialState, now_ms: int, *, at_once: bool
+    ) -> bool:
+        """Tell the other workers of new answers, and learn theirs.
+
+        `at_once` where something is to be decided, else once a second is enough.
+        `False` means that what they know could not be asked for.
+        """
+        if now_ms < credential.ask_again_at_ms:
+            return False
+        if not at_once and now_ms - credential.shared_at_ms < SHARE_EVERY_MS:
+            return True
+        # One after the other: what is on its way must not be missing meanwhile.
+        async with credential.sharing:
+            return await self._share(credential, now_ms)
+
+    async def _share(self, credential: CredentialState, now_ms: int) -> bool:
+        letters, delivered = credential.take_unshared()
+        if self._verdicts is None:
+            credential.keep_own(letters)
+            return True
+        name = (credential.provider, credential.integration)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                shared = await self._verdicts.note(*name, letters, delivered=delivered)
+            credential.shared_at_ms = now_ms
+            credential.adopt(shared)
+            letters = ""
+            if now_ms - credential.suspects_at_ms >= LOOK_AT_SUSPECTS_EVERY_MS:
+                credential.suspects_at_ms = now_ms
+                credential.suspects = await self._verdicts.fetch_suspects(
+                    *name, limit=MOST_SUSPECTS
+                )
+        except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
+            credential.put_back(letters)
+            credential.ask_again_at_ms = now_ms + ASK_AGAIN_AFTER_MS
+            _log.warning(
+                "what other workers know of a credential cannot be read; no device"
+                " is removed meanwhile",
+                provider=credential.provider,
+                integration=credential.integration,
+                error=str(error),
+            )
+            return False
+        return True
+
+    async def remove(
+        self, credential: CredentialState, dead: Sequence[DeadToken]
+    ) -> None:
+        """Soft-remove for definite verdicts; a failure is logged, not raised."""
         if self._devices is None or not dead:
             return
         try:
@@ -53,7 +115,113 @@ class DeviceRemoval:
             )
             return
         self._outages.fine(DATABASE)
-        reasons = {token.device_id: token.reason for token in dead}
+        tokens = {each.device_id: each.token for each in dead}
+        credential.note_removed({id: tokens[id] for id in removed})
+        self._count_removed(dead, removed)
+
+    async def suspect(
+        self, credential: CredentialState, accused: Sequence[DeadToken]
+    ) -> int:
+        """Mark or remove for believed guarded verdicts; returns how many went."""
+        if self._devices is None or self._verdicts is None or not accused:
+            return 0
+        try:
+            removed = await self._verdicts.suspect(
+                accused, delivered=credential.delivered, proof=ENOUGH
+            )
+        except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
+            _log.warning(
+                "suspected tokens not noted; the next send will find them again",
+                count=len(accused),
+                error=str(error),
+            )
+            return 0
+        credential.suspects.update(token.device_id for token in accused)
+        credential.suspects.difference_update(removed)
+        self._count_removed(accused, removed)
+        return len(removed)
+
+    async def acquit(self, credential: CredentialState, ids: Collection[str]) -> None:
+        """These got something, so that nothing is wrong with their tokens."""
+        cleared = credential.suspects.intersection(ids)
+        if self._verdicts is None or not cleared:
+            return
+        credential.suspects -= cleared
+        try:
+            await self._verdicts.acquit(cleared)
+        except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
+            credential.suspects |= cleared
+            _log.warning("marks of suspected devices not taken away", error=str(error))
+
+    async def hold(self, credential: CredentialState, codes: Sequence[str]) -> None:
+        """Count guarded verdicts that remove nothing; say once who must look."""
+        self._count_held(credential, codes)
+        if credential.is_suspicious() and not credential.reported:
+            credential.reported = True
+            _log.error(
+                "so many tokens look wrong that the credential is suspected; no such"
+                " device is removed until this ends. Check the project, the key and"
+                " the environment of this integration",
+                provider=credential.provider,
+                integration=credential.integration,
+            )
+            await self._acquit_all(credential)
+
+    async def hold_flood(
+        self, credential: CredentialState, codes: Sequence[str], origin: str = ""
+    ) -> int:
+        """The same of definite ones; returns how many devices came back.
+
+        `origin` is the service that gave them, where the credential has several.
+        """
+        self._count_held(credential, codes)
+        restored = await self._restore(credential.take_removed_in_flood(origin))
+        if restored or not credential.flood_reported:
+            credential.flood_reported = True
+            _log.error(
+                "the provider calls nearly every token dead, which is not believed:"
+                " no device is removed until it delivers again, and those that went"
+                " when it began are back. See `tocsin devices removed`",
+                provider=credential.provider,
+                integration=credential.integration,
+                service=origin,
+                restored=restored,
+            )
+        return restored
+
+    def _count_held(self, credential: CredentialState, codes: Sequence[str]) -> None:
+        for code, count in Counter(codes).items():
+            self._metrics.push_removals_held.add(count, credential.provider, code)
+
+    async def _restore(self, ids: Sequence[str]) -> int:
+        if self._devices is None or not ids:
+            return 0
+        try:
+            return len(
+                await self._devices.restore_removed(
+                    RemovedFilter(ids=tuple(ids)), limit=len(ids)
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
+            _log.warning(
+                "devices not restored; `tocsin devices restore` does it",
+                count=len(ids),
+                error=str(error),
+            )
+            return 0
+
+    async def _acquit_all(self, credential: CredentialState) -> None:
+        """What was believed before the storm was seen is worth nothing."""
+        credential.suspects.clear()
+        if self._verdicts is None:
+            return
+        try:
+            await self._verdicts.acquit_all(credential.provider, credential.integration)
+        except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
+            _log.warning("marks of suspected devices not taken away", error=str(error))
+
+    def _count_removed(self, said: Sequence[DeadToken], removed: Sequence[str]) -> None:
+        reasons = {token.device_id: token.reason for token in said}
         for device_id in removed:
             provider, _, code = reasons[device_id].partition(": ")
             self._metrics.push_devices_removed.add(1, provider, code)

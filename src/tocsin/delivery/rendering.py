@@ -13,6 +13,7 @@ from json.encoder import encode_basestring
 import orjson
 
 from tocsin.core.json_strings import find_strings
+from tocsin.core.locales import lookup_tags
 from tocsin.core.push import Body, Send, Templating
 from tocsin.core.template_values import DeviceFields
 from tocsin.core.templates import (
@@ -44,17 +45,16 @@ class Localizations:
         self._found: dict[str, Mapping[str, str]] = {}
 
     def texts_for(self, locale: str) -> Mapping[str, str]:
-        """Those of the tag, else of ever shorter ones, else none."""
+        """Those of the first tag of `lookup_tags` that has some, else none."""
         texts = self._found.get(locale)
         if texts is None:
-            texts = self._found[locale] = self._find(_tag(locale))
+            texts = self._found[locale] = self._find(locale)
         return texts
 
-    def _find(self, tag: str) -> Mapping[str, str]:
-        while tag:
+    def _find(self, locale: str) -> Mapping[str, str]:
+        for tag in lookup_tags(locale):
             if tag in self._by_tag:
                 return self._by_tag[tag]
-            tag = tag.rpartition("-")[0]
         return _NO_TEXTS
 
 

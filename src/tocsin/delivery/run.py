@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Job, Payload, Send
+from tocsin.core.webpush import origin_of
+from tocsin.delivery.credentials import Trust
 
 Result = tuple[int, Outcome, int]
 """Index of the target, its outcome, Unix milliseconds of the answer."""
 
-FINAL = frozenset({Verdict.DELIVERED, Verdict.UNREGISTERED, Verdict.SUSPECT})
+FINAL = frozenset({Verdict.DELIVERED, Verdict.UNREGISTERED})
 """Verdicts that end a recipient for good, so that progress may skip it.
 
 The others live on in a follow-up job or a dead letter, and those exist only
-once the batch is settled: until then a take-over must try them again.
+once the batch is settled: until then a take-over must try them again. So do
+those of `held`, whose verdict is not believed.
 """
 
 
@@ -42,10 +47,19 @@ class Run:
         self.too_late: Counter[str] = Counter()
         self.expired = 0
         self.removed = 0
+        self.held: set[int] = set()
+        self.doubted: set[int] = set()
+        self.trust: Trust | None = None
+        # Its results are taken in one after the other, by the journal and at the end.
+        self.taking = asyncio.Lock()
         self.taken = 0
         self.recorded = 0
         self.complete = False
         self.stopped = False
+
+    def origin(self, index: int) -> str:
+        """The push service of a target, where a credential has several."""
+        return origin_of(self.job.provider, self.work.targets[index])
 
     @property
     def job(self) -> Job:
@@ -63,14 +77,17 @@ class Run:
         return elapsed_s() < self.delivery.held_until
 
     def take(self) -> list[Result]:
-        """Results that nobody took before; marks the final ones as done."""
+        """Results that nobody took before; the final ones are still to be marked."""
         fresh = self.results[self.taken :]
         self.taken += len(fresh)
-        bitmap = self.bitmap
-        for index, outcome, _ in fresh:
-            if outcome.verdict in FINAL:
-                bitmap[index >> 3] |= 1 << (index & 7)
         return fresh
+
+    def mark_done(self, results: Sequence[Result]) -> None:
+        """Mark those of these that are final, so that nobody tries them again."""
+        bitmap = self.bitmap
+        for index, outcome, _ in results:
+            if outcome.verdict in FINAL and index not in self.held:
+                bitmap[index >> 3] |= 1 << (index & 7)
 
     def unsent(self) -> list[int]:
         """Pending indexes that no result came for."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import structlog
 
 from tocsin.core.device import DeadToken
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Clock, DeviceStore, ResultSink
+from tocsin.core.ports import Clock, DeviceStore, ResultSink, VerdictStore
 from tocsin.core.push import Job, Payload, Send
+from tocsin.core.tokens import comparable_token
 from tocsin.core.webpush import stored_token
-from tocsin.delivery.credentials import CredentialState
+from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.lines import count_recipients, job_fields
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.receipts import TicketKeeper
@@ -37,6 +39,15 @@ DUE_STEP_MS = 500
 
 LAST_TRY_AHEAD_MS = 10_000
 """So long before the end of all tries no last one is set any more."""
+FLOOD = "not believed, since the provider calls nearly every token dead"
+"""Why recipients of definite verdicts are kept in the dead letters."""
+DOUBT = "not believed, since too little or too much of it came from this credential"
+"""The same of guarded ones."""
+
+DEVICES_OF_ONE = 3
+"""Guarded verdicts that a batch without any delivery may be believed for."""
+
+_TRIED_AGAIN = frozenset({Verdict.RETRY, Verdict.MISCONFIGURED, Verdict.SUSPECT})
 
 ONLINE = "online"
 """Under this code analytics keep who was reached without a push."""
@@ -56,9 +67,10 @@ class Settlement:
         metrics: Metrics,
         sinks: Sequence[ResultSink] = (),
         tickets: TicketKeeper | None = None,
+        verdicts: VerdictStore | None = None,
         outages: Outages | None = None,
     ) -> None:
-        self._removal = DeviceRemoval(devices, metrics, outages)
+        self._removal = DeviceRemoval(devices, metrics, verdicts, outages)
         self._tickets = tickets
         self._retry = retry
         self._clock = clock
@@ -80,24 +92,57 @@ class Settlement:
         Runs before progress is recorded: a crash in between finds the dead
         token again instead of forgetting it.
         """
-        dead: list[DeadToken] = []
-        for run in runs:
-            results = run.take()
-            if not results:
-                continue
+        # Sorted, so that two who take in the same runs never wait for each other.
+        waiting = sorted(runs, key=id)
+        async with AsyncExitStack() as stack:
+            for run in waiting:
+                await stack.enter_async_context(run.taking)
+            await self._take_in(runs)
+
+    async def _take_in(self, runs: Sequence[Run]) -> None:
+        fresh = [(run, results) for run in runs if (results := run.take())]
+        touched: dict[CredentialState, set[Verdict]] = {}
+        for run, results in fresh:
             credential = self.credential(run.job)
-            self._note(credential, results)
-            found = self._find_dead(run, results, credential)
-            run.removed += len(found)
-            dead.extend(found)
+            self._note(run, credential, results)
+            seen = touched.setdefault(credential, set())
+            seen.update(outcome.verdict for _, outcome, _ in results)
+        now_ms = self._clock.now_ms()
+        known = {
+            credential: await self._removal.share(
+                credential, now_ms, at_once=_is_urgent(credential, seen)
+            )
+            for credential, seen in touched.items()
+        }
+        dead: dict[CredentialState, list[DeadToken]] = {}
+        for run, results in fresh:
+            credential = self.credential(run.job)
+            self._pause_if_broken(credential, results)
+            found = await self._find_dead(run, results, credential)
+            if found and known[credential]:
+                run.removed += len(found)
+                dead.setdefault(credential, []).extend(found)
+            if credential.suspects and run.work.device_ids:
+                await self._removal.acquit(
+                    credential,
+                    [
+                        run.work.device_ids[index]
+                        for index, outcome, _ in results
+                        if outcome.verdict is Verdict.DELIVERED
+                    ],
+                )
+            run.mark_done(results)
             self._count(run.job, run.work.platforms, results)
             for sink in self._sinks:
                 sink.record(run.job, run.payload, results)
-            if credential.is_suspicious():
-                self._report_suspicious(credential)
             if self._tickets is not None:
                 await self._tickets.keep(run, results)
-        await self._removal.remove(dead)
+        for credential, tokens in dead.items():
+            await self._removal.remove(credential, tokens)
+        for run in runs:
+            if run.complete and run.trust is None:
+                credential = self.credential(run.job)
+                await self._judge(run, credential, known=known.get(credential, True))
 
     def count_ends(self, run: Run) -> None:
         """Count what `plan` found, once the batch is settled and it is so."""
@@ -161,10 +206,18 @@ class Settlement:
             follow.append(self._requeue_unsent(run, unsent, now_ms))
         rejected: dict[str, list[int]] = {}
         retries: dict[tuple[int, int], list[tuple[int, str]]] = {}
+        trust = run.trust
         for index, outcome, _ in run.results:
+            if outcome.verdict is Verdict.SUSPECT and trust is None:
+                trust = self._trust_in(run)
             if outcome.verdict is Verdict.REJECTED:
                 rejected.setdefault(_reason(outcome), []).append(index)
-            elif outcome.verdict in {Verdict.RETRY, Verdict.MISCONFIGURED}:
+            elif index in run.held:
+                rejected.setdefault(f"{outcome.code}: {FLOOD}", []).append(index)
+            elif outcome.verdict is Verdict.SUSPECT and trust is not Trust.BROKEN:
+                if trust is Trust.DOUBTED or index in run.doubted:
+                    rejected.setdefault(f"{outcome.code}: {DOUBT}", []).append(index)
+            elif outcome.verdict in _TRIED_AGAIN:
                 attempt, due_ms = self._next_try(run, outcome, now_ms)
                 if due_ms > self._retry.gives_up_at_ms(first_try_ms):
                     reason = f"retries exhausted: {_reason(outcome)}"
@@ -200,7 +253,9 @@ class Settlement:
 
     def _next_try(self, run: Run, outcome: Outcome, now_ms: int) -> tuple[int, int]:
         """The attempt number of the next try, and when it is due."""
-        if outcome.verdict is Verdict.MISCONFIGURED and outcome.slow_down:
+        if outcome.verdict is Verdict.SUSPECT or (
+            outcome.verdict is Verdict.MISCONFIGURED and outcome.slow_down
+        ):
             # The credential is broken, not the recipient: no attempt is burnt.
             return run.job.attempt, max(
                 self.credential(run.job).paused_until_ms, now_ms + 1000
@@ -244,30 +299,87 @@ class Settlement:
             run.work.subset(indexes), id=f"{stem}~{secrets.token_hex(4)}"
         )
 
-    def _find_dead(
+    async def _find_dead(
         self, run: Run, results: Sequence[Result], credential: CredentialState
     ) -> list[DeadToken]:
-        work, dead = run.work, []
-        if not work.device_ids:
+        """Devices of definite verdicts; none of them while these are not believed."""
+        definite = [
+            (index, outcome)
+            for index, outcome, _ in results
+            if outcome.verdict is Verdict.UNREGISTERED
+        ]
+        if not definite:
             return []
-        for index, outcome, _ in results:
-            if outcome.verdict is Verdict.SUSPECT:
-                if not credential.may_remove_suspects():
-                    continue
-            elif outcome.verdict is not Verdict.UNREGISTERED:
-                continue
-            dead.append(
-                DeadToken(
-                    device_id=work.device_ids[index],
-                    token=stored_token(run.job.provider, work.targets[index]),
-                    # Not registered again since the send began: the request
-                    # was accepted before any worker could read this token.
-                    # A service that names a later time has another clock, or unit.
-                    before_ms=min(outcome.gone_at_ms or run.started_ms, run.started_ms),
-                    reason=f"{run.job.provider}: {outcome.code}",
-                )
+        origins = {index: run.origin(index) for index, _ in definite}
+        flooded = [
+            each for each in set(origins.values()) if credential.is_flooded(each)
+        ]
+        for origin in flooded:
+            # Those of before too: their devices are brought back.
+            run.held.update(
+                index
+                for index, outcome, _ in run.results
+                if outcome.verdict is Verdict.UNREGISTERED
+                and run.origin(index) == origin
             )
-        return dead
+            codes = [code.code for index, code in definite if origins[index] == origin]
+            run.removed -= min(
+                run.removed, await self._removal.hold_flood(credential, codes, origin)
+            )
+        return _dead_tokens(run, [each for each in definite if each[0] not in run.held])
+
+    def _trust_in(self, run: Run) -> Trust:
+        """What the guarded verdicts of a batch are worth.
+
+        One that got more of them than a person has devices, and no delivery, proves
+        nothing of its tokens, however well others went: a credential that was wrong
+        for a while answers so.
+        """
+        trust = self.credential(run.job).trust()
+        verdicts = [outcome.verdict for _, outcome, _ in run.results]
+        alone = Verdict.DELIVERED not in verdicts and not run.done_before
+        guarded = verdicts.count(Verdict.SUSPECT)
+        if trust is Trust.BELIEVED and alone and guarded > DEVICES_OF_ONE:
+            return Trust.DOUBTED
+        return trust
+
+    async def _judge(
+        self, run: Run, credential: CredentialState, *, known: bool
+    ) -> None:
+        """Decide on the guarded verdicts of a batch once all its answers are there."""
+        guarded = [
+            (index, outcome)
+            for index, outcome, _ in run.results
+            if outcome.verdict is Verdict.SUSPECT
+        ]
+        if not guarded:
+            return
+        run.trust = self._trust_in(run)
+        if run.trust is Trust.BELIEVED and known:
+            run.doubted.update(
+                index
+                for index, _ in guarded
+                if credential.trust_in(run.origin(index)) is not Trust.BELIEVED
+            )
+        else:
+            run.doubted.update(index for index, _ in guarded)
+        believed = [each for each in guarded if each[0] not in run.doubted]
+        run.removed += await self._removal.suspect(
+            credential, _dead_tokens(run, believed)
+        )
+        codes = [outcome.code for index, outcome in guarded if index in run.doubted]
+        await self._removal.hold(credential, codes)
+
+    def _pause_if_broken(
+        self, credential: CredentialState, results: Sequence[Result]
+    ) -> None:
+        for _, outcome, at_ms in results:
+            if outcome.verdict is Verdict.SUSPECT:
+                before = credential.paused_until_ms
+                credential.pause_if_broken(outcome, at_ms)
+                if credential.paused_until_ms > before:
+                    self._report_pause(credential, outcome, at_ms)
+                return  # they say the same, and a pause begins once
 
     def _count(
         self, job: Job, platforms: Sequence[str], results: Sequence[Result]
@@ -290,10 +402,12 @@ class Settlement:
                 code,
             )
 
-    def _note(self, credential: CredentialState, results: Sequence[Result]) -> None:
+    def _note(
+        self, run: Run, credential: CredentialState, results: Sequence[Result]
+    ) -> None:
         before = credential.paused_until_ms
-        for _, outcome, at_ms in results:
-            credential.note(outcome, at_ms)
+        for index, outcome, at_ms in results:
+            credential.note(outcome, at_ms, run.origin(index))
             if credential.paused_until_ms > before:
                 before = credential.paused_until_ms
                 self._report_pause(credential, outcome, at_ms)
@@ -301,7 +415,8 @@ class Settlement:
     def _report_pause(
         self, credential: CredentialState, outcome: Outcome, at_ms: int
     ) -> None:
-        log = _log.error if outcome.verdict is Verdict.MISCONFIGURED else _log.warning
+        person = outcome.verdict in {Verdict.MISCONFIGURED, Verdict.SUSPECT}
+        log = _log.error if person else _log.warning
         log(
             "provider credential paused; its pushes wait in the queue",
             provider=credential.provider,
@@ -311,16 +426,15 @@ class Settlement:
             pause_s=round((credential.paused_until_ms - at_ms) / 1000, 1),
         )
 
-    def _report_suspicious(self, credential: CredentialState) -> None:
-        if not credential.reported:
-            credential.reported = True
-            _log.error(
-                "so many tokens look wrong that the credential is suspected; no such"
-                " device is removed until this ends. Check the project, the key and"
-                " the environment of this integration",
-                provider=credential.provider,
-                integration=credential.integration,
-            )
+
+def _is_urgent(credential: CredentialState, seen: set[Verdict]) -> bool:
+    """Whether what the other workers know decides on these verdicts.
+
+    Definite ones among healthy answers do not wait for the registry each time.
+    """
+    return Verdict.SUSPECT in seen or (
+        Verdict.UNREGISTERED in seen and credential.is_unsure()
+    )
 
 
 def no_integration(job: Job) -> str:
@@ -330,3 +444,24 @@ def no_integration(job: Job) -> str:
 
 def _reason(outcome: Outcome) -> str:
     return f"{outcome.code}: {outcome.detail}" if outcome.detail else outcome.code
+
+
+def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadToken]:
+    """The devices of a batch behind these indexes; none of raw recipients."""
+    job, work = run.job, run.work
+    if not work.device_ids:
+        return []
+    return [
+        DeadToken(
+            device_id=work.device_ids[index],
+            token=comparable_token(
+                job.provider, stored_token(job.provider, work.targets[index])
+            ),
+            # Not registered again since the send began: the request was
+            # accepted before any worker could read this token.
+            # A service that names a later time has another clock, or unit.
+            before_ms=min(outcome.gone_at_ms or run.started_ms, run.started_ms),
+            reason=f"{job.provider}: {outcome.code}",
+        )
+        for index, outcome in accused
+    ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta, tzinfo
-from functools import lru_cache
 
 from tocsin.core.push import TimeWindow
+from tocsin.core.timezones import find_zone
 
 _DAYS_AHEAD = 4
 """A zone may leave out a whole day, and a clock change may swallow a window."""
@@ -68,17 +67,6 @@ def opens_at_ms(window: TimeWindow, zone: tzinfo, now_ms: int) -> int:
             ):
                 return due_s * 1000
     return now_ms + _HOUR_MS  # no zone is that odd; look again then
-
-
-@lru_cache(maxsize=1024)
-def find_zone(name: str) -> tzinfo | None:
-    """The zone of this name, or `None` for a name that is none here."""
-    if not name:
-        return None
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return None
 
 
 def _is_open(window: TimeWindow, at: datetime) -> bool:

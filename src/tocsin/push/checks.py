@@ -1,17 +1,17 @@
 """Push room: the rules for values that callers hand in, one function per rule.
 
-Pure but for the time zone database; a rule raises `BadRequest` with the field's
-path and never repeats the value, because it may be a token. It stores nothing.
+Pure but for the time zone database and the log; a rule raises `BadRequest` with the
+field's path and never repeats the value, because it may be a token. It stores nothing.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-import zoneinfo
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from tocsin.core.device import (
     PLATFORMS,
@@ -24,6 +24,9 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
+from tocsin.core.locales import usable_locale
+from tocsin.core.timezones import usable_timezone
+from tocsin.core.tokens import comparable_token, normalise_token
 
 NAME_LENGTH = 255
 """Cap of users, uids, integrations and map keys, in bytes of UTF-8."""
@@ -36,6 +39,8 @@ NO_INTEGRATION = "no integration of that name is configured"
 
 _LOCALE = re.compile(r"(?:[A-Za-z]{2,8}|[XxIi])(?:[-_][A-Za-z0-9]{1,8})*", re.ASCII)
 _LOCALE_LENGTH = 64
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +125,17 @@ def check_provider(field: str, value: str) -> None:
     check_choice(field, value, PROVIDERS)
 
 
-def check_platform(field: str, value: str) -> None:
-    """A known platform."""
-    check_choice(field, value, PLATFORMS)
+def read_platform(field: str, value: str) -> str:
+    """A known platform; phones and their libraries call it iOS, IOS or Android."""
+    platform = value.lower()
+    check_choice(field, platform, PLATFORMS)
+    return platform
+
+
+def read_platforms(field: str, values: Sequence[str]) -> tuple[str, ...]:
+    """`read_platform` for each; the index is named. Doubled values are merged."""
+    each = (read_platform(f"{field}[{n}]", value) for n, value in enumerate(values))
+    return tuple(dict.fromkeys(each))
 
 
 def check_topics(
@@ -177,15 +190,6 @@ def check_tags(field: str, tags: Mapping[str, str]) -> None:
     _check_map(field, tags, TAG_VALUE_LENGTH)
 
 
-@functools.lru_cache(maxsize=4096)
-def _is_timezone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        return False
-    return True
-
-
 def check_integration(field: str, name: str, known: Collection[str]) -> None:
     """Empty, or the identifier of a configured integration."""
     check_text(field, name, NAME_LENGTH, required=False)
@@ -193,13 +197,27 @@ def check_integration(field: str, name: str, known: Collection[str]) -> None:
         raise BadRequest(field, NO_INTEGRATION)
 
 
-def check_timezone(field: str, name: str) -> None:
-    """Empty, or a name of the IANA time zone database."""
-    if not name:
-        return
-    check_text(field, name, NAME_LENGTH)
-    if not _is_timezone(name):
-        raise BadRequest(field, "is not a time zone name such as Europe/Nicosia")
+def read_timezone(field: str, text: str) -> str:
+    """The time zone in what a device says of it, empty where there is none.
+
+    No device is refused for it: without a zone it is as one that says nothing.
+    """
+    usable = usable_timezone(text)
+    if text and not usable:
+        _report_unusable(field, text)
+    return usable
+
+
+def read_locale(field: str, text: str) -> str:
+    """The language tag in what a device says of its language; as `read_timezone`."""
+    usable = usable_locale(text)
+    if text and not usable:
+        _report_unusable(field, text)
+    return usable
+
+
+def _report_unusable(field: str, text: str) -> None:
+    _log.debug("value not usable, left empty", field=field, value=ascii(text[:40]))
 
 
 def check_locale(field: str, tag: str) -> None:
@@ -273,7 +291,7 @@ def check_device_filter(
         ),
         topics=check_texts(path("topics"), filter.topics, limits.topic_length),
         providers=check_choices(path("providers"), filter.providers, PROVIDERS),
-        platforms=check_choices(path("platforms"), filter.platforms, PLATFORMS),
+        platforms=read_platforms(path("platforms"), filter.platforms),
         provider_tokens=check_provider_tokens(
             path("provider_tokens"), filter.provider_tokens, limits
         ),
@@ -297,8 +315,19 @@ def check_provider_tokens(
         tokens = check_texts(path, group.tokens, token_limit(group.provider, limits))
         if group.provider == "webpush":
             tokens = tuple(map(_endpoint_of, tokens))
-        checked.append(ProviderTokens(group.provider, tokens))
+        # As it was written too: a row of an older release may hold it like that.
+        same = (comparable_token(group.provider, token) for token in tokens)
+        checked.append(ProviderTokens(group.provider, merge(tokens, same)))
     return tuple(checked)
+
+
+def read_token(field: str, provider: str, text: str, limits: DeviceLimits) -> str:
+    """A token in the spelling in which it is stored; a subscription is no token."""
+    check_text(field, text, token_limit(provider, limits))
+    try:
+        return normalise_token(provider, text)
+    except ValueError as error:
+        raise BadRequest(field, str(error)) from None
 
 
 def _endpoint_of(token: str) -> str:

@@ -122,19 +122,29 @@ class DeviceService:
 
     def _check_registration(self, registration: Registration) -> Registration:
         checks.check_provider("provider", registration.provider)
-        checks.check_platform("platform", registration.platform)
-        limit = checks.token_limit(registration.provider, self._limits)
-        checks.check_text("token", registration.token, limit)
+        platform = checks.read_platform("platform", registration.platform)
+        registration = replace(registration, platform=platform)
+        is_webpush = registration.provider == "webpush"
+        if is_webpush:
+            limit = checks.token_limit(registration.provider, self._limits)
+            checks.check_text("token", registration.token, limit)
+        else:
+            token = checks.read_token(
+                "token", registration.provider, registration.token, self._limits
+            )
+            registration = replace(registration, token=token)
         if registration.id:
             checks.check_id("id", registration.id)
         checks.check_text("user", registration.user, checks.NAME_LENGTH, required=False)
         checks.check_meta("meta", registration.meta)
         checks.check_tags("tags", registration.tags)
-        checks.check_timezone("timezone", registration.timezone)
-        checks.check_locale("locale", registration.locale)
-        registration = self._name_integration(registration)
+        registration = replace(
+            self._name_integration(registration),
+            timezone=checks.read_timezone("timezone", registration.timezone),
+            locale=checks.read_locale("locale", registration.locale),
+        )
         topics = checks.check_topics("topics", registration.topics, self._limits)
-        if registration.provider != "webpush":
+        if not is_webpush:
             return replace(registration, topics=topics)
         chosen = self._integrations.get(registration.integration or "webpush")
         rules = (chosen and chosen.endpoint_rules) or self._endpoint_rules
@@ -183,9 +193,11 @@ class DeviceService:
         if change.tags is not None:
             checks.check_tags("tags_update.tags", change.tags.tags)
         if change.timezone is not None:
-            checks.check_timezone("timezone_update.timezone", change.timezone)
+            zone = checks.read_timezone("timezone_update.timezone", change.timezone)
+            change = replace(change, timezone=zone)
         if change.locale is not None:
-            checks.check_locale("locale_update.locale", change.locale)
+            locale = checks.read_locale("locale_update.locale", change.locale)
+            change = replace(change, locale=locale)
         if change.topics is None:
             return change
         topics = checks.check_topics_change(

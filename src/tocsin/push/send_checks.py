@@ -189,12 +189,24 @@ class SendChecks:
             targets = checks.check_texts(field, recipient.targets, limit)
             if recipient.provider == "webpush":
                 targets = self._check_subscriptions(field, targets, integration)
+            else:
+                targets = self._read_tokens(field, recipient.provider, targets)
             return replace(recipient, targets=targets)
         limit = _CONDITION_LENGTH
         if recipient.kind is TargetKind.TOPIC:
             limit = _TOPIC_LENGTH
         checks.check_text(field, recipient.targets[0], limit)
         return recipient
+
+    def _read_tokens(
+        self, field: str, provider: str, texts: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Tokens in their one spelling; two spellings of one are merged."""
+        tokens = [
+            checks.read_token(f"{field}[{index}]", provider, text, self._limits)
+            for index, text in enumerate(texts)
+        ]
+        return tuple(dict.fromkeys(tokens))
 
     def _check_subscriptions(
         self, field: str, texts: tuple[str, ...], integration: str

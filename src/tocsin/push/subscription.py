@@ -11,7 +11,7 @@ from typing import Any
 
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest
-from tocsin.core.webpush import decode_key, make_target
+from tocsin.core.webpush import decode_key, encode_key, make_target
 
 # The curve P-256 of RFC 8291: y² = x³ - 3x + b over the field of `_PRIME`.
 _PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
@@ -43,16 +43,19 @@ def parse_subscription(field: str, text: str, rules: EndpointRules) -> Subscript
     if not isinstance(keys, dict):
         raise BadRequest(field, "keys of the subscription are missing")
     try:
-        rules.check(endpoint)
+        parts = rules.check(endpoint)
     except ValueError as error:
         raise BadRequest(field, f"endpoint {error}") from None
     point = _parse_key(field, keys, "p256dh")
     if len(point) != _POINT_LENGTH or not _on_curve(point):
         raise BadRequest(field, "keys.p256dh is not an uncompressed P-256 point")
-    if len(_parse_key(field, keys, "auth")) != _AUTH_LENGTH:
+    auth = _parse_key(field, keys, "auth")
+    if len(auth) != _AUTH_LENGTH:
         raise BadRequest(field, f"keys.auth is not {_AUTH_LENGTH} bytes long")
-    kept = {"p256dh": keys["p256dh"], "auth": keys["auth"]}
-    return Subscription(endpoint, json.dumps(kept, separators=(",", ":")))
+    # In one spelling, so that a browser is one device and one target.
+    kept = {"p256dh": encode_key(point), "auth": encode_key(auth)}
+    text = json.dumps(kept, separators=(",", ":"))
+    return Subscription(parts.origin + parts.path, text)
 
 
 def _parse_object(field: str, text: str) -> dict[str, Any]:

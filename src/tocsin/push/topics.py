@@ -7,7 +7,6 @@ the device topics alone, and copying user topics onto devices is the stores' wor
 from __future__ import annotations
 
 from tocsin.core.device import (
-    PLATFORMS,
     PROVIDERS,
     DeviceTopic,
     DeviceTopicFilter,
@@ -119,8 +118,8 @@ class TopicService:
             device_providers=checks.check_choices(
                 f"{prefix}device_providers", filter.device_providers, PROVIDERS
             ),
-            device_platforms=checks.check_choices(
-                f"{prefix}device_platforms", filter.device_platforms, PLATFORMS
+            device_platforms=checks.read_platforms(
+                f"{prefix}device_platforms", filter.device_platforms
             ),
             device_users=self._check_users(
                 f"{prefix}device_users", filter.device_users

@@ -35,7 +35,7 @@ def selector_conditions(selector: DeviceSelector, dialect: str) -> Conditions:
     if selector.is_empty():
         # The last guard before a statement that would hit every device.
         raise BadRequest("ids", "nothing selected: name ids, users or tokens")
-    return _chosen(
+    return chosen(
         (devices.c.id, selector.ids),
         (devices.c.user_id, selector.users),
         dialect=dialect,
@@ -46,14 +46,14 @@ def filter_conditions(filter: DeviceFilter, dialect: str) -> Conditions:
     """All of a device filter but its topics; only live devices pass."""
     return [
         LIVE,
-        *_chosen(
+        *chosen(
             (devices.c.id, filter.ids),
             (devices.c.user_id, filter.users),
             (devices.c.provider, filter.providers),
             (devices.c.platform, filter.platforms),
             dialect=dialect,
         ),
-        *_belong(filter.integrations, dialect),
+        *belong(filter.integrations, dialect),
         *_holds(filter.provider_tokens, dialect),
         *has_tags(devices.c.tags, filter.tags, dialect),
     ]
@@ -63,7 +63,7 @@ def topic_filter_conditions(filter: DeviceTopicFilter, dialect: str) -> Conditio
     """Conditions on device_topics joined with devices; only live ones pass."""
     return [
         LIVE,
-        *_chosen(
+        *chosen(
             (device_topics.c.device_id, filter.device_ids),
             (devices.c.provider, filter.device_providers),
             (devices.c.platform, filter.device_platforms),
@@ -154,9 +154,10 @@ def _walk_topic(
     )
 
 
-def _chosen(
+def chosen(
     *lists: tuple[ColumnElement[str], Sequence[str]], dialect: str
 ) -> Conditions:
+    """That each column holds one of its values; a list without any says nothing."""
     return [
         column == values[0] if len(values) == 1 else among(column, values, dialect)
         for column, values in lists
@@ -164,18 +165,18 @@ def _chosen(
     ]
 
 
-def _belong(integrations: Sequence[str], dialect: str) -> Conditions:
+def belong(integrations: Sequence[str], dialect: str) -> Conditions:
     """That a device names one of these integrations.
 
     One that names none belongs to the integration that bears its provider's name.
     """
-    named = _chosen((devices.c.integration, integrations), dialect=dialect)
+    named = chosen((devices.c.integration, integrations), dialect=dialect)
     sections = [name for name in integrations if name in PROVIDERS]
     if not sections:
         return named
     nameless = and_(
         devices.c.integration == "",
-        *_chosen((devices.c.provider, sections), dialect=dialect),
+        *chosen((devices.c.provider, sections), dialect=dialect),
     )
     return [or_(*named, nameless)]
 

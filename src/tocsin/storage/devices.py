@@ -19,6 +19,8 @@ from tocsin.core.device import (
     Page,
     PageRequest,
     Registration,
+    RemovedFilter,
+    RemovedGroup,
     TargetPage,
     TopicsChange,
 )
@@ -36,6 +38,7 @@ from tocsin.storage.engine import Database
 from tocsin.storage.errors import DatabaseUnavailable
 from tocsin.storage.group_commit import GroupCommit
 from tocsin.storage.registration import Entry, register_all
+from tocsin.storage.removed_devices import count_removed, restore_removed
 from tocsin.storage.replicas import ReplicaReader
 from tocsin.storage.tables import token_key
 from tocsin.storage.targets import fetch_target_page
@@ -194,4 +197,18 @@ class SqlDeviceStore:
         """See `DeviceStore.purge_removed`."""
         return await self._database.write(
             lambda connection: purge(connection, older_than_ms, limit)
+        )
+
+    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        """See `DeviceStore.count_removed`."""
+        return await self._database.read(
+            lambda connection: count_removed(connection, filter)
+        )
+
+    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        """See `DeviceStore.restore_removed`."""
+        return await self._database.write(
+            lambda connection: restore_removed(
+                connection, filter, limit, self._clock.now_ms()
+            )
         )

@@ -158,4 +158,6 @@ def _row(device_id: str, entry: Entry, now_ms: int) -> dict[str, Any]:
         "registered_at_ms": now_ms,
         "removed_at_ms": None,
         "removed_reason": "",
+        "suspected_at_ms": None,
+        "suspected_after": None,
     }

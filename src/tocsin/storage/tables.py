@@ -55,6 +55,10 @@ devices = Table(
     Column("registered_at_ms", BigInteger, nullable=False),
     Column("removed_at_ms", BigInteger),
     Column("removed_reason", TEXT, nullable=False),
+    # Set by a guarded verdict that was believed: when, and after how many
+    # deliveries of its credential.
+    Column("suspected_at_ms", BigInteger),
+    Column("suspected_after", BigInteger),
     UniqueConstraint("token_key", name="devices_token_key_unique"),
     Index("devices_user_id_idx", "user_id", "id"),
     Index("devices_updated_at_idx", "updated_at_ms"),
@@ -70,6 +74,12 @@ devices = Table(
         "removed_at_ms",
         postgresql_where=text("removed_at_ms IS NOT NULL"),
         sqlite_where=text("removed_at_ms IS NOT NULL"),
+    ),
+    Index(
+        "devices_suspected_at_idx",
+        "suspected_at_ms",
+        postgresql_where=text("suspected_at_ms IS NOT NULL"),
+        sqlite_where=text("suspected_at_ms IS NOT NULL"),
     ),
     # On PostgreSQL there is one more, devices_tags_idx: see the first migration.
 )
@@ -161,6 +171,17 @@ push_tickets = Table(
     Column("sent_at_ms", BigInteger, nullable=False),
     Column("due_at_ms", BigInteger, nullable=False),
     Index("push_tickets_due_at_idx", "due_at_ms"),
+)
+
+# One row per credential; `letters` are its last answers, of all workers.
+credential_verdicts = Table(
+    "credential_verdicts",
+    metadata,
+    Column("provider", TEXT, primary_key=True),
+    Column("integration", TEXT, primary_key=True),
+    Column("letters", TEXT, nullable=False),
+    Column("delivered", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
 )
 
 

@@ -152,6 +152,12 @@ class Metrics:
             "Devices removed because the provider called their token dead.",
             *("provider", "reason"),
         )
+        self.push_removals_held = self._counter(
+            "push_removal_held_count",
+            "Verdicts about tokens that removed nothing, since the credential or the"
+            " provider is not believed.",
+            *("provider", "reason"),
+        )
 
         self.push_receipts = self._counter(
             "push_receipt_count",

@@ -3,44 +3,169 @@
 from __future__ import annotations
 
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.delivery.credentials import ENOUGH, WINDOW, CredentialState
+from tocsin.core.ports import RecentVerdicts
+from tocsin.delivery.credentials import (
+    BROKEN_AFTER,
+    ENOUGH,
+    FLOOD_AFTER,
+    WINDOW,
+    CredentialState,
+    Trust,
+)
 
 SUSPECT = Outcome(Verdict.SUSPECT, "sender_id_mismatch")
+DEAD = Outcome(Verdict.UNREGISTERED, "unregistered")
+REFUSED = Outcome(Verdict.REJECTED, "invalid_argument")
 
 
-def make_state(good: int, suspect: int) -> CredentialState:
+def state_after(*answers: tuple[int, Outcome]) -> CredentialState:
+    """A credential that answered so, with what is noted shared at the end."""
     state = CredentialState("fcm", "fcm")
-    for _ in range(good):
-        state.note(DELIVERED, 0)
-    for _ in range(suspect):
-        state.note(SUSPECT, 0)
+    for count, outcome in answers:
+        for _ in range(count):
+            state.note(outcome, 0)
+    letters, _ = state.take_unshared()
+    state.keep_own(letters)
     return state
 
 
-def test_few_answers_remove_nothing() -> None:
+def test_few_answers_are_no_reason_to_believe() -> None:
     """A guarded verdict counts only once fifty answers were seen."""
-    assert not make_state(ENOUGH - 2, 1).may_remove_suspects()
-    assert make_state(ENOUGH - 1, 1).may_remove_suspects()
+    assert state_after((ENOUGH - 2, DELIVERED), (1, SUSPECT)).trust() is Trust.DOUBTED
+    assert state_after((ENOUGH - 1, DELIVERED), (1, SUSPECT)).trust() is Trust.BELIEVED
 
 
-def test_thirty_percent_is_the_border() -> None:
-    """At thirty percent tokens still go; above, the credential is suspected."""
-    at_border = make_state(70, 30)
-    assert at_border.may_remove_suspects()
+def test_a_tenth_is_the_border() -> None:
+    """At a tenth a guarded verdict is believed; above, the credential is suspected."""
+    at_border = state_after((90, DELIVERED), (10, SUSPECT))
+    assert at_border.trust() is Trust.BELIEVED
     assert not at_border.is_suspicious()
-    above = make_state(69, 31)
-    assert not above.may_remove_suspects()
+    above = state_after((89, DELIVERED), (11, SUSPECT))
+    assert above.trust() is Trust.DOUBTED
     assert above.is_suspicious()
 
 
 def test_only_the_last_answers_count() -> None:
     """Old guarded verdicts fall out of the window."""
-    state = make_state(0, 100)
+    state = state_after((100, SUSPECT), (WINDOW - 21, DELIVERED))
     assert state.is_suspicious()
+    state.note(DELIVERED, 0)
+    assert state.trust() is Trust.BELIEVED, "also what is not shared yet counts"
+
+
+def test_a_refused_message_says_nothing_of_tokens() -> None:
+    """A broadcast with a bad body must not make a bad credential look healthy."""
+    state = state_after((1000, REFUSED), (40, SUSPECT), (1000, REFUSED))
+    assert state.trust() is Trust.DOUBTED
+    assert state.recent() == "s" * 40
+
+
+def test_nothing_but_guarded_verdicts_is_a_broken_credential() -> None:
+    """After fifty without a delivery, however well it went before; one ends it."""
+    state = state_after((WINDOW, DELIVERED), (BROKEN_AFTER - 1, SUSPECT))
+    assert state.trust() is Trust.DOUBTED
+    state.pause_if_broken(SUSPECT, 0)
+    assert not state.is_paused(1)
+    state.note(SUSPECT, 0)
+    assert state.trust() is Trust.BROKEN
+    state.pause_if_broken(SUSPECT, 0)
+    assert state.is_paused(1)
+    state.note(DELIVERED, 0)
+    assert state.trust() is Trust.DOUBTED
+
+
+def test_a_broken_credential_pauses_longer_each_time() -> None:
+    """Guarded verdicts do not reset the pause, as a delivery does."""
+    state = state_after((BROKEN_AFTER, SUSPECT))
+    ends = []
+    for _ in range(3):
+        now_ms = state.paused_until_ms
+        state.note(SUSPECT, now_ms)
+        state.pause_if_broken(SUSPECT, now_ms)
+        ends.append(state.paused_until_ms - now_ms)
+    assert ends == [10_000, 20_000, 40_000]
+
+
+def test_nearly_all_dead_is_a_flood() -> None:
+    """Nine tenths may be true of an old registry; more is not believed."""
+    assert not state_after((FLOOD_AFTER - 1, DEAD)).is_flooded()
+    assert state_after((FLOOD_AFTER, DEAD)).is_flooded()
+    assert not state_after((20, DELIVERED), (180, DEAD)).is_flooded()
+    assert state_after((20, DELIVERED), (181, DEAD)).is_flooded()
+
+
+def test_a_flood_names_whom_it_took() -> None:
+    """What went within the window, once; what went before that was believed."""
+    state = state_after((WINDOW, DELIVERED))
+    state.note(DEAD, 0)
+    state.note_removed({"long-ago": "t"})
     for _ in range(WINDOW):
-        state.note(DELIVERED, 0)
-    assert not state.is_suspicious()
-    assert state.may_remove_suspects()
+        state.note(DEAD, 0)
+    state.note_removed({"lately": "t"})
+    assert state.take_removed_in_flood() == ["lately"]
+    assert state.take_removed_in_flood() == []
+
+
+def test_each_push_service_answers_for_itself() -> None:
+    """One that calls everybody dead is not believed, however well others answer."""
+    state = CredentialState("webpush", "webpush")
+    for _ in range(10):
+        for _ in range(9):
+            state.note(DELIVERED, 0, "https://good.example")
+        state.note(DEAD, 0, "https://bad.example")
+    assert not state.is_flooded("https://bad.example")
+    state.note_removed({"a": "https://bad.example/1", "b": "https://good.example/2"})
+    for _ in range(10):
+        for _ in range(9):
+            state.note(DELIVERED, 0, "https://good.example")
+        state.note(DEAD, 0, "https://bad.example")
+    assert state.is_flooded("https://bad.example")
+    assert not state.is_flooded("https://good.example")
+    assert not state.is_flooded()
+    assert state.take_removed_in_flood("https://bad.example") == ["a"]
+    assert state.take_removed_in_flood("https://bad.example") == []
+    assert state.take_removed_in_flood() == ["b"]
+
+
+def test_a_push_service_is_believed_by_its_own_answers() -> None:
+    """Few guarded verdicts among all may be all that one service says."""
+    state = CredentialState("webpush", "webpush")
+    for _ in range(60):
+        state.note(DELIVERED, 0, "https://good.example")
+    for _ in range(5):
+        state.note(SUSPECT, 0, "https://bad.example")
+    assert state.trust() is Trust.BELIEVED
+    assert state.trust_in("") is Trust.BELIEVED
+    assert state.trust_in("https://good.example") is Trust.BELIEVED
+    assert state.trust_in("https://bad.example") is Trust.DOUBTED
+    assert state.trust_in("https://new.example") is Trust.DOUBTED
+
+
+def test_what_other_workers_saw_counts() -> None:
+    """A worker that is new here knows a storm from the others."""
+    state = CredentialState("fcm", "fcm")
+    state.note(DELIVERED, 0)
+    letters, delivered = state.take_unshared()
+    assert (letters, delivered) == ("d", 1)
+    state.note(SUSPECT, 0)  # meanwhile
+    state.adopt(RecentVerdicts("d" * 100 + "s" * 50, 400))
+    assert state.recent() == "d" * 100 + "s" * 51
+    assert state.delivered == 400
+    assert state.trust() is Trust.BROKEN
+
+
+def test_what_could_not_be_shared_is_kept_within_bounds() -> None:
+    """In order, and not without end while the registry is away."""
+    state = CredentialState("fcm", "fcm")
+    for _ in range(20):
+        for _ in range(WINDOW):
+            state.note(DELIVERED, 0)
+        state.note(SUSPECT, 0)
+        letters, _ = state.take_unshared()
+        state.put_back(letters)
+    letters, _ = state.take_unshared()
+    assert len(letters) == 5 * WINDOW
+    assert letters.endswith("d" * WINDOW + "s")
 
 
 def test_a_misconfigured_credential_pauses_longer_each_time() -> None:

@@ -189,6 +189,18 @@ async def test_a_receipt_that_another_acted_on_is_not_counted(world: World) -> N
     assert world.metrics.push_receipts.get("fcm", "true", "") == 1
 
 
+async def test_receipts_that_call_everybody_dead_remove_nobody(world: World) -> None:
+    """As for answers to the messages themselves: such a service is not believed."""
+    world.source.receipt_batch_size = 30
+    await world.keep(world.run(30), *(accepted(f"t{i}") for i in range(30)))
+    world.source.answer = {f"t{i}": GONE for i in range(30)}
+    world.clock.advance(901)
+    await world.poller.poll(world.source)
+    assert world.registry.dead == []
+    assert world.metrics.push_removals_held.get("fcm", "unregistered") == 30
+    assert world.tickets() == []
+
+
 async def test_nothing_is_asked_before_it_is_due(world: World) -> None:
     """Receipts come about a quarter of an hour later."""
     await world.keep(world.run(), accepted("t0"))

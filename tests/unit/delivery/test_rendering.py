@@ -87,6 +87,32 @@ def test_texts_of_a_locale(locale: str, expected: str) -> None:
     assert texts.texts_for(locale).get("hi", "") == expected
 
 
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [
+        ("zh-Hant-TW", "region"),
+        ("zh_Hant_HK", "language"),
+        ("iw_IL", "שלום"),
+        ("he", "שלום"),
+        ("in_ID", "Halo"),
+        ("en-GB-u-ca-gregory", "Hi"),
+        ("en_US_POSIX", "Hi"),
+    ],
+)
+def test_texts_of_what_phones_say(locale: str, expected: str) -> None:
+    """A script in between hides no region, and old codes find the new."""
+    texts = Localizations(
+        {
+            "zh": {"hi": "language"},
+            "zh-TW": {"hi": "region"},
+            "he": {"hi": "שלום"},
+            "id": {"hi": "Halo"},
+            "en": {"hi": "Hi"},
+        }
+    )
+    assert texts.texts_for(locale).get("hi", "") == expected
+
+
 def test_one_language_is_taken_whole() -> None:
     """A name that the exact tag lacks is not looked for in the base language."""
     texts = Localizations({"pt": {"a": "1"}, "pt-BR": {"b": "2"}})

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
 from tests.support.jobs import ManualClock, make_payload, make_send_job
 
-from tocsin.core.device import DeadToken
+from tocsin.core.device import DeadToken, RemovedFilter
+from tocsin.core.errors import NotAvailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.ports import Delivery
+from tocsin.core.ports import Delivery, RecentVerdicts
 from tocsin.core.push import Job, Send
 from tocsin.core.webpush import make_target
+from tocsin.delivery import removal
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
 from tocsin.telemetry.metrics import Metrics
+
+SUSPECT = Outcome(Verdict.SUSPECT, "sender_id_mismatch")
+DEAD = Outcome(Verdict.UNREGISTERED, "unregistered")
 
 
 class DeadList:
@@ -24,34 +30,91 @@ class DeadList:
 
     def __init__(self) -> None:
         self.dead: list[DeadToken] = []
+        self.restored: list[str] = []
 
     async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
         self.dead.extend(dead)
         return [token.device_id for token in dead]
 
+    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        self.restored.extend(filter.ids)
+        return list(filter.ids)
+
+
+class Verdicts:
+    """What all workers know, in memory; marks nobody, removes on demand."""
+
+    def __init__(self, letters: str) -> None:
+        self.letters = letters
+        self.delivered_ever = letters.count("d")
+        self.notes = 0
+        self.away = False
+        self.removes = False
+        self.accused: list[DeadToken] = []
+        self.delivered = 0
+        self.suspects: set[str] = set()
+        self.acquitted: set[str] = set()
+        self.acquitted_all: list[tuple[str, str]] = []
+
+    async def note(
+        self, provider: str, integration: str, letters: str, *, delivered: int
+    ) -> RecentVerdicts:
+        if self.away:
+            raise NotAvailable("the database is away")
+        self.notes += 1
+        self.letters = (self.letters + letters)[-200:]
+        self.delivered_ever += delivered
+        return RecentVerdicts(self.letters, self.delivered_ever)
+
+    async def suspect(
+        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
+    ) -> list[str]:
+        self.accused += accused
+        self.delivered = delivered
+        return [each.device_id for each in accused] if self.removes else []
+
+    async def fetch_suspects(
+        self, provider: str, integration: str, *, limit: int
+    ) -> set[str]:
+        return set(self.suspects)
+
+    async def acquit(self, ids: Collection[str]) -> None:
+        self.acquitted |= set(ids)
+
+    async def acquit_all(self, provider: str, integration: str) -> None:
+        self.acquitted_all.append((provider, integration))
+
 
 class Case:
-    """A settlement with one run."""
+    """A settlement with one run; `history` is what was answered before."""
 
-    def __init__(self, **changes: object) -> None:
+    def __init__(self, *, size: int = 4, history: str = "", **changes: object) -> None:
         self.clock = ManualClock()
         self.devices = DeadList()
         self.metrics = Metrics()
+        self.verdicts = Verdicts(history)
         self.settlement = Settlement(
             devices=self.devices,  # type: ignore[arg-type] # only remove_dead is asked
             retry=RetryPolicy(first_delay_s=1.0),
             clock=self.clock,
             metrics=self.metrics,
+            verdicts=self.verdicts,
         )
-        job = make_send_job(4, **changes)  # type: ignore[arg-type]
+        job = make_send_job(size, **changes)  # type: ignore[arg-type]
         self.run = Run(
             Delivery(job, "send:fcm|1", 1, b""), make_payload(), self.clock.now_ms()
         )
 
     async def take(self, *outcomes: Outcome) -> None:
-        for index, outcome in enumerate(outcomes):
+        start = len(self.run.results)
+        for index, outcome in enumerate(outcomes, start=start):
             self.run.results.append((index, outcome, self.clock.now_ms()))
         await self.settlement.take_in([self.run])
+
+    async def finish(self, *outcomes: Outcome) -> None:
+        """Take these as the last answers of the batch."""
+        self.run.complete = True
+        await self.take(*outcomes)
 
 
 def targets(job: Job) -> tuple[str, ...]:
@@ -101,14 +164,197 @@ async def test_the_providers_time_of_death_counts() -> None:
 
 
 async def test_suspects_stay_until_enough_is_known() -> None:
-    """A guarded verdict alone removes nothing, but it is counted as a failure."""
+    """A guarded verdict alone removes nothing; its recipient can be replayed."""
     case = Case()
-    suspect = Outcome(Verdict.SUSPECT, "sender_id_mismatch")
-    await case.take(suspect)
-    assert case.devices.dead == []
+    await case.finish(SUSPECT, DELIVERED, DELIVERED, DELIVERED)
+    assert (case.devices.dead, case.verdicts.accused) == ([], [])
     labels = ("fcm", "filter", "android", "false", "sender_id_mismatch")
     assert case.metrics.push_notifications.get(*labels) == 1
-    assert case.settlement.plan(case.run)[1] == []
+    assert case.metrics.push_removals_held.get("fcm", "sender_id_mismatch") == 1
+    [(job, reason)] = case.settlement.plan(case.run)[1]
+    assert targets(job) == ("token-0",)
+    assert reason.startswith("sender_id_mismatch: not believed")
+
+
+async def test_a_believed_suspect_is_noted_for_the_registry() -> None:
+    """It decides on mark or removal; the recipient ends here, as a failure."""
+    case = Case(history="d" * 100)
+    await case.finish(DELIVERED, SUSPECT, DELIVERED, DELIVERED)
+    assert case.devices.dead == []
+    assert case.verdicts.accused == [
+        DeadToken("device-1", "token-1", case.run.started_ms, "fcm: sender_id_mismatch")
+    ]
+    assert case.verdicts.delivered == 103
+    assert case.settlement.plan(case.run) == ([], [])
+    assert case.metrics.push_devices_removed.get("fcm", "sender_id_mismatch") == 0
+
+
+async def test_a_suspect_that_the_registry_removes_is_counted() -> None:
+    """Where it was marked before."""
+    case = Case(history="d" * 100)
+    case.verdicts.removes = True
+    await case.finish(DELIVERED, SUSPECT, DELIVERED, DELIVERED)
+    assert case.run.removed == 1
+    assert case.metrics.push_devices_removed.get("fcm", "sender_id_mismatch") == 1
+
+
+async def test_suspects_are_judged_by_all_answers_of_their_batch() -> None:
+    """The first answers of a storm remove nothing, though few came before them."""
+    case = Case(size=100, history="d" * 200)
+    await case.take(*[SUSPECT] * 10)
+    assert case.verdicts.accused == [], "the batch is under way"
+    await case.finish(*[SUSPECT] * 20)
+    assert case.verdicts.accused == []
+    assert case.run.bitmap == bytes(13), "a take-over would try them again"
+
+
+@pytest.mark.parametrize("guarded", [3, 4])
+async def test_a_batch_without_any_delivery_proves_little(guarded: int) -> None:
+    """More than the devices of one person, and nothing delivered: not believed."""
+    case = Case(history="d" * 200)
+    await case.finish(*[SUSPECT] * guarded)
+    believed = guarded == 3
+    assert len(case.verdicts.accused) == (3 if believed else 0)
+    case.run.pending = list(range(guarded))
+    follow, dead = case.settlement.plan(case.run)
+    assert follow == []
+    assert [len(targets(job)) for job, _ in dead] == ([] if believed else [4])
+
+
+async def test_a_storm_burns_nobody() -> None:
+    """The credential pauses, and everybody waits with the attempt they had."""
+    case = Case(size=100, history="d" * 200, attempt=2)
+    await case.finish(*[SUSPECT] * 60)
+    credential = case.settlement.credential(case.run.job)
+    assert credential.is_paused(case.clock.now_ms())
+    follow, dead = case.settlement.plan(case.run)
+    assert dead == []
+    assert {job.attempt for job, _ in follow} == {2}
+    assert {due for _, due in follow} == {case.clock.now_ms() + 10_000}
+    assert sum(len(targets(job)) for job, _ in follow) == 100
+    assert case.devices.dead == case.verdicts.accused == []
+    assert case.verdicts.acquitted_all == [("fcm", "fcm")]
+
+
+async def test_a_storm_ends_in_the_dead_letters() -> None:
+    """After the longest age, as any fault: to be replayed by a person."""
+    first_try_at_ms = ManualClock().now_ms() - 3_600_000
+    case = Case(size=60, first_try_at_ms=first_try_at_ms)
+    await case.finish(*[SUSPECT] * 60)
+    follow, [(job, reason)] = case.settlement.plan(case.run)
+    assert (follow, len(targets(job))) == ([], 60)
+    assert reason.startswith("retries exhausted: sender_id_mismatch")
+
+
+async def test_a_fresh_worker_knows_the_storm_of_the_others() -> None:
+    """Its first guarded verdict pauses the credential here too."""
+    case = Case(history="s" * 60)
+    await case.finish(SUSPECT)
+    assert case.settlement.credential(case.run.job).is_paused(case.clock.now_ms())
+
+
+async def test_a_delivery_acquits_a_suspect() -> None:
+    """Only those of whom something was on record cost a write."""
+    case = Case()
+    case.verdicts.suspects = {"device-1", "device-9"}
+    await case.take(DELIVERED, DELIVERED)
+    assert case.verdicts.acquitted == {"device-1"}
+
+
+async def test_a_flood_of_definite_verdicts_removes_nobody() -> None:
+    """Those that went before it was seen come back; the send can be replayed."""
+    case = Case(size=200, history="d" * 19)
+    for _ in range(4):
+        await case.take(*[DEAD] * 45)
+    first = [token.device_id for token in case.devices.dead]
+    assert first == [f"device-{n}" for n in range(135)], "0.9 of what was seen, at most"
+    await case.finish(*[DEAD] * 20)
+    assert len(case.devices.dead) == 135
+    assert case.devices.restored == first
+    assert case.metrics.push_removals_held.get("fcm", "unregistered") == 65
+    follow, [(job, reason)] = case.settlement.plan(case.run)
+    assert (follow, len(targets(job))) == ([], 200), "those of before too"
+    assert reason.startswith("unregistered: not believed")
+    assert case.run.removed == 0
+
+
+async def test_one_push_service_that_is_broken_removes_none_of_its_browsers() -> None:
+    """A fifth of the answers, all of them from one service: nobody goes."""
+    case = Case(size=100, history="d" * 100)
+    targets_of = tuple(
+        make_target(f"https://{'bad' if n % 5 == 0 else 'good'}.example/{n}", "{}")
+        for n in range(100)
+    )
+    case.run.delivery.job = replace(case.run.job, provider="webpush")
+    case.run.work = replace(case.run.work, targets=targets_of)
+    for _ in range(10):
+        await case.take(*[DEAD, *[DELIVERED] * 4])
+    assert len(case.devices.dead) == 10, "not yet seen to be one"
+    await case.finish(*[DEAD, *[DELIVERED] * 4] * 10)
+    assert sorted(case.devices.restored) == sorted(
+        d.device_id for d in case.devices.dead
+    )
+    assert len(case.devices.dead) == 10
+    assert len(case.run.held) == 20
+
+
+async def test_an_old_registry_is_cleaned_up() -> None:
+    """Three of five dead, in any order, is no flood."""
+    case = Case(size=100)
+    await case.finish(*[DEAD, DELIVERED, DEAD, DELIVERED, DEAD] * 20)
+    assert len(case.devices.dead) == 60
+    assert case.settlement.plan(case.run) == ([], [])
+
+
+async def test_a_registry_that_is_away_removes_nothing() -> None:
+    """Nobody can say what other workers saw; the sending goes on."""
+    case = Case(history="d" * 100)
+    case.verdicts.away = True
+    await case.finish(DELIVERED, SUSPECT, DEAD, DELIVERED)
+    assert case.devices.dead == case.verdicts.accused == []
+    assert case.settlement.plan(case.run)[0] == []
+    case.verdicts.away = False
+    case.run = Case().run
+    await case.finish(DEAD)
+    assert case.devices.dead == [], "it is not asked for a while: nobody shall wait"
+    case.clock.advance(10)
+    case.run = Case().run
+    await case.finish(DELIVERED, DELIVERED, DELIVERED, DEAD)
+    assert case.verdicts.letters.endswith("dsud" + "u" + "dddu"), (
+        "what was kept is told"
+    )
+    assert len(case.devices.dead) == 1
+
+
+async def test_a_registry_that_hangs_does_not_stop_the_sending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is given up after a while, and then left alone for longer."""
+    monkeypatch.setattr(removal, "PATIENCE_S", 0.01)
+    case = Case()
+    asked = 0
+
+    async def hang(*_: object, **__: object) -> RecentVerdicts:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(case.verdicts, "note", hang)
+    for _ in range(3):
+        await case.take(DEAD)
+    assert (asked, case.devices.dead) == (1, [])
+
+
+async def test_healthy_answers_are_shared_once_a_second() -> None:
+    """Not once a batch: a broadcast must not wait for the registry."""
+    case = Case()
+    for _ in range(3):
+        await case.take(DELIVERED)
+    assert case.verdicts.notes == 1
+    case.clock.advance(1)
+    await case.take(DELIVERED)
+    assert (case.verdicts.notes, case.verdicts.letters) == (2, "dddd")
 
 
 async def test_raw_tokens_remove_nothing() -> None:

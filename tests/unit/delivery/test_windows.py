@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.core.push import TimeWindow
-from tocsin.delivery.windows import find_zone, opens_at_ms, sort_by_window
+from tocsin.core.timezones import find_zone, usable_timezone
+from tocsin.delivery.windows import opens_at_ms, sort_by_window
 
 
 def clock(text: str) -> int:
@@ -138,6 +139,28 @@ def test_recipients_are_sorted_by_their_zones() -> None:
     at_once = TimeWindow(span.after_s, span.before_s, no_tz_send_now=True)
     assert sort_by_window(at_once, zones, [2, 4], now_ms).now == [2, 4]
     assert sort_by_window(span, (), [0, 1], now_ms).nowhere == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("said", "offset"),
+    [("GMT+03:00", "+03:00"), ("GMT-09:30", "-09:30"), ("UTC+5:45", "+05:45")],
+)
+def test_windows_of_fixed_offsets(said: str, offset: str) -> None:
+    """Three hours east of Greenwich it is later there, whatever POSIX calls that."""
+    stored = usable_timezone(said)
+    span = window("09:00:00", "18:00:00")
+    now_ms = at_ms(f"2026-05-04T08:59:58{offset}", "UTC")
+    found = sort_by_window(span, [stored, said], [0, 1], now_ms)
+    assert found.later == {now_ms + 2000: [0, 1]}
+    assert sort_by_window(span, [stored], [0], now_ms + 2000).now == [0]
+
+
+@pytest.mark.parametrize("name", ["localtime", "posixrules", "Factory", "Europe", "?"])
+def test_rows_of_before_do_not_stop_a_batch(name: str) -> None:
+    """What was stored without being a zone is as nothing, and harms no other."""
+    span = window("00:00:00", "23:59:59")
+    found = sort_by_window(span, [name, "UTC"], [0, 1], at_ms("2026-05-04", "UTC"))
+    assert (found.nowhere, found.now) == ([0], [1])
 
 
 @pytest.mark.parametrize("name", ["", "No/Such", "America", "../etc/passwd", "\0"])

@@ -46,6 +46,8 @@ def _service(
         ("token", {"token": "x" * 11}),
         ("token", {"token": "x\0"}),
         ("token", {"provider": "webpush", "token": "not json"}),
+        ("token", {"provider": "apns", "token": "no hex"}),
+        ("token", {"token": " \n"}),
         ("id", {"id": "my-own"}),
         ("user", {"user": "u" * 256}),
         ("user", {"user": "\0"}),
@@ -55,8 +57,6 @@ def _service(
         ("meta", {"meta": {"": ""}}),
         ('meta["k"]', {"meta": {"k": "\0"}}),
         ('tags["k"]', {"tags": {"k": "x" * 256}}),
-        ("timezone", {"timezone": "Nowhere"}),
-        ("locale", {"locale": "e"}),
         ("integration", {"integration": "second"}),
     ],
 )
@@ -67,6 +67,40 @@ async def test_bad_registration(field: str, changes: dict[str, Any]) -> None:
         await _service(devices).register(replace(GOOD, **changes))
     assert caught.value.field == field
     assert devices.writes == 0
+
+
+async def test_one_phone_is_one_device_however_it_is_spelled() -> None:
+    """The second owner takes it over; lists and removals find it in any spelling."""
+    devices = MemoryDevices()
+    service = _service(devices, DeviceLimits())
+    spelled = ("<740F4707 BEBCF74F>", "0x740f4707bebcf74f", "740f4707bebcf74f\n")
+    first, *others = [
+        await service.register(
+            replace(GOOD, provider="apns", token=token, user=f"u{number}")
+        )
+        for number, token in enumerate(spelled)
+    ]
+    assert set(others) == {first}
+    assert [(d.token, d.user) for d in devices.rows.values()] == [
+        ("740f4707bebcf74f", "u2")
+    ]
+    for token in spelled:
+        named = (ProviderTokens("apns", (token,)),)
+        found = await service.fetch_page(
+            DeviceFilter(provider_tokens=named), Paging(limit=5)
+        )
+        assert [device.id for device in found.items] == [first]
+    selector = DeviceSelector(provider_tokens=(ProviderTokens("apns", spelled[:1]),))
+    assert await service.remove(selector) == 1
+
+
+async def test_a_token_that_cannot_be_one_can_still_be_removed() -> None:
+    """Rows of an older release are found under what they hold."""
+    devices = MemoryDevices()
+    id = await devices.register(replace(GOOD, provider="apns", token="No Hex"))
+    selector = DeviceSelector(provider_tokens=(ProviderTokens("apns", ("No Hex",)),))
+    assert await _service(devices).remove(selector) == 1
+    assert id not in devices.rows
 
 
 async def test_registration_merges_topics_and_keeps_the_rest() -> None:
@@ -129,7 +163,7 @@ async def test_a_subscription_is_held_to_the_rules_of_its_integration() -> None:
 async def test_provider_that_is_not_enabled(capsys: pytest.CaptureFixture[str]) -> None:
     """A known provider without credentials registers, and a log line says so."""
     devices = MemoryDevices()
-    id = await _service(devices).register(replace(GOOD, provider="apns"))
+    id = await _service(devices).register(replace(GOOD, provider="apns", token="af"))
     assert devices.rows[id].provider == "apns"
     assert "not enabled" in capsys.readouterr().out
 
@@ -175,8 +209,6 @@ async def test_bad_selector(field: str, selector: DeviceSelector) -> None:
             "topics_update.topics[0]",
             DeviceChange(topics=TopicsChange(TopicOp.ADD, ("",))),
         ),
-        ("timezone_update.timezone", DeviceChange(timezone="x")),
-        ("locale_update.locale", DeviceChange(locale="x y")),
     ],
 )
 async def test_bad_change(field: str, change: DeviceChange) -> None:
@@ -186,6 +218,35 @@ async def test_bad_change(field: str, change: DeviceChange) -> None:
         await _service(devices).update(DeviceSelector(users=("u",)), change)
     assert caught.value.field == field
     assert devices.writes == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (("zh_TW_#Hant", "GMT+03:00"), ("zh-Hant-TW", "Etc/GMT-3")),
+        (("pt_BR", "europe/lisbon"), ("pt_BR", "Europe/Lisbon")),
+        (("C", "localtime"), ("", "")),
+        (("\0" * 9, "\ud800"), ("", "")),
+        (("x" * 100_000, "y" * 100_000), ("", "")),
+    ],
+)
+async def test_no_device_is_lost_over_a_detail(
+    given: tuple[str, str], stored: tuple[str, str]
+) -> None:
+    """Locale and time zone are kept as far as they are usable, and refuse nothing."""
+    devices = MemoryDevices()
+    service = _service(devices)
+    locale, timezone = given
+    id = await service.register(
+        replace(GOOD, locale=locale, timezone=timezone, user="u", platform="iOS")
+    )
+    kept = devices.rows[id]
+    assert (kept.locale, kept.timezone, kept.user) == (*stored, "u")
+    assert kept.platform == "ios"
+    change = DeviceChange(locale=locale, timezone=timezone, user="v")
+    assert await service.update(DeviceSelector(ids=(id,)), change) == 1
+    kept = devices.rows[id]
+    assert (kept.locale, kept.timezone, kept.user) == (*stored, "v")
 
 
 async def test_update_and_remove_unknown_devices() -> None:

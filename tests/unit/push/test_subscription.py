@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest
-from tocsin.core.webpush import parse_target
+from tocsin.core.webpush import decode_key, parse_target
 from tocsin.push.subscription import Subscription
 from tocsin.push.subscription import parse_subscription as parse_by_rules
 
@@ -65,6 +65,36 @@ def test_target_of_a_subscription() -> None:
     assert target.endpoint == "https://push.example/abc"
     assert _base64url(target.p256dh) == POINT
     assert _base64url(target.auth) == AUTH
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://PUSH.example/abc",
+        "HTTPS://push.example:443/abc",
+        "https://push.example/abc#part",
+        "https://push.example:0443/abc",
+    ],
+)
+def test_a_browser_has_one_spelling(endpoint: str) -> None:
+    """Of its endpoint and of its keys, padded or in the other alphabet."""
+    parsed = parse_subscription("token", _text())
+    standard = [
+        base64.b64encode(key).decode() for key in (decode_key(POINT), b"a" * 16)
+    ]
+    other = _text(endpoint=endpoint, p256dh=standard[0], auth=standard[1])
+    same = parse_subscription("token", _text(auth=_base64url(b"a" * 16)))
+    assert parse_subscription("token", other) == same
+    assert same.endpoint == parsed.endpoint
+
+
+def test_the_path_of_an_endpoint_is_letters() -> None:
+    """It is the push service's own, and stays as it was written."""
+    for path in ("/AbC", "/a%2Fb", "//a/../b", "/a?x=Y", "/"):
+        endpoint = f"https://push.example{path}"
+        assert parse_subscription("token", _text(endpoint)).endpoint == endpoint
+    bare = parse_subscription("token", _text("https://push.example"))
+    assert bare.endpoint == "https://push.example/"
 
 
 def test_the_origin_must_be_allowed() -> None:

@@ -1,0 +1,163 @@
+"""`tocsin devices`: what was removed from the registry, and the way back.
+
+It works on the registry through its port, as the configuration names it, so no
+server has to run; one that runs is not disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tocsin.cli.configuration import add_config_arguments
+from tocsin.cli.process import run_process
+
+if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
+    from tocsin.app.lifecycle import Stopper
+    from tocsin.config import Config
+    from tocsin.core.device import RemovedFilter
+    from tocsin.core.ports import DeviceStore
+
+BATCH = 1000
+"""Devices restored in one transaction."""
+
+_LISTS = {
+    "id": ("ids", "ids of devices"),
+    "user": ("users", "devices of this user"),
+    "topic": ("topics", "devices that hold this topic"),
+    "provider": ("providers", "devices of this provider"),
+    "integration": ("integrations", "devices of this integration"),
+    "reason": ("reasons", "removed for this, as `devices removed` prints it"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument(
+        "action",
+        choices=("removed", "restore"),
+        help="removed: count what was removed in the last 30 days, by reason;"
+        " restore: bring it back, with its topics",
+    )
+    for name, (field, text) in _LISTS.items():
+        parser.add_argument(
+            f"--{name}",
+            dest=field,
+            action="append",
+            default=[],
+            metavar=name.upper(),
+            help=f"only {text}; may be given several times",
+        )
+    for name, text in (("since", "removed then or later"), ("until", "removed before")):
+        parser.add_argument(
+            f"--{name}",
+            metavar="TIME",
+            help=f"only {text}: 2026-11-28T06:00:00Z, or 90m for 90 minutes ago",
+        )
+    parser.add_argument(
+        "--all", action="store_true", help="restore: everything that was removed"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="restore: only say how many it would be"
+    )
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; exit code 2 for a time that is none, or nothing to restore by."""
+    try:
+        chosen = read_filter(args, now_s=time.time())
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+        from contextlib import AsyncExitStack
+
+        from tocsin.app.resources import open_resources
+
+        async with AsyncExitStack() as stack:
+            resources = await open_resources(config, stack, as_it_is=True)
+            if resources.devices is None:
+                print("no database is configured, so there are no devices")
+                return 2
+            return await act(
+                resources.devices, args.action, chosen, dry_run=args.dry_run
+            )
+
+    return run_process(args, life)
+
+
+def read_filter(args: argparse.Namespace, *, now_s: float) -> RemovedFilter:
+    """What the options select; ValueError says what is wrong with them."""
+    from tocsin.core.device import PROVIDERS, RemovedFilter
+
+    chosen = RemovedFilter(
+        **{field: tuple(getattr(args, field)) for field, _ in _LISTS.values()},
+        since_ms=_read_time("--since", args.since, now_s),
+        until_ms=_read_time("--until", args.until, now_s),
+    )
+    if unknown := [name for name in chosen.providers if name not in PROVIDERS]:
+        raise ValueError(
+            f"--provider: {unknown[0]!r} is none of {', '.join(PROVIDERS)}"
+        )
+    if args.action == "removed":
+        if args.all or args.dry_run:
+            raise ValueError("devices removed takes no --all or --dry-run")
+        return chosen
+    if chosen.is_empty() and not args.all:
+        raise ValueError(
+            "say what to restore: --reason, --since, --integration, --user, … or --all"
+        )
+    if not chosen.is_empty() and args.all:
+        raise ValueError("--all restores everything: leave out the other options")
+    return chosen
+
+
+def _read_time(option: str, text: str | None, now_s: float) -> int:
+    """Unix milliseconds of a time, or of a duration before now; 0 without one."""
+    if text is None:
+        return 0
+    from datetime import UTC, datetime
+
+    from tocsin.config.durations import parse_duration
+
+    try:
+        return int((now_s - parse_duration(text)) * 1000)
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        return max(1, int(at.timestamp() * 1000))
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{option}: must be a time such as 2026-11-28T06:00:00Z, or a duration"
+            " such as 90m"
+        ) from None
+
+
+async def act(
+    devices: DeviceStore, action: str, chosen: RemovedFilter, *, dry_run: bool = False
+) -> int:
+    """Count or restore; returns the exit code."""
+    if action == "removed" or dry_run:
+        total = 0
+        for group in await devices.count_removed(chosen):
+            total += group.count
+            name = group.integration or group.provider
+            reason = group.reason or "unknown"
+            print(f"{group.count:>10}  {group.provider:13} {name:20} {reason}")
+        words = "would be restored" if dry_run else "removed devices"
+        print(f"{total:>10}  {words}")
+        return 0
+    done = 0
+    while restored := await devices.restore_removed(chosen, limit=BATCH):
+        done += len(restored)
+        if not done % (10 * BATCH):
+            print(f"{done} so far", file=sys.stderr)
+    print(f"restored {done} devices")
+    return 0

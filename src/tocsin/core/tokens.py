@@ -1,0 +1,148 @@
+"""The one spelling of each provider's tokens, for whoever compares or stores them.
+
+One phone must be one device however its app printed the token. What cannot be the
+token of its provider is refused by name; no error repeats the text. Pure.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from urllib.parse import unquote
+
+from tocsin.core.endpoints import parse_endpoint
+
+_PLAIN = re.compile(r"[A-Za-z0-9_:.-]+", re.ASCII)
+"""Nearly all tokens of FCM, HMS and Expo: there is nothing to look at."""
+_HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
+_QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+_OPTIONAL = re.compile(r"Optional\((.*)\)", re.DOTALL)
+_NSDATA = re.compile(
+    r"\{\s*length\s*=\s*([0-9]+)\s*,\s*bytes\s*=\s*(.*?)\s*\}",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{2,}={1,2}", re.ASCII)
+_ALL_HEX = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
+_SEPARATORS = re.compile(r"[\s:,_-]+")
+_COUNT_OF_BYTES = re.compile(r"[0-9]+ bytes", re.ASCII)
+_LEAST_BASE64_BYTES = 32
+
+
+def normalise_token(provider: str, text: str) -> str:
+    """The spelling under which a token is stored and compared.
+
+    Raises ValueError with what is wrong. Names of users and targets of one's own
+    (OneSignal's external ids, Pusher Beams, Pushpad, webhooks) are letters that
+    nobody else may change.
+    """
+    if provider == "apns":
+        return text if _HEX.fullmatch(text) else _read_hex(_unwrap(text))
+    if provider in {"fcm", "hms", "expo"}:
+        return text if _PLAIN.fullmatch(text) else _read_opaque(_unwrap(text))
+    if provider == "webpush":
+        return normalise_endpoint(text)
+    return text
+
+
+def comparable_token(provider: str, text: str) -> str:
+    """The same for looking something up: what is no token stays as it is."""
+    try:
+        return normalise_token(provider, text)
+    except ValueError:
+        return text
+
+
+def normalise_endpoint(url: str) -> str:
+    """A push URL with its origin in one spelling; what is none stays as it is."""
+    try:
+        endpoint = parse_endpoint(url, allow_address=True)
+    except ValueError:
+        return url
+    return endpoint.origin + endpoint.path
+
+
+def _unwrap(text: str) -> str:
+    """Without what programs put around the token when they printed it."""
+    before = None
+    while before != text:
+        before, text = text, _unwrap_once(text)
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+def _unwrap_once(text: str) -> str:
+    text = _trim(text)
+    if "%" in text:
+        text = _trim(unquote(text))
+    if match := _OPTIONAL.fullmatch(text):
+        return match[1]
+    if len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
+        return text[1:-1]
+    return text
+
+
+def _trim(text: str) -> str:
+    return text.strip().strip(_INVISIBLE).strip()
+
+
+def _read_opaque(text: str) -> str:
+    if any(char.isspace() or char in _INVISIBLE for char in text):
+        raise ValueError("must not contain spaces or line breaks")
+    return text
+
+
+def _read_hex(text: str) -> str:
+    """Bytes as lower-case hex out of whatever describes them."""
+    length = None
+    if match := _NSDATA.fullmatch(text):
+        length, text = int(match[1]), match[2]
+    if "..." in text or "\u2026" in text:
+        raise ValueError(
+            "is an abbreviated description, in which bytes are missing: send all of"
+            " them as hex"
+        )
+    if _COUNT_OF_BYTES.fullmatch(text):
+        raise ValueError(
+            "is the description of a Data value, which has none of its bytes: send"
+            " them as hex"
+        )
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1]
+    if (decoded := _read_base64(text)) is not None:
+        return decoded
+    groups = [each for each in _SEPARATORS.split(text.replace("\\x", " 0x")) if each]
+    digits = ""
+    for group in groups:
+        plain = group[2:] if group[:2] in {"0x", "0X"} else group
+        if plain != group and len(plain) % 2:
+            raise ValueError("has bytes of one hex digit: write each with two")
+        digits += plain
+    if not _ALL_HEX.fullmatch(digits):
+        raise ValueError(_whose(text))
+    if len(digits) % 2:
+        raise ValueError("has an odd number of hex digits, so that some are missing")
+    if length is not None and len(digits) != 2 * length:
+        raise ValueError("has not as many bytes as its description says")
+    return digits.lower()
+
+
+def _read_base64(text: str) -> str | None:
+    if not _BASE64.fullmatch(text):
+        return None
+    plain = text.replace("-", "+").replace("_", "/")
+    try:
+        data = base64.b64decode(plain, validate=True)
+    except binascii.Error:
+        return None
+    return data.hex() if len(data) >= _LEAST_BASE64_BYTES else None
+
+
+def _whose(text: str) -> str:
+    if text.startswith(("ExponentPushToken[", "ExpoPushToken[")):
+        return "is a token of Expo: register it with provider expo"
+    if ":APA91" in text:
+        return "is a token of FCM: register it with provider fcm"
+    return "must be the bytes of the device token as hex"

@@ -1,0 +1,121 @@
+"""What was soft-removed: how much, why, and the way back.
+
+Part of the storage room; it runs inside a transaction that others opened.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.core.device import (
+    GLOBAL_USER,
+    Origin,
+    RemovedFilter,
+    RemovedGroup,
+    TopicOp,
+    TopicsChange,
+)
+from tocsin.storage.device_filters import belong, chosen, holds_any_topic
+from tocsin.storage.rows import among, lock_users
+from tocsin.storage.tables import devices
+from tocsin.storage.topic_rows import (
+    fetch_bound,
+    fetch_rows,
+    held_topics,
+    write_topics,
+)
+from tocsin.storage.topic_sets import change_origin
+
+
+async def count_removed(
+    connection: AsyncConnection, filter: RemovedFilter
+) -> list[RemovedGroup]:
+    """See `DeviceStore.count_removed`."""
+    table = devices.c
+    kind = (table.provider, table.integration, table.removed_reason)
+    count = func.count().label("number")
+    result = await connection.execute(
+        select(*kind, count)
+        .where(*_conditions(filter, connection.dialect.name))
+        .group_by(*kind)
+        .order_by(count.desc(), *kind)
+    )
+    return [RemovedGroup(*row) for row in result]
+
+
+async def restore_removed(
+    connection: AsyncConnection, filter: RemovedFilter, limit: int, now_ms: int
+) -> list[str]:
+    """See `DeviceStore.restore_removed`."""
+    table, dialect = devices.c, connection.dialect.name
+    result = await connection.execute(
+        select(table.id, table.user_id)
+        .where(*_conditions(filter, dialect))
+        .order_by(table.id)
+        .limit(limit)
+    )
+    found = {row.id: row.user_id for row in result}
+    if not found:
+        return []
+    # Before any row is locked, and so before the devices are looked at again.
+    users = set(found.values()) - {GLOBAL_USER}
+    await lock_users(connection, users, alone=False)
+    result = await connection.execute(
+        update(devices)
+        .where(among(table.id, found, dialect), table.removed_at_ms.is_not(None))
+        .values(
+            removed_at_ms=None,
+            removed_reason="",
+            updated_at_ms=now_ms,  # else the inactive would be removed again
+            suspected_at_ms=None,
+            suspected_after=None,
+        )
+        .returning(table.id, table.user_id)
+    )
+    owners = {row.id: row.user_id for row in result}
+    bound = await fetch_bound(connection, users)
+    stored = await fetch_rows(connection, owners)
+    wanted = {
+        device_id: change_origin(
+            held_topics(stored.get(device_id, {})),
+            TopicsChange(
+                TopicOp.SET, () if user == GLOBAL_USER else tuple(bound.get(user, ()))
+            ),
+            Origin.USER,
+        )
+        for device_id, user in owners.items()
+    }
+    await write_topics(connection, stored, wanted)
+    return sorted(owners)
+
+
+def _conditions(filter: RemovedFilter, dialect: str) -> list[ColumnElement[bool]]:
+    table = devices.c
+    conditions = [
+        table.removed_at_ms.is_not(None),
+        *chosen(
+            (table.id, filter.ids),
+            (table.user_id, filter.users),
+            (table.provider, filter.providers),
+            dialect=dialect,
+        ),
+        *belong(filter.integrations, dialect),
+    ]
+    if filter.topics:
+        conditions.append(holds_any_topic(filter.topics, dialect))
+    if filter.reasons:
+        conditions.append(
+            or_(
+                among(table.removed_reason, filter.reasons, dialect),
+                *(
+                    table.removed_reason.endswith(f": {code}", autoescape=True)
+                    for code in filter.reasons
+                ),
+            )
+        )
+    if filter.since_ms:
+        conditions.append(table.removed_at_ms >= filter.since_ms)
+    if filter.until_ms:
+        conditions.append(table.removed_at_ms < filter.until_ms)
+    return conditions

@@ -1,0 +1,107 @@
+"""What `tocsin devices` selects, counts and restores."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from tocsin.cli import devices as verb
+from tocsin.core.device import RemovedFilter, RemovedGroup
+from tocsin.core.ports import DeviceStore
+
+NOW_S = 1_800_000_000.0
+
+
+def parse(*arguments: str) -> RemovedFilter:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    return verb.read_filter(parser.parse_args(arguments), now_s=NOW_S)
+
+
+def test_options_select() -> None:
+    """Each may be given several times; durations count back from now."""
+    arguments = ["restore", "--reason", "unregistered", "--reason", "inactive"]
+    arguments += ["--integration", "shop", "--provider", "fcm", "--user", "u"]
+    arguments += ["--id", "d1", "--topic", "t", "--since", "1h30m"]
+    assert parse(*arguments, "--until", "2027-01-15T08:00:00+01:00") == RemovedFilter(
+        ids=("d1",),
+        users=("u",),
+        topics=("t",),
+        providers=("fcm",),
+        integrations=("shop",),
+        reasons=("unregistered", "inactive"),
+        since_ms=int(NOW_S - 5400) * 1000,
+        until_ms=int(NOW_S - 3600) * 1000,
+    )
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    """As the log writes it."""
+    for text in ("2027-01-15T08:00:00", "2027-01-15 08:00:00Z"):
+        assert parse("removed", "--since", text).since_ms == int(NOW_S) * 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["restore"], "say what to restore"),
+        (["restore", "--dry-run"], "say what to restore"),
+        (["restore", "--all", "--user", "u"], "--all restores everything"),
+        (["restore", "--since", "yesterday"], "--since: must be a time"),
+        (["restore", "--until", "5"], "--until: must be a time"),
+        (["restore", "--provider", "fmc"], "--provider: 'fmc' is none of fcm"),
+        (["removed", "--all"], "takes no --all"),
+    ],
+)
+def test_what_means_nothing_is_refused(arguments: list[str], words: str) -> None:
+    """Before anything is opened: a restoration of everything has to be meant."""
+    with pytest.raises(ValueError, match=words):
+        parse(*arguments)
+
+
+class Store:
+    """Holds this many removed devices."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.limits: list[int] = []
+
+    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        return [
+            RemovedGroup("fcm", "shop", "fcm: unregistered", self.left - 1),
+            RemovedGroup("fcm", "", "inactive", 1),
+        ]
+
+    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        self.limits.append(limit)
+        done = min(limit, self.left)
+        self.left -= done
+        return ["d"] * done
+
+
+def open_store(count: int) -> tuple[Store, DeviceStore]:
+    store = Store(count)
+    return store, store  # type: ignore[return-value] # all that it is asked
+
+
+async def test_restores_in_batches_and_says_how_many(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """However many there are, no transaction is long."""
+    store, port = open_store(2500)
+    assert await verb.act(port, "restore", RemovedFilter()) == 0
+    assert capsys.readouterr().out == "restored 2500 devices\n"
+    assert store.limits == [verb.BATCH] * 4
+
+
+async def test_a_dry_run_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """It tells by provider, integration and reason what would come back."""
+    store, port = open_store(3)
+    assert await verb.act(port, "restore", RemovedFilter(), dry_run=True) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["2", "fcm", "shop", "fcm:", "unregistered"],
+        ["1", "fcm", "fcm", "inactive"],
+        ["3", "would", "be", "restored"],
+    ]
+    assert (store.left, store.limits) == (3, [])

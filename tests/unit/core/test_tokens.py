@@ -1,0 +1,171 @@
+"""How apps print the tokens of their phones."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tocsin.core.device import PROVIDERS
+from tocsin.core.tokens import comparable_token, normalise_token
+
+HEX = "740f4707bebcf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61bb78ad"
+GROUPS = " ".join(HEX[at : at + 8] for at in range(0, 64, 8))
+PAIRS = [HEX[at : at + 2] for at in range(0, 64, 2)]
+DATA = bytes.fromhex(HEX)
+
+SPELLINGS = {
+    "plain": HEX,
+    "upper case": HEX.upper(),
+    "mixed case": HEX[:32].upper() + HEX[32:],
+    "NSData of iOS 12": f"<{GROUPS}>",
+    "the same in upper case": f"<{GROUPS.upper()}>",
+    "NSData of iOS 13, in full": f"{{length = 32, bytes = 0x{GROUPS} }}",
+    "the same without spaces": f"{{length=32,bytes=0x{HEX}}}",
+    "0x": f"0x{HEX}",
+    "0X": f"0X{HEX.upper()}",
+    "spaces": GROUPS,
+    "line breaks": f"{HEX[:30]}\r\n{HEX[30:]}\n",
+    "colons": ":".join(PAIRS),
+    "hyphens": "-".join(PAIRS).upper(),
+    "bytes of C": ", ".join(f"0x{pair}" for pair in PAIRS),
+    "bytes of Python": "".join(f"\\x{pair}" for pair in PAIRS),
+    "quotes": f'"{HEX}"',
+    "Swift's optional": f'Optional("{HEX}")',
+    "optional NSData": f"Optional(<{GROUPS}>)",
+    "URL-encoded": "%3C" + GROUPS.replace(" ", "%20") + "%3E",
+    "blanks around": f"\ufeff \t{HEX}\u200b\n",
+    "base64": base64.b64encode(DATA).decode(),
+    "base64url": base64.urlsafe_b64encode(DATA).decode(),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS)
+def test_one_phone_has_one_token(spelled: str) -> None:
+    """Whatever the app made of the bytes that Apple gave it."""
+    assert normalise_token("apns", spelled) == HEX
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "{length = 32, bytes = 0x740f4707 bebcf74f ... 462c7eaf 61bb78ad }",
+            "bytes are missing",
+        ),
+        ("<740f4707 bebcf74f \u2026 61bb78ad>", "bytes are missing"),
+        (f"{{length = 33, bytes = 0x{GROUPS}}}", "not as many bytes"),
+        ("32 bytes", "description of a Data value"),
+        (HEX[:-1], "odd number"),
+        ("0x7 0xf 0x1", "one hex digit"),
+        (f"{HEX}g", "as hex"),
+        (f"{HEX[:-2]}\uff41\uff44", "as hex"),
+        ("116, 15, 71, 7x", "as hex"),
+        ("fcm-id:APA91bH" + "x" * 20, "provider fcm"),
+        ("ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]", "provider expo"),
+        ("null", "as hex"),
+        ("<>", "as hex"),
+        ("0x", "as hex"),
+        ("", "empty"),
+        ("  ", "empty"),
+        ('""', "empty"),
+        (HEX + "\0", "as hex"),
+    ],
+)
+def test_what_cannot_be_apples_is_refused_by_name(text: str, reason: str) -> None:
+    """The reason helps to mend the app, and repeats nothing of the token."""
+    with pytest.raises(ValueError, match=reason) as caught:
+        normalise_token("apns", text)
+    assert HEX[:6] not in str(caught.value)
+    assert comparable_token("apns", text) == text
+
+
+def test_tokens_of_other_lengths_are_apples_too() -> None:
+    """Apple says that their length may change; Live Activities have longer ones."""
+    for size in (1, 20, 33, 80, 100):
+        assert normalise_token("apns", "AB" * size) == "ab" * size
+
+
+FCM = "dQw4w9WgXcQ:APA91bHPRgkF3JUikC4ENAHEeMrd41Zxv3hVZjC9KtT8OvPVGJ-hQMRKRrZu"
+
+
+@pytest.mark.parametrize("provider", ["fcm", "hms", "expo"])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        FCM,
+        f" {FCM}\n",
+        f"\ufeff{FCM}\u200b",
+        f'"{FCM}"',
+        f"\u201c{FCM}\u201d",
+        f'Optional("{FCM}")',
+        FCM.replace(":", "%3A"),
+        f'Optional("{FCM}")'.replace('"', "%22"),
+        f"\"'{FCM}'\"",
+    ],
+)
+def test_opaque_tokens_lose_what_is_around_them(provider: str, spelled: str) -> None:
+    """Their letters, the case of them included, stay."""
+    assert normalise_token(provider, spelled) == FCM
+
+
+@pytest.mark.parametrize("provider", ["fcm", "hms", "expo"])
+def test_a_token_has_no_spaces(provider: str) -> None:
+    """Two tokens in one line, or half a message, are no token."""
+    for text in (f"{FCM} {FCM}", f"{FCM[:40]}\n{FCM[40:]}", "a\u200bb"):
+        with pytest.raises(ValueError, match="spaces"):
+            normalise_token(provider, text)
+
+
+def test_case_tells_opaque_tokens_apart() -> None:
+    """Only Apple's are numbers."""
+    for provider in ("fcm", "hms", "expo"):
+        assert normalise_token(provider, "Ab:c") != normalise_token(provider, "ab:c")
+    for token in ("ExponentPushToken[aB]", "ExpoPushToken[aB]"):
+        assert normalise_token("expo", token) == token
+
+
+@pytest.mark.parametrize(
+    "provider", ["push-webhook", "pusher-beams", "pushpad", "one-signal"]
+)
+def test_names_of_ones_own_stay_letter_for_letter(provider: str) -> None:
+    """They are users of somebody else's system."""
+    for text in (
+        " Joe ",
+        '"joe"',
+        "a b",
+        "%41",
+        "0F9E8D7C-0000-4000-8000-00000000ABCD",
+    ):
+        assert normalise_token(provider, text) == text
+
+
+def test_endpoints_have_one_origin() -> None:
+    """What is no endpoint stays as it is: a lookup of it finds nothing."""
+    same = "https://push.example/AbC"
+    for url in ("https://PUSH.example:443/AbC", "HTTPS://push.example/AbC#x", same):
+        assert normalise_token("webpush", url) == same
+    assert normalise_token("webpush", "not a url") == "not a url"
+
+
+@given(st.sampled_from(PROVIDERS), st.text(max_size=80))
+def test_a_spelling_is_final(provider: str, text: str) -> None:
+    """Normalising again changes nothing, and nothing else is ever raised."""
+    once = comparable_token(provider, text)
+    assert comparable_token(provider, once) == once
+
+
+@given(st.binary(min_size=1, max_size=100))
+def test_every_spelling_of_any_bytes_agrees(data: bytes) -> None:
+    """Of any length, and whatever their digits look like."""
+    grouped = data.hex(" ", 4)
+    for spelled in (
+        data.hex().upper(),
+        f"<{grouped}>",
+        f"{{length = {len(data)}, bytes = 0x{grouped}}}",
+        f"0x{data.hex()}",
+        data.hex(":"),
+    ):
+        assert normalise_token("apns", spelled) == data.hex()
