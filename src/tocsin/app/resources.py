@@ -19,6 +19,7 @@ from tocsin.app.analytics import Analytics
 from tocsin.app.clock import SystemClock
 from tocsin.app.faults import CannotOpen, opening
 from tocsin.config import Config
+from tocsin.config.redis_addresses import mask_redis
 from tocsin.core.ports import (
     DeviceStore,
     JobQueue,
@@ -149,7 +150,8 @@ def opening_queue(config: Config) -> AbstractContextManager[None]:
     if config.queue_kind == "redis":
         reused = queue.redis.reuse_from_engine and config.engine.type == "redis"
         key = "engine.redis.address" if reused else _QUEUE + ".redis.address"
-        return opening(key, f"Redis at {' '.join(queue.redis.address)}")
+        where = " ".join(map(mask_redis, queue.redis.address))
+        return opening(key, f"Redis at {where}")
     if config.queue_dsn and config.queue_dsn != config.database.postgresql.dsn:
         from tocsin.storage.places import describe_postgres
 

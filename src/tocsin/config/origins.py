@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from tocsin.config.fields import Text
+from tocsin.config.placeholders import refuse_placeholder
 
 
 def check_origin(value: str) -> str:
@@ -34,7 +35,7 @@ def check_origin(value: str) -> str:
 
 
 def _check_url(value: str) -> str:
-    value = value.strip()
+    value = refuse_placeholder(value.strip())
     try:
         parts = urlsplit(value)
         bad = parts.port == 0 or not parts.hostname

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from tocsin.config.fields import (
     Bool,
     Duration,
+    Identity,
     Int,
     Kind,
     Secret,
@@ -50,18 +51,22 @@ class Tls(Section):
 
     enabled: Bool = False
     """serve TLS"""
-    cert_pem: Text = ""
+    cert_pem: Identity = ""
     """certificate chain: PEM text, base64 of it, or a path"""
     key_pem: Secret = SecretStr("")
     """private key: PEM text, base64 of it, or a path"""
     server_ca_pem: Text = ""
     """accepted for the published name; a server does not use it"""
-    client_ca_pem: Text = ""
+    client_ca_pem: Identity = ""
     """given: a client certificate of this CA is required and verified"""
     insecure_skip_verify: Bool = False
     """accepted for the published name; a server does not use it"""
     server_name: Text = ""
     """accepted for the published name; a server does not use it"""
+
+
+def _parse_optional_port(value: object) -> object:
+    return 0 if value == "" else value
 
 
 class HttpServer(Section):
@@ -73,7 +78,7 @@ class HttpServer(Section):
     """API, health and metrics over HTTP; 0 = any free port"""
     internal_address: Text = ""
     """listen address of the internal port; empty = `http_server.address`"""
-    internal_port: Annotated[Port, Shown("")] = 0
+    internal_port: Annotated[Port, BeforeValidator(_parse_optional_port), Shown("")] = 0
     """moves API, health and metrics to a port of their own; 0 = stay"""
     tls: Tls = Tls()
     reuse_port: Bool = False

@@ -9,11 +9,22 @@ import base64
 import binascii
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from tocsin.config.fields import Bool, Int, Secret, Section, Shown, Text, Texts
+from tocsin.config.fields import (
+    Bool,
+    FilePath,
+    Identity,
+    Int,
+    Secret,
+    Section,
+    Shown,
+    Text,
+    Texts,
+)
+from tocsin.config.showing import hide
+from tocsin.config.urls import split_url
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _POINT_BYTES = 65
@@ -72,7 +83,7 @@ def _check_subject(text: str) -> str:
     text = text.strip()
     if not text:
         return text
-    parts = urlsplit(text)
+    parts = split_url(text, "mailto:someone@example.com")
     mail = parts.scheme == "mailto" and "@" in parts.path
     if not (mail or (parts.scheme == "https" and parts.hostname)) or (
         not text.isascii() or not text.isprintable() or " " in text
@@ -85,7 +96,7 @@ def _check_origins(texts: tuple[str, ...]) -> tuple[str, ...]:
     for text in texts:
         if text != "*" and not _ORIGIN.fullmatch(text):
             raise ValueError(
-                f'"{text}" is no origin such as https://*.googleapis.com; * is any'
+                f"{hide(text)} is no origin such as https://*.googleapis.com; * is any"
             )
     return texts
 
@@ -96,13 +107,13 @@ Origins = Annotated[Texts, AfterValidator(_check_origins)]
 class WebPush(Section):
     """Web Push of the browsers (RFC 8030, 8291, 8292)."""
 
-    vapid_public_key: Annotated[Text, AfterValidator(_check_public)] = ""
+    vapid_public_key: Annotated[Identity, AfterValidator(_check_public)] = ""
     """P-256 public key, base64url: the page's applicationServerKey"""
     vapid_private_key: Annotated[Secret, AfterValidator(_check_private)] = SecretStr("")
     """its private key, base64url"""
     subject: Annotated[Text, AfterValidator(_check_subject)] = ""
     """mailto: or https: address for the push services to reach you at"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=10_000)] = 100
     """recipients per batch"""

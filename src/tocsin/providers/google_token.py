@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import orjson
 import structlog
 
+from tocsin.config.showing import scrub_text, show_path
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
 
@@ -73,29 +74,32 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
     """Read the file that the config key `key` names; raises `ProviderSetupError`."""
     if not file:
         raise ProviderSetupError(key, "set it to the path of a service account file")
+    shown = show_path(file)
     try:
         content = Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ProviderSetupError(key, f"cannot read {shown}: {reason}") from None
+    try:
         info = orjson.loads(content)
-    except OSError as error:
-        raise ProviderSetupError(key, f"cannot read {file}: {error.strerror}") from None
     except ValueError:
-        raise ProviderSetupError(key, f"{file} is not JSON") from None
+        raise ProviderSetupError(key, f"{shown} is not JSON") from None
     if not isinstance(info, dict):
-        raise ProviderSetupError(key, f"{file} is no service account file")
+        raise ProviderSetupError(key, f"{shown} is no service account file")
     wanted = ("project_id", "client_email", "private_key", "token_uri")
     missing = [name for name in wanted if not isinstance(info.get(name), str)]
     if missing:
-        raise ProviderSetupError(key, f"{file} lacks {', '.join(missing)}")
-    _check_token_uri(info["token_uri"], file, key)
+        raise ProviderSetupError(key, f"{shown} lacks {', '.join(missing)}")
+    _check_token_uri(info["token_uri"], shown, key)
     # Slow to import and 20 MB: only a process that sends pays for it.
     from firebase_admin import credentials
 
     try:
         certificate = credentials.Certificate(info)
     except ValueError as error:
-        reason = str(error).replace(info["private_key"], "…")
+        reason = scrub_text(str(error).replace(info["private_key"], "…"))
         raise ProviderSetupError(
-            key, f"{file} is no service account file: {reason}"
+            key, f"{shown} is no service account file: {reason}"
         ) from None
     return ServiceAccount(
         email=info["client_email"],
@@ -107,7 +111,10 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
 
 
 def _check_token_uri(uri: str, file: str, key: str) -> None:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # its text would quote the host
+        parts = urlsplit("")
     host = parts.hostname or ""
     if parts.scheme == "https" and host:
         return

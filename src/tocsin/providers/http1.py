@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from tocsin.config.showing import show_path
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
 
@@ -117,9 +118,10 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
     if ca_file:
         try:
             context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is one
+        except (OSError, ValueError) as error:  # ssl.SSLError is one
+            reason = str(error) if isinstance(error, OSError) else "not a path"
             raise ProviderSetupError(
-                f"{section}.ca_file", f"cannot use {ca_file}: {error}"
+                f"{section}.ca_file", f"cannot use {show_path(ca_file)}: {reason}"
             ) from None
     return context
 
