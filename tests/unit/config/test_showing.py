@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import random
 from pathlib import Path
 
 import pytest
+from tests.support.credential_texts import BASE64, CREDENTIALS, PEM
 
 from tocsin.config.showing import (
     hide,
@@ -18,27 +17,6 @@ from tocsin.config.showing import (
     show_value,
 )
 
-PEM = (
-    "-----BEGIN PRIVATE KEY-----\nMIGTAgEAMBMGByqGSM49AgEG\n-----END PRIVATE KEY-----\n"
-)
-RANDOM = random.Random(8)
-BASE64 = base64.b64encode(RANDOM.randbytes(3000)).decode()
-CREDENTIALS = [
-    '{"type": "service_account", "private_key": "hunter2"}',
-    PEM,
-    PEM.replace("\n", "\\n"),
-    BASE64,
-    base64.b64encode(RANDOM.randbytes(33)).decode(),
-    base64.urlsafe_b64encode(RANDOM.randbytes(48)).decode(),
-    "postgresql://user:hunter2@db/app",
-    "host=db password=hunter2",
-    "sk_live_4eC39HqLyjWDarjtT1zdp7dc4eC39HqLyjWDarj",
-    "eyJhbGciOiJIUzI1NiJ9eyJzdWIiOiI0MiJ9s3eOhujiyBjc4u21nuHkbcWJll4Um0QqGU3P",
-    "one\ntwo",
-    "hunter2\0",
-    "hunter2\ud800",
-    "hunter2" * 1000,
-]
 PATHS = [
     "/etc/tocsin/service-account.json",
     "sa.json",
