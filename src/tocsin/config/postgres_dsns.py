@@ -98,10 +98,9 @@ class PostgresDsn:
     @property
     def place(self) -> str:
         """`HOST:PORT/NAME`, without user and password."""
-        host = self.arguments.get("host") or self.arguments.get("hostaddr")
-        port, name = (self.arguments.get(n, "") for n in ("port", "dbname"))
-        where = f"{host or 'the local socket'}{port and f':{port}'}"
-        return f"{where}{name and f'/{name}'}"
+        where = ",".join(f"{host}{port and f':{port}'}" for host, port in self._hosts())
+        name = self.arguments.get("dbname", "")
+        return f"{where or 'the local socket'}{name and f'/{name}'}"
 
     def masked(self) -> str:
         """In the form it was written, with the password and unknown values masked."""
@@ -109,13 +108,8 @@ class PostgresDsn:
 
     def _as_url(self) -> str:
         given = self.arguments
-        hosts = given.get("host", "").split(",")
-        ports = given.get("port", "").split(",")
-        if len(ports) != len(hosts):
-            ports = [*ports[:1], *[""] * (len(hosts) - 1)]
         where = ",".join(
-            f"{_host_in_url(host)}{port and f':{port}'}"
-            for host, port in zip(hosts, ports, strict=True)
+            f"{_host_in_url(host)}{port and f':{port}'}" for host, port in self._hosts()
         )
         user = given.get("user", "")
         login = f"{user}:{MASK}@" if self.password else f"{user}@" if user else ""
@@ -123,6 +117,15 @@ class PostgresDsn:
         name = given.get("dbname", "")
         text = f"postgresql://{login}{where}{name and f'/{name}'}"
         return f"{text}?{options}" if options else text
+
+    def _hosts(self) -> Iterator[tuple[str, str]]:
+        """Each host with its port; one port alone is that of all."""
+        given = self.arguments
+        hosts = (given.get("host") or given.get("hostaddr", "")).split(",")
+        ports = given.get("port", "").split(",")
+        if len(ports) != len(hosts):
+            ports = ports[:1] * len(hosts)
+        yield from zip(hosts, ports, strict=True)
 
     def _as_words(self) -> str:
         first = ("host", "hostaddr", "port", "dbname", "user")

@@ -25,6 +25,10 @@ from tocsin.config.fields import (
 DEFAULT_MESSAGE_SIZE = 4 * 1024 * 1024
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+_HOST = re.compile(
+    r"[A-Za-z0-9_.-]{0,253}|\[?[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,32})?\]?"
+)
+_LONGEST_LABEL = 63  # of a name in the DNS
 Port = Annotated[Int, Field(ge=0, le=65535)]
 ErrorMode = Annotated[Literal["", "transport"], Kind("string")]
 
@@ -44,6 +48,18 @@ def check_prefix(value: str) -> str:
     if value and not _PREFIX.fullmatch(value):
         raise ValueError("must begin with / and hold only letters, digits and /-_.~")
     return value.rstrip("/")
+
+
+def _check_host(value: str) -> str:
+    value = value.strip()
+    parts = value.strip("[]").split(".")
+    if not _HOST.fullmatch(value) or any(len(part) > _LONGEST_LABEL for part in parts):
+        raise ValueError("must be an IP address or a host name, without a port")
+    return value
+
+
+Host = Annotated[Text, AfterValidator(_check_host)]
+"""Where to listen; empty where another key or every address is meant."""
 
 
 class Tls(Section):
@@ -72,11 +88,11 @@ def _parse_optional_port(value: object) -> object:
 class HttpServer(Section):
     """The HTTP ports; `tls` holds for both."""
 
-    address: Text = ""
+    address: Host = ""
     """listen address; empty = all"""
     port: Port = 8000
     """API, health and metrics over HTTP; 0 = any free port"""
-    internal_address: Text = ""
+    internal_address: Host = ""
     """listen address of the internal port; empty = `http_server.address`"""
     internal_port: Annotated[Port, BeforeValidator(_parse_optional_port), Shown("")] = 0
     """moves API, health and metrics to a port of their own; 0 = stay"""
@@ -115,7 +131,7 @@ class GrpcApi(Section):
 
     enabled: Bool = True
     """serve the gRPC API (the published default is false)"""
-    address: Text = ""
+    address: Host = ""
     """listen address; empty = all"""
     port: Port = 10000
     """port of the gRPC API; 0 = any free port"""

@@ -16,7 +16,7 @@ from tocsin.config.fields import (
     Text,
     parse_objects,
 )
-from tocsin.config.server import DEFAULT_MESSAGE_SIZE, Port, Tls, check_prefix
+from tocsin.config.server import DEFAULT_MESSAGE_SIZE, Host, Port, Tls, check_prefix
 
 
 def _check_path(value: str) -> str:
@@ -153,7 +153,7 @@ class UniGrpc(Section):
 
     enabled: Bool = False
     """serve it"""
-    address: Text = ""
+    address: Host = ""
     """listen address; empty = all"""
     port: Port = 11000
     """port; 0 = any free port"""

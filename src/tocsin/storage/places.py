@@ -42,5 +42,6 @@ def find_sqlite_fault(path: str | Path) -> str:
 
 
 def _show_folder(path: str | Path) -> str:
-    folder = str(Path(path).absolute().parent)
-    return folder if show_path(path) == str(path) else show_path(folder)
+    if show_path(path) != str(path):
+        return "of that path"
+    return str(Path(path).absolute().parent)

@@ -43,7 +43,7 @@ SIGNS = "#/?@%:&= ,;'\"\\[]{}$+!*()<>|^`~é€"
         (
             "postgresql://u:hunter2@a:1,b:2/x?target_session_attrs=primary",
             "postgresql://u:***@a:1,b:2/x?target_session_attrs=primary",
-            "a,b:1,2/x",
+            "a:1,b:2/x",
         ),
         ("postgresql://u:hunter2@[::1]:5/x", "postgresql://u:***@[::1]:5/x", "::1:5/x"),
         ("postgresql:///x?host=/run/pg", "postgresql://%2Frun%2Fpg/x", "/run/pg/x"),
