@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from tocsin.config.durations import parse_duration
 from tocsin.config.fields import parse_bool
 from tocsin.config.placeholders import find_placeholder
+from tocsin.config.showing import show_name
 from tocsin.config.urls import ESCAPES, MASK, decode, hide_after_scheme, mask_user_info
 
 T = TypeVar("T")
@@ -139,6 +140,8 @@ class _Reader:
     def __init__(self, kind: Kind, parts: SplitResult) -> None:
         self._kind = kind
         self._parts = parts
+        # First: the rest of a password must not be told as the name of an option.
+        self._nodes(())
         self._values, self._more = _split_options(parts.query, kind)
 
     def read(self, *, is_tls: bool) -> RedisAddress:
@@ -146,7 +149,7 @@ class _Reader:
         user, password = self._login()
         address = RedisAddress(
             kind=self._kind,
-            nodes=self._nodes(),
+            nodes=self._nodes(self._more),
             path=self._path(),
             login=Login(user, password),
             db=self._db(),
@@ -171,7 +174,7 @@ class _Reader:
         user, _, password = before.partition(":") if at else ("", "", "")
         return decode(user), decode(password)
 
-    def _nodes(self) -> tuple[Node, ...]:
+    def _nodes(self, more: Sequence[str]) -> tuple[Node, ...]:
         host = self._parts.netloc.rpartition("@")[2]
         if self._kind == "socket":
             if host:
@@ -180,7 +183,7 @@ class _Reader:
         if not host:
             raise ValueError("names no host")
         port = _SENTINEL_PORT if self._kind == "sentinel" else _PORT
-        nodes = [_parse_node(name, port) for name in (host, *self._more)]
+        nodes = [_parse_node(name, port) for name in (host, *more)]
         return tuple(dict.fromkeys(nodes))
 
     def _path(self) -> str:
@@ -284,7 +287,8 @@ def _split_options(query: str, kind: Kind) -> tuple[dict[str, str], list[str]]:
             near = difflib.get_close_matches(name, _OPTIONS[kind], 1, 0.75)
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(
-                f"has an option that is not known{meant}; here are: {known}"
+                f"has the option {show_name(name)}, which is not known{meant}; here"
+                f" are: {known}"
             )
         if not value:
             raise ValueError(f"{name} is empty")

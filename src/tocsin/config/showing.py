@@ -108,9 +108,17 @@ def looks_like_credential(text: str) -> bool:
             len(part.encode(errors="replace")) > _LONGEST_PART
             for part in text.split("/")
         )
-        or (_BASE64.fullmatch(text) is not None and not _is_credible(text))
+        or (_is_base64(text) and not _is_credible(text))
         or (not _ROOT.match(text) and not _FILE.search(text) and _is_random(text))
     )
+
+
+def _is_base64(text: str) -> bool:
+    # Words with - and _ between them are names, unless capitals and digits mix in.
+    if _BASE64.fullmatch(text) is None:
+        return False
+    kinds = _kinds_of(text)
+    return kinds == 3 or (kinds == 2 and not {"-", "_"} & set(text))
 
 
 def scrub_quoted(text: str) -> str:
@@ -160,12 +168,14 @@ def _is_credible(text: str) -> bool:
 
 def _is_random(run: str) -> bool:
     """Whether letters and digits are mixed as in a key, at a length names lack."""
-    kinds = (
-        any(c.isupper() for c in run)
-        + any(c.islower() for c in run)
-        + any(c.isdigit() for c in run)
-    )
     size = len(run)
-    if len(set(run)) < 8:  # no key has so few
+    if size < 16 or len(set(run)) < 8:  # no key has so few
         return False
+    kinds = _kinds_of(run)
     return size >= 40 or (size >= 24 and kinds >= 2) or (size >= 16 and kinds == 3)
+
+
+def _kinds_of(text: str) -> int:
+    """Of capitals, small letters and digits, how many occur."""
+    tests = (str.isupper, str.islower, str.isdigit)
+    return sum(any(test(c) for c in text) for test in tests)
