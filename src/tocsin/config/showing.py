@@ -109,7 +109,7 @@ def looks_like_credential(text: str) -> bool:
             for part in text.split("/")
         )
         or (_is_base64(text) and not _is_credible(text))
-        or (not _ROOT.match(text) and not _FILE.search(text) and _is_random(text))
+        or not (_ROOT.match(text) or _FILE.search(text) or not _has_random(text))
     )
 
 
@@ -117,6 +117,9 @@ def _is_base64(text: str) -> bool:
     # Words with - and _ between them are names, unless capitals and digits mix in.
     if _BASE64.fullmatch(text) is None:
         return False
+    if _ROOT.match(text):  # by chance, or a path with the name of a volume in it
+        parts = text.split("/")
+        return any(len(part) >= 40 and _kinds_of(part) == 3 for part in parts)
     kinds = _kinds_of(text)
     return kinds == 3 or (kinds == 2 and not {"-", "_"} & set(text))
 
@@ -163,7 +166,11 @@ def _is_there(text: str) -> bool:
 def _is_credible(text: str) -> bool:
     if not _PATH.fullmatch(text) or not (_ROOT.match(text) or _FILE.search(text)):
         return False
-    return not any(map(_is_random, re.split(r"[^A-Za-z0-9+=]+", text)))
+    return not _has_random(text)
+
+
+def _has_random(text: str) -> bool:
+    return any(map(_is_random, re.split(r"[^A-Za-z0-9+=]+", text)))
 
 
 def _is_random(run: str) -> bool:

@@ -29,6 +29,7 @@ PATHS = [
     "/usr/local/etc/openssl@3/cert.pem",
     "/home/someone/My Keys (new)/push.p12",
     "tocsin.db",
+    "/home/müller/ключ.json",
 ]
 
 
@@ -52,6 +53,24 @@ def test_a_path_is_shown_as_it_is(path: str) -> None:
 def test_what_is_no_credible_path_is_hidden(text: str) -> None:
     """A bare word may be the password that somebody put there."""
     assert show_path(text) == f'"{text[:4]}…" ({len(text)} characters)'
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "secrets_mounted_by_the_orchestrator_for_production",
+        "projects-1234-service-account-key-production",
+        "/var/lib/volumes/6f1ed002ab5595859014ebf0951522d96f1ed002ab5595859014ebf0/x",
+        "/nix/store/0c9ip2dmnvxkvh2yl4l8zc8kqbk5gm0p-cacert/ca-bundle.crt",
+        "/data/env=prod/sa.json",
+        "/dev/fd/3",
+        ":memory:",
+        "tocsin",
+    ],
+)
+def test_a_path_that_cannot_be_told_from_a_key_is_taken(path: str) -> None:
+    """Refusing is for what no path is; whether it is shown is another question."""
+    assert not looks_like_credential(path)
 
 
 def test_a_path_that_leads_somewhere_is_shown(
