@@ -23,6 +23,7 @@ from tocsin.config.fields import (
     Shown,
     Text,
 )
+from tocsin.config.urls import split_url
 
 ENVIRONMENTS = ("development", "production")
 
@@ -32,12 +33,11 @@ def _check_endpoint(value: str) -> str:
     if value in ENVIRONMENTS:
         return value
     try:
-        parts = urlsplit(value)
-        # Reading the port is what checks it.
+        parts = split_url(value, "")
         good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good, parts = False, urlsplit("")
-    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if not good or more:
         raise ValueError(f"must be {', '.join(ENVIRONMENTS)} or an https origin")
     return value.rstrip("/")

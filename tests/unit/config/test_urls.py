@@ -132,6 +132,16 @@ def test_a_redis_address_is_shown_by_its_parts(address: str, shown: str | None) 
         assert told == shown
 
 
+@pytest.mark.parametrize("login", ["u:hunter2@", ":hunter2@", "hunter2@"])
+@pytest.mark.parametrize("key", ["push_notifications.fcm", "push_notifications.apns"])
+def test_an_origin_has_no_login(login: str, key: str) -> None:
+    """It would be sent to nobody, and stand in errors."""
+    origin = f"https://{login}example.com"
+    with pytest.raises(ConfigError, match="origin") as raised:
+        load_config(None, environ={}, overrides={f"{key}.endpoint": origin})
+    assert "hunter2" not in str(raised.value)
+
+
 def test_an_escape_that_is_no_text_is_refused() -> None:
     """It would be another password than the one that was meant."""
     with pytest.raises(ValueError, match="UTF-8"):
