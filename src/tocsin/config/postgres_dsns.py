@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tocsin.config.placeholders import find_placeholder
-from tocsin.config.showing import hide, show_name
+from tocsin.config.showing import hide, show_word
 from tocsin.config.urls import MASK
 
 _URL = re.compile(r"postgres(?:ql)?://")
@@ -241,7 +241,7 @@ def _find_bad_option(names: list[str], *, may_be_value: bool) -> str:
         if not _OPTION.fullmatch(name):
             return "has an option whose name is none"
         is_told = name in _HINTS or not may_be_value
-        words = f"has the option {show_name(name) if is_told else hide(name)}"
+        words = f"has the option {show_word(name) if is_told else hide(name)}"
         near = difflib.get_close_matches(name, known, 1, 0.75)
         hint = _HINTS.get(name) or (f"did you mean {near[0]}?" if near else "")
         return f"{words}, which libpq does not know{hint and f': {hint}'}"

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from tocsin.config.durations import parse_duration
 from tocsin.config.fields import parse_bool
 from tocsin.config.placeholders import find_placeholder
-from tocsin.config.showing import show_name
+from tocsin.config.showing import show_word
 from tocsin.config.urls import ESCAPES, MASK, decode, hide_after_scheme, mask_user_info
 
 T = TypeVar("T")
@@ -287,7 +287,7 @@ def _split_options(query: str, kind: Kind) -> tuple[dict[str, str], list[str]]:
             near = difflib.get_close_matches(name, _OPTIONS[kind], 1, 0.75)
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(
-                f"has the option {show_name(name)}, which is not known{meant}; here"
+                f"has the option {show_word(name)}, which is not known{meant}; here"
                 f" are: {known}"
             )
         if not value:

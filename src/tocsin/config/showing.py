@@ -18,7 +18,10 @@ SHOWN = 4
 _LONGEST_NAME = 200
 _LONGEST_PATH = 400
 _LONGEST_PART = 255  # bytes, of nearly every file system
-_PLAIN = re.compile(r"[A-Za-z]{1,20}(?:[-_ ][A-Za-z]{1,20}){0,3}")
+_PLAIN = re.compile(
+    r"(?:[A-Za-z]?[a-z]{0,20}|[A-Z]{1,20}|[a-z]{1,20}[A-Z][a-z]{1,20})"
+    r"(?:[-_ ][A-Za-z]?[a-z]{0,20}|[-_ ][A-Z]{1,20}){0,3}"
+)
 _QUANTITY = re.compile(r"[-+]?[0-9]{1,12}(?:\.[0-9]{1,6})?[a-zA-Zµ%]{0,3}")
 _NAME = re.compile(r"[\w.$\[\]-]+")
 _HOST = re.compile(r"\[?[A-Za-z0-9_.:*%-]{0,253}\]?")
@@ -66,6 +69,11 @@ def show_name(name: str) -> str:
     if is_name and not any(map(_is_random, re.split(r"[^A-Za-z0-9]+", name))):
         return name
     return hide(name)
+
+
+def show_word(text: str) -> str:
+    """A name made of plain words, as options are; anything else is hidden."""
+    return text if _PLAIN.fullmatch(text) else hide(text)
 
 
 def show_host(text: str) -> str:
