@@ -126,6 +126,32 @@ def test_every_key_may_hold_nonsense(check: Check) -> None:
         assert max(map(len, printed.splitlines())) < 600
 
 
+@pytest.mark.parametrize("sign", "#/?@%: '[&=,")
+def test_a_password_with_any_sign_is_masked_or_refused(sign: str, check: Check) -> None:
+    """In a dsn, its words, an address of Redis and one of ClickHouse."""
+    password = f"hun{sign}ter2"
+    push = {"enabled_providers": ["expo"], "expo": {}}
+    for content in (
+        {"database": {"dsn": f"postgresql://u:{password}@h/x"}},
+        {"database": {"dsn": f"host=h password={password}"}},
+        {
+            "push_notifications": push
+            | {"queue": {"postgresql": {"dsn": f"postgresql://u:{password}@h/x"}}}
+        },
+        {
+            "push_notifications": push
+            | {"queue": {"redis": {"address": f"redis://u:{password}@h"}}}
+        },
+        {"engine": {"type": "redis", "redis": {"address": f"redis://:{password}@h:1"}}},
+        {"clickhouse_analytics": {"clickhouse_dsn": [f"http://u:{password}@h:1"]}},
+        {"client": {"token": {"audience_regex": f"(?P={password}secret)"}}},
+    ):
+        code, printed = check(content)
+        assert code in (0, 2)
+        assert "ter2" not in printed
+        assert "Traceback" not in printed
+
+
 def test_a_variable_is_told_as_a_file_is(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
