@@ -1,11 +1,15 @@
 import json
+import random
 import tempfile
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tocsin.cli.config_meaning import describe_config
 from tocsin.config import Config, ConfigError, load_config
 from tocsin.config.durations import format_duration, parse_duration
 from tocsin.config.names import env_name, renamed
@@ -101,3 +105,49 @@ def test_a_shown_duration_reads_back(milliseconds: int) -> None:
     """What the program prints as a duration is what it would read."""
     seconds = milliseconds / 1000
     assert parse_duration(format_duration(seconds)) == seconds
+
+
+# From a seed: a secret of zeros would be no secret.
+RAW = st.builds(
+    lambda seed, size: random.Random(seed).randbytes(size),
+    st.integers(0, 2**32),
+    st.integers(24, 48),
+)
+SECRETS = st.one_of(
+    RAW.map(lambda raw: b64encode(raw).decode()),
+    RAW.map(lambda raw: urlsafe_b64encode(raw).decode()),
+    RAW.map(bytes.hex),
+)
+FORMS: list[Callable[[str], object]] = [
+    lambda s: s,
+    lambda s: f"postgresql://user:{s}@host/db",
+    lambda s: f"postgresql://user@host/db?{s}=1",
+    lambda s: f"redis://:{s}@host:6379",
+    lambda s: f"http://user:{s}@host:8123",
+    lambda s: f"host=h password={s} dbname=x",
+    lambda s: f"-----BEGIN PRIVATE KEY-----\n{s}\n-----END PRIVATE KEY-----",
+    lambda s: f'{{"private_key": "{s}"}}',
+    lambda s: [s],
+    lambda s: {s: 1},
+    lambda s: [{"identifier": s, "provider": s, "name": s}],
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(SECRETS, st.sampled_from(FORMS), st.sampled_from(sorted(built())))
+def test_no_message_repeats_a_secret(
+    secret: str, form: Callable[[str], object], key: str
+) -> None:
+    """Whichever key it was written to, in whatever form."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.json"
+        path.write_text(json.dumps({key: form(secret)}))
+        try:
+            loaded = load_config(str(path), environ={})
+        except ConfigError as error:
+            told = str(error).replace(folder, "")
+        else:
+            told = "\n".join(loaded.warnings).replace(folder, "")
+            told += "".join(f"{n} {text}" for n, text in describe_config(loaded.config))
+    for start in range(4, len(secret) - 8):
+        assert secret[start : start + 8] not in told

@@ -223,3 +223,18 @@ def test_a_server_that_cannot_listen_takes_no_work(tmp_path: Path, door: str) ->
     assert told == f"{where}; stop what holds it, or set {door}.port to a free port"
     assert written == ""
     assert "worker started" not in output
+
+
+@pytest.mark.parametrize("verb", ["serve", "worker", "migrate", "check-config"])
+def test_a_dsn_that_libpq_refuses_ends_no_process_with_a_traceback(
+    tmp_path: Path, verb: str
+) -> None:
+    """The option is named by every verb, before anything is opened."""
+    dsn = "postgresql://u:hunter2@127.0.0.1:1/x?pgbouncer=true"
+    config = {"database": {"postgresql": {"dsn": dsn}}, "push_notifications": PUSH}
+    code, output, written = run(tmp_path, verb, config=config)
+    assert (code, output) == (2, "")
+    assert "database.postgresql.dsn: has the option pgbouncer" in written
+    assert "database.postgresql.pgbouncer" in written
+    assert "Traceback" not in written
+    assert "hunter2" not in written

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import socket
 
+from tocsin.config.showing import show_host
+
 IN_USE = "the port is in use"
 
 
@@ -16,9 +18,10 @@ class ListenError(Exception):
 
     def __init__(self, address: str, setting: str, reason: str) -> None:
         """`setting` is the configuration key of the port."""
+        host, _, port = address.rpartition(":")
         super().__init__(
-            f"cannot listen on {address}: {reason}; stop what holds it, or set"
-            f" {setting} to a free port"
+            f"cannot listen on {show_host(host)}:{port}: {reason}; stop what holds it,"
+            f" or set {setting} to a free port"
         )
 
 

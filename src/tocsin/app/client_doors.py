@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from tocsin.config import Config
+from tocsin.config.showing import show_path
 from tocsin.config.transports import ConnectCodeToHttpResponse
 from tocsin.core.channel_ports import ControlBus
 from tocsin.transports.admission import Admission
@@ -129,8 +130,8 @@ def _demo_routes(config: Config) -> list[web.RouteDef]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DemoError(
-            f"demo.sdk_file: {demo.sdk_file} cannot be read ({reason}); leave it out"
-            " for the SDK that comes with Tocsin"
+            f"demo.sdk_file: {show_path(demo.sdk_file)} cannot be read ({reason});"
+            " leave it out for the SDK that comes with Tocsin"
         ) from None
     _log.warning("the demo page is served; unset demo.enabled outside of development")
     if not config.client.allowed_origins:

@@ -30,6 +30,7 @@ from tocsin.app.demo_online import (
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import Listening, start_server
 from tocsin.config import load_config
+from tocsin.config.showing import show_path
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.push import Job, Payload, queue_name
 from tocsin.delivery.settlement import ONLINE
@@ -224,9 +225,9 @@ def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
                 decode(api_pb2.DeviceRegisterRequest, line.encode(), strict=True)
             )
         except ValueError as error:
-            raise DemoInputError(f"{path}:{number}: {error}") from None
+            raise DemoInputError(f"{show_path(path)}:{number}: {error}") from None
     if not requests:
-        raise DemoInputError(f"{path}: holds no device")
+        raise DemoInputError(f"{show_path(path)}: holds no device")
     return requests
 
 
@@ -239,14 +240,15 @@ def read_message(path: Path) -> api_pb2.SendPushNotificationRequest:
             strict=True,
         )
     except ValueError as error:
-        raise DemoInputError(f"{path}: {error}") from None
+        raise DemoInputError(f"{show_path(path)}: {error}") from None
 
 
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DemoInputError(f"{path}: cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise DemoInputError(f"{show_path(path)}: cannot be read: {reason}") from None
 
 
 async def play(

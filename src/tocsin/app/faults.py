@@ -19,9 +19,11 @@ class CannotOpen(Exception):
         self, key: str, place: str, reason: str, *, is_configuration: bool = False
     ) -> None:
         from tocsin.config.root import mask_passwords
+        from tocsin.config.showing import scrub_text
 
         self.is_configuration = is_configuration
-        super().__init__(f"cannot start: {key}: {mask_passwords(f'{place}: {reason}')}")
+        told = f"{mask_passwords(place)}: {scrub_text(mask_passwords(reason))}"
+        super().__init__(f"cannot start: {key}: {told}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from tocsin.config import Config, PemError
 from tocsin.config.apns import Apns
 from tocsin.config.fcm import Fcm
 from tocsin.config.integrations import Credential
+from tocsin.config.showing import show_path
 
 
 async def find_provider_faults(config: Config) -> list[str]:
@@ -44,10 +45,16 @@ async def _try_to_build(credential: Credential) -> list[str]:
 
 def _find_missing_files(credential: Credential) -> Iterator[str]:
     for key, name in _files_of(credential.settings):
-        if name and not Path(name).exists():
-            yield (
-                f"{credential.path}.{key}: {name} is not there, seen from {Path.cwd()}"
-            )
+        if name and not _is_there(name):
+            where = f"{show_path(name)} is not there, seen from {Path.cwd()}"
+            yield f"{credential.path}.{key}: {where}"
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # longer than any path may be, or none at all
+        return False
 
 
 def _files_of(settings: object) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ from tocsin.channels.tokens import TokenVerifier
 from tocsin.channels.users import DenialService, UserStatusService
 from tocsin.config import Config
 from tocsin.config.engine import Denials
+from tocsin.config.redis_addresses import mask_redis
 from tocsin.core.channel_ports import (
     Broker,
     ControlBus,
@@ -133,10 +134,11 @@ async def open_realtime(
     engine.broker.listen(hub)
     engine.bus.listen(_listening_node(config, metrics, hub, stack))
     urls = config.engine.redis.urls if config.engine.type == "redis" else ()
-    with opening("engine.redis.address", f"Redis at {' '.join(urls)}"):
+    shown = [mask_redis(url) for url in urls]
+    with opening("engine.redis.address", f"Redis at {' '.join(shown)}"):
         await engine.broker.start()
     stack.push_async_callback(engine.broker.close)
-    with opening("engine.redis.address", f"Redis at {' '.join(urls[:1])}"):
+    with opening("engine.redis.address", f"Redis at {' '.join(shown[:1])}"):
         await engine.bus.start()
     stack.push_async_callback(engine.bus.close)
     realtime = await _build(config, metrics, clock, engine, hub, stack)

@@ -15,6 +15,7 @@ from tocsin.channels.tokens import TokenSettings
 from tocsin.config import Config
 from tocsin.config.channel import ChannelOptions as ConfiguredOptions
 from tocsin.config.client import Token
+from tocsin.config.showing import scrub_quoted
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.client_codes import Disconnect
 from tocsin.transports.admission import Origins
@@ -118,7 +119,7 @@ def _find_bad_pattern(path: str, pattern: str) -> Iterator[str]:
         try:
             compile_pattern(pattern)
         except ValueError as error:
-            yield f"{path} {error}"
+            yield f"{path} {scrub_quoted(str(error))}"
 
 
 def _is_single(config: Config) -> bool:

@@ -20,6 +20,7 @@ from tocsin.app.clock import SharedClock
 from tocsin.app.faults import CannotOpen, opening
 from tocsin.app.lifecycle import start_beside
 from tocsin.config import Config
+from tocsin.config.redis_addresses import mask_redis
 from tocsin.core.ports import (
     DeviceStore,
     JobQueue,
@@ -159,7 +160,8 @@ def opening_queue(config: Config) -> AbstractContextManager[None]:
     if config.queue_kind == "redis":
         reused = queue.redis.reuse_from_engine and config.engine.type == "redis"
         key = "engine.redis.address" if reused else _QUEUE + ".redis.address"
-        return opening(key, f"Redis at {' '.join(queue.redis.address)}")
+        where = " ".join(map(mask_redis, queue.redis.address))
+        return opening(key, f"Redis at {where}")
     if config.queue_dsn and config.queue_dsn != config.database.postgresql.dsn:
         from tocsin.storage.places import describe_postgres
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import sys
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tocsin.cli.config_meaning import describe_config
@@ -29,6 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print `ok` and what follows from the keys, or every fault; 0 or 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A value may hold what the terminal cannot show.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _check(args)
+    except Exception as error:  # noqa: BLE001 - the border of a check that tells, whatever it is given
+        print(_describe_own_fault(error), file=sys.stderr)
+        return 2
+
+
+def _check(args: argparse.Namespace) -> int:
     loaded = read_config(args)
     if loaded is None:
         return 2
@@ -44,12 +58,24 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(faults), file=sys.stderr)
         return 2
     print("ok")
-    _print("source", loaded.source or "no file")
+    from tocsin.config.showing import show_path
+
+    _print("source", show_path(loaded.source) if loaded.source else "no file")
     for name, text in describe_config(config):
         _print(name, text)
     for warning in (*loaded.warnings, *doubtful, *_find_short_secrets(config)):
         _print("warning", warning)
     return 0
+
+
+def _describe_own_fault(error: Exception) -> str:
+    """Where it happened, without the error's words: they may quote a secret."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    return (
+        f"cannot be checked: {type(error).__name__} at {place}, a fault of Tocsin"
+        " itself: please report it with the keys that you set, not their values"
+    )
 
 
 def _print(name: str, text: str) -> None:

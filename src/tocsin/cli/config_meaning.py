@@ -38,8 +38,21 @@ def describe_config(config: Config) -> Iterator[tuple[str, str]]:
     yield "namespaces", _describe_namespaces(config)
     yield "clients", _describe_client_doors(config)
     yield "tokens", _describe_tokens(config)
-    origins = ", ".join(config.client.allowed_origins)
+    origins = ", ".join(map(_show_origin, config.client.allowed_origins))
     yield "origins", origins or "none: no browser may connect"
+
+
+def _show_origin(origin: str) -> str:
+    from tocsin.config.showing import show_host
+
+    scheme, slashes, host = origin.rpartition("://")
+    return f"{scheme}{slashes}{show_host(host.rstrip('/'))}"
+
+
+def _show_name(name: str) -> str:
+    from tocsin.config.showing import show_name
+
+    return show_name(name)
 
 
 def _describe_registry(config: Config) -> str:
@@ -47,7 +60,9 @@ def _describe_registry(config: Config) -> str:
         case "postgresql":
             return f"PostgreSQL {config.redacted()['database']['postgresql']['dsn']}"
         case "sqlite":
-            return f"SQLite {config.database.sqlite.path}"
+            from tocsin.config.showing import show_path
+
+            return f"SQLite {show_path(config.database.sqlite.path)}"
         case _:
             return "none: only raw and native sends work"
 
@@ -68,7 +83,7 @@ def _describe_queue(config: Config) -> str:
 
 
 def _describe_credential(credential: Credential) -> str:
-    name = credential.identifier
+    name = _show_name(credential.identifier)
     if name == credential.provider:
         return name
     return f"{name} ({credential.provider}{'' if credential.active else ', inactive'})"
@@ -96,7 +111,8 @@ def _describe_grpc(config: Config) -> str:
     if not grpc.enabled:
         return "off"
     access = _access(grpc.key, grpc.insecure)
-    return f"{grpc.address or '*'}:{grpc.port}, {access}{_describe_tls(grpc.tls)}"
+    place = _join((grpc.address, grpc.port))
+    return f"{place}, {access}{_describe_tls(grpc.tls)}"
 
 
 def _describe_http(config: Config) -> Iterator[tuple[str, str]]:
@@ -119,7 +135,9 @@ def _describe_http(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _join(place: tuple[str, int]) -> str:
-    return f"{place[0] or '*'}:{place[1]}"
+    from tocsin.config.showing import show_host
+
+    return f"{show_host(place[0]) if place[0] else '*'}:{place[1]}"
 
 
 def _describe_tls(tls: Tls) -> str:
@@ -137,7 +155,7 @@ def _access(key: SecretStr, insecure: bool) -> str:
 
 
 def _describe_namespaces(config: Config) -> str:
-    names = [each.name for each in config.channel.namespaces]
+    names = [_show_name(each.name) for each in config.channel.namespaces]
     more = len(names) - NAMES_SHOWN
     shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return shown or "none: only channels without a namespace"
@@ -179,7 +197,7 @@ def _describe_tokens(config: Config) -> str:
     if client.allow_anonymous_connect_without_token:
         words += "; none needed to connect without a user"
     if client.user_id_http_header:
-        words += f"; or the header {client.user_id_http_header}"
+        words += f"; or the header {_show_name(client.user_id_http_header)}"
     return words
 
 

@@ -62,12 +62,39 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(
+            f"unrecognized arguments: {' '.join(map(_show_argument, unknown))}"
+        )
     try:
         code: int = _module(args.verb).run(args)
     except (KeyboardInterrupt, BrokenPipeError):
         return FAILED
+    except Exception as error:  # noqa: BLE001 - the border of a process
+        print(_describe_fault(error), file=sys.stderr)
+        return FAILED
     return code
+
+
+def _show_argument(text: str) -> str:
+    """An option's name; of a value, which may be a secret, no more than its start."""
+    name, equals, value = text.partition("=")
+    if not name.startswith("-"):
+        name, equals, value = "", "", text
+    shown = f"{value[:4]}…" if len(value) > 4 else value
+    return f"{name}{equals}{shown}"
+
+
+def _describe_fault(error: Exception) -> str:
+    """A traceback whose words are scrubbed: they may quote what was configured."""
+    import traceback
+
+    from tocsin.config.showing import scrub_text
+    from tocsin.telemetry.logs import scrub
+
+    return scrub_text(scrub("".join(traceback.format_exception(error)))).rstrip()
 
 
 def _module(verb: str) -> Verb:

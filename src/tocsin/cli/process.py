@@ -36,9 +36,10 @@ def run_process(
     import structlog
 
     from tocsin.app.lifecycle import run
-    from tocsin.telemetry.logs import configure_logging
+    from tocsin.telemetry.logs import configure_logging, hide
 
     configure_logging(loaded.config.log.level)
+    hide(loaded.config.secrets())
     log = structlog.get_logger("tocsin.cli")
     for warning in loaded.warnings:
         log.warning(warning)

@@ -42,15 +42,18 @@ def _reread(args: argparse.Namespace) -> Config | None:
     import structlog
 
     from tocsin.config import ConfigError
+    from tocsin.telemetry.logs import hide
 
     try:
-        return load(args).config
+        config = load(args).config
     except ConfigError as error:
         log = structlog.get_logger("tocsin.cli")
         for fault in error.faults:
             told = f"configuration: {fault}"
             log.error(told)  # noqa: TRY400 - a person can mend it
         return None
+    hide(config.secrets())
+    return config
 
 
 def _find_fault(config: Config) -> str:

@@ -11,7 +11,19 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from tocsin.config.fields import Int, Kind, Secret, Section, Shown, Text
+from tocsin.config.fields import (
+    AnyText,
+    FilePath,
+    Identity,
+    Int,
+    Kind,
+    NamesFile,
+    Secret,
+    Section,
+    Shown,
+    Text,
+)
+from tocsin.config.urls import split_url
 
 ENVIRONMENTS = ("development", "production")
 
@@ -21,15 +33,20 @@ def _check_endpoint(value: str) -> str:
     if value in ENVIRONMENTS:
         return value
     try:
-        parts = urlsplit(value)
-        # Reading the port is what checks it.
+        parts = split_url(value, "")
         good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good, parts = False, urlsplit("")
-    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if not good or more:
         raise ValueError(f"must be {', '.join(ENVIRONMENTS)} or an https origin")
     return value.rstrip("/")
+
+
+_KEY = NamesFile("put it into a file and name that file here, or set token_key_pem")
+_P12 = NamesFile("put it into a file and name that file here, or set cert_p12_b64")
+KeyFile = Annotated[AnyText, AfterValidator(_KEY.check), _KEY]
+P12File = Annotated[AnyText, AfterValidator(_P12.check), _P12]
 
 
 class Apns(Section):
@@ -45,21 +62,21 @@ class Apns(Section):
         Shown("cert when a certificate is set, else token"),
     ] = None
     """token (a .p8 key) or cert (a .p12 certificate)"""
-    token_key_file: Text = ""
+    token_key_file: KeyFile = ""
     """path of the .p8 key"""
     token_key_pem: Secret = SecretStr("")
     """the .p8 key itself: PEM text, base64 of it, or a path"""
-    token_key_id: Text = ""
+    token_key_id: Identity = ""
     """the key's id, ten characters"""
-    token_team_id: Text = ""
+    token_team_id: Identity = ""
     """the id of the developer team, ten characters"""
-    cert_p12_file: Text = ""
+    cert_p12_file: P12File = ""
     """path of the .p12 certificate"""
     cert_p12_b64: Secret = SecretStr("")
     """the .p12 certificate in base64"""
     cert_p12_password: Secret = SecretStr("")
     """its password"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     transport: Annotated[Literal["native", "sdk"], Kind("string")] = "native"
     """native: the fan-out engine; sdk: aioapns"""

@@ -12,6 +12,7 @@ from tocsin.config.channel import ChannelOptions
 from tocsin.config.client import Token
 from tocsin.config.durations import format_duration
 from tocsin.config.redis_checks import find_redis_faults
+from tocsin.config.showing import show_value
 
 if TYPE_CHECKING:  # root imports the sections, checks import root
     from tocsin.config.root import Config
@@ -81,7 +82,7 @@ def _check_personal(config: Config, names: set[str]) -> Iterator[Found]:
     key = f"{section}.personal_channel_namespace"
     name = personal.personal_channel_namespace
     if name and name not in names:
-        message = f'"{name}" is not in channel.namespaces'
+        message = f"{show_value(name)} is not in channel.namespaces"
         yield key, message, (section, "channel.namespaces")
     if not config.channel.user_boundary:
         message = "needs channel.user_boundary"

@@ -15,6 +15,7 @@ from tocsin.config.integrations import PATH
 from tocsin.config.path_checks import find_path_faults
 from tocsin.config.push import PROVIDERS
 from tocsin.config.root import Config
+from tocsin.config.showing import show_name
 from tocsin.config.webpush import WebPush, is_pair
 
 _QUEUE = "push_notifications.queue"
@@ -175,7 +176,7 @@ def _check_identifiers(config: Config) -> Iterator[Contradiction]:
         name = item.identifier
         reason = ""
         if name in seen:
-            reason = f"{name} is the identifier of two integrations"
+            reason = f"{show_name(name)} is the identifier of two integrations"
         elif name in PROVIDERS:
             reason = (
                 f"{name} is the integration of the section push_notifications.{name}"

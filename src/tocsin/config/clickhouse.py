@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
+from tocsin.config.placeholders import find_placeholder
+from tocsin.config.urls import ESCAPES, decode, split_url
+
+_FORM = "http://user:password@host:8123"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{1,128}")
 _TTL = re.compile(
@@ -29,26 +32,28 @@ class Address:
 
 def parse_dsn(dsn: str) -> Address:
     """`http(s)://[user[:password]@]host[:port]`; raises `ValueError` with words."""
-    parts = urlsplit(dsn.strip())
+    dsn = dsn.strip()
+    if shape := find_placeholder(dsn):
+        raise ValueError(f"holds a placeholder that nothing has filled in ({shape})")
+    parts = split_url(dsn, _FORM)
+    if "#" in dsn or "@" in parts.path + parts.query:
+        raise ValueError(f"has a / ? # or @ where none can stand: {ESCAPES}")
     if parts.scheme in ("tcp", "clickhouse", "native"):
         raise ValueError(
             "names the native port; give the HTTP port instead, as in"
             " http://user:password@host:8123"
         )
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
+    host, port = parts.hostname, parts.port
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be a URL such as http://user:password@host:8123")
+        raise ValueError(f"must be a URL such as {_FORM}")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("must be an origin only; the database has a key of its own")
     host = f"[{host}]" if ":" in host else host
     at = f":{port}" if port else ""
     return Address(
         f"{parts.scheme}://{host}{at}",
-        unquote(parts.username or ""),
-        unquote(parts.password or ""),
+        decode(parts.username or ""),
+        decode(parts.password or ""),
     )
 
 

@@ -6,7 +6,6 @@ It must not read a token; it only says what was asked for.
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -14,6 +13,7 @@ from tocsin.config.channel import Count
 from tocsin.config.fields import (
     Bool,
     Duration,
+    Identity,
     Int,
     Kind,
     Secret,
@@ -22,10 +22,14 @@ from tocsin.config.fields import (
     Texts,
     parse_objects,
 )
+from tocsin.config.urls import split_url
+
+_JWKS = "https://id.example.com/jwks.json"
 
 
 def _check_endpoint(value: str) -> str:
-    if value and urlsplit(value).scheme not in ("http", "https"):
+    # The path may hold {{name}} of a named group, so nothing is looked at but this.
+    if value and split_url(value, _JWKS).scheme not in ("http", "https"):
         raise ValueError("must be an http:// or https:// URL")
     return value
 
@@ -45,9 +49,9 @@ class Token(Section):
     """the secret before; taken too while secrets change"""
     hmac_previous_secret_key_valid_until: Count64 = 0
     """Unix seconds until which the secret before is taken; 0 = for ever"""
-    rsa_public_key: Text = ""
+    rsa_public_key: Identity = ""
     """PEM text of RS256, RS384 and RS512; none = these are refused"""
-    ecdsa_public_key: Text = ""
+    ecdsa_public_key: Identity = ""
     """PEM text of ES256, ES384 or ES512; none = these are refused"""
     jwks_public_endpoint: Endpoint = ""
     """URL of published keys, which replace those above; may hold {{name}} of a

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tocsin.config.fields import (
+    AnyText,
     Bool,
     Holds,
     Int,
     Kind,
+    NamesFile,
     Section,
     Shown,
     Text,
-    Texts,
+    parse_texts,
 )
+from tocsin.config.postgres_dsns import parse_postgres
 
 DatabaseKind = Literal["postgresql", "sqlite"]
 
 
+_SQLITE = NamesFile("name a file; a PostgreSQL goes into database.postgresql.dsn")
+
+
 def _check_dsn(value: str) -> str:
     value = value.strip()
-    if value and "=" not in value.partition("?")[0]:
-        scheme, colon, rest = value.partition("://")
-        if not colon or scheme not in ("postgresql", "postgres") or not rest:
-            raise ValueError(
-                "must be written as libpq takes it: postgresql://user@host/name "
-                "or host=... dbname=..."
-            )
+    if value:
+        parse_postgres(value)
     return value
 
 
 def _check_dsns(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_check_dsn(value) for value in values)
 
+
+def _parse_dsns(value: object) -> object:
+    """As a list of texts, but text is split at commas and blanks between URLs only.
+
+    A dsn of words has blanks inside, one of several hosts has commas.
+    """
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return parse_texts(value)
+    return tuple(filter(None, map(str.strip, _BETWEEN.split(value))))
+
+
+_BETWEEN = re.compile(r"[,\s]+(?=postgres(?:ql)?://)")
 
 Dsn = Annotated[Text, AfterValidator(_check_dsn), Holds(), Field(repr=False)]
 
@@ -45,7 +59,8 @@ class Postgresql(Section):
     dsn: Dsn = ""
     """as libpq writes it: postgresql://user:password@host:5432/name"""
     replica_dsn: Annotated[
-        Texts,
+        tuple[str, ...],
+        BeforeValidator(_parse_dsns),
         AfterValidator(_check_dsns),
         Kind("list"),
         Shown(""),
@@ -62,7 +77,9 @@ class Postgresql(Section):
 class Sqlite(Section):
     """The embedded database."""
 
-    path: Annotated[Text, Field(min_length=1)] = "tocsin.db"
+    path: Annotated[
+        AnyText, AfterValidator(_SQLITE.check), _SQLITE, Field(min_length=1)
+    ] = "tocsin.db"
     """file of the embedded database; not together with database.postgresql.dsn"""
 
 

@@ -9,18 +9,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tocsin.config.fields import Int, Kind, Section, Text
+from tocsin.config.fields import FilePath, Int, Kind, Section
 from tocsin.config.origins import Origin
 
 
 class Fcm(Section):
     """Firebase Cloud Messaging."""
 
-    credentials_file: Text = ""
+    credentials_file: FilePath = ""
     """service account JSON; its token_uri is honoured (http on loopback only)"""
     endpoint: Origin = "https://fcm.googleapis.com"
     """origin only; the path is appended"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots, for the token endpoint too"""
     transport: Annotated[Literal["native", "sdk"], Kind("string")] = "native"
     """native: the fan-out engine; sdk: firebase-admin"""

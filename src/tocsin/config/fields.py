@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
 from pydantic.fields import FieldInfo
 
 from tocsin.config.durations import format_duration, parse_duration
+from tocsin.config.placeholders import refuse_placeholder
+from tocsin.config.showing import hide, looks_like_credential
 
+_LONGEST_MARK = 200
 _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
 
@@ -36,6 +39,26 @@ class Shown:
 
 class Holds:
     """Marks text that may carry a password inside (a dsn, a URL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamesFile:
+    """Marks text that is the path of a file, and refuses what lies in one instead.
+
+    `advice` says what to do with such text.
+    """
+
+    advice: str = "put it into a file and name that file here"
+
+    def check(self, value: str) -> str:
+        """The path; raises `ValueError` that shows no more than its beginning."""
+        value = value.strip("\r\n")  # as a shell that read it from a file leaves them
+        if len(value) <= _LONGEST_MARK:
+            refuse_placeholder(value)
+        if value and looks_like_credential(value):
+            words = f"looks like the credential itself, {hide(value.strip())}"
+            raise ValueError(f"{words}: {self.advice}")
+        return value
 
 
 def parse_bool(value: object) -> bool:
@@ -97,13 +120,37 @@ def parse_objects(value: object) -> object:
 def _as_text(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError("must be text: put it in quotes")  # noqa: TRY004 - pydantic collects ValueError only
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("holds half of a character (a lone surrogate)")
+    return value
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("holds a NUL character")
+    return value
+
+
+def _filled_in(value: SecretStr) -> SecretStr:
+    refuse_placeholder(value.get_secret_value())
     return value
 
 
 Bool = Annotated[bool, BeforeValidator(parse_bool), Kind("bool")]
 Int = Annotated[int, BeforeValidator(parse_int), Kind("int")]
-Text = Annotated[str, BeforeValidator(_as_text), Kind("string")]
-Secret = Annotated[SecretStr, BeforeValidator(_as_text), Kind("string")]
+Text = Annotated[
+    str, BeforeValidator(_as_text), AfterValidator(_without_nul), Kind("string")
+]
+Secret = Annotated[
+    SecretStr, BeforeValidator(_as_text), AfterValidator(_filled_in), Kind("string")
+]
+Identity = Annotated[Text, AfterValidator(refuse_placeholder)]
+"""An id or a public key that goes with a secret."""
+AnyText = Annotated[str, BeforeValidator(_as_text), Kind("string")]
+"""Text whose own check says more about what is wrong with it."""
+_FILE = NamesFile()
+FilePath = Annotated[AnyText, AfterValidator(_FILE.check), _FILE]
+"""The path of a file; relative ones are looked up from the working folder."""
 Texts = Annotated[tuple[str, ...], BeforeValidator(parse_texts), Kind("list")]
 Duration = Annotated[float, BeforeValidator(parse_duration), Kind("duration")]
 """Seconds, as a float; written in a file as `30s`, `15m`, `1h30m`."""
@@ -128,6 +175,7 @@ class Leaf:
     default: str
     secret: bool
     holds_secret: bool
+    names_file: bool
     field: FieldInfo
 
 
@@ -154,6 +202,7 @@ def _leaf(path: str, field: FieldInfo) -> Leaf:
         default=default,
         secret=SecretStr in (field.annotation, *get_args(field.annotation)),
         holds_secret=any(isinstance(m, Holds) for m in marks),
+        names_file=any(isinstance(m, NamesFile) for m in marks),
         field=field,
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.config.faults import ConfigError, Fault
+from tocsin.config.showing import scrub_quoted, show_name, show_path
 
 Parse = Callable[[str], Any]
 
@@ -31,10 +32,13 @@ def read_file(path: str) -> Mapping[Any, Any]:
     parse = _BY_SUFFIX.get(Path(path).suffix.lower(), _parse_any)
     try:
         root = parse(text)
+    except _Doubled as error:
+        raise _fault(path, f"cannot be parsed: {error}") from None
     except RecursionError:
         raise _fault(path, "is nested too deeply") from None
     except ValueError as error:
-        raise _fault(path, f"cannot be parsed: {error}") from None
+        told = scrub_quoted(str(error))[:200]
+        raise _fault(path, f"cannot be parsed: {told}") from None
     if root is None:
         return {}
     if not isinstance(root, Mapping):
@@ -42,8 +46,17 @@ def read_file(path: str) -> Mapping[Any, Any]:
     return root
 
 
+class _Doubled(ValueError):
+    """A name that is there twice in one object."""
+
+    def __init__(self, name: str) -> None:
+        shown = show_name(name)
+        quoted = shown if shown.startswith('"') else f'"{shown}"'
+        super().__init__(f"the name {quoted} is there twice")
+
+
 def _fault(path: str, message: str) -> ConfigError:
-    return ConfigError([Fault(path, message)])
+    return ConfigError([Fault(show_path(path), message)])
 
 
 def _parse_json(text: str) -> Any:
@@ -61,7 +74,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in pairs:
         if key in out:
-            raise ValueError(f"the name {json.dumps(key[:80])} is there twice")
+            raise _Doubled(key)
         out[key] = value
     return out
 

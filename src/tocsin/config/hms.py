@@ -6,24 +6,24 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from tocsin.config.fields import Int, Secret, Section, Text
+from tocsin.config.fields import FilePath, Identity, Int, Secret, Section
 from tocsin.config.origins import Origin
 
 
 class Hms(Section):
     """Huawei Push Kit."""
 
-    app_id: Text = ""
+    app_id: Identity = ""
     """the application's id, which is its OAuth client id"""
     app_secret: Secret = SecretStr("")
     """the application's secret"""
-    project_id: Text = ""
+    project_id: Identity = ""
     """given: send through the v2 API of this project"""
     auth_endpoint: Origin = "https://oauth-login.cloud.huawei.com"
     """origin only; the path is appended"""
     push_endpoint: Origin = "https://push-api.cloud.huawei.com"
     """origin only; the path is appended"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots, for both endpoints"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=1000)] = 1000
     """recipients per request"""

@@ -30,6 +30,7 @@ from tocsin.config.raw_push import (
     Pushpad,
     PushWebhook,
 )
+from tocsin.config.showing import show_name
 from tocsin.config.webpush import WebPush
 
 PATH = "push_notifications.integrations"
@@ -141,6 +142,6 @@ class Credential:
 
 def from_item(item: AnyItem) -> Credential:
     """The integration that an item of the list is."""
-    path = f"{PATH}[{item.identifier}]"
+    path = f"{PATH}[{show_name(item.identifier)}]"
     size = item.tokens_batch_size
     return Credential(item.identifier, item.provider, item.active, item, size, path)

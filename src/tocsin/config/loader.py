@@ -5,7 +5,6 @@ It must not act on the result, and reports every fault at once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,10 +17,11 @@ from tocsin.config.checks import find_contradictions
 from tocsin.config.faults import ConfigError, Fault
 from tocsin.config.fields import parse_bool
 from tocsin.config.files import read_file
-from tocsin.config.namespace_items import printable
+from tocsin.config.placeholders import find_placeholder, is_example
 from tocsin.config.push import PROVIDERS
 from tocsin.config.resolving import Level, Setting
 from tocsin.config.root import Config, built
+from tocsin.config.showing import show_name, show_path, show_value
 
 OWN_PREFIX = "TOCSIN_"
 PUBLISHED_PREFIX = "CENTRIFUGO_"
@@ -54,6 +54,18 @@ def load_config(
     A value of `None` in `overrides` is no value. Raises `ConfigError` with every
     fault. With neither a file nor a variable the database is `tocsin.db`.
     """
+    try:
+        return _load(path, environ, overrides)
+    except RecursionError:
+        source = "environment" if path is None else show_path(path)
+        raise ConfigError([Fault(source, "is nested too deeply")]) from None
+
+
+def _load(
+    path: str | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object] | None,
+) -> LoadedConfig:
     levels = [_read_file(path), *_read_environment(environ), _read_flags(overrides)]
     faults = [fault for level in levels for fault in level.faults]
     settings: dict[str, Setting] = {}
@@ -75,7 +87,11 @@ def load_config(
         raise ConfigError(_ordered(faults))
     return LoadedConfig(
         config=config,
-        warnings=[*warnings, *_describe_unbuilt(unbuilt)],
+        warnings=[
+            *warnings,
+            *_describe_unbuilt(unbuilt),
+            *_find_unfilled(settings),
+        ],
         source=path,
         is_default=is_default,
         origins={key: setting.source for key, setting in settings.items()},
@@ -86,11 +102,11 @@ def _read_file(path: str | None) -> Level:
     level = Level()
     if path is not None:
         try:
-            level.take_tree(read_file(path), path)
+            level.take_tree(read_file(path), show_path(path))
         except ConfigError as error:
             level.faults.extend(error.faults)
         except RecursionError:  # YAML anchors can build an object inside itself
-            level.faults.append(Fault(path, "is nested too deeply"))
+            level.faults.append(Fault(show_path(path), "is nested too deeply"))
     return level
 
 
@@ -199,7 +215,9 @@ def _place(key: str, inside: tuple[int | str, ...], value: Any) -> str:
         name = item.get("name", item.get("identifier", number))
         if rest and rest[0] == item.get("provider"):
             del rest[0]  # says which kind of item it was taken for
-    return ".".join([f"{key}[{printable(str(name))}]", *map(str, rest)])
+    return ".".join(
+        [f"{key}[{show_name(str(name))}]", *(show_name(str(part)) for part in rest)]
+    )
 
 
 def _key_of(loc: tuple[int | str, ...]) -> str:
@@ -242,18 +260,21 @@ def _words(item: Any, key: str, value: object) -> str:
         case _:
             text = str(item["msg"])
     leaf = built()[key]
-    return text if leaf.secret or leaf.holds_secret else text + _quote(value)
-
-
-def _quote(value: object) -> str:
-    if not isinstance(value, str | int | float) or len(str(value)[:61]) > 60:
-        return ""
-    return f", not {json.dumps(value)}"
+    if leaf.names_file and item["type"] == "string_type":
+        text += ", the path of a file and not what lies in it"
+    if leaf.secret or leaf.holds_secret or leaf.names_file:
+        return text
+    shown = show_value(value)
+    # A check of its own may have shown the value, or been about its form.
+    is_told = item["type"] == "value_error" and shown in text
+    return f"{text}, not {shown}" if shown and not is_told else text
 
 
 def _find_ignored_guards(unbuilt: Mapping[str, Setting]) -> Iterator[Fault]:
     for place, setting in unbuilt.items():
-        if setting.path in names.GUARDED and not _is_off(setting.value):
+        if setting.path in names.GUARDED and not (
+            _is_off(setting.value) or names.is_default(setting.path, setting.value)
+        ):
             why = names.GUARDED[setting.path]
             yield Fault(
                 place, f"is not available in this release: {why}", setting.source
@@ -269,18 +290,57 @@ def _is_off(value: object) -> bool:
     return not value
 
 
+_NOT_BUILT = "not built in this release, no effect"
+_DEFAULTS_NAMED = 5
+
+
 def _describe_unbuilt(unbuilt: Mapping[str, Setting]) -> Iterator[str]:
-    by_section: dict[tuple[str, str], list[str]] = {}
+    """A line for each name, one for all of a namespace, one for all defaults."""
+    by_namespace: dict[tuple[str, str], list[str]] = {}
+    defaults: dict[str, list[str]] = {}
     for place in sorted(unbuilt):
         setting = unbuilt[place]
-        key = setting.path
-        name = key if setting.written == key else f"{setting.written} ({key})"
-        by_section.setdefault((key.split(".")[0], setting.source), []).append(name)
-    for (_, source), found in by_section.items():
-        yield (
-            f"{', '.join(found)}: known, but not built in this release; no effect "
-            f"[{source}]"
-        )
+        key, source, written = setting.path, setting.source, setting.written
+        namespace, _, option = place.partition("].")
+        if names.is_default(key, setting.value):
+            name = f"{written} ({place})" if source == written else written
+            defaults.setdefault("" if source == written else source, []).append(name)
+        elif option and source != written:
+            by_namespace.setdefault((f"{namespace}]", source), []).append(
+                written.removeprefix(f"{namespace}].")
+            )
+        else:
+            yield _describe_name(place if option else key, setting)
+    for (name, source), options in by_namespace.items():
+        # As a path while it is one, so that it can be searched for.
+        place = f"{name}.{options[0]}" if len(options) == 1 else name
+        more = f": {', '.join(options)}" if len(options) > 1 else ""
+        yield f"{place}: {_NOT_BUILT}{more} [{source}]"
+    for source, found in defaults.items():
+        left = len(found) - _DEFAULTS_NAMED
+        named = ", ".join(found[:_DEFAULTS_NAMED]) + (f" and {left} more" * (left > 0))
+        yield f"{named}: {_NOT_BUILT}; at the default{source and f' [{source}]'}"
+
+
+def _describe_name(place: str, setting: Setting) -> str:
+    written, source = setting.written, setting.source
+    name = place if written == place else f"{written} ({place})"
+    shown = show_value(setting.value) if setting.path.endswith(".type") else ""
+    instead = names.INSTEAD.get(setting.path, "")
+    words = f"{shown} is {_NOT_BUILT}" if shown else _NOT_BUILT
+    where = "" if source == written else f" [{source}]"
+    return f"{name}: {words}{instead and f': {instead}'}{where}"
+
+
+def _find_unfilled(settings: Mapping[str, Setting]) -> Iterator[str]:
+    """Values of examples, and marks of templates where a value may look so."""
+    for path, setting in settings.items():
+        if not isinstance(setting.value, str):
+            continue
+        if built()[path].secret and is_example(setting.value):
+            yield f"{path} has the value of an example: set one of your own"
+        elif find_placeholder(setting.value) == "${…}":
+            yield f"{path} holds a placeholder that nothing has filled in (${{…}})"
 
 
 def _overlap(key: str, other: str) -> bool:

@@ -1,6 +1,6 @@
-"""The tables of names: published, planned, renamed, guarded. Part of `config`.
+"""The tables of names: published, planned, renamed, retired, guarded. Part of `config`.
 
-It must not know types or values; the data lies in `names/` beside it.
+It must not know types; the data lies in `names/` beside it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
+
+from tocsin.config.durations import parse_duration
+from tocsin.config.showing import show_value
 
 COLLECTIONS = (
     "channel.namespaces",
@@ -42,10 +45,6 @@ GUARDED = {
     "channel.without_namespace.subscribe_stream_proxy_enabled": _NOT_ASKED,
     "channel.without_namespace.publish_proxy_enabled": _NOT_ASKED,
     "channel.without_namespace.sub_refresh_proxy_enabled": _NOT_ASKED,
-    "channel.without_namespace.subscribe_cel": _NOT_ASKED,
-    "channel.without_namespace.publish_cel": _NOT_ASKED,
-    "channel.without_namespace.history_cel": _NOT_ASKED,
-    "channel.without_namespace.presence_cel": _NOT_ASKED,
     "engine.redis.tls.enabled": f"{_IN_ENGINE}, as rediss://",
     "engine.redis.cluster_address": _IN_ENGINE,
     "engine.redis.sentinel_address": _IN_ENGINE,
@@ -73,7 +72,38 @@ there at all (such as the admin password) are warnings.
 """
 
 
+_ENGINE = "channels use engine.type"
+_NO_MAPS = "map channels refuse everything"
+_NO_LIMIT = "nothing is limited by it"
+_NO_GRANT = "nothing is granted by it"
+
+INSTEAD: Mapping[str, str] = {
+    **dict.fromkeys(("broker.enabled", "broker.type", "brokers"), _ENGINE),
+    **dict.fromkeys(
+        ("presence_manager.enabled", "presence_manager.type", "presence_managers"),
+        "presence is kept by engine.type",
+    ),
+    **dict.fromkeys(("map_broker.type", "map_brokers"), _NO_MAPS),
+    **dict.fromkeys(
+        ("controller.enabled", "controller.type"), "nodes meet through engine.type"
+    ),
+    **{
+        f"client.rate_limit.{layer}.enabled": _NO_LIMIT
+        for layer in (
+            *("client_command", "user_command", "redis_user_command"),
+            *("client_error", "ip_connect"),
+        )
+    },
+    **{
+        f"channel.without_namespace.{each}_cel": _NO_GRANT
+        for each in ("subscribe", "publish", "history", "presence")
+    },
+}
+"""What holds instead of a name that is not built, where its owner should know."""
+
+
 SWITCHED_ON_BY: Mapping[str, str] = {
+    "broker": "broker.enabled",
     "proxy_connect_endpoint": "client.proxy.connect.enabled",
 }
 """Old names that did by themselves what now has a switch."""
@@ -85,6 +115,7 @@ IN_OTHER_UNITS: Mapping[str, Callable[[int], str]] = {
 """Old names whose value was a number of something, as today's value."""
 
 
+_OFF = frozenset({"", "false", "f", "0", "0s", "[]", "{}"})
 _FIRST_WORD = re.compile(r"[^._]+[._]")
 
 
@@ -109,6 +140,37 @@ def planned() -> frozenset[str]:
 def renamed() -> dict[str, str]:
     """Old name → today's."""
     return {row["old"]: row["new"] for row in csv.DictReader(_lines("renamed.csv"))}
+
+
+@cache
+def retired() -> dict[str, str]:
+    """Names of older releases without one that means the same → what to write now."""
+    return {row["old"]: row["now"] for row in csv.DictReader(_lines("retired.csv"))}
+
+
+@cache
+def _defaults() -> dict[str, str]:
+    rows = csv.DictReader(_lines("defaults.csv"))
+    return {row["path"]: row["default"] for row in rows}
+
+
+def is_default(path: str, value: object) -> bool:
+    """Whether a value is the published default, so that nobody asked for anything."""
+    default = _defaults().get(path, "")
+    if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+        value = " ".join(value)
+    if not isinstance(value, bool | int | float | str):
+        return not value
+    text = show_value(value) if isinstance(value, int) else str(value)
+    text = text.lower()
+    if text == default.lower():
+        return True
+    if not default:
+        return text in _OFF
+    try:
+        return parse_duration(text) == parse_duration(default)
+    except ValueError:
+        return False
 
 
 @cache

@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from tocsin.config import names
 from tocsin.config.channel import NAMESPACE_NAME, Namespace
 from tocsin.config.faults import Fault
+from tocsin.config.showing import show_name
 
 PATH = "channel.namespaces"
 _TEMPLATE = "channel.without_namespace"
@@ -113,18 +115,23 @@ def _find_options(items: Items, rest: str) -> Iterator[tuple[dict[str, Any], str
         prefix = names.env_name(item["name"]) + "_"
         if not rest.startswith(prefix) or chosen not in ("", prefix):
             continue
-        for option in _options():
-            if names.env_name(option) == rest.removeprefix(prefix):
-                chosen = prefix
-                yield item, option
+        for option in _options().get(rest.removeprefix(prefix), ()):
+            chosen = prefix
+            yield item, option
 
 
-def _options() -> Iterator[str]:
-    yield from (name for name in Namespace.model_fields if name != "name")
+@cache
+def _options() -> dict[str, tuple[str, ...]]:
+    """Every option by its name in a variable; built ones come first."""
     start = f"{_TEMPLATE}."
-    for path in sorted(names.published()):
-        if path.startswith(start):
-            yield path.removeprefix(start)
+    published = sorted(path for path in names.published() if path.startswith(start))
+    every = [name for name in Namespace.model_fields if name != "name"]
+    every += [path.removeprefix(start) for path in published]
+    out: dict[str, tuple[str, ...]] = {}
+    for option in dict.fromkeys(every):
+        name = names.env_name(option)
+        out[name] = (*out.get(name, ()), option)
+    return out
 
 
 def _parse(value: object) -> list[Mapping[str, Any]] | None:
@@ -156,10 +163,15 @@ def _take_item(
         elif f"{_TEMPLATE}.{option}" in names.published():
             taken.unbuilt.append(_unbuilt(name, option, where, value))
         else:
-            near = names.nearest(written, list(Namespace.model_fields))
-            hint = f"; did you mean {near}?" if near else ""
-            taken.faults.append(Fault(printable(where), f"is not known{hint}", source))
+            taken.faults.append(Fault(show_name(where), _describe(written), source))
     return options
+
+
+def _describe(option: str) -> str:
+    if now := names.retired().get(option):
+        return f"is a name of older releases; it is now {now}"
+    near = names.nearest(option, list(Namespace.model_fields))
+    return f"is not known; did you mean {near}?" if near else "is not known"
 
 
 def _unbuilt(name: str, option: str, written: str, value: Any) -> UnbuiltOption:
@@ -180,9 +192,3 @@ def _current_name(option: str) -> str:
     new = names.renamed().get(option, "")
     start = f"{_TEMPLATE}."
     return new.removeprefix(start) if new.startswith(start) else option
-
-
-def printable(name: str) -> str:
-    """A name cut and escaped, so that it cannot break a line of output."""
-    name = name[:160]
-    return name if name.isprintable() else name.encode("unicode_escape").decode()

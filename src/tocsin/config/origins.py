@@ -12,21 +12,23 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from tocsin.config.fields import Text
+from tocsin.config.placeholders import refuse_placeholder
+from tocsin.config.urls import split_url
 
 
 def check_origin(value: str) -> str:
     """An origin without a path, https or on loopback; raises ValueError."""
     value = value.strip()
     try:
-        parts = urlsplit(value)
+        parts = split_url(value, "")
         host = parts.hostname or ""
-        # Reading the port is what checks it.
         bad = parts.port == 0 or not host
     except ValueError:
         bad, host, parts = True, "", urlsplit("")
     if bad or parts.scheme not in ("http", "https"):
         raise ValueError("must be an origin such as https://fcm.googleapis.com")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+    more = parts.query or parts.fragment or "@" in parts.netloc
+    if parts.path not in ("", "/") or more:
         raise ValueError("must be an origin only: the path is appended")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError("must be https: access tokens travel on it")
@@ -34,9 +36,9 @@ def check_origin(value: str) -> str:
 
 
 def _check_url(value: str) -> str:
-    value = value.strip()
+    value = refuse_placeholder(value.strip())
     try:
-        parts = urlsplit(value)
+        parts = split_url(value, "")
         bad = parts.port == 0 or not parts.hostname
     except ValueError:
         bad, parts = True, urlsplit("")

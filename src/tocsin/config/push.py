@@ -33,6 +33,7 @@ from tocsin.config.raw_push import (
     PushWebhook,
 )
 from tocsin.config.redis_addresses import check_redis
+from tocsin.config.showing import show_value
 from tocsin.config.webpush import WebPush
 
 PROVIDERS = (
@@ -60,7 +61,8 @@ _FIRST_DELAY_BY_PROVIDER_S = {"fcm": 10.0}  # FCM's guidance: wait at least 10 s
 def _check_providers(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in PROVIDERS:
-            raise ValueError(f'"{name}" is no provider; known: {", ".join(PROVIDERS)}')
+            known = ", ".join(PROVIDERS)
+            raise ValueError(f"{show_value(name)} is no provider; known: {known}")
     return tuple(dict.fromkeys(names))
 
 

@@ -11,13 +11,14 @@ from pydantic import Field, SecretStr
 
 from tocsin.config.fields import (
     Duration,
+    FilePath,
     Holds,
+    Identity,
     Int,
     Kind,
     Secret,
     Section,
     Shown,
-    Text,
 )
 from tocsin.config.origins import OptionalOrigin, Origin, Url
 
@@ -31,7 +32,7 @@ class Expo(Section):
     """needed where the Expo project asks for it (enhanced push security)"""
     endpoint: Origin = "https://exp.host"
     """origin only; the path is appended"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=100)] = 100
     """recipients per request"""
@@ -44,7 +45,7 @@ class Expo(Section):
 class OneSignal(Section):
     """OneSignal."""
 
-    app_id: Text = ""
+    app_id: Identity = ""
     """the application's id"""
     api_key: Secret = SecretStr("")
     """the application's REST API key"""
@@ -59,7 +60,7 @@ class OneSignal(Section):
         ),
     ] = ""
     """origin only; the path is appended"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=2000)] = 1000
     """recipients per request"""
@@ -74,7 +75,7 @@ class PushWebhook(Section):
     """where each recipient's message is posted"""
     secret: Secret = SecretStr("")
     """key of the HMAC-SHA256 in the header X-Novu-Signature"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=10_000)] = 100
     """recipients per batch; each one is a request of its own"""
@@ -85,7 +86,7 @@ class PushWebhook(Section):
 class PusherBeams(Section):
     """Pusher Beams."""
 
-    instance_id: Text = ""
+    instance_id: Identity = ""
     """the instance's id"""
     secret_key: Secret = SecretStr("")
     """the instance's secret key"""
@@ -94,7 +95,7 @@ class PusherBeams(Section):
         Shown("https://<instance_id>.pushnotifications.pusher.com"),
     ] = ""
     """origin only; the path is appended"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=1000)] = 1000
     """recipients per request"""
@@ -107,11 +108,11 @@ class Pushpad(Section):
 
     auth_token: Secret = SecretStr("")
     """the access token of the account"""
-    project_id: Text = ""
+    project_id: Identity = ""
     """the project's id"""
     endpoint: Origin = "https://pushpad.xyz"
     """origin only; the path is appended"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=1000)] = 1000
     """recipients per request"""

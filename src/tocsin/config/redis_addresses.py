@@ -6,14 +6,18 @@ never repeats a value: there may be a password in it.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from tocsin.config.durations import parse_duration
 from tocsin.config.fields import parse_bool
+from tocsin.config.placeholders import find_placeholder
+from tocsin.config.showing import show_word
+from tocsin.config.urls import ESCAPES, MASK, decode, hide_after_scheme, mask_user_info
 
 T = TypeVar("T")
 Kind = Literal["server", "socket", "sentinel", "cluster"]
@@ -79,13 +83,37 @@ class RedisAddress:
 def check_redis(addresses: tuple[str, ...]) -> tuple[str, ...]:
     """Each address as it is; raises `ValueError` for one that cannot be read."""
     for address in addresses:
-        parse_redis(address)
+        try:
+            parse_redis(address)
+        except ValueError as error:
+            if len(addresses) == 1:
+                raise
+            # One text is taken apart there, so half a password may stand alone.
+            words = "a comma or a blank ends an address; in a password write %2C or %20"
+            raise ValueError(f"{error}; {words}") from None
     return addresses
+
+
+def mask_redis(address: str) -> str:
+    """An address without its passwords; only the scheme of one that cannot be read."""
+    try:
+        parse_redis(address)
+    except ValueError:
+        return hide_after_scheme(address)
+    if "://" not in address:
+        return address
+    parts = urlsplit(address.strip())
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = "&".join(f"{n}={MASK if n in _SECRET else v}" for n, v in pairs)
+    where = f"{parts.scheme}://{mask_user_info(parts.netloc)}{parts.path}"
+    return f"{where}?{query}" if query else where
 
 
 def parse_redis(address: str) -> RedisAddress:
     """What an address says; raises `ValueError` with words for a person."""
     address = address.strip()
+    if shape := find_placeholder(address):
+        raise ValueError(f"holds a placeholder that nothing has filled in ({shape})")
     if "://" not in address:
         node = _parse_node(address, None)
         return RedisAddress("server", (node,))
@@ -93,12 +121,16 @@ def parse_redis(address: str) -> RedisAddress:
     if scheme not in _KINDS:
         raise ValueError(f"must be host:port or a URL with {', '.join(_KINDS)}")
     kind, is_tls = _KINDS[scheme]
+    if "#" in address:
+        raise ValueError("holds a #: write it as %23 in a password or a path")
+    if not address.isprintable():
+        raise ValueError("holds a control character: write it as an escape")
     try:
         parts = urlsplit(address)
     except ValueError:
         raise ValueError("is no URL: look at the brackets of its host") from None
-    if parts.fragment:
-        raise ValueError("holds a #: write it as %23 in a password or a path")
+    if "@" in parts.path or ("@" in parts.query and "@" not in parts.netloc):
+        raise ValueError(f"has an @ where none can stand: {ESCAPES}")
     return _Reader(kind, parts).read(is_tls=is_tls)
 
 
@@ -108,6 +140,8 @@ class _Reader:
     def __init__(self, kind: Kind, parts: SplitResult) -> None:
         self._kind = kind
         self._parts = parts
+        # First: the rest of a password must not be told as the name of an option.
+        self._nodes(())
         self._values, self._more = _split_options(parts.query, kind)
 
     def read(self, *, is_tls: bool) -> RedisAddress:
@@ -115,7 +149,7 @@ class _Reader:
         user, password = self._login()
         address = RedisAddress(
             kind=self._kind,
-            nodes=self._nodes(),
+            nodes=self._nodes(self._more),
             path=self._path(),
             login=Login(user, password),
             db=self._db(),
@@ -138,9 +172,9 @@ class _Reader:
     def _login(self) -> tuple[str, str]:
         before, at, _ = self._parts.netloc.rpartition("@")
         user, _, password = before.partition(":") if at else ("", "", "")
-        return unquote(user), unquote(password)
+        return decode(user), decode(password)
 
-    def _nodes(self) -> tuple[Node, ...]:
+    def _nodes(self, more: Sequence[str]) -> tuple[Node, ...]:
         host = self._parts.netloc.rpartition("@")[2]
         if self._kind == "socket":
             if host:
@@ -149,7 +183,7 @@ class _Reader:
         if not host:
             raise ValueError("names no host")
         port = _SENTINEL_PORT if self._kind == "sentinel" else _PORT
-        nodes = [_parse_node(name, port) for name in (host, *self._more)]
+        nodes = [_parse_node(name, port) for name in (host, *more)]
         return tuple(dict.fromkeys(nodes))
 
     def _path(self) -> str:
@@ -157,7 +191,7 @@ class _Reader:
             return ""
         if self._parts.path in ("", "/"):
             raise ValueError("must be unix:///path, and the path is missing")
-        return unquote(self._parts.path)
+        return decode(self._parts.path)
 
     def _db(self) -> int:
         texts = [self._values["db"]] if "db" in self._values else []
@@ -225,6 +259,7 @@ _TLS = (
     "tls_server_name",
     "tls_insecure_skip_verify",
 )
+_SECRET = ("sentinel_password", "tls_key_pem", "tls_cert_pem", "tls_server_ca_pem")
 _ALWAYS = ("db", "connect_timeout", "io_timeout", "client_name", "force_resp2")
 _SENTINEL = (
     "addr",
@@ -249,7 +284,12 @@ def _split_options(query: str, kind: Kind) -> tuple[dict[str, str], list[str]]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _OPTIONS[kind]:
             known = ", ".join(_OPTIONS[kind])
-            raise ValueError(f"has an option that is not known; here are: {known}")
+            near = difflib.get_close_matches(name, _OPTIONS[kind], 1, 0.75)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f"has the option {show_word(name)}, which is not known{meant}; here"
+                f" are: {known}"
+            )
         if not value:
             raise ValueError(f"{name} is empty")
         if name == "addr":

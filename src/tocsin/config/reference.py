@@ -45,13 +45,20 @@ neither a file nor a variable, Tocsin starts on the SQLite file `tocsin.db`.
 | bool | `true`, `false`; in text also `1`, `0`, `t`, `f` |
 | list | a list; in text a JSON list, or words split by commas or blanks |
 | PEM | PEM text, base64 of it, or a path |
+| dsn, address | `/ ? # @ : %` and blanks of a password as `%2F %3F %23 %40 %3A %25 %20`; in `name=value` form `password='a b'` |
+
+Variables are not replaced inside values: a secret, a path or an address that still holds `${NAME}`, `{{NAME}}`, `<NAME>` and the
+like is an error. A key that names a file refuses the text of a credential. No message shows more of a value that may be a secret
+than its first four characters; addresses are shown without their passwords.
 
 ## Names that are not plainly known
 
 Old flat names work and are reported at start; an old and a new name in one source with
 different values are an error. A name in no table is an error that says the nearest
 one (a warning for `CENTRIFUGO_` variables). A published name that this release has not
-built is a warning.
+built is a warning, and so is a key of the commercial server; those at their defaults
+share a line. A name of releases 3 to 5 that means something else today is an error that
+says the new one.
 
 It is an error instead where a door that this release does open would admit more,
 encrypt less or do more than was asked for:

@@ -18,8 +18,8 @@ from tocsin.config import names
 from tocsin.config import namespace_items as namespaces
 from tocsin.config.faults import Fault
 from tocsin.config.fields import parse_int
-from tocsin.config.namespace_items import printable
 from tocsin.config.root import built
+from tocsin.config.showing import show_name
 
 _SEE = "see docs/reference/configuration.md"
 # What Kubernetes puts into every container for a service named like the prefix.
@@ -76,8 +76,10 @@ class Level:
             self._take_old(path, value, source, written or path)
         elif path in names.known():
             self.unbuilt[path] = Setting(path, value, source, written or path)
+        elif path in names.retired():
+            self._take_retired(path, source, written or path)
         elif path in _sections() or path in names.known_sections():
-            self.faults.append(Fault(path, "must be an object", source))
+            self.faults.append(Fault(path, _describe_section(path), source))
         else:
             self._unknown(path, source)
 
@@ -97,6 +99,18 @@ class Level:
                 self.faults.append(Fault(old, str(error), source))
                 return
         self.take(path, value, source, written=written)
+
+    def _take_retired(self, old: str, source: str, written: str) -> None:
+        now = names.retired()[old]
+        words = f"is a name of older releases; it is now {now}"
+        if not now:
+            words = "is a name of older releases, and has no effect"
+        elif _is_built(now):
+            self.faults.append(Fault(written, words, source))
+            return
+        else:
+            words += "; not built in this release, no effect"
+        self.warnings.append(f"{written} {words} [{source}]")
 
     def _take_namespaces(self, value: Any, source: str, written: str) -> None:
         taken = namespaces.take_namespaces(value, source)
@@ -125,7 +139,7 @@ class Level:
             others = others[::-1]
         near = names.nearest(path, [*built(), *_sections()], *others)
         hint = f"did you mean {near}?" if near else _SEE
-        self.faults.append(Fault(printable(path), f"is not known; {hint}", source))
+        self.faults.append(Fault(show_name(path), f"is not known; {hint}", source))
 
     def take_environment(
         self, environ: Mapping[str, str], prefix: str, *, ours: bool
@@ -186,12 +200,28 @@ def _env_sections() -> dict[str, str]:
 @cache
 def _env_table(*, ours: bool) -> dict[str, str]:
     """Variable without prefix → name; today's names win over old ones."""
-    table = {names.env_name(path): path for path in names.renamed()}
+    table = {names.env_name(path): path for path in names.retired()}
+    table.update({names.env_name(path): path for path in names.renamed()})
     table.update({names.env_name(path): path for path in names.published()})
     if ours:
         table.update({names.env_name(path): path for path in names.planned()})
         table.update({names.env_name(path): path for path in built()})
     return table
+
+
+def _describe_section(path: str) -> str:
+    """What to say of a section that holds something else than an object."""
+    known = built().keys() | names.known()
+    inside = [f"{path}.{name}" for name in ("type", "enabled", "address", "level")]
+    hint = next((f"; did you mean {each}?" for each in inside if each in known), "")
+    return f"must be an object{hint}"
+
+
+def _is_built(words: str) -> bool:
+    """Whether the first key in a hint is one of this release."""
+    key = next((word.rstrip(",:") for word in words.split() if "_" in word), "")
+    option = f"channel.without_namespace.{key}"
+    return key in built() or option in built() or "engine.redis.address" in words
 
 
 def _namespace_option(rest: str) -> str | None:

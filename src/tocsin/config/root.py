@@ -6,6 +6,7 @@ It must not read files or the environment: `loader.py` does.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal, Self
 
@@ -18,7 +19,9 @@ from tocsin.config.database import Database
 from tocsin.config.durations import format_duration
 from tocsin.config.engine import Denials, Engine, Node, Rpc, UserStatus
 from tocsin.config.fields import Leaf, Section, leaves
+from tocsin.config.postgres_dsns import parse_postgres
 from tocsin.config.push import PushNotifications, QueueKind
+from tocsin.config.redis_addresses import mask_redis, parse_redis
 from tocsin.config.server import (
     GrpcApi,
     Health,
@@ -41,9 +44,10 @@ from tocsin.config.transports import (
     UniWebSocket,
     WebSocket,
 )
+from tocsin.config.urls import MASK, hide_after_scheme, mask_url
 
-_MASK = "***"
-_URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s]*):[^/?#\s]*@")
+# To the last @ before a blank or a quote: a password may hold anything unescaped.
+_URL_PASSWORD = re.compile(r"(?<=://)([^:/?#\s]*):[^\s\"'<>]*@")
 _WORD_PASSWORD = re.compile(
     r"((?:^|[\s?&;,])[a-z_]*(?:password|passfile|passwd|secret|key_pem)\s*=\s*)"
     r"(?:'(?:[^'\\]|\\.)*'|[^\s&]*)",
@@ -138,6 +142,16 @@ class Config(Section):
             return self.worker.embedded
         return self.queue_kind == "sqlite"
 
+    def secrets(self) -> frozenset[str]:
+        """Every secret in it, and every password in an address, for a log to hide."""
+        found: set[str] = set()
+        for path, leaf in built().items():
+            value: Any = self
+            for name in path.split("."):
+                value = getattr(value, name)
+            found.update(_secrets_of(value, leaf.path, holds=leaf.holds_secret))
+        return frozenset(found)
+
     def redacted(self) -> dict[str, Any]:
         """Nested plain values for a log: secrets are `***`, durations text."""
         out: dict[str, Any] = {}
@@ -159,20 +173,64 @@ def built() -> dict[str, Leaf]:
 
 
 def mask_passwords(text: str) -> str:
-    """A dsn or URL without its passwords."""
-    masked = _URL_PASSWORD.sub(rf"\1:{_MASK}@", text)
-    return _WORD_PASSWORD.sub(rf"\1{_MASK}", masked)
+    """A foreign text without the passwords of dsns and URLs that it quotes."""
+    masked = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    return _WORD_PASSWORD.sub(rf"\1{MASK}", masked)
+
+
+def mask_address(path: str, text: str) -> str:
+    """The value of a key that may hold a password, masked by its structure.
+
+    Where that cannot be told nothing is left behind the scheme.
+    """
+    if not text:
+        return ""
+    if path.endswith("dsn") and not path.startswith("clickhouse"):
+        try:
+            return parse_postgres(text).masked()
+        except ValueError:
+            return hide_after_scheme(text)
+    if ".redis." in path:
+        return mask_redis(text)
+    return mask_url(text)
+
+
+def _secrets_of(value: Any, path: str, *, holds: bool) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _secrets_of(getattr(value, name), f"{path}.{name}", holds=False)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _secrets_of(item, path, holds=holds)
+    elif isinstance(value, str) and holds:
+        yield from _passwords_of(value, path)
+
+
+def _passwords_of(text: str, path: str) -> Iterator[str]:
+    """Passwords as they are sent and, where they differ, as they are written."""
+    try:
+        if ".redis." in path:
+            address = parse_redis(text)
+            yield from (address.login.password, address.sentinel_login.password)
+        elif "postgresql" in path and text:
+            yield parse_postgres(text).password
+    except ValueError:
+        return
+    before = text.rpartition("@")[0].partition("://")[2]
+    yield before.partition(":")[2]
 
 
 def _redact(value: Any, leaf: Leaf) -> Any:
     if isinstance(value, Section):
         return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, SecretStr):
-        return _MASK if value.get_secret_value() else ""
+        return MASK if value.get_secret_value() else ""
     if isinstance(value, tuple):
         return [_redact(item, leaf) for item in value]
     if isinstance(value, float) and leaf.kind == "duration":
         return format_duration(value)
     if isinstance(value, str) and leaf.holds_secret:
-        return mask_passwords(value)
+        return mask_address(leaf.path, value)
     return value

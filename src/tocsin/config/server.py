@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from tocsin.config.fields import (
     Bool,
     Duration,
+    Identity,
     Int,
     Kind,
     Secret,
@@ -24,6 +25,10 @@ from tocsin.config.fields import (
 DEFAULT_MESSAGE_SIZE = 4 * 1024 * 1024
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+_HOST = re.compile(
+    r"[A-Za-z0-9_.-]{0,253}|\[?[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,32})?\]?"
+)
+_LONGEST_LABEL = 63  # of a name in the DNS
 Port = Annotated[Int, Field(ge=0, le=65535)]
 ErrorMode = Annotated[Literal["", "transport"], Kind("string")]
 
@@ -45,18 +50,30 @@ def check_prefix(value: str) -> str:
     return value.rstrip("/")
 
 
+def _check_host(value: str) -> str:
+    value = value.strip()
+    parts = value.strip("[]").split(".")
+    if not _HOST.fullmatch(value) or any(len(part) > _LONGEST_LABEL for part in parts):
+        raise ValueError("must be an IP address or a host name, without a port")
+    return value
+
+
+Host = Annotated[Text, AfterValidator(_check_host)]
+"""Where to listen; empty where another key or every address is meant."""
+
+
 class Tls(Section):
     """TLS of a door. A `*_pem` value is PEM text, base64 of it, or a path."""
 
     enabled: Bool = False
     """serve TLS"""
-    cert_pem: Text = ""
+    cert_pem: Identity = ""
     """certificate chain: PEM text, base64 of it, or a path"""
     key_pem: Secret = SecretStr("")
     """private key: PEM text, base64 of it, or a path"""
     server_ca_pem: Text = ""
     """accepted for the published name; a server does not use it"""
-    client_ca_pem: Text = ""
+    client_ca_pem: Identity = ""
     """given: a client certificate of this CA is required and verified"""
     insecure_skip_verify: Bool = False
     """accepted for the published name; a server does not use it"""
@@ -64,16 +81,20 @@ class Tls(Section):
     """accepted for the published name; a server does not use it"""
 
 
+def _parse_optional_port(value: object) -> object:
+    return 0 if value == "" else value
+
+
 class HttpServer(Section):
     """The HTTP ports; `tls` holds for both."""
 
-    address: Text = ""
+    address: Host = ""
     """listen address; empty = all"""
     port: Port = 8000
     """API, health and metrics over HTTP; 0 = any free port"""
-    internal_address: Text = ""
+    internal_address: Host = ""
     """listen address of the internal port; empty = `http_server.address`"""
-    internal_port: Annotated[Port, Shown("")] = 0
+    internal_port: Annotated[Port, BeforeValidator(_parse_optional_port), Shown("")] = 0
     """moves API, health and metrics to a port of their own; 0 = stay"""
     tls: Tls = Tls()
     reuse_port: Bool = False
@@ -110,7 +131,7 @@ class GrpcApi(Section):
 
     enabled: Bool = True
     """serve the gRPC API (the published default is false)"""
-    address: Text = ""
+    address: Host = ""
     """listen address; empty = all"""
     port: Port = 10000
     """port of the gRPC API; 0 = any free port"""

@@ -7,8 +7,16 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from tocsin.config.client import Delay
-from tocsin.config.fields import Bool, Int, Kind, Section, Text, parse_objects
-from tocsin.config.server import DEFAULT_MESSAGE_SIZE, Port, Tls, check_prefix
+from tocsin.config.fields import (
+    Bool,
+    FilePath,
+    Int,
+    Kind,
+    Section,
+    Text,
+    parse_objects,
+)
+from tocsin.config.server import DEFAULT_MESSAGE_SIZE, Host, Port, Tls, check_prefix
 
 
 def _check_path(value: str) -> str:
@@ -145,7 +153,7 @@ class UniGrpc(Section):
 
     enabled: Bool = False
     """serve it"""
-    address: Text = ""
+    address: Host = ""
     """listen address; empty = all"""
     port: Port = 11000
     """port; 0 = any free port"""
@@ -174,5 +182,5 @@ class Demo(Section):
     """serve it"""
     handler_prefix: Path = "/demo"
     """path"""
-    sdk_file: Text = ""
+    sdk_file: FilePath = ""
     """another build of the browser SDK; empty = the one that comes with Tocsin"""

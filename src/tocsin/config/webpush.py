@@ -11,7 +11,18 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from tocsin.config.fields import Bool, Int, Secret, Section, Shown, Text, Texts
+from tocsin.config.fields import (
+    Bool,
+    FilePath,
+    Identity,
+    Int,
+    Secret,
+    Section,
+    Shown,
+    Text,
+    Texts,
+)
+from tocsin.config.showing import hide
 from tocsin.config.vapid_keys import (
     find_subject_fault,
     read_private,
@@ -53,7 +64,7 @@ def _check_origins(texts: tuple[str, ...]) -> tuple[str, ...]:
     for text in texts:
         if text != "*" and not _ORIGIN.fullmatch(text):
             raise ValueError(
-                f'"{text}" is no origin such as https://*.googleapis.com; * is any'
+                f"{hide(text)} is no origin such as https://*.googleapis.com; * is any"
             )
     return texts
 
@@ -64,14 +75,14 @@ Origins = Annotated[Texts, AfterValidator(_check_origins)]
 class WebPush(Section):
     """Web Push of the browsers (RFC 8030, 8291, 8292)."""
 
-    vapid_public_key: Annotated[Text, AfterValidator(read_public)] = ""
+    vapid_public_key: Annotated[Identity, AfterValidator(read_public)] = ""
     """P-256 public key, the page's applicationServerKey: base64url, PEM or JWK"""
     vapid_private_key: Annotated[Secret, AfterValidator(_check_private)] = SecretStr("")
     """its private key in any of these forms"""
     subject: Annotated[Text, AfterValidator(read_subject)] = ""
     """mailto: or https: address for the push services to reach you at; Apple refuses
     one whose host is none of the public internet"""
-    ca_file: Text = ""
+    ca_file: FilePath = ""
     """PEM file added to the system's roots"""
     tokens_batch_size: Annotated[Int, Field(ge=1, le=10_000)] = 100
     """recipients per batch"""

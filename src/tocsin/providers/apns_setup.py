@@ -31,6 +31,8 @@ from tocsin.config.pasted import (
     pick_pem,
     read_text,
 )
+from tocsin.config.showing import show_path
+from tocsin.config.urls import mask_url
 from tocsin.http2 import build_ssl_context
 from tocsin.providers.apns_jwt import SigningKey
 from tocsin.providers.errors import ProviderSetupError
@@ -89,7 +91,8 @@ def find_origin(endpoint: str) -> str:
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/"):
         raise ProviderSetupError(
             f"{SECTION}.endpoint",
-            f"{endpoint!r} is neither {' nor '.join(ENDPOINTS)} nor an https origin",
+            f"{mask_url(endpoint)} is neither {' nor '.join(ENDPOINTS)} nor an https"
+            " origin",
         )
     return f"https://{parts.netloc}"
 
@@ -235,7 +238,8 @@ def _read(file: str, key: str) -> bytes:
         return Path(file).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise ProviderSetupError(key, f"cannot read {file}: {reason}") from None
+        shown = show_path(file)
+        raise ProviderSetupError(key, f"cannot read {shown}: {reason}") from None
 
 
 def _app_of(certificate: x509.Certificate) -> str:
@@ -269,9 +273,10 @@ def _trust(ca_file: str, shown: _Bundle | None = None) -> ssl.SSLContext:
     """System roots and `ca_file`, and the certificate to show."""
     try:
         context = build_ssl_context(ca_file)
-    except OSError as error:  # ssl.SSLError is one
+    except (OSError, ValueError) as error:  # ssl.SSLError is one
+        reason = str(error) if isinstance(error, OSError) else "not a path"
         raise ProviderSetupError(
-            f"{SECTION}.ca_file", f"cannot use {ca_file}: {error}"
+            f"{SECTION}.ca_file", f"cannot use {show_path(ca_file)}: {reason}"
         ) from None
     if shown is not None:
         _show(context, shown)

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from tocsin.config.showing import show_path
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
@@ -74,15 +75,17 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
     """Read the file that the config key `key` names; raises `ProviderSetupError`."""
     if not file:
         raise ProviderSetupError(key, "set it to the path of a service account file")
+    shown = show_path(file)
     try:
         content = Path(file).read_bytes()
-    except OSError as error:
-        raise ProviderSetupError(key, f"cannot read {file}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ProviderSetupError(key, f"cannot read {shown}: {reason}") from None
     try:
         info = read_account(content)
     except NoAccount as error:
-        raise ProviderSetupError(key, f"{file} {error}") from None
-    _check_token_uri(info["token_uri"], file, key)
+        raise ProviderSetupError(key, f"{shown} {error}") from None
+    _check_token_uri(info["token_uri"], shown, key)
     # Slow to import and 20 MB: only a process that sends pays for it.
     from firebase_admin import credentials
 
@@ -91,7 +94,7 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
     except ValueError:  # its text may hold the key
         raise ProviderSetupError(
             key,
-            f"{file}: its private_key is no key that Google gives out: {DOWNLOAD}",
+            f"{shown}: its private_key is no key that Google gives out: {DOWNLOAD}",
         ) from None
     return ServiceAccount(
         email=info["client_email"],
@@ -103,7 +106,10 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
 
 
 def _check_token_uri(uri: str, file: str, key: str) -> None:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # its text would quote the host
+        parts = urlsplit("")
     host = parts.hostname or ""
     if parts.scheme == "https" and host:
         return

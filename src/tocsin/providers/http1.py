@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
+from tocsin.config.showing import show_path
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import trust_file
 from tocsin.providers.errors import ProviderSetupError, explain_trust
@@ -201,9 +202,10 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
     if ca_file:
         try:
             trust_file(context, ca_file)
-        except OSError as error:  # ssl.SSLError is one
+        except (OSError, ValueError) as error:  # ssl.SSLError is one
+            reason = str(error) if isinstance(error, OSError) else "not a path"
             raise ProviderSetupError(
-                f"{section}.ca_file", f"cannot use {ca_file}: {error}"
+                f"{section}.ca_file", f"cannot use {show_path(ca_file)}: {reason}"
             ) from None
     return context
 

@@ -8,21 +8,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tocsin.storage.engine import parse_dsn
+from tocsin.config.postgres_dsns import parse_postgres
+from tocsin.config.showing import show_path
 
 
 def describe_postgres(dsn: str) -> str:
     """`PostgreSQL at HOST:PORT/NAME`, of a dsn that libpq can read."""
-    parts = parse_dsn(dsn)
-    host = parts.get("host") or parts.get("hostaddr") or "the local socket"
-    port = f":{parts['port']}" if parts.get("port") else ""
-    name = f"/{parts['dbname']}" if parts.get("dbname") else ""
-    return f"PostgreSQL at {host}{port}{name}"
+    return f"PostgreSQL at {parse_postgres(dsn).place}"
 
 
 def describe_sqlite(path: str | Path) -> str:
-    """The path made absolute: that of the configuration depends on the folder."""
-    return str(Path(path).absolute())
+    """The path made absolute: that of the configuration depends on the folder.
+
+    What is no credible path is shown as far as `show_path` does.
+    """
+    shown = show_path(path)
+    return str(Path(path).absolute()) if shown == str(path) else shown
 
 
 def find_sqlite_fault(path: str | Path) -> str:
@@ -31,10 +32,16 @@ def find_sqlite_fault(path: str | Path) -> str:
     if file.is_dir():
         return "it is a directory"
     if not file.parent.is_dir():
-        return f"there is no folder {file.parent}"
+        return f"there is no folder {_show_folder(path)}"
     if file.exists() and not os.access(file, os.R_OK | os.W_OK):
         return "this user may not read and write the file"
     if not os.access(file.parent, os.W_OK | os.X_OK):
         # Also for a file that is there: SQLite keeps its journal beside it.
-        return f"this user may not write in the folder {file.parent}"
+        return f"this user may not write in the folder {_show_folder(path)}"
     return ""
+
+
+def _show_folder(path: str | Path) -> str:
+    if show_path(path) != str(path):
+        return "of that path"
+    return str(Path(path).absolute().parent)

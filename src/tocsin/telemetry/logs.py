@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import orjson
@@ -30,10 +30,14 @@ _FIRST = ("timestamp", "level", "logger", "event")
 _WORDS = re.compile(r"[a-z0-9]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Texts of foreign errors may quote what they failed on.
-_URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s:@]*):[^/?#\s]*@")
+# To the last @ before a blank or a quote: a password may hold anything unescaped.
+_URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s:@]*):[^\s\"'<>]*@")
+_PEM = re.compile(r"-----BEGIN .*?(?:-----END [^-]*-----|\Z)", re.DOTALL)
 _CREDENTIAL = re.compile(
     r"\b(apikey|bearer|basic|vapid|password\s*=)\s*[^\s,;'\"]+", re.IGNORECASE
 )
+_SHORTEST_HIDDEN = 8
+_hidden: set[str] = set()
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -143,8 +147,21 @@ def _is_secret(name: str) -> bool:
     return not _SECRET_WORDS.isdisjoint(words)
 
 
+def hide(secrets: Iterable[str]) -> None:
+    """Take these values out of every later line, wherever a foreign text quotes them.
+
+    Short ones stay: they stand in ordinary words.
+    """
+    _hidden.update(each for each in secrets if len(each) >= _SHORTEST_HIDDEN)
+
+
 def scrub(text: str) -> str:
     """A text without the passwords and authorization values that it quotes."""
+    for secret in _hidden:
+        if secret in text:
+            text = text.replace(secret, MASK)
+    if "-----BEGIN " in text:
+        text = _PEM.sub("-----BEGIN…", text)
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
     return _CREDENTIAL.sub(rf"\1 {MASK}", text)

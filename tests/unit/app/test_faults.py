@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.app.faults import explain
+from tocsin.app.faults import CannotOpen, explain
 from tocsin.core.errors import InternalError, QueueUnavailable
 
 
@@ -22,3 +22,16 @@ def test_other_faults() -> None:
     assert told is not None
     assert told.message.endswith("the database is away")
     assert explain(KeyError("x")) is None
+
+
+def test_a_drivers_words_lose_what_they_quote() -> None:
+    """A host that is the rest of a password, an address, a key."""
+    for reason in (
+        "cannot open 'redis://u:hun/ter2@h'",
+        "bad key sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+        "-----BEGIN PRIVATE KEY-----\nter2\n-----END PRIVATE KEY-----",
+    ):
+        told = str(CannotOpen("engine.redis.address", "Redis at h", reason))
+        assert told.startswith("cannot start: engine.redis.address: Redis at h: ")
+        assert "ter2" not in told
+        assert "4eC39HqLyj" not in told

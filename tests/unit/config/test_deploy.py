@@ -13,6 +13,7 @@ import yaml
 from tests.support.wire_table import ROOT
 
 from tocsin.config import load_config
+from tocsin.config.postgres_dsns import parse_postgres
 
 DEPLOY = ROOT / "deploy"
 SECRETS = {
@@ -38,10 +39,10 @@ def kubernetes(role: str) -> tuple[str, dict[str, str]]:
     return by_name["ConfigMap", "tocsin"]["data"]["config.json"], environ
 
 
-def compose() -> tuple[str, dict[str, str]]:
+def compose(secret: str = "secret") -> tuple[str, dict[str, str]]:
     settings = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     environ = {
-        name: re.sub(r"\$\{[^}]*\}", "secret", value)
+        name: re.sub(r"\$\{[^}]*\}", lambda _: secret, value)
         for name, value in settings["services"]["api"]["environment"].items()
     }
     return (DEPLOY / "config" / "production.json").read_text(), environ
@@ -69,6 +70,24 @@ def test_several_servers_share_channels_and_queue(where: str, tmp_path: Path) ->
     assert config.engine.redis.urls == config.push_notifications.queue.redis.address
     assert config.queue_kind == "redis"
     assert config.database.postgresql.dsn
+
+
+@pytest.mark.parametrize("sign", "/?#@:%&= '\"\\{$+é")
+def test_any_password_fits_into_the_compose_file(sign: str, tmp_path: Path) -> None:
+    """It is pasted as it is: into no URL, and the database gets the same."""
+    secret = f"{sign}hun{sign}ter2{sign}"
+    text, environ = compose(secret)
+    config = load(text, environ, tmp_path)
+    dsn = parse_postgres(config.database.postgresql.dsn)
+    assert (dsn.place, dsn.password) == ("postgresql/tocsin", "")
+    assert environ["PGPASSWORD"] == secret
+    assert config.http_api.key.get_secret_value() == secret
+    settings = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    database = settings["services"]["postgresql"]["environment"]
+    ours = settings["x-tocsin"]["environment"]
+    assert database["POSTGRES_PASSWORD"] == ours["PGPASSWORD"]
+    for name, value in ours.items():
+        assert "://" not in value or "${" not in value, name
 
 
 def test_one_node_needs_no_service(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_key_in_pem_however_it_was_pasted(way: str) -> None:
         (read_private, PUBLIC),
         (read_private, json.dumps(JWK)),
     ],
+    ids=["a private number", "a private PEM", "a public point", "a public JWK"],
 )
 def test_swapped_keys_are_said_to_be_swapped(
     read: Callable[[str], str], text: str

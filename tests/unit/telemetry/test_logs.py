@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tocsin.telemetry.logs import configure_logging, scrub
+from tocsin.telemetry.logs import configure_logging, hide, scrub
 
 
 @pytest.fixture(autouse=True)
@@ -202,3 +202,38 @@ def test_a_line_never_raises() -> None:
 def test_texts_are_scrubbed(text: str, clean: str) -> None:
     """Passwords in URLs and values after an authorization scheme go."""
     assert scrub(text) == clean
+
+
+@pytest.mark.parametrize("sign", "#/?@%")
+def test_a_password_with_any_sign_is_masked(sign: str) -> None:
+    """Up to the last @ of an address that a foreign text quotes."""
+    shown = scrub(f"cannot reach redis://u:hun{sign}ter2@h:1, sorry")
+    assert shown == "cannot reach redis://u:***@h:1, sorry"
+
+
+def test_pem_in_a_foreign_text_is_cut() -> None:
+    """With and without its end."""
+    pem = "-----BEGIN PRIVATE KEY-----\nMIGTAgEA\n-----END PRIVATE KEY-----"
+    assert "MIGT" not in scrub(f"cannot open '{pem}': too long")
+    assert scrub(f"cannot open '{pem}': too long").endswith("': too long")
+    assert "MIGT" not in scrub(pem[:-5])
+
+
+def test_configured_secrets_are_hidden_wherever_they_are_quoted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In words, in values and in tracebacks; a short one would be in ordinary words."""
+    monkeypatch.setattr("tocsin.telemetry.logs._hidden", set())
+    hide(["hunter2secret", "key", ""])
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    log = structlog.get_logger("tocsin.x")
+    log.warning("the server said hunter2secret", answer=["a hunter2secret", "a key"])
+    try:
+        fail("no such file: 'hunter2secret'")
+    except ValueError:
+        log.exception("stopped")
+    assert "hunter2" not in stream.getvalue()
+    first, second = read(stream)
+    assert first["answer"] == ["a ***", "a key"]
+    assert "Traceback" in second["exception"]
