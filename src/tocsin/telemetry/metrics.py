@@ -82,7 +82,8 @@ class Metrics:
     def _define_push(self) -> None:
         self.push_notifications = self._counter(
             "push_notification_count",
-            "Notifications by what the provider said; err_code is empty on success.",
+            "Notifications by what the provider said; err_code is empty on success, "
+            "or unreadable_answer where the provider took it and the rest got lost.",
             *("provider", "recipient_type", "platform", "success", "err_code"),
         )
         self.push_queue_consuming_lag = self._gauge(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.jobs import ManualClock, MemoryJobQueue, ScriptedProvider
 
+from tocsin.core.analytics import NotificationRow
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.outcome import Outcome, Verdict
@@ -30,6 +31,7 @@ from tocsin.core.push import (
 from tocsin.core.rates import RateLimit
 from tocsin.delivery import limits
 from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.events import EventLog
 from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.limits import MemoryRateLimiter, bucket_keys, spread
 from tocsin.delivery.recipients import Expander
@@ -61,6 +63,12 @@ class Sink:
 
     def __init__(self) -> None:
         self.codes: list[tuple[str, str]] = []
+        self.events: list[tuple[str, str, int]] = []
+
+    def add(self, row: NotificationRow) -> bool:
+        due_s = (int(row.error_message or NOON_MS) - NOON_MS) // 1000
+        self.events.append((row.status, row.error_code, due_s))
+        return True
 
     def record(
         self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
@@ -108,6 +116,7 @@ class Bench:
             clock=self.clock,
             metrics=self.metrics,
             limiter=self.limiter,
+            events=EventLog(self.sink, self.clock),
         )
         body = payload.pop("body", b'{"a":"b"}')
         self.queue.payloads["p1"] = Payload(
@@ -128,6 +137,7 @@ class Bench:
             batch_sizes={"fcm": 2},
             settlement=self.settlement,
             clock=self.clock,
+            events=EventLog(self.sink, self.clock),
         )
         work = Expand(DeviceFilter(topics=("t",)), details=frozenset({Detail.TIMEZONE}))
         self.queue.put(job_of(work, **changes))
@@ -187,6 +197,7 @@ async def test_a_window_sorts_devices_by_their_own_clock() -> None:
     }
     assert bench.failed("no_timezone") == 1
     assert bench.sink.codes == [("id-nowhere", "no_timezone")]
+    assert bench.sink.events == [("waiting", "time_window", 12 * 3600)]
     await bench.work()
     assert bench.provider.sent == ["berlin"]
     bench.clock.advance(12 * 3600)
@@ -261,6 +272,16 @@ async def test_a_common_bucket_spreads_its_recipients() -> None:
     await bench.work()
     assert bench.provider.sent == ["a"]
     assert bench.waiting() == {60: ["b"], 120: ["c"], 180: ["d"]}
+    assert bench.sink.events == [("waiting", "rate_limit", 180)]
+
+
+async def test_a_batch_that_expired_in_the_queue_is_told() -> None:
+    """No result will ever say it of these recipients."""
+    bench = Bench()
+    bench.queue.put(job_of(batch("a"), expire_at_ms=NOON_MS))
+    await bench.work()
+    assert bench.provider.sent == []
+    assert bench.sink.events == [("expired", "", 0)]
 
 
 async def test_a_retry_takes_no_second_token() -> None:
