@@ -14,6 +14,10 @@ from tocsin.cli.configuration import add_log_config, read_log_level
 if TYPE_CHECKING:  # asyncio and gRPC cost more than all of `--help` may
     from tocsin.app.demo import Stage, Summary
     from tocsin.app.lifecycle import Stopper
+    from tocsin.protocol.api_pb2 import (
+        DeviceRegisterRequest,
+        SendPushNotificationRequest,
+    )
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 API = "centrifugal.centrifugo.api.CentrifugoApi"
@@ -60,32 +64,51 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _play(args: argparse.Namespace, stopper: Stopper) -> int:
-    import asyncio
-
-    from tocsin.app.demo import play, read_devices, read_message, stage
+    from tocsin.app.demo import read_devices, read_message
+    from tocsin.app.lifecycle import unless_stopped
 
     devices = read_devices(args.devices or _example("devices.jsonl"))
     message = read_message(args.message or _example("message.json"))
-    with tempfile.TemporaryDirectory(prefix="tocsin-demo-") as folder:
-        async with stage(Path(folder), stopper) as on:
-            print(
-                "Tocsin in one process: gRPC server, SQLite, queue, worker, and local"
-                f" push services at {on.simulator.origin}"
-            )
-            playing = asyncio.create_task(play(on, devices, message, Ticker()))
-            stopped = asyncio.create_task(stopper.wait())
-            await asyncio.wait([playing, stopped], return_when="FIRST_COMPLETED")
-            if not playing.done():
-                playing.cancel()
-                await asyncio.wait([playing])
-                print("stopped before the end")
-                return 1
-            print_summary(await playing)
-            if args.keep:
-                print_lines_to_try(on)
-                await stopped
-            stopped.cancel()
+    show = Showing(devices, message, stopper, keep=args.keep)
+    await unless_stopped(show.run(), stopper)
+    if not show.is_over:
+        print("stopped before the end")
+        return 1
     return 0
+
+
+class Showing:
+    """One run of the demo; `is_over` once its summary is printed."""
+
+    def __init__(
+        self,
+        devices: list[DeviceRegisterRequest],
+        message: SendPushNotificationRequest,
+        stopper: Stopper,
+        *,
+        keep: bool,
+    ) -> None:
+        self._devices = devices
+        self._message = message
+        self._stopper = stopper
+        self._keep = keep
+        self.is_over = False
+
+    async def run(self) -> None:
+        """Play it in a folder of its own, which is gone at the end."""
+        from tocsin.app.demo import play, stage
+
+        with tempfile.TemporaryDirectory(prefix="tocsin-demo-") as folder:
+            async with stage(Path(folder), self._stopper) as on:
+                print(
+                    "Tocsin in one process: gRPC server, SQLite, queue, worker, and"
+                    f" local push services at {on.simulator.origin}"
+                )
+                print_summary(await play(on, self._devices, self._message, Ticker()))
+                self.is_over = True
+                if self._keep:
+                    print_lines_to_try(on)
+                    await self._stopper.wait()
 
 
 def _example(name: str) -> Path:

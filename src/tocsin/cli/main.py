@@ -6,12 +6,15 @@ A verb's machinery is imported only when it is used: `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import atexit
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
 from tocsin import __version__
+from tocsin.app.signals import INBOX
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -59,14 +62,42 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+LIVING = frozenset(
+    {"serve", "worker", "demo", "simulate", "migrate", "queue", "funnel"}
+)
+"""Verbs that end in order when a signal asks; the others have nothing to give back."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    """Run one verb; returns the exit code.
+
+    Without `argv` it is the whole process, and handles its signals from now on.
+    """
+    if argv is None:
+        INBOX.install()
+        atexit.register(INBOX.ignore)
     try:
+        args = build_parser().parse_args(argv)
+        if argv is None and args.verb not in LIVING and INBOX.leave_to_python():
+            return FAILED
         code: int = _module(args.verb).run(args)
-    except (KeyboardInterrupt, BrokenPipeError):
+        sys.stdout.flush()
+    except KeyboardInterrupt:
         return FAILED
+    except BrokenPipeError:
+        code = FAILED
+    if argv is None:
+        _let_go_of_output()
     return code
+
+
+def _let_go_of_output() -> None:
+    """Whoever read it may be gone: no word about that after the end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _module(verb: str) -> Verb:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments, read_config
-from tocsin.cli.process import run_process
+from tocsin.cli.process import run_to_its_end
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
     from tocsin.core.ports import JobQueue
     from tocsin.core.push import DeadLetter
@@ -52,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "drain":
         return _run_drain(args)
 
-    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+    async def life(config: Config) -> int:
         from contextlib import AsyncExitStack
 
         from tocsin.app.resources import open_resources
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             ids = None if args.all else list(args.ids)
             return await act(resources.queue, args.action, ids, providers=providers)
 
-    return run_process(args, life)
+    return run_to_its_end(args, life)
 
 
 def _find_misuse(args: argparse.Namespace) -> str:
@@ -87,10 +86,10 @@ def _run_drain(args: argparse.Namespace) -> int:
     if target is None:
         return 2
 
-    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+    async def life(config: Config) -> int:
         return await _drain(config, target.config)
 
-    return run_process(args, life)
+    return run_to_its_end(args, life)
 
 
 async def _drain(source: Config, target: Config) -> int:

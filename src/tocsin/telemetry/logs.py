@@ -5,6 +5,7 @@ It must let no token, key or payload through, and must not decide what is worth 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -151,13 +152,18 @@ def scrub(text: str) -> str:
 
 
 class _LineLogger:
-    """Writes one line per call; `name` is what the module gave."""
+    """Writes one line per call, or none where it cannot; `name` is the module's."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.name = name
         self._stream = stream
 
     def msg(self, line: str) -> None:
+        # Nobody reads it, or the disk is full: the work goes on without.
+        with contextlib.suppress(OSError, ValueError):
+            self._write(line)
+
+    def _write(self, line: str) -> None:
         try:
             self._stream.write(line + "\n")
         except UnicodeEncodeError:
