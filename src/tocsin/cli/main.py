@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 from tocsin import __version__
 from tocsin.app.signals import INBOX
+from tocsin.cli.arguments import CommandParser, VerbParser
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -47,13 +48,15 @@ class Verb(Protocol):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; each verb adds its own arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="tocsin",
         description="Notification service: gRPC in, pushes out.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, parser_class=VerbParser
+    )
     for verb, summary in VERBS.items():
         # Not capitalize(), which makes all the rest of the sentence small.
         text = summary[0].upper() + summary[1:] + "."
