@@ -22,6 +22,7 @@ from tocsin.api.http_connection import (
 from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
 from tocsin.core.errors import DependencyLost, InternalError
+from tocsin.telemetry.throttle import LineThrottle
 
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
@@ -75,6 +76,7 @@ class HttpGateway:
         self._write_timeout_s = write_timeout_s
         self._reuse_port = reuse_port
         self._draining = False
+        self._lines = LineThrottle(_log)
         self._runner: web.AppRunner | None = None
         self._routes = list(routes)
         if health:
@@ -165,7 +167,10 @@ class HttpGateway:
                 more["cause"] = error.reason
         else:
             return "ok"
-        _log.warning("not ready", dependency=name, reason=state, **more)
+        # Anybody may ask, as often as they like.
+        self._lines.warning(
+            "not ready", kind=f"{name} {state}", dependency=name, reason=state, **more
+        )
         return state
 
     async def _metrics(self, _request: web.Request) -> web.Response:

@@ -77,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Without `argv` it is the whole process, and handles its signals from now on.
     """
     if argv is None:
+        # gRPC's core writes a line past our log for each broken TLS handshake, which
+        # anybody can cause. It reads this when it is loaded.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         INBOX.install()
         atexit.register(INBOX.ignore)
     try:

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     For `drain`, 1 when a living worker held entries.
     """
     if fault := _find_misuse(args):
-        print(f"tocsin queue: {fault}", file=sys.stderr)
+        print(f"tocsin {fault}", file=sys.stderr)
         return 2
     if args.action == "drain":
         return _run_drain(args)
@@ -77,21 +77,24 @@ def run(args: argparse.Namespace) -> int:
 def _find_misuse(args: argparse.Namespace) -> str:
     action = args.action
     if action is None:
-        return f"name what to do: {', '.join(ACTIONS)}"
+        return f"queue: name what to do: {', '.join(ACTIONS)}"
     if args.to is not None and action != "drain":
-        return f"{action} takes no --to: only drain does"
-    if action == "drain" and not args.to:
-        return "name the configuration with the new queue: --to FILE"
+        return f"queue {action} takes no --to: only drain does"
     if action in ("replay", "purge"):
         if args.ids and args.all:
-            return f"{action} takes either dead letters or --all, not both"
+            return f"queue {action} takes either dead letters or --all, not both"
         if not args.ids and not args.all:
-            return f"name the dead letters to {action}, or pass --all"
+            return f"queue {action}: name the dead letters, or pass --all"
         return ""
     extra = [*args.ids, *(["--all"] if args.all else [])]
-    if not extra:
-        return ""
-    return f"{action} takes no {' '.join(extra)}: only replay and purge do"
+    if extra:
+        return (
+            f"queue {action} takes no {' '.join(map(_in_line, extra))}: only replay"
+            " and purge do"
+        )
+    if action == "drain" and not args.to:
+        return "queue drain: name the configuration with the new queue: --to FILE"
+    return ""
 
 
 def _run_drain(args: argparse.Namespace) -> int:
