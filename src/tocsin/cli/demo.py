@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # asyncio and gRPC cost more than all of `--help` may
     )
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+"""Those of a checkout."""
 API = "centrifugal.centrifugo.api.CentrifugoApi"
 
 
@@ -112,14 +113,14 @@ class Showing:
 
 
 def _example(name: str) -> Path:
-    path = EXAMPLES / name
-    if not path.exists():
-        # An installed package carries no examples: a checkout or own files do.
-        from tocsin.app.demo import DemoInputError
+    """Where an installed package has it, else a checkout."""
+    for path in (Path(__file__).with_name("examples") / name, EXAMPLES / name):
+        if path.exists():
+            return path
+    from tocsin.app.demo import DemoInputError
 
-        option = "--devices" if name.startswith("devices") else "--message"
-        raise DemoInputError(f"pass {option} FILE: the examples are part of a checkout")
-    return path
+    option = "--devices" if name.startswith("devices") else "--message"
+    raise DemoInputError(f"{name} is not installed: pass {option} FILE")
 
 
 class Ticker:

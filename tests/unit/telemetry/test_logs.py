@@ -216,7 +216,8 @@ def test_what_callers_choose_begins_no_line_and_moves_no_cursor(colours: bool) -
     log = structlog.get_logger("tocsin.x")
     log.info("said %s", CALLERS, path=CALLERS, ids=[CALLERS], more={CALLERS: CALLERS})
     log.info("failed", error=ValueError(CALLERS))
-    logging.getLogger("lib").warning("said %s", CALLERS)
+    # Without the half character: pytest keeps this record, and passes it on as UTF-8.
+    logging.getLogger("lib").warning("said %s", CALLERS[:-1])
     text = stream.getvalue()
     if colours:
         text = re.sub(r"\x1b\[[0-9;]*m", "", text)
