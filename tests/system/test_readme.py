@@ -139,7 +139,8 @@ def test_the_walk_from_the_first_line(processes: Processes) -> None:
         "serve --config config.json",
     ]
     simulated, http, grpc = free_port(), free_port(), free_port()
-    simulator = processes.start("simulate", "--port", str(simulated))
+    ports = ("--port", str(simulated), "--apns-port", "0")
+    simulator = processes.start("simulate", *ports)
     wait_until(lambda: "The keys that lead here" in simulator.text(), what="its keys")
     assert "127.0.0.1:9443" in config
     local = {"http_server": {"port": http}, "grpc_api": {"port": grpc}}
