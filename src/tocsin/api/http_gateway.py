@@ -169,7 +169,7 @@ class HttpGateway:
             return "ok"
         # Anybody may ask, as often as they like.
         self._lines.warning(
-            "not ready", kind=f"{name} {state}", dependency=name, reason=state, **more
+            "not ready", kind=name, dependency=name, reason=state, **more
         )
         return state
 
