@@ -348,3 +348,34 @@ def test_a_hangup_reads_the_credentials_anew(
     told = hang_up(worker, "credentials of providers are read anew")
     assert told["changed"] == []
     assert worker.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    ("redirection", "verb", "code"),
+    [
+        (">&-", "check-config", 0),
+        (">&- 2>&-", "check-config", 0),
+        ("2>&-", "queue", 2),
+        ("> /dev/full", "check-config", 1),
+        ("> /dev/full", "--help", 0),
+        ("| true", "--help", 0),
+    ],
+)
+def test_output_that_cannot_be_written_is_no_traceback(
+    tmp_path: Path, redirection: str, verb: str, code: int
+) -> None:
+    """Closed, full, or left by whoever read it."""
+    more = f"--config {write(tmp_path)}" if verb == "check-config" else ""
+    command = f"{sys.executable} -m tocsin.cli.main {verb} {more} {redirection}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.stderr.count("\n") <= 1

@@ -56,11 +56,11 @@ class Reloader:
 
     def reload(self) -> None:
         """Read and take it; faults are lines of the log, and never raised."""
-        config = self._reread()
-        if config is None:
-            _log.error("the configuration is wrong; everything stays as it was")
-            return
         try:
+            config = self._reread()
+            if config is None:
+                _log.error("the configuration is wrong; everything stays as it was")
+                return
             renewed = self._take(config)
         except ValueError as error:
             _log.error("nothing was reloaded", reason=str(error))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 from tocsin import __version__
@@ -69,6 +71,9 @@ LIVING = frozenset(
     {"serve", "worker", "demo", "simulate", "migrate", "queue", "funnel"}
 )
 """Verbs that end in order when a signal asks; the others have nothing to give back."""
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO})
+LOGGING = frozenset({"serve", "worker"})
+"""Verbs whose output is a log: they do their work also where nobody can read it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,25 +81,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without `argv` it is the whole process, and handles its signals from now on.
     """
-    if argv is None:
-        # gRPC's core writes a line past our log for each broken TLS handshake, which
-        # anybody can cause. It reads this when it is loaded.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        INBOX.install()
-        atexit.register(INBOX.ignore)
+    if argv is not None:
+        return _run(argv)
+    # gRPC's core writes a line past our log for each broken TLS handshake, which
+    # anybody can cause. It reads this when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    _open_missing_output()
+    INBOX.install()
+    atexit.register(INBOX.ignore)
     try:
-        args = build_parser().parse_args(argv)
-        if argv is None and args.verb not in LIVING and INBOX.leave_to_python():
-            return FAILED
-        code: int = _module(args.verb).run(args)
-        sys.stdout.flush()
+        return _run(None)
     except KeyboardInterrupt:
         return FAILED
-    except BrokenPipeError:
-        code = FAILED
-    if argv is None:
+    finally:
         _let_go_of_output()
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    if argv is None and args.verb not in LIVING and INBOX.leave_to_python():
+        return FAILED
+    try:
+        code: int = _module(args.verb).run(args)
+        if args.verb not in LOGGING:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return FAILED
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        reason = error.strerror or type(error).__name__
+        print(f"tocsin {args.verb}: cannot write its output: {reason}", file=sys.stderr)
+        return FAILED
     return code
+
+
+def _open_missing_output() -> None:
+    """A process may be started without standard output or error."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
 
 
 def _let_go_of_output() -> None:
