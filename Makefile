@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 PROTO_GRPC := tocsin/protocol/api.proto tocsin/protocol/client.proto tocsin/protocol/unistream.proto
 PROTO_ONLY := tocsin/protocol/job.proto
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Itocsin/protocol=proto
+LOCK := uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 T ?= tests
 
 ##@ Use
@@ -89,7 +90,9 @@ proto-check: $(STAMP) ## Fail where the generated code is not what `make proto` 
 
 .PHONY: lock
 lock: ## Pin again after a change of dependencies (needs uv)
-	@uv pip compile pyproject.toml --group dev --group bench --universal --generate-hashes --no-header --no-annotate --python-version 3.11 -o requirements.lock
+	@$(LOCK) pyproject.toml --group dev --group bench -o requirements.lock
+	@$(LOCK) pyproject.toml -c requirements.lock -o requirements-runtime.lock
+	@echo hatchling | $(LOCK) - -c requirements.lock -o requirements-build.lock
 
 ##@ Measure
 

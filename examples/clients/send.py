@@ -1,5 +1,6 @@
-"""Registers a device and sends to its topic, with stubs made beside it:
+"""Registers a device and sends to its topic, with stubs made beside it, in this folder:
 
+pip install grpcio-tools
 python -m grpc_tools.protoc -I ../../proto --python_out=. --grpc_python_out=. api.proto
 python send.py 127.0.0.1:10000 KEY
 """

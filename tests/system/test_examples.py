@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.go_examples import MODULES, prepare
 from tests.support.ports import free_port
 from tests.support.tocsin_processes import Processes, wait_until
 
@@ -93,13 +95,17 @@ def test_the_walkthrough_ends(server: Server) -> None:
 
 
 def test_the_python_client_sends(server: Server, tmp_path: Path) -> None:
-    """With stubs made by the command that the documents give."""
-    shutil.copy(ROOT / "proto" / "api.proto", tmp_path)
-    shutil.copy(EXAMPLES / "clients" / "send.py", tmp_path)
-    command = "grpc_tools.protoc -I ./ --python_out=. --grpc_python_out=. api.proto"
-    run(sys.executable, "-m", *command.split(), cwd=tmp_path)
+    """By the commands that stand at its head, in its folder of a checkout."""
+    folder = tmp_path / "examples" / "clients"
+    folder.mkdir(parents=True)
+    shutil.copytree(ROOT / "proto", tmp_path / "proto")
+    shutil.copy(EXAMPLES / "clients" / "send.py", folder)
+    head = (folder / "send.py").read_text().split('"""')[1]
+    make, send = re.findall(r"^python (.*)$", head, re.MULTILINE)
+    run(sys.executable, *make.split(), cwd=folder)
+    assert send == "send.py 127.0.0.1:10000 KEY"
     uid = run(
-        sys.executable, "send.py", f"127.0.0.1:{server.grpc_port}", KEY, cwd=tmp_path
+        sys.executable, "send.py", f"127.0.0.1:{server.grpc_port}", KEY, cwd=folder
     )
     assert uid.strip()
     server.wait_delivered("token-from-python")
@@ -113,31 +119,32 @@ def test_the_javascript_client_sends(server: Server) -> None:
     server.wait_delivered("token-from-javascript")
 
 
-def go_tools() -> str:
-    """Why the Go client cannot be built here, or nothing."""
-    if not shutil.which("go"):
-        return "go is not on PATH"
-    for tool in ("protoc-gen-go", "protoc-gen-go-grpc"):
-        if not shutil.which(tool):
-            return f"{tool} is not on PATH"
-    return ""
-
-
-@pytest.mark.skipif(bool(go_tools()), reason=go_tools())
 def test_the_go_client_sends(server: Server, tmp_path: Path) -> None:
-    """With stubs made from our schema by the Go plugins."""
-    shutil.copytree(EXAMPLES / "clients" / "go", tmp_path / "go")
-    folder = tmp_path / "go"
-    run(
-        *(sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}"),
-        *("--go_out=.", "--go-grpc_out=.", "api.proto"),
-        cwd=folder,
-    )
-    (folder / "apiproto").mkdir(exist_ok=True)
-    for path in folder.glob("*.pb.go"):
-        path.rename(folder / "apiproto" / path.name)
-    run("go", "mod", "init", "tocsin.example/send", cwd=folder)
-    run("go", "mod", "tidy", cwd=folder)
-    address = f"127.0.0.1:{server.grpc_port}"
-    assert run("go", "run", ".", address, KEY, cwd=folder).strip()
+    """By the two commands that stand at its head, with nothing but Go on PATH."""
+    example = prepare("go", tmp_path)
+    assert example.run(f"127.0.0.1:{server.grpc_port}", KEY).strip()
     server.wait_delivered("token-from-go")
+    assert "usage:" in example.go("run", ".").stderr
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_go_example_is_a_module_with_pinned_plugins(name: str) -> None:
+    """Whoever has Go alone can run it; its head says the commands."""
+    folder = EXAMPLES / "clients" / name
+    module, sums = (folder / "go.mod").read_text(), (folder / "go.sum").read_text()
+    for needed in (
+        "google.golang.org/grpc v",
+        "google.golang.org/protobuf v",
+        "google.golang.org/grpc/cmd/protoc-gen-go-grpc v",
+    ):
+        assert needed in module
+        assert needed in sums
+    assert "tool (" in module
+    head = (folder / "main.go").read_text()
+    assert "//\tgo generate\n//\tgo run . " in head
+    assert "//go:generate ../go-stubs.sh\n" in head
+    imported = re.search(r'"(tocsin\.example/\w+)/apiproto"', head)
+    assert imported is not None
+    assert module.startswith(f"module {imported[1]}\n")
+    script = folder.parent / "go-stubs.sh"
+    assert os.access(script, os.X_OK)

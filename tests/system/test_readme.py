@@ -126,6 +126,58 @@ def test_the_configurations_are_right(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_walk_from_the_first_line(processes: Processes) -> None:
+    """Whoever has nothing but a checkout gets a push delivered, step by step."""
+    folder = processes.directory
+    first = README.split("## Run it")[1].split("To grow,")[0]
+    (config,) = re.findall(r"^```json\n(.*?)^```", first, re.DOTALL | re.MULTILINE)
+    commands = re.findall(r"^tocsin (.*)$", first, re.MULTILINE)
+    assert commands == [
+        "simulate",
+        "check-config --config config.json",
+        "serve --config config.json",
+    ]
+    simulated, http, grpc = free_port(), free_port(), free_port()
+    ports = ("--port", str(simulated), "--apns-port", "0")
+    simulator = processes.start("simulate", *ports)
+    wait_until(lambda: "The keys that lead here" in simulator.text(), what="its keys")
+    assert "127.0.0.1:9443" in config
+    local = {"http_server": {"port": http}, "grpc_api": {"port": grpc}}
+    config = config.replace("127.0.0.1:9443", f"127.0.0.1:{simulated}")
+    (folder / "config.json").write_text(json.dumps(merge(json.loads(config), local)))
+
+    checked = processes.start(*commands[1].split())
+    assert checked.wait_exit() == 0
+    assert checked.text().startswith("ok\n")
+    assert "warning" not in checked.text()
+    processes.start(*commands[2].split()).wait_ready(http)
+
+    def curl(*arguments: str) -> str:
+        return subprocess.run(
+            ["curl", "-sS", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+    device = re.search(r"-d '(.*)'", blocks("bash")[0])
+    assert device is not None
+    call = f"http://127.0.0.1:{http}/api"
+    key = ("-H", "X-API-Key: change-me", "-d")
+    assert '"id"' in curl(f"{call}/device_register", *key, device.group(1))
+    send = re.search(r"-d '(.*?)'", blocks("bash")[1], re.DOTALL)
+    assert send is not None
+    assert '"uid"' in curl(f"{call}/send_push_notification", *key, send.group(1))
+    stats = f"https://127.0.0.1:{simulated}/control/stats"
+    wait_until(
+        lambda: json.loads(curl("--cacert", "simulator/ca.pem", stats))["accepted"],
+        what="a push",
+    )
+
+
 def test_the_calls_with_curl(served: Served) -> None:
     """Each is accepted; the device gets both pushes, since nobody is online."""
     served.register()

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from tests.support.go_examples import prepare
 from tests.support.older_document import INFO_BY_STUBS
 from tests.support.ports import free_port
 from tests.support.tocsin_processes import Processes
@@ -360,7 +361,7 @@ def make_module(folder: Path, module: str) -> None:
 
 @pytest.mark.skipif(bool(go_tools()), reason=go_tools())
 def test_the_go_programs(server: Server, tmp_path: Path) -> None:
-    """The document's own and ours publish with the key as metadata of each call."""
+    """The document's own publishes with the key as metadata of each call."""
     document = tmp_path / "centrifugo_grpc_example"
     document.mkdir()
     program = server.addressed(PUBLISH_BY_GO)
@@ -368,10 +369,10 @@ def test_the_go_programs(server: Server, tmp_path: Path) -> None:
     make_module(document, "centrifugo_example")
     assert "Successfully published" in run("go", "run", "main.go", cwd=document)
 
-    ours = Path(shutil.copytree(EXAMPLES / "clients" / "go-publish", tmp_path / "ours"))
-    make_module(ours, "tocsin.example/publish")
+
+def test_our_go_program(server: Server, tmp_path: Path) -> None:
+    """By the commands at its head; a wrong key is told."""
+    ours = prepare("go-publish", tmp_path)
     arguments = ("-address", server.grpc, "-times", "1")
-    printed = run("go", "run", ".", *arguments, "-key", KEY, cwd=ours)
-    assert "Successfully published" in printed
-    refused = run("go", "run", ".", *arguments, "-key", "xxx", cwd=ours)
-    assert "Unauthenticated" in refused
+    assert "Successfully published" in ours.run(*arguments, "-key", KEY)
+    assert "Unauthenticated" in ours.run(*arguments, "-key", "xxx")

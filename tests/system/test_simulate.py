@@ -100,12 +100,13 @@ def test_the_keys_that_lead_there_are_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--port", "--apns-port"])
 def test_a_busy_port_is_named(tmp_path: Path, option: str) -> None:
     """The exit code is 1 and the message says which, in the words of `serve`."""
+    more = ("--port", "0") if option == "--apns-port" else ("--apns-port", "0")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [*COMMAND, "--dir", str(tmp_path), "--port", "0", option, port],
+            [*COMMAND, "--dir", str(tmp_path), *more, option, port],
             capture_output=True,
             text=True,
             timeout=30,

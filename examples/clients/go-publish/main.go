@@ -1,10 +1,12 @@
-// Publishes to a channel once a second, with stubs made by protoc-gen-go:
+// Publishes to a channel once a second, over gRPC; Go 1.24 or newer, in this folder:
 //
-//	protoc -I apiproto --go_out=apiproto --go-grpc_out=apiproto api.proto
+//	go generate
 //	go run . -address 127.0.0.1:10000 -key KEY
 //
 // The key goes with each call as metadata, from credentials of the connection.
 package main
+
+//go:generate ../go-stubs.sh
 
 import (
 	"context"

@@ -1,8 +1,10 @@
-// Registers a device and sends to its topic, with stubs made by protoc-gen-go:
+// Registers a device and sends to its topic, over gRPC; Go 1.24 or newer, in this folder:
 //
-//	protoc -I ../../../proto --go_out=. --go-grpc_out=. api.proto
+//	go generate
 //	go run . 127.0.0.1:10000 KEY
 package main
+
+//go:generate ../go-stubs.sh
 
 import (
 	"context"
@@ -19,6 +21,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 3 {
+		log.Fatal("usage: go run . ADDRESS KEY")
+	}
 	address, key := os.Args[1], os.Args[2]
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

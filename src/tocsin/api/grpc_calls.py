@@ -23,6 +23,7 @@ from tocsin.api.methods.table import COMMANDS, SERVICE, Command, snake_case
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.protocol import api_pb2
 from tocsin.protocol.unreadable import reading
+from tocsin.telemetry.throttle import LineThrottle
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 ERROR_MODE_KEY = "x-centrifugo-error-mode"
@@ -31,6 +32,7 @@ REQUEST_ID_KEY = "x-request-id"
 _LOGGED_METHOD_LENGTH = 128
 
 _log = structlog.get_logger(__name__)
+_refusals = LineThrottle(_log)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -183,8 +185,9 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
 
 
 def _log_refused(path: str, context: Context) -> None:
-    _log.warning(
+    _refusals.warning(
         REFUSED_CALL,
+        kind="grpc",
         method=path[:_LOGGED_METHOD_LENGTH],
         peer=address_of(context.peer()),
     )

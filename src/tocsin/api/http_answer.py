@@ -9,7 +9,6 @@ from __future__ import annotations
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
 
 _HEADERS = {"Content-Type": "application/json"}
 # Longer ones go through aiohttp, which waits for a client that reads slowly.
@@ -31,10 +30,10 @@ class _ShortJson(web.StreamResponse):
         self._keep_alive = True
         body = self._short_body
         more = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        # The `Server` is among the headers: see `TimedConnection.finish_response`.
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{more}"
-            f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n"
-            f"Server: {SERVER_SOFTWARE}\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
         )
         transport.write(head.encode() + body)
         if request.protocol.writing_paused:

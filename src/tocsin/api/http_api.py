@@ -24,6 +24,7 @@ from tocsin.api.json_writing import NotEncodable, dump, plain
 from tocsin.api.legacy import read_commands, run_commands
 from tocsin.api.methods.table import COMMANDS, Command
 from tocsin.core.errors import ApiError, BadRequest, InternalError
+from tocsin.telemetry.throttle import LineThrottle
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_TIMEOUT_S = 30.0
@@ -37,6 +38,7 @@ _LOGGED_PATH_LENGTH = 128
 _LEGACY = "legacy"
 
 _log = structlog.get_logger(__name__)
+_refusals = LineThrottle(_log)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Answer = Callable[[web.Request, bytes, Call], Awaitable[web.StreamResponse]]
@@ -133,7 +135,7 @@ class HttpApi:
             if request.method != "POST":
                 return web.Response(status=405, headers={"Allow": "POST"})
             if not allows(request.headers, request.rel_url.raw_query_string):
-                _log_refused(request)
+                log_refused(request, "legacy" if name == _LEGACY else "http")
                 return web.Response(status=401)
             given = request.headers.get(REQUEST_ID_HEADER, "")
             call = Call(correlation_id_from(given))
@@ -234,8 +236,11 @@ async def _not_found(_request: web.Request) -> web.StreamResponse:
     return web.Response(text="404 page not found\n", status=404)
 
 
-def _log_refused(request: web.Request) -> None:
-    """The path only: a query may hold a key."""
-    _log.warning(
-        REFUSED_CALL, path=request.path[:_LOGGED_PATH_LENGTH], peer=request.remote
+def log_refused(request: web.Request, door: str) -> None:
+    """A call without the key. The path only: a query may hold a key."""
+    _refusals.warning(
+        REFUSED_CALL,
+        kind=door,
+        path=request.path[:_LOGGED_PATH_LENGTH],
+        peer=request.remote,
     )

@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tocsin.hub.share import TurnShare
+from tocsin.telemetry.throttle import LineThrottle
 
 HEADER_TIMEOUT_S = 10.0
 """For the head of a request, from its first byte or from the connection's start."""
@@ -33,7 +34,11 @@ READ_S = 0.0005
 of tiny chunks costs hundreds of times what a plain one does. Nor are requests answered
 for longer that came one behind the other without waiting for an answer."""
 
+SERVER = "Tocsin"
+"""What every answer calls its server: no version, since that helps strangers alone."""
+
 _log = structlog.get_logger(__name__)
+_refusals = LineThrottle(_log)
 
 
 class TimedConnection(web.RequestHandler):
@@ -186,6 +191,8 @@ class TimedConnection(web.RequestHandler):
         The deadline runs while the client takes nothing: a timer for each answer would
         cost as much as reading its request.
         """
+        if not resp.prepared:
+            resp.headers.setdefault("Server", SERVER)
         self._finishing = True
         if self.writing_paused:
             self._start_write_timer()
@@ -216,14 +223,34 @@ class TimedConnection(web.RequestHandler):
         """Answer what has gone wrong outside of any handler's answer.
 
         What is not HTTP is the caller's fault: aiohttp would write it into the log as
-        an error of ours, keys and all, and into the answer.
+        an error of ours, keys and all, and into the answer. Nobody is left to answer
+        where the caller went away.
         """
+        if isinstance(exc, ConnectionError):
+            gone = web.Response(status=400)
+            gone.force_close()
+            return gone
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        _log.info("request refused: it is not HTTP", reason=type(exc).__name__)
+        _refusals.info(
+            "request refused: it is not HTTP",
+            reason=type(exc).__name__,
+            peer=request.remote,
+        )
         answer = web.Response(status=400, text="Bad Request\n")
         answer.force_close()
         return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Write what aiohttp found wrong in us; a caller may cause it at will."""
+        error = kw.get("exc_info")
+        what, *values = args
+        _refusals.error(
+            "an HTTP request failed by a fault that should not happen",
+            kind=f"{what} {type(error).__name__}",
+            detail=str(what) % tuple(values) if values else str(what),
+            exc_info=error,
+        )
 
     def _give_up(self) -> None:
         # Not `force_close`: that waits for the very bytes that nobody takes.
@@ -249,6 +276,11 @@ class TimedConnection(web.RequestHandler):
             self._head_timer = None
 
 
+async def _name_server(_: web.Request, response: web.StreamResponse) -> None:
+    """For what a handler begins to write itself, such as a stream."""
+    response.headers.setdefault("Server", SERVER)
+
+
 class TimedRunner(web.AppRunner):
     """An `AppRunner` whose connections are `TimedConnection`s."""
 
@@ -271,6 +303,7 @@ class TimedRunner(web.AppRunner):
             # No caller of this API compresses, and a small body stays small.
             "auto_decompress": False,
         }
+        app.on_response_prepare.append(_name_server)
         super().__init__(
             app,
             handle_signals=False,

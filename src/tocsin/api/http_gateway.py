@@ -23,6 +23,7 @@ from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
 from tocsin.core.errors import DependencyLost, InternalError
 from tocsin.hub.share import TurnShare
+from tocsin.telemetry.throttle import LineThrottle
 
 Notices = Callable[[], Mapping[str, str]]
 """What is worth knowing by dependency, though it can be used."""
@@ -86,6 +87,7 @@ class HttpGateway:
         self._write_timeout_s = write_timeout_s
         self._reuse_port = reuse_port
         self._draining = False
+        self._lines = LineThrottle(_log)
         self._runner: web.AppRunner | None = None
         self._share: TurnShare | None = None
         self._exposition: asyncio.Future[tuple[bytes, str]] | None = None
@@ -185,7 +187,10 @@ class HttpGateway:
                 more["cause"] = error.reason
         else:
             return "ok"
-        _log.warning("not ready", dependency=name, reason=state, **more)
+        # Anybody may ask, as often as they like.
+        self._lines.warning(
+            "not ready", kind=name, dependency=name, reason=state, **more
+        )
         return state
 
     async def _metrics(self, _request: web.Request) -> web.Response:

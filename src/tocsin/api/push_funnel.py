@@ -12,9 +12,10 @@ import orjson
 import structlog
 from aiohttp import web
 
-from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
+from tocsin.api.auth import HttpKeyGuard
 from tocsin.api.call import CommandObserver
 from tocsin.api.errors import http_status
+from tocsin.api.http_api import log_refused
 from tocsin.core.errors import ApiError, InternalError
 from tocsin.push.status import StatusService
 
@@ -50,7 +51,7 @@ class PushFunnel:
         if request.method != "GET":
             return web.Response(status=405, headers={"Allow": "GET"})
         if not self._guard.allows(request.headers, request.rel_url.raw_query_string):
-            _log.warning(REFUSED_CALL, path=self._path, peer=request.remote)
+            log_refused(request, "push_funnel")
             return web.Response(status=401)
         started = time.perf_counter()
         error: ApiError | None = None

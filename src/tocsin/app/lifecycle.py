@@ -1,6 +1,7 @@
 """Runs a process from its first task to its drain; knows no component.
 
-SIGTERM and SIGINT ask it to stop; a second one ends it at once.
+SIGTERM, SIGINT and SIGQUIT ask it to stop; a second one ends it at once. SIGHUP asks
+it to read its configuration anew, unless it came because the terminal is gone.
 """
 
 from __future__ import annotations
@@ -12,22 +13,33 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+
+from tocsin.app.signals import INBOX, STOPS
 
 LEFTOVERS_S = 5.0
 """So long a task that nobody waited for may take to end with the process."""
 
 _log = structlog.get_logger("tocsin.app")
 
+T = TypeVar("T")
+
 
 class Stopper:
-    """Tells everybody that the process shall end, and why."""
+    """Tells everybody that the process shall end, and why; and when to reload."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._reload: Callable[[], None] | None = None
+        self._reload_wanted = False
         self.failed = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody has asked for the end."""
+        return self._event.is_set()
 
     def stop(self, reason: str) -> None:
         """Ask for an orderly end; the second call ends the process at once."""
@@ -49,6 +61,46 @@ class Stopper:
     async def wait(self) -> None:
         """Wait until somebody asks for the end."""
         await self._event.wait()
+
+    def reload(self) -> None:
+        """Read anew what can be read anew; what comes too early is made up for."""
+        if self._event.is_set():
+            _log.info("nothing is read anew: the process is about to end")
+        elif self._reload is None:
+            self._reload_wanted = True
+        else:
+            self._reload()
+
+    def reload_with(self, reload: Callable[[], None]) -> None:
+        """From now on `reload` is what a reload does; it must not raise."""
+        self._reload = reload
+        if self._reload_wanted:
+            self._reload_wanted = False
+            self.reload()
+
+
+async def unless_stopped(work: Coroutine[Any, Any, T], stopper: Stopper) -> T | None:
+    """What `work` returns; `None` where the end was asked for before it was done.
+
+    Then it was cancelled, and has given back what it held.
+    """
+    if stopper.is_stopping:
+        work.close()
+        return None
+    task = asyncio.create_task(work)
+    stopped = asyncio.create_task(stopper.wait())
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        if not task.done():
+            await end_task(task)
+    if task.cancelled():
+        return None
+    if stopper.is_stopping and (error := task.exception()) is not None:
+        _log.info("stopped before it was done", error=f"{type(error).__name__}")
+        return None
+    return task.result()
 
 
 def keep_what_started() -> None:
@@ -84,26 +136,64 @@ def start_beside(
     stack.push_async_callback(end_task, task)
 
 
-async def end_task(task: asyncio.Task[None]) -> None:
+async def end_task(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has given back what it held."""
     task.cancel()
     await asyncio.wait([task])
 
 
 def run(main: Callable[[Stopper], Awaitable[int]]) -> int:
-    """Run `main` in an event loop of its own with the signals bound to it."""
+    """Run `main` in an event loop of its own with the signals bound to it.
+
+    Those that came before are heard first: after a stop `main` begins nothing that
+    it would not end. They stay bound until the loop is closed.
+    """
+    had_terminal = _has_terminal()
 
     async def with_signals() -> int:
         stopper = Stopper()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopper.stop, signal.Signals(number).name)
+
+        def hear(number: int) -> None:
+            name = signal.Signals(number).name
+            if number in STOPS:
+                stopper.stop(name)
+            elif name != "SIGHUP":
+                _log.info("signal ignored", signal=name)
+            elif had_terminal and not _has_terminal():
+                # Nobody would read the log, and every line of it would fail.
+                stopper.stop("the terminal is gone")
+            else:
+                stopper.reload()
+
+        def take(number: int) -> None:
+            if loop.is_closed():
+                return  # all is done; the exit code stands
+            loop.call_soon_threadsafe(hear, number)
+
+        INBOX.open(take)
+        await asyncio.sleep(0)  # let a stop that came before be heard
         code = await main(stopper)
         code = 1 if stopper.failed else code
         await _end_leftovers(code)
         return code
 
-    return _run_loop(with_signals())
+    was_installed = INBOX.is_installed
+    INBOX.install()
+    try:
+        return _run_loop(with_signals())
+    finally:
+        INBOX.close()
+        if not was_installed:
+            INBOX.uninstall()
+
+
+def _has_terminal() -> bool:
+    """Whether somebody may be reading what this process writes."""
+    return any(
+        stream is not None and not stream.closed and stream.isatty()
+        for stream in (sys.__stdout__, sys.__stderr__)
+    )
 
 
 async def _end_leftovers(code: int) -> None:

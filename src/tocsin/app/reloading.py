@@ -1,18 +1,16 @@
-"""What SIGHUP does: channel options and token keys anew, the rest is told.
+"""What SIGHUP does: channel options, token keys and credentials anew, the rest is told.
 
-It reads no file: the new configuration comes in.
+It reads no file of the configuration: the new one comes in.
 """
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 
 import structlog
 
 from tocsin.app.realtime import Realtime
+from tocsin.app.renewal import ProviderSet, find_other_keys
 from tocsin.config import Config
 from tocsin.config.root import built
 
@@ -25,41 +23,80 @@ RELOADED = (
     f"{_PERSONAL}.personal_channel_namespace",
 )
 """Keys, and sections of keys, that take effect without a restart."""
+CREDENTIALS = tuple(
+    f"push_notifications.{section}"
+    for section in (
+        *("fcm", "hms", "apns", "webpush", "expo", "one_signal", "push_webhook"),
+        *("pusher_beams", "pushpad", "integrations"),
+    )
+)
+"""Sections of which a worker takes what its adapters alone know."""
 
 _log = structlog.get_logger("tocsin.app")
 
 
-def reload_at_sighup(
-    realtime: Realtime, reread: Callable[[], Config | None], stack: AsyncExitStack
-) -> None:
-    """From now on until `stack` is left; `reread` gives `None` for a wrong one."""
+class Reloader:
+    """Takes a new configuration as a whole, or nothing of it.
 
-    def reload() -> None:
-        config = reread()
-        if config is None:
-            _log.error("the configuration is wrong; everything stays as it was")
-            return
+    `reread` gives `None` for a wrong one, and has said why.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[], Config | None],
+        *,
+        realtime: Realtime | None = None,
+        providers: ProviderSet | None = None,
+    ) -> None:
+        self._running = config
+        self._reread = reread
+        self._realtime = realtime
+        self._providers = providers
+
+    def reload(self) -> None:
+        """Read and take it; faults are lines of the log, and never raised."""
         try:
-            realtime.reload(config)
+            config = self._reread()
+            if config is None:
+                _log.error("the configuration is wrong; everything stays as it was")
+                return
+            renewed = self._take(config)
         except ValueError as error:
             _log.error("nothing was reloaded", reason=str(error))
             return
-        if changed := find_restart_keys(realtime.config, config):
+        except Exception:  # noqa: BLE001 - a border: a signal must not end who is at work
+            _log.exception("nothing was reloaded")
+            return
+        if self._providers is not None:
+            _log.info("credentials of providers are read anew", changed=renewed)
+        if changed := find_restart_keys(self._running, config):
             _log.warning(f"need a restart to take effect: {', '.join(changed)}")
 
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+    def _take(self, config: Config) -> list[str]:
+        """Take all of it; returns the integrations whose credentials are new."""
+        renewal = None if self._providers is None else self._providers.prepare(config)
+        try:
+            if self._realtime is not None:
+                self._realtime.reload(config)
+        except BaseException:
+            if renewal is not None:
+                renewal.discard()
+            raise
+        return [] if renewal is None else renewal.apply()
 
 
 def find_restart_keys(running: Config, fresh: Config) -> list[str]:
-    """Keys that differ and that `Realtime.reload` does not take."""
-    return [
+    """Keys that differ and that no reload takes."""
+    changed = [
         path
         for path in built()
-        if not any(f"{path}.".startswith(f"{known}.") for known in RELOADED)
+        if not any(
+            f"{path}.".startswith(f"{known}.") for known in (*RELOADED, *CREDENTIALS)
+        )
         and _value(running, path) != _value(fresh, path)
     ]
+    return [*changed, *find_other_keys(running, fresh)]
 
 
 def _value(config: Config, path: str) -> object:

@@ -21,11 +21,12 @@ from tocsin.app.credentials import (
 from tocsin.app.door_tls import server_tls
 from tocsin.app.file_sharing import warn_of_another
 from tocsin.app.http_doors import open_http
-from tocsin.app.lifecycle import Stopper, keep_what_started
+from tocsin.app.lifecycle import Stopper, keep_what_started, unless_stopped
 from tocsin.app.online_first import build_channel_first
 from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.realtime import Realtime, open_realtime
-from tocsin.app.reloading import reload_at_sighup
+from tocsin.app.reloading import Reloader
+from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import build_providers, start_worker
 from tocsin.config import Config
@@ -56,6 +57,8 @@ class Listening:
     uni_grpc_port: int
     resources: Resources
     realtime: Realtime
+    credentials: ProviderSet | None = None
+    """Those of the worker inside."""
 
 
 async def start_server(
@@ -77,9 +80,9 @@ async def start_server(
     resources.checks["broker"] = realtime.engine.broker.check
     # Left after the doors and before the channels, which the worker looks into.
     work = await stack.enter_async_context(AsyncExitStack())
-    providers = None
+    credentials = None
     if config.worker_embedded:
-        providers = await build_providers(resources, work)
+        credentials = await build_providers(resources, work)
     services = replace(
         build_services(resources, build_channel_first(config, realtime)),
         realtime=realtime.services,
@@ -101,15 +104,21 @@ async def start_server(
         grpc_port = server.port
     # Last in, first out: balancers are told before any door shuts.
     stack.callback(http.begin_drain)
-    if providers is not None:
+    if credentials is not None:
         # With every port bound: who cannot serve must not take work either.
         engine = realtime.engine
         online = OnlineUsers(engine.presence, engine.reached, resources.clock)
         await start_worker(
-            resources, providers, work, stopper, sinks=sinks, online=online
+            resources, credentials, work, stopper, sinks=sinks, online=online
         )
     return Listening(
-        grpc_port, http.port, http.internal_port, uni_grpc_port, resources, realtime
+        grpc_port,
+        http.port,
+        http.internal_port,
+        uni_grpc_port,
+        resources,
+        realtime,
+        credentials,
     )
 
 
@@ -124,10 +133,17 @@ async def run_server(
     `reread` brings the configuration anew at SIGHUP, `None` where it is wrong.
     """
     async with AsyncExitStack() as stack:
-        listening = await start_server(config, stack, stopper)
-        keep_what_started()
-        if reread is not None:
-            reload_at_sighup(listening.realtime, reread, stack)
+        listening = await unless_stopped(start_server(config, stack, stopper), stopper)
+        if listening is not None:
+            keep_what_started()
+            if reread is not None:
+                reloader = Reloader(
+                    config,
+                    reread,
+                    realtime=listening.realtime,
+                    providers=listening.credentials,
+                )
+                stopper.reload_with(reloader.reload)
         await stopper.wait()
     _log.info("server stopped")
     return 0

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
 
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.app.analytics import open_analytics, purge_analytics
-from tocsin.app.lifecycle import Stopper, keep_what_started, start_beside
+from tocsin.app.lifecycle import (
+    Stopper,
+    keep_what_started,
+    start_beside,
+    unless_stopped,
+)
 from tocsin.app.online_first import open_online_users
 from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.receipts import purge_overdue, start_receipts
+from tocsin.app.reloading import Reloader
+from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
+from tocsin.config.integrations import Credential
 from tocsin.core.analytics_ports import RowSink
 from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
@@ -40,7 +48,7 @@ _log = structlog.get_logger("tocsin.app")
 
 async def start_worker(
     resources: Resources,
-    providers: dict[str, PushProvider],
+    credentials: ProviderSet,
     stack: AsyncExitStack,
     stopper: Stopper,
     *,
@@ -49,13 +57,14 @@ async def start_worker(
 ) -> Worker:
     """Build a worker on open resources and start it; `stack` drains it.
 
-    `providers` are those of `build_providers`, whose stack must be left later.
+    `credentials` are those of `build_providers`, whose stack must be left later.
     `online` looks into channels, `None` where this process cannot.
     """
     config, queue = resources.config, resources.queue
     if queue is None:
         raise ValueError("a worker needs push_notifications.enabled_providers")
     outages, lost = Outages(), LostJobs(queue, resources.metrics)
+    providers = credentials.providers
     settlement = Settlement(
         devices=resources.devices,
         retry=_retry_policy(config),
@@ -68,6 +77,7 @@ async def start_worker(
     )
     journal = Journal(queue, settlement, resources.clock, outages=outages)
     events = EventLog(row_sink(resources), resources.clock)
+    credentials.listen(lambda each: settlement.forget(each.name, each.integration))
     worker = Worker(
         queue=queue,
         providers=providers,
@@ -109,33 +119,23 @@ async def start_worker(
     return worker
 
 
-async def run_worker(config: Config, stopper: Stopper) -> int:
-    """The life of `tocsin worker`."""
+async def run_worker(
+    config: Config,
+    stopper: Stopper,
+    *,
+    reread: Callable[[], Config | None] | None = None,
+) -> int:
+    """The life of `tocsin worker`.
+
+    `reread` brings the configuration anew at SIGHUP, `None` where it is wrong.
+    """
     async with AsyncExitStack() as stack:
-        resources = await open_resources(config, stack)
-        resources.analytics = await open_analytics(
-            config, resources.metrics, resources.database, stack
-        )
-        await start_queue_watch(resources, stack)
-        providers = await build_providers(resources, stack)
-        if config.worker.port:
-            gateway = HttpGateway(
-                config.http_server.address,
-                config.worker.port,
-                checks=resources.checks,
-                notices=resources.notices,
-                render_metrics=lambda: (
-                    resources.metrics.render(),
-                    resources.metrics.content_type,
-                ),
-                setting="worker.port",
-            )
-            await gateway.start()
-            stack.push_async_callback(gateway.stop)
-            stack.callback(gateway.begin_drain)
-        online = open_online_users(config, resources.metrics, resources.clock, stack)
-        await start_worker(resources, providers, stack, stopper, online=online)
-        keep_what_started()
+        credentials = await unless_stopped(_start(config, stack, stopper), stopper)
+        if credentials is not None:
+            keep_what_started()
+            if reread is not None:
+                reloader = Reloader(config, reread, providers=credentials)
+                stopper.reload_with(reloader.reload)
         await stopper.wait()
     _log.info("worker stopped")
     return 0
@@ -146,50 +146,82 @@ def row_sink(resources: Resources) -> RowSink | None:
     return resources.analytics.writer if resources.analytics else None
 
 
+async def _start(
+    config: Config, stack: AsyncExitStack, stopper: Stopper
+) -> ProviderSet:
+    """Open everything and work; leaving `stack` drains and closes it."""
+    resources = await open_resources(config, stack)
+    resources.analytics = await open_analytics(
+        config, resources.metrics, resources.database, stack
+    )
+    await start_queue_watch(resources, stack)
+    credentials = await build_providers(resources, stack)
+    if config.worker.port:
+        gateway = HttpGateway(
+            config.http_server.address,
+            config.worker.port,
+            checks=resources.checks,
+            notices=resources.notices,
+            render_metrics=lambda: (
+                resources.metrics.render(),
+                resources.metrics.content_type,
+            ),
+            setting="worker.port",
+        )
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        stack.callback(gateway.begin_drain)
+    online = open_online_users(config, resources.metrics, resources.clock, stack)
+    await start_worker(resources, credentials, stack, stopper, online=online)
+    return credentials
+
+
 def _own_sinks(resources: Resources) -> list[ResultSink]:
     return [resources.analytics.writer] if resources.analytics else []
 
 
-async def build_providers(
-    resources: Resources, stack: AsyncExitStack
-) -> dict[str, PushProvider]:
-    """The adapter of each active integration, by identifier; `stack` closes them."""
-    from tocsin.providers.table import Expiring, build_provider
-
+async def build_providers(resources: Resources, stack: AsyncExitStack) -> ProviderSet:
+    """The adapter of each active integration; `stack` closes them."""
     push = resources.config.push_notifications
     if push.dry_run:
-        return _build_dry_run(resources.config)
-    providers: dict[str, PushProvider] = {}
-    for credential in push.active_credentials:
-        provider = build_provider(
-            credential.provider,
-            credential.settings,
-            integration=credential.identifier,
-            tokens=resources.tokens,
-        )
-        stack.push_async_callback(provider.close)
+        _log.warning("dry run: nothing will be sent to any provider")
+        build = _dry_run_builder(push.dry_run_latency)
+    else:
+        build = _builder(resources)
+
+    def show_expiry(provider: PushProvider) -> None:
+        from tocsin.providers.table import Expiring
+
         if isinstance(provider, Expiring) and provider.credential_expires_at_s:
             resources.metrics.push_credential_expiry.set(
                 provider.credential_expires_at_s, provider.name, provider.integration
             )
-        providers[credential.identifier] = provider
-    return providers
+
+    credentials = ProviderSet(push.active_credentials, build, on_use=show_expiry)
+    stack.push_async_callback(credentials.close)
+    return credentials
 
 
-def _build_dry_run(config: Config) -> dict[str, PushProvider]:
+def _builder(resources: Resources) -> Callable[[Credential], PushProvider]:
+    from tocsin.providers.table import build_provider
+
+    return lambda credential: build_provider(
+        credential.provider,
+        credential.settings,
+        integration=credential.identifier,
+        tokens=resources.tokens,
+    )
+
+
+def _dry_run_builder(latency_s: float) -> Callable[[Credential], PushProvider]:
     from tocsin.providers.dry_run import DryRunProvider
 
-    push = config.push_notifications
-    _log.warning("dry run: nothing will be sent to any provider")
-    return {
-        each.identifier: DryRunProvider(
-            each.provider,
-            batch_size=each.batch_size,
-            latency_s=push.dry_run_latency,
-            integration=each.identifier,
-        )
-        for each in push.active_credentials
-    }
+    return lambda each: DryRunProvider(
+        each.provider,
+        batch_size=each.batch_size,
+        latency_s=latency_s,
+        integration=each.identifier,
+    )
 
 
 def _retry_policy(config: Config) -> RetryPolicy:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.arguments import file_name
+
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import LoadedConfig
 
@@ -48,6 +50,8 @@ class _Override(argparse.Action):
             key, equals, value = value.partition("=")
             if not equals or not key:
                 parser.error("--set takes KEY=VALUE")
+        if key in namespace.overrides:
+            parser.error(f"{key} is set twice; say which value counts")
         # A new dict: the default is shared between parsers.
         namespace.overrides = {**namespace.overrides, key: value}
 
@@ -55,7 +59,11 @@ class _Override(argparse.Action):
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `--config`, `--set` and a flag for each of the usual keys."""
     parser.add_argument(
-        "-c", "--config", metavar="FILE", help="configuration: JSON, YAML or TOML"
+        "-c",
+        "--config",
+        type=file_name,
+        metavar="FILE",
+        help="configuration: JSON, YAML or TOML",
     )
     parser.add_argument(
         "--set",
@@ -77,6 +85,7 @@ def add_log_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c",
         "--config",
+        type=file_name,
         metavar="FILE",
         help="configuration; only its log.level counts here",
     )

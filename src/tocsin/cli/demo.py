@@ -14,8 +14,13 @@ from tocsin.cli.configuration import add_log_config, read_log_level
 if TYPE_CHECKING:  # asyncio and gRPC cost more than all of `--help` may
     from tocsin.app.demo import Stage, Summary
     from tocsin.app.lifecycle import Stopper
+    from tocsin.protocol.api_pb2 import (
+        DeviceRegisterRequest,
+        SendPushNotificationRequest,
+    )
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+"""Those of a checkout."""
 API = "centrifugal.centrifugo.api.CentrifugoApi"
 
 
@@ -60,43 +65,62 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _play(args: argparse.Namespace, stopper: Stopper) -> int:
-    import asyncio
-
-    from tocsin.app.demo import play, read_devices, read_message, stage
+    from tocsin.app.demo import read_devices, read_message
+    from tocsin.app.lifecycle import unless_stopped
 
     devices = read_devices(args.devices or _example("devices.jsonl"))
     message = read_message(args.message or _example("message.json"))
-    with tempfile.TemporaryDirectory(prefix="tocsin-demo-") as folder:
-        async with stage(Path(folder), stopper) as on:
-            print(
-                "Tocsin in one process: gRPC server, SQLite, queue, worker, and local"
-                f" push services at {on.simulator.origin}"
-            )
-            playing = asyncio.create_task(play(on, devices, message, Ticker()))
-            stopped = asyncio.create_task(stopper.wait())
-            await asyncio.wait([playing, stopped], return_when="FIRST_COMPLETED")
-            if not playing.done():
-                playing.cancel()
-                await asyncio.wait([playing])
-                print("stopped before the end")
-                return 1
-            print_summary(await playing)
-            if args.keep:
-                print_lines_to_try(on)
-                await stopped
-            stopped.cancel()
+    show = Showing(devices, message, stopper, keep=args.keep)
+    await unless_stopped(show.run(), stopper)
+    if not show.is_over:
+        print("stopped before the end")
+        return 1
     return 0
 
 
-def _example(name: str) -> Path:
-    path = EXAMPLES / name
-    if not path.exists():
-        # An installed package carries no examples: a checkout or own files do.
-        from tocsin.app.demo import DemoInputError
+class Showing:
+    """One run of the demo; `is_over` once its summary is printed."""
 
-        option = "--devices" if name.startswith("devices") else "--message"
-        raise DemoInputError(f"pass {option} FILE: the examples are part of a checkout")
-    return path
+    def __init__(
+        self,
+        devices: list[DeviceRegisterRequest],
+        message: SendPushNotificationRequest,
+        stopper: Stopper,
+        *,
+        keep: bool,
+    ) -> None:
+        self._devices = devices
+        self._message = message
+        self._stopper = stopper
+        self._keep = keep
+        self.is_over = False
+
+    async def run(self) -> None:
+        """Play it in a folder of its own, which is gone at the end."""
+        from tocsin.app.demo import play, stage
+
+        with tempfile.TemporaryDirectory(prefix="tocsin-demo-") as folder:
+            async with stage(Path(folder), self._stopper) as on:
+                print(
+                    "Tocsin in one process: gRPC server, SQLite, queue, worker, and"
+                    f" local push services at {on.simulator.origin}"
+                )
+                print_summary(await play(on, self._devices, self._message, Ticker()))
+                self.is_over = True
+                if self._keep:
+                    print_lines_to_try(on)
+                    await self._stopper.wait()
+
+
+def _example(name: str) -> Path:
+    """Where an installed package has it, else a checkout."""
+    for path in (Path(__file__).with_name("examples") / name, EXAMPLES / name):
+        if path.exists():
+            return path
+    from tocsin.app.demo import DemoInputError
+
+    option = "--devices" if name.startswith("devices") else "--message"
+    raise DemoInputError(f"{name} is not installed: pass {option} FILE")
 
 
 class Ticker:

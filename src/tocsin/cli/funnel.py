@@ -12,10 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments
-from tocsin.cli.process import run_process
+from tocsin.cli.process import run_to_its_end
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
     from tocsin.core.analytics import Funnel, SendState
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; exit code 1 when nothing is known of that uid, 2 without analytics."""
 
-    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+    async def life(config: Config) -> int:
         from contextlib import AsyncExitStack
 
         from tocsin.app.analytics import open_store
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         print(_NOTHING.format(uid=args.uid), file=sys.stderr)
         return 1
 
-    return run_process(args, life)
+    return run_to_its_end(args, life)
 
 
 def _print(funnel: Funnel, state: SendState | None, *, as_json: bool) -> None:

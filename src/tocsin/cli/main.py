@@ -6,12 +6,18 @@ A verb's machinery is imported only when it is used: `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import atexit
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 from tocsin import __version__
+from tocsin.app.signals import INBOX
+from tocsin.cli.arguments import CommandParser, VerbParser
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -45,13 +51,15 @@ class Verb(Protocol):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; each verb adds its own arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="tocsin",
         description="Notification service: gRPC in, pushes out.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, parser_class=VerbParser
+    )
     for verb, summary in VERBS.items():
         # Not capitalize(), which makes all the rest of the sentence small.
         text = summary[0].upper() + summary[1:] + "."
@@ -60,31 +68,57 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+LIVING = frozenset(
+    {"serve", "worker", "demo", "simulate", "migrate", "queue", "funnel"}
+)
+"""Verbs that end in order when a signal asks; the others have nothing to give back."""
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO})
+LOGGING = frozenset({"serve", "worker"})
+"""Verbs whose output is a log: they do their work also where nobody can read it."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
-    parser = build_parser()
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        parser.error(
-            f"unrecognized arguments: {' '.join(map(_show_argument, unknown))}"
-        )
+    """Run one verb; returns the exit code.
+
+    Without `argv` it is the whole process, and handles its signals from now on.
+    """
+    if argv is not None:
+        return _run(argv)
+    # gRPC's core writes a line past our log for each broken TLS handshake, which
+    # anybody can cause. It reads this when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    _open_missing_output()
+    INBOX.install()
+    atexit.register(INBOX.ignore)
+    try:
+        return _run(None)
+    except KeyboardInterrupt:
+        return FAILED
+    finally:
+        _let_go_of_output()
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    if argv is None and args.verb not in LIVING and INBOX.leave_to_python():
+        return FAILED
     try:
         code: int = _module(args.verb).run(args)
-    except (KeyboardInterrupt, BrokenPipeError):
+        if args.verb not in LOGGING:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return FAILED
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            print(_describe_fault(error), file=sys.stderr)
+            return FAILED
+        reason = error.strerror or type(error).__name__
+        print(f"tocsin {args.verb}: cannot write its output: {reason}", file=sys.stderr)
         return FAILED
     except Exception as error:  # noqa: BLE001 - the border of a process
         print(_describe_fault(error), file=sys.stderr)
         return FAILED
     return code
-
-
-def _show_argument(text: str) -> str:
-    """An option's name; of a value, which may be a secret, no more than its start."""
-    name, equals, value = text.partition("=")
-    if not name.startswith("-"):
-        name, equals, value = "", "", text
-    shown = f"{value[:4]}…" if len(value) > 4 else value
-    return f"{name}{equals}{shown}"
 
 
 def _describe_fault(error: Exception) -> str:
@@ -95,6 +129,23 @@ def _describe_fault(error: Exception) -> str:
     from tocsin.telemetry.logs import scrub
 
     return scrub_text(scrub("".join(traceback.format_exception(error)))).rstrip()
+
+
+def _open_missing_output() -> None:
+    """A process may be started without standard output or error."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+
+
+def _let_go_of_output() -> None:
+    """Whoever read it may be gone: no word about that after the end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _module(verb: str) -> Verb:

@@ -6,10 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments
-from tocsin.cli.process import run_process
+from tocsin.cli.process import run_to_its_end
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
 
 
@@ -20,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Bring both schemas up to date; does nothing where they are."""
-    return run_process(args, _migrate)
+    return run_to_its_end(args, _migrate)
 
 
-async def _migrate(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+async def _migrate(config: Config) -> int:
     from contextlib import AsyncExitStack
 
     from tocsin.app.resources import open_resources

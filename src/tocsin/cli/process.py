@@ -6,10 +6,11 @@ It must stay cheap to import; machinery is loaded when a process starts.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING
 
-from tocsin.cli.configuration import read_config
+from tocsin.cli.configuration import load, read_config
 
 if TYPE_CHECKING:  # pydantic and asyncio cost more than all of `--help` may
     from tocsin.app.lifecycle import Stopper
@@ -51,6 +52,43 @@ def run_process(
     return _run_explained(lambda: run(lambda stopper: life(loaded.config, stopper)))
 
 
+def run_to_its_end(
+    args: argparse.Namespace,
+    work: Callable[[Config], Coroutine[object, object, int]],
+) -> int:
+    """As `run_process`, for a verb that ends by itself; 1 where it was stopped."""
+
+    async def life(config: Config, stopper: Stopper) -> int:
+        from tocsin.app.lifecycle import unless_stopped
+
+        code = await unless_stopped(work(config), stopper)
+        if code is None:
+            print(f"tocsin {args.verb}: stopped before its end", file=sys.stderr)
+            return FAILED
+        return code
+
+    return run_process(args, life)
+
+
+def reread(args: argparse.Namespace) -> Config | None:
+    """The configuration as it is now; a fault is a line of the running log."""
+    import structlog
+
+    from tocsin.config import ConfigError
+    from tocsin.telemetry.logs import hide
+
+    try:
+        config = load(args).config
+    except ConfigError as error:
+        log = structlog.get_logger("tocsin.cli")
+        for fault in error.faults:
+            told = f"configuration: {fault}"
+            log.error(told)  # noqa: TRY400 - a person can mend it
+        return None
+    hide(config.secrets())
+    return config
+
+
 def _run_explained(start: Callable[[], int]) -> int:
     """Start, and turn what a person can mend into one line without a traceback."""
     import structlog
@@ -60,6 +98,8 @@ def _run_explained(start: Callable[[], int]) -> int:
     log = structlog.get_logger("tocsin.cli")
     try:
         return start()
+    except BrokenPipeError:
+        raise  # nobody reads what is printed: no fault of the process
     except Exception as error:
         explained = explain(error)
         if explained is None:

@@ -10,28 +10,33 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tocsin.cli.arguments import one_of
 from tocsin.cli.configuration import add_config_arguments, read_config
-from tocsin.cli.process import run_process
+from tocsin.cli.process import run_to_its_end
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
     from tocsin.core.ports import JobQueue
     from tocsin.core.push import DeadLetter
 
 PAGE = 100
+ACTIONS = ("status", "dead", "replay", "purge", "drain")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument(
         "action",
-        choices=("status", "dead", "replay", "purge", "drain"),
+        nargs="?",
+        metavar="ACTION",
+        type=one_of(ACTIONS),
         help="status: what waits; dead: list dead letters; replay: send them again;"
         " purge: forget them for good; drain: move everything into the queue of"
         " another configuration",
     )
-    parser.add_argument("ids", nargs="*", help="dead letters to replay or purge")
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help="dead letters to replay or purge"
+    )
     parser.add_argument(
         "--all", action="store_true", help="replay or purge every dead letter"
     )
@@ -47,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
     For `drain`, 1 when a living worker held entries.
     """
     if fault := _find_misuse(args):
-        print(fault, file=sys.stderr)
+        print(f"tocsin {fault}", file=sys.stderr)
         return 2
     if args.action == "drain":
         return _run_drain(args)
 
-    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+    async def life(config: Config) -> int:
         from contextlib import AsyncExitStack
 
         from tocsin.app.resources import open_resources
@@ -66,31 +71,42 @@ def run(args: argparse.Namespace) -> int:
             ids = None if args.all else list(args.ids)
             return await act(resources.queue, args.action, ids, providers=providers)
 
-    return run_process(args, life)
+    return run_to_its_end(args, life)
 
 
 def _find_misuse(args: argparse.Namespace) -> str:
-    if args.action in ("replay", "purge"):
+    action = args.action
+    if action is None:
+        return f"queue: name what to do: {', '.join(ACTIONS)}"
+    if args.to is not None and action != "drain":
+        return f"queue {action} takes no --to: only drain does"
+    if action in ("replay", "purge"):
+        if args.ids and args.all:
+            return f"queue {action} takes either dead letters or --all, not both"
+        if not args.ids and not args.all:
+            return f"queue {action}: name the dead letters, or pass --all"
         return ""
     extra = [*args.ids, *(["--all"] if args.all else [])]
-    if not extra:
-        return ""
-    return f"queue {args.action} takes no {' '.join(extra)}: only replay and purge do"
+    if extra:
+        return (
+            f"queue {action} takes no {' '.join(map(_in_line, extra))}: only replay"
+            " and purge do"
+        )
+    if action == "drain" and not args.to:
+        return "queue drain: name the configuration with the new queue: --to FILE"
+    return ""
 
 
 def _run_drain(args: argparse.Namespace) -> int:
-    if args.to is None:
-        print("name the configuration with the new queue: --to FILE")
-        return 2
     # Variables of this shell belong to the old place; the new one is all in its file.
     target = read_config(argparse.Namespace(config=args.to, overrides={}), environ={})
     if target is None:
         return 2
 
-    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+    async def life(config: Config) -> int:
         return await _drain(config, target.config)
 
-    return run_process(args, life)
+    return run_to_its_end(args, life)
 
 
 async def _drain(source: Config, target: Config) -> int:

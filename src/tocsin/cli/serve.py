@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from tocsin.cli.configuration import add_config_arguments, load
-from tocsin.cli.process import run_process
+from tocsin.cli.configuration import add_config_arguments
+from tocsin.cli.process import reread, run_process
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
@@ -24,36 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; SIGHUP reads channels and keys."""
+    """Serve until SIGTERM or SIGINT, then drain; SIGHUP reads keys and channels."""
     from tocsin.app.server import run_server
 
     return run_process(
         args,
         lambda config, stopper: run_server(
-            config, stopper, reread=lambda: _reread(args)
+            config, stopper, reread=lambda: reread(args)
         ),
         fault=_find_fault,
         hint_without=_NO_CONFIGURATION,
     )
-
-
-def _reread(args: argparse.Namespace) -> Config | None:
-    """The configuration as it is now; a fault is a line of the running log."""
-    import structlog
-
-    from tocsin.config import ConfigError
-    from tocsin.telemetry.logs import hide
-
-    try:
-        config = load(args).config
-    except ConfigError as error:
-        log = structlog.get_logger("tocsin.cli")
-        for fault in error.faults:
-            told = f"configuration: {fault}"
-            log.error(told)  # noqa: TRY400 - a person can mend it
-        return None
-    hide(config.secrets())
-    return config
 
 
 def _find_fault(config: Config) -> str:

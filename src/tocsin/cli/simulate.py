@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.arguments import port
 from tocsin.cli.configuration import add_log_config, read_log_level
 
 if TYPE_CHECKING:  # asyncio and cryptography cost more than all of `--help` may
@@ -28,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument(
-        "--port", type=int, default=9443, help="port to listen on; 0 takes a free one"
+        "--port", type=port, default=9443, help="port to listen on; 0 takes a free one"
     )
     parser.add_argument(
         "--apns-port",
-        type=int,
+        type=port,
         metavar="PORT",
         help="port of the imitated APNs (default: the one after --port)",
     )
@@ -74,7 +75,7 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
 
     apns_port = args.apns_port
     if apns_port is None:
-        apns_port = args.port + 1 if args.port else 0
+        apns_port = args.port + 1 if 0 < args.port < 65535 else 0
     simulator = Simulator(
         args.dir,
         host=args.host,

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tocsin.cli.configuration import add_config_arguments
-from tocsin.cli.process import run_process
+from tocsin.cli.process import reread, run_process
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
@@ -18,10 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT, then drain."""
+    """Work until SIGTERM or SIGINT, then drain; SIGHUP reads credentials."""
     from tocsin.app.worker import run_worker
 
-    return run_process(args, run_worker, fault=_find_fault)
+    return run_process(
+        args,
+        lambda config, stopper: run_worker(
+            config, stopper, reread=lambda: reread(args)
+        ),
+        fault=_find_fault,
+    )
 
 
 def _find_fault(config: Config) -> str:

@@ -86,6 +86,10 @@ class Settlement:
             state = self._credentials[key] = CredentialState(*key)
         return state
 
+    def forget(self, provider: str, integration: str) -> None:
+        """Know nothing of this credential: another one has taken its place."""
+        self._credentials.pop((provider, integration), None)
+
     async def take_in(self, runs: Sequence[Run]) -> None:
         """Count new results, tell the sinks, keep tickets, remove dead tokens.
 

@@ -5,11 +5,14 @@ It must let no token, key or payload through, and must not decide what is worth 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
+from itertools import islice
 from typing import Any, TextIO
 
 import orjson
@@ -45,6 +48,16 @@ _LEVELS = {
     "error": logging.ERROR,
     "none": logging.CRITICAL,
 }
+
+
+MOST_CHARACTERS = 1_000
+"""Of a value in a line: callers choose what stands in some of them."""
+MOST_TRACE = 20_000
+"""Of a traceback, which may quote what a caller sent."""
+MOST_ITEMS = 100
+"""Of a list or a mapping in a line."""
+_LONG_NAMES = frozenset({"exception", "stack"})
+"""Texts of several lines; their line breaks stay."""
 
 
 def configure_logging(
@@ -115,10 +128,14 @@ def _drop(_: WrappedLogger, __: str, ___: EventDict) -> EventDict:
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replace values under secret names, and passwords quoted in texts.
 
-    Numbers and booleans stay: `tokens=500` is a count.
+    Numbers and booleans stay: `tokens=500` is a count. Long texts are cut, and what
+    would move a terminal's cursor, or begin a line of its own, is written as an escape.
     """
     for name, value in event.items():
-        event[name] = _redacted(name, value)
+        if name in _LONG_NAMES and isinstance(value, str):
+            event[name] = _plain_lines(scrub(value))
+        else:
+            event[name] = _redacted(name, value)
     return event
 
 
@@ -128,16 +145,49 @@ def _redacted(name: str, value: Any) -> Any:
     if _is_secret(name):
         return MASK if value else value
     if isinstance(value, str):
-        return scrub(value)
+        return _plain(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     if isinstance(value, Mapping):
-        return {str(k): _redacted(str(k), v) for k, v in value.items()}
+        few = islice(value.items(), MOST_ITEMS)
+        shown = {_plain(str(k)): _redacted(str(k), v) for k, v in few}
+        if len(value) > MOST_ITEMS:
+            shown["…"] = f"and {len(value) - MOST_ITEMS} more"
+        return shown
     if isinstance(value, list | tuple | set | frozenset):
-        return [_redacted(name, item) for item in value]
+        items = [_redacted(name, item) for item in islice(value, MOST_ITEMS)]
+        if len(value) > MOST_ITEMS:
+            items.append(f"… and {len(value) - MOST_ITEMS} more")
+        return items
     if isinstance(value, BaseException):
-        return scrub(f"{type(value).__name__}: {value}")
-    return value
+        return _plain(f"{type(value).__name__}: {value}")
+    return _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """In one line, without secrets, and no longer than fits."""
+    if text.isascii() and text.isprintable() and len(text) <= MOST_CHARACTERS:
+        return scrub(text)
+    # Cut last: half of a password would not be known as one.
+    scrubbed = scrub(text[: 20 * MOST_CHARACTERS])
+    shown = "".join(map(_escaped, scrubbed[:MOST_CHARACTERS]))
+    if len(text) > MOST_CHARACTERS:
+        return f"{shown}… ({len(text)} characters)"
+    return shown
+
+
+def _plain_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    shown = "".join(
+        each if each == "\n" else _escaped(each) for each in text[:MOST_TRACE]
+    )
+    if len(text) > MOST_TRACE:
+        return f"{shown}… ({len(text)} characters)"
+    return shown
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def _is_secret(name: str) -> bool:
@@ -168,13 +218,18 @@ def scrub(text: str) -> str:
 
 
 class _LineLogger:
-    """Writes one line per call; `name` is what the module gave."""
+    """Writes one line per call, or none where it cannot; `name` is the module's."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.name = name
         self._stream = stream
 
     def msg(self, line: str) -> None:
+        # Nobody reads it, or the disk is full: the work goes on without.
+        with contextlib.suppress(OSError, ValueError):
+            self._write(line)
+
+    def _write(self, line: str) -> None:
         try:
             self._stream.write(line + "\n")
         except UnicodeEncodeError:
@@ -209,6 +264,10 @@ def _dumps(event: MutableMapping[str, Any], **_: Any) -> str:
 def _console() -> Processor:
     # The default formatter prints local variables where `rich` is installed, and
     # those hold tokens.
-    return structlog.dev.ConsoleRenderer(
-        exception_formatter=structlog.dev.plain_traceback
-    )
+    return structlog.dev.ConsoleRenderer(exception_formatter=_write_traceback)
+
+
+def _write_traceback(stream: TextIO, exc_info: Any) -> None:
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    stream.write(_plain_lines(scrub(written.getvalue())))

@@ -5,16 +5,17 @@ It must not know commands: they are handed to the node that has the session.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import orjson
+import structlog
 from aiohttp import web
 from google.protobuf.message import DecodeError
 
 from tocsin.core.channel_ports import ControlBus
 from tocsin.core.errors import ApiError
 from tocsin.protocol import client_pb2 as pb
+from tocsin.telemetry.throttle import LineThrottle
 from tocsin.transports.admission import Origins
 from tocsin.transports.connection import Context
 from tocsin.transports.http_entry import (
@@ -29,7 +30,7 @@ from tocsin.transports.http_entry import (
 METHODS = ("POST",)
 OPERATION = "emulation"
 
-log = logging.getLogger(__name__)
+lines = LineThrottle(structlog.get_logger(__name__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,11 @@ class EmulationEndpoint:
         try:
             is_known = await self._bus.send_to_node(emulated.node, OPERATION, params)
         except ApiError as error:
-            log.warning("node %s was not reached: %s", emulated.node, error)
+            lines.warning(
+                "what a client sent did not reach its node",
+                node=emulated.node,
+                reason=str(error),
+            )
             raise web.HTTPServiceUnavailable from None
         if not is_known:
             raise web.HTTPNotFound

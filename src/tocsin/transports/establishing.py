@@ -5,10 +5,11 @@ It must not decide whether it is granted: a `Plan` says what was decided.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
+
+import structlog
 
 from tocsin.core.channel import ChannelOptions, RecoveryMode, StreamPosition
 from tocsin.core.client_codes import (
@@ -23,6 +24,7 @@ from tocsin.hub.arrival import Arrival
 from tocsin.hub.group import send_alone
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.tags_filter import Condition
+from tocsin.telemetry.throttle import LineThrottle
 from tocsin.transports.connection import ClientSubscription, Connection
 from tocsin.transports.farewell import say_goodbye, tell_presence
 from tocsin.transports.recovery import (
@@ -32,7 +34,7 @@ from tocsin.transports.recovery import (
     recovered_messages,
 )
 
-log = logging.getLogger(__name__)
+lines = LineThrottle(structlog.get_logger(__name__))
 
 
 @dataclass(slots=True)
@@ -104,11 +106,11 @@ async def establish(
     try:
         return await _establish(connection, subscription, plan)
     except ApiError as error:
-        log.warning(
-            "client %s could not subscribe to %s: %s",
-            connection.client,
-            subscription.channel,
-            error,
+        lines.warning(
+            "a client could not subscribe",
+            client=connection.client,
+            channel=subscription.channel,
+            reason=str(error),
         )
         await _undo(connection, subscription)
         raise ClientDisconnect(SERVER_ERROR) from error
@@ -251,11 +253,11 @@ async def announce(connection: Connection, subscription: ClientSubscription) -> 
     try:
         await connection.context.broker.publish_join(subscription.channel, info)
     except ApiError as error:
-        log.warning(
-            "client %s joined %s, and others were not told: %s",
-            connection.client,
-            subscription.channel,
-            error,
+        lines.warning(
+            "a client joined a channel, and others were not told",
+            client=connection.client,
+            channel=subscription.channel,
+            reason=str(error),
         )
 
 

@@ -5,15 +5,17 @@ It must not end anything: the subscription has left its channel already.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+import structlog
+
 from tocsin.core.errors import ApiError
+from tocsin.telemetry.throttle import LineThrottle
 
 if TYPE_CHECKING:  # a connection says goodbye itself
     from tocsin.transports.connection import ClientSubscription, Connection
 
-log = logging.getLogger(__name__)
+lines = LineThrottle(structlog.get_logger(__name__))
 
 
 async def tell_presence(connection: Connection, channel: str) -> None:
@@ -53,9 +55,9 @@ async def say_goodbye(connection: Connection, subscription: ClientSubscription) 
             info = connection.client_info(subscription.info)
             await context.broker.publish_leave(channel, info)
     except ApiError as error:
-        log.warning(
-            "client %s left %s, and others were not told: %s",
-            connection.client,
-            channel,
-            error,
+        lines.warning(
+            "a client left a channel, and others were not told",
+            client=connection.client,
+            channel=channel,
+            reason=str(error),
         )

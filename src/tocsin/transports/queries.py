@@ -5,7 +5,7 @@ It must not write: each function returns what the reply holds, or raises.
 
 from __future__ import annotations
 
-import logging
+import structlog
 
 from tocsin.channels.claims import TokenExpired, TokenInvalid
 from tocsin.core.channel import (
@@ -29,12 +29,13 @@ from tocsin.core.client_codes import (
 from tocsin.core.errors import ApiError, BadRequest, UnrecoverablePosition
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import info_message, is_json, publication_message
+from tocsin.telemetry.throttle import LineThrottle
 from tocsin.transports.connection import Connection
 from tocsin.transports.gate import check_subscription
 from tocsin.transports.refusals import invalid_by
 from tocsin.transports.subscribing import check_owner
 
-log = logging.getLogger(__name__)
+lines = LineThrottle(structlog.get_logger(__name__))
 
 
 def _find(connection: Connection, channel: str) -> ChannelOptions:
@@ -214,5 +215,7 @@ async def refresh_subscription(
 
 def fault_of(connection: Connection, error: ApiError) -> ClientFault:
     """The error reply for a failure of the broker or the presence store."""
-    log.warning("a command of client %s failed: %s", connection.client, error)
+    lines.warning(
+        "a command of a client failed", client=connection.client, reason=str(error)
+    )
     return ClientFault(INTERNAL)

@@ -5,14 +5,15 @@ It must not keep time: the session calls it at each tick.
 
 from __future__ import annotations
 
-import logging
+import structlog
 
 from tocsin.core.client_codes import SUBSCRIPTION_EXPIRED, UNSUBSCRIBE_EXPIRED
 from tocsin.core.errors import ApiError
+from tocsin.telemetry.throttle import LineThrottle
 from tocsin.transports.connection import ClientSubscription, Connection
 from tocsin.transports.farewell import tell_presence
 
-log = logging.getLogger(__name__)
+lines = LineThrottle(structlog.get_logger(__name__))
 
 
 def look_after(connection: Connection) -> None:
@@ -52,4 +53,8 @@ async def _renew_presence(
             if subscription.is_present:
                 await tell_presence(connection, subscription.channel)
     except ApiError as error:
-        log.warning("presence of client %s not renewed: %s", connection.client, error)
+        lines.warning(
+            "presence of a client not renewed",
+            client=connection.client,
+            reason=str(error),
+        )

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tocsin.app.lifecycle import start_beside
+from tocsin.app.lifecycle import Stopper, start_beside, unless_stopped
 
 
 async def test_a_task_has_ended_before_what_it_uses_is_closed() -> None:
@@ -82,3 +82,38 @@ raise SystemExit(lifecycle.run(main))
     assert done.returncode == code, done.stderr
     assert "ended with tasks that do not end" in done.stdout
     assert "stay" in done.stdout
+
+
+async def test_a_start_is_given_up_when_a_stop_comes() -> None:
+    """It gives back what it had opened; nobody waits for what does not answer."""
+    order: list[str] = []
+    begun = asyncio.Event()
+
+    async def start() -> int:
+        async with AsyncExitStack() as stack:
+            stack.callback(order.append, "closed")
+            begun.set()
+            await asyncio.Event().wait()
+        return 1
+
+    stopper = Stopper()
+    starting = asyncio.create_task(unless_stopped(start(), stopper))
+    await begun.wait()
+    stopper.stop("test")
+    assert await starting is None
+    assert order == ["closed"]
+    assert await unless_stopped(start(), stopper) is None
+    assert order == ["closed"]
+
+
+async def test_a_reload_that_came_too_early_is_made_up_for() -> None:
+    """And after a stop there is none."""
+    stopper, reloads = Stopper(), []
+    stopper.reload()
+    stopper.reload()
+    stopper.reload_with(lambda: reloads.append(1))
+    assert len(reloads) == 1
+    stopper.reload()
+    stopper.stop("test")
+    stopper.reload()
+    assert len(reloads) == 2

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -237,3 +238,81 @@ def test_configured_secrets_are_hidden_wherever_they_are_quoted(
     first, second = read(stream)
     assert first["answer"] == ["a ***", "a key"]
     assert "Traceback" in second["exception"]
+
+
+CALLERS = "a\nb\r\x1b[31m\x00\x85\u2028\u202e\ud800"
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_what_callers_choose_begins_no_line_and_moves_no_cursor(colours: bool) -> None:
+    """Whatever stands in a value, in a list, in a mapping or in an error."""
+    stream = io.StringIO()
+    configure_logging(stream=stream, colours=colours)
+    log = structlog.get_logger("tocsin.x")
+    log.info("said %s", CALLERS, path=CALLERS, ids=[CALLERS], more={CALLERS: CALLERS})
+    log.info("failed", error=ValueError(CALLERS))
+    # Without the half character: pytest keeps this record, and passes it on as UTF-8.
+    logging.getLogger("lib").warning("said %s", CALLERS[:-1])
+    text = stream.getvalue()
+    if colours:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert text.count("\n") == 3
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "\\x1b[31m" in text.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_traceback_keeps_its_lines_and_escapes_what_it_quotes(colours: bool) -> None:
+    """It may quote what a caller sent."""
+    stream = io.StringIO()
+    configure_logging(stream=stream, colours=colours)
+    try:
+        fail("\x1b[31m" + "x" * 100_000)
+    except ValueError:
+        structlog.get_logger("tocsin.x").exception("failed")
+    text = stream.getvalue()
+    assert "Traceback" in text
+    assert "\\x1b[31m" in text.replace("\\\\", "\\")
+    assert "\x1b[31mxx" not in text
+    assert len(text) < 25_000
+
+
+def test_no_value_makes_a_line_of_any_length() -> None:
+    """Long texts and lists are cut, and say how long they were."""
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    structlog.get_logger("tocsin.x").info(
+        "e" * 5000,
+        uid="u" * 100_000,
+        ids=["i" * 5000] * 5000,
+        more={str(number): "v" for number in range(5000)},
+        error=ValueError("x" * 100_000),
+    )
+    (line,) = read(stream)
+    assert line["uid"] == "u" * 1000 + "… (100000 characters)"
+    assert line["event"].startswith("e" * 1000 + "…")
+    assert line["ids"][-1] == "… and 4900 more"
+    assert line["more"]["…"] == "and 4900 more"
+    assert len(line["error"]) < 1100
+
+
+def test_a_password_is_masked_before_a_text_is_cut() -> None:
+    """Half of one would not be known as one."""
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    url = "x" * 980 + " postgresql://u:" + "hunter2" * 10 + "@h/db"
+    structlog.get_logger("tocsin.x").info("failed", reason=url)
+    assert "hunter2" not in stream.getvalue()
+
+
+class Unread(io.StringIO):
+    """What nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_raises_nothing() -> None:
+    """The work goes on without its lines."""
+    configure_logging(stream=Unread())
+    structlog.get_logger("tocsin.x").error("failed")
