@@ -12,7 +12,8 @@ class Line:
     """Copies bytes both ways; while it is cut, every connection ends at once.
 
     Servers take turns, as behind a balancer; one that does not answer is passed over.
-    While `is_deaf`, nothing comes through from clients, and nobody is told.
+    While `is_deaf`, nothing comes through from clients, and nobody is told; after
+    `forget` that is so for the connections there were until then, for ever.
     """
 
     def __init__(self, server_ports: tuple[int, ...]) -> None:
@@ -22,6 +23,17 @@ class Line:
         self.is_cut = False
         self.is_deaf = False
         self.port = 0
+        self._carried = 0
+        self._forgotten = 0
+
+    def lead_to(self, *server_ports: int) -> None:
+        """From now on new connections end there; those that are open stay."""
+        self._server_ports = server_ports
+        self._turns = itertools.cycle(server_ports)
+
+    def forget(self) -> None:
+        """Carry nothing more for those that are connected, as some balancers do."""
+        self._forgotten = self._carried
 
     def cut(self) -> None:
         self.is_cut = True
@@ -35,6 +47,8 @@ class Line:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Carry one connection to its end."""
+        self._carried += 1
+        number = self._carried
         if self.is_cut:
             writer.transport.abort()
             return
@@ -43,7 +57,8 @@ class Line:
         if self.is_cut:  # since the server was dialled
             self.cut()
         await asyncio.gather(
-            self._copy(reader, up_writer, is_up=True), self._copy(up_reader, writer)
+            self._copy(reader, up_writer, number, is_up=True),
+            self._copy(up_reader, writer, number),
         )
         self._writers -= {writer, up_writer}
 
@@ -57,12 +72,13 @@ class Line:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        number: int,
         *,
         is_up: bool = False,
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
-                if not (is_up and self.is_deaf):
+                if not (is_up and self.is_deaf) and number > self._forgotten:
                     writer.write(data)
                     await writer.drain()
         writer.close()

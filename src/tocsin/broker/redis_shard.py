@@ -6,6 +6,7 @@ Part of the broker room; it knows channels of Redis, not what they mean.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import resources
@@ -16,15 +17,17 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.errors import BrokerUnavailable, DependencyLost
 from tocsin.redis_access.commands import (
     check,
     is_cluster,
     note_lost,
     open_pubsub,
+    redial,
     run,
     tell_changes,
 )
+from tocsin.redis_access.refusals import find_words
 from tocsin.redis_access.scripts import Script
 
 RECONNECT_S = (0.1, 0.5, 1.0, 2.0)
@@ -34,6 +37,10 @@ CANCEL_AGAIN_S = 0.2
 SILENCE_S = 3.0
 """After this long without a word from a server it is asked for one, and after twice
 as long it counts as lost."""
+
+COMPARE_S = 1.0
+"""So often it is found out whether commands and subscriptions have one server."""
+COMPARE_AGAIN_S = 0.2
 
 _log = structlog.get_logger("tocsin.broker")
 
@@ -69,6 +76,8 @@ class RedisShard:
         self._lost = False
         self._mark = ""
         self._marked = False
+        self._probe = ""
+        self._has_changed = asyncio.Event()
         tell_changes(client, self._tell_change)
 
     async def start(self, channels: Iterable[str]) -> None:
@@ -79,8 +88,11 @@ class RedisShard:
         """
         names = list(channels)
         self._mark = names[0]
+        self._probe = f"{self._mark}.{uuid.uuid4().hex}"
         self._wanted.update(names)
         # The first nodes of a cluster that are tried may be away.
+        if not self.is_cluster:
+            self._wanted.add(self._probe)
         for tries_left in range(START_TRIES - 1 if self.is_cluster else 0, -1, -1):
             try:
                 await self._subscribe_wanted()
@@ -92,6 +104,8 @@ class RedisShard:
             asyncio.create_task(self._read_for_ever()),
             asyncio.create_task(self._watch_for_ever()),
         ]
+        if not self.is_cluster:  # there, all hear what any server publishes
+            self._tasks.append(asyncio.create_task(self._compare_for_ever()))
 
     async def close(self) -> None:
         """Stop reading and give the pub/sub connection back."""
@@ -136,11 +150,17 @@ class RedisShard:
             with suppress(RedisError, OSError):
                 await self._pubsub.unsubscribe(channel)
 
-    async def check(self) -> None:
-        """Raise `BrokerUnavailable` unless every server answers that has a part."""
+    async def check(self, key: str) -> None:
+        """Raise `BrokerUnavailable` unless every server that has a part takes a write.
+
+        `DependencyLost` where one says why, in words for whoever asks. `key` is one
+        that nobody reads.
+        """
         try:
-            await check(self._client)
+            await check(self._client, key)
         except (RedisError, OSError) as error:
+            if words := find_words(error):
+                raise DependencyLost(words) from error
             raise BrokerUnavailable(str(error)) from error
 
     async def run(self, *command: Any) -> Any:
@@ -211,6 +231,47 @@ class RedisShard:
                 with suppress(RedisError, OSError, RuntimeError):
                     await pubsub.ping()
 
+    async def _compare_for_ever(self) -> None:
+        """Leave a server that others do not publish on any more.
+
+        One that was replaced behind its address says nothing of it to those who
+        listen. What is published is counted where it is published: nobody heard it
+        means that we listen elsewhere.
+        """
+        counts = False
+        wait_s = 0.02
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_changed.wait(), wait_s)
+            wait_s = COMPARE_S if counts else min(2 * wait_s, COMPARE_S)
+            has_changed = self._has_changed.is_set()
+            self._has_changed.clear()
+            pubsub = self._pubsub
+            hearers = await self._count_hearers()
+            counts = counts or bool(hearers) or has_changed
+            if hearers != 0 or not counts:  # a proxy may count for nobody
+                continue
+            # Twice, since a subscription may have been on its way.
+            await asyncio.sleep(COMPARE_AGAIN_S)
+            if await self._count_hearers() == 0 and pubsub is self._pubsub:
+                _log.warning(
+                    "another Redis takes commands than the one listened to:"
+                    " it is dialled anew"
+                )
+                if not has_changed:  # else commands have the newer connection
+                    redial(self._client)
+                if pubsub is not None and pubsub.connection is not None:
+                    await pubsub.connection.disconnect(nowait=True)
+
+    async def _count_hearers(self) -> int | None:
+        """How many heard what was published; `None` where that cannot be asked."""
+        if self._lost or not self._marked:
+            return None
+        try:
+            return int(await run(self._client, "PUBLISH", self._probe, b""))
+        except (RedisError, OSError):
+            return None
+
     async def _subscribe_again(self) -> bool:
         try:
             await self._subscribe_wanted()
@@ -242,6 +303,7 @@ class RedisShard:
     def _tell_change(self) -> None:
         # The new server may lack the last of what the old one had: positions are
         # looked at before anything is published upon it.
+        self._has_changed.set()
         if self._marked:
             self._on_gap()
 
@@ -252,7 +314,8 @@ class RedisShard:
         name = message["channel"]
         channel = name.decode() if isinstance(name, bytes) else name
         if kind == "message":
-            self._on_message(channel, message["data"])
+            if channel != self._probe:
+                self._on_message(channel, message["data"])
         elif kind == "subscribe":
             waiting = self._confirming.pop(channel, None)
             if waiting is not None and not waiting.done():

@@ -175,7 +175,7 @@ async def test_nobody_to_ask_is_an_error(address: str) -> None:
         with pytest.raises(foreign.ConnectionError):
             await run(client, "GET", "k")
         with pytest.raises(foreign.ConnectionError):
-            await check(client)
+            await check(client, "ready")
     assert time.monotonic() - started < 30
     await client.aclose()
 
@@ -195,5 +195,5 @@ async def test_nodes_that_learn_of_each_other_are_found(
     one = open_client(f"redis+cluster://{redis_cluster.primaries[2].address}", LIMITS)
     await run_many(one, [("SET", name, 1) for name in NAMES])
     assert await run_many(client, [("EXISTS", name) for name in NAMES]) == [1] * 60
-    await check(one)
+    await check(one, "ready")
     await one.aclose()
