@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
@@ -22,6 +23,10 @@ from tocsin.api.http_connection import (
 from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
 from tocsin.core.errors import DependencyLost, InternalError
+
+CHECKS_KEPT_S = 1.0
+"""So long what a check has said is told to whoever asks: checks write, and anybody may
+ask, as often as they like."""
 
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
@@ -38,10 +43,11 @@ class HttpGateway:
     `max_body_bytes` holds for every route, `tls` for the whole port.
 
     `host` empty is every address, `port` 0 is any free one. `checks` are asked
-    by `/ready`, each within `check_timeout_s`. `routes` are served beside; a
-    stop waits `shutdown_timeout_s` for what they still answer. `setting` is the
-    configuration key of the port, for the error of a busy one. With `reuse_port`
-    other processes may open the same one, and the kernel spreads connections.
+    by `/ready`, each within `check_timeout_s` and once a second at most. `routes`
+    are served beside; a stop waits `shutdown_timeout_s` for what they still answer.
+    `setting` is the configuration key of the port, for the error of a busy one. With
+    `reuse_port` other processes may open the same one, and the kernel spreads
+    connections.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class HttpGateway:
         self._write_timeout_s = write_timeout_s
         self._reuse_port = reuse_port
         self._draining = False
+        self._known: dict[str, tuple[float, str]] = {}
+        self._asking: dict[str, asyncio.Task[str]] = {}
         self._runner: web.AppRunner | None = None
         self._routes = list(routes)
         if health:
@@ -122,6 +130,9 @@ class HttpGateway:
     async def stop(self) -> None:
         """Close the port."""
         self._draining = True
+        for asking in self._asking.values():
+            asking.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -150,13 +161,31 @@ class HttpGateway:
         )
 
     async def _run_check(self, name: str) -> str:
+        """`ok` or why not, as it was found a moment ago or is found now."""
+        until, state = self._known.get(name, (0.0, ""))
+        if time.monotonic() < until:
+            return state
+        asking = self._asking.get(name)
+        if asking is None:
+            asking = self._asking[name] = asyncio.create_task(self._ask(name))
+            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+        # Not ended with the patience of who asks: the next one waits for it as well.
+        done, _ = await asyncio.wait({asking}, timeout=self._check_timeout_s)
+        if done and not asking.cancelled():
+            return asking.result()
+        state = f"no answer within {self._check_timeout_s:g} s"
+        _log.warning("not ready", dependency=name, reason=state)
+        return self._keep(name, state)
+
+    def _keep(self, name: str, state: str) -> str:
+        self._known[name] = time.monotonic() + CHECKS_KEPT_S, state
+        return state
+
+    async def _ask(self, name: str) -> str:
         """`ok` or why not; an error's own text may hold a dsn and stays inside."""
         more = {}
         try:
-            async with asyncio.timeout(self._check_timeout_s):
-                await self._checks[name]()
-        except TimeoutError:
-            state = f"no answer within {self._check_timeout_s:g} s"
+            await self._checks[name]()
         except DependencyLost as error:
             state = error.detail
         except Exception as error:  # noqa: BLE001 - whatever fails is not ready
@@ -164,9 +193,9 @@ class HttpGateway:
             if isinstance(error, InternalError) and error.reason:
                 more["cause"] = error.reason
         else:
-            return "ok"
+            return self._keep(name, "ok")
         _log.warning("not ready", dependency=name, reason=state, **more)
-        return state
+        return self._keep(name, state)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         assert self._render_metrics is not None  # noqa: S101 - else there is no route

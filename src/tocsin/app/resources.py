@@ -211,7 +211,7 @@ async def _open_queue(
     else:
         await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
     assert resources.queue is not None  # noqa: S101 - one of both has set it
-    resources.checks["queue"] = resources.queue.check
+    resources.checks.setdefault("queue", resources.queue.check)
 
 
 async def _open_redis_queue(resources: Resources, stack: AsyncExitStack) -> None:
@@ -260,6 +260,7 @@ async def _open_sql_queue(
         database = open_postgres(own)
         stack.push_async_callback(database.close)
         resources.metrics.watch_pool("queue", database.pool_stats)
+        resources.checks["queue"] = database.check
     resources.limiter = SqlRateLimiter(
         database.engine, prefix=push.queue.postgresql.prefix
     )

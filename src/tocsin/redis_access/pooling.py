@@ -46,6 +46,8 @@ class CheckedConnection(_Base):
 
     asked_at = 0.0
     is_replica = False
+    _polled: Any = None
+    _poll: Any = None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """The bytes of a command; "XGROUP CREATE" is two words on the wire.
@@ -63,11 +65,13 @@ class CheckedConnection(_Base):
             return True
         if not _POLLS:
             return False
+        if self._polled is not writer:
+            self._polled, self._poll = writer, select.poll()
+            number = writer.get_extra_info("socket").fileno()
+            self._poll.register(number, select.POLLIN)
         # What the loop has not seen yet. Nothing is to come, so that anything is an
         # end, or an answer that nobody waits for.
-        poll = select.poll()
-        poll.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._poll.poll(0))
 
     async def ask(self) -> bool:
         """Whether the server answers; then `is_replica` is what it says of itself."""
