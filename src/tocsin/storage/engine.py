@@ -22,6 +22,7 @@ from sqlalchemy.util import await_only
 
 from tocsin.core.errors import DependencyLost
 from tocsin.storage.errors import FOREIGN, own_error, worth_retrying
+from tocsin.storage.liveness import KEEPALIVES, refuse_ended
 from tocsin.storage.pool import CountedPool
 from tocsin.storage.sqlite_file import SqliteFile
 from tocsin.storage.writability import find_refusal, try_postgres, try_sqlite
@@ -163,13 +164,14 @@ def open_postgres(dsn: str, *, pool_max_size: int = 16) -> Database:
     """
     engine = create_async_engine(
         "postgresql+psycopg://",
-        connect_args=parse_dsn(dsn),
+        connect_args={**KEEPALIVES, **parse_dsn(dsn)},
         # Own statements rely on seeing what was committed before each of them.
         isolation_level="READ COMMITTED",
         pool_size=pool_max_size,
         max_overflow=0,
         **_engine_options(),
     )
+    event.listen(engine.sync_engine, "checkout", refuse_ended)
     return Database(engine, "postgresql")
 
 
