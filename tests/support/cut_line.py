@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 
 class Line:
@@ -98,3 +99,31 @@ async def open_line(*server_ports: int) -> AsyncIterator[Line]:
         server.close()
         line.cut()
         await server.wait_closed()
+
+
+@contextmanager
+def line_beside(*server_ports: int) -> Iterator[Line]:
+    """As `open_line`, in a thread, for tests without a loop; to be led, not cut."""
+    found: list[Line] = []
+    is_open = threading.Event()
+    loop = asyncio.new_event_loop()
+    end = asyncio.Event()
+
+    async def carry() -> None:
+        async with open_line(*server_ports) as line:
+            found.append(line)
+            is_open.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(carry(),))
+    thread.start()
+    try:
+        assert is_open.wait(10)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
