@@ -182,16 +182,20 @@ class HttpGateway:
         return state
 
     async def _ask(self, name: str) -> str:
-        """`ok` or why not; an error's own text may hold a dsn and stays inside."""
-        more = {}
+        """`ok` or why not, in words that callers may read as well.
+
+        The text of a foreign error may hold a dsn and stays inside.
+        """
+        more: dict[str, str] = {}
         try:
             await self._checks[name]()
         except DependencyLost as error:
             state = error.detail
         except Exception as error:  # noqa: BLE001 - whatever fails is not ready
             state = f"failed: {type(error).__name__}"
-            if isinstance(error, InternalError) and error.reason:
-                more["cause"] = error.reason
+            if isinstance(error, InternalError):
+                state = error.detail or state
+                more = {"cause": error.reason} if error.reason else {}
         else:
             return self._keep(name, "ok")
         _log.warning("not ready", dependency=name, reason=state, **more)

@@ -122,8 +122,8 @@ class RedisShard:
 
     async def subscribe(self, channel: str) -> None:
         """Return when the server has confirmed it."""
-        pubsub = self._pubsub
-        if self._lost or pubsub is None:
+        pubsub = self._usable()
+        if pubsub is None:
             raise BrokerUnavailable("connection is lost")
         if channel in self._wanted and channel not in self._confirming:
             return
@@ -134,7 +134,8 @@ class RedisShard:
             self._wanted.add(channel)
             try:
                 await pubsub.subscribe(channel)
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, RuntimeError) as error:
+                # RuntimeError: it is lost, and the reader dials at this moment.
                 self._give_up(channel)
                 raise BrokerUnavailable(str(error)) from error
         try:
@@ -146,9 +147,10 @@ class RedisShard:
     async def unsubscribe(self, channel: str) -> None:
         """Hear it no more; a server that is away forgets it anyway."""
         self._wanted.discard(channel)
-        if not self._lost and self._pubsub is not None:
-            with suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)
+        pubsub = self._usable()
+        if pubsub is not None:
+            with suppress(RedisError, OSError, RuntimeError):
+                await pubsub.unsubscribe(channel)
 
     async def check(self, key: str) -> None:
         """Raise `BrokerUnavailable` unless every server that has a part takes a write.
@@ -224,7 +226,7 @@ class RedisShard:
                 asked_at = -1
                 if pubsub is not None and pubsub.connection is not None:
                     _log.warning("Redis says nothing and counts as lost")
-                    await pubsub.connection.disconnect(nowait=True)
+                    await self._break(pubsub)
             elif pubsub is not None:
                 asked_at = heard
                 # RuntimeError: the reader may have given the connection up meanwhile.
@@ -260,8 +262,25 @@ class RedisShard:
                 )
                 if not has_changed:  # else commands have the newer connection
                     redial(self._client)
-                if pubsub is not None and pubsub.connection is not None:
-                    await pubsub.connection.disconnect(nowait=True)
+                if pubsub is not None and pubsub is self._pubsub and not self._lost:
+                    await self._break(pubsub)
+
+    def _usable(self) -> PubSub | None:
+        """The subscriber, unless its connection is lost.
+
+        A command would dial it anew then, while the reader does the same.
+        """
+        pubsub = self._pubsub
+        if self._lost or pubsub is None:
+            return None
+        connection = pubsub.connection
+        return pubsub if connection is not None and connection.is_connected else None
+
+    async def _break(self, pubsub: PubSub) -> None:
+        """End the connection; the reader hears of it and makes another."""
+        self._lost = self._marked = True
+        if pubsub.connection is not None:
+            await pubsub.connection.disconnect(nowait=True)
 
     async def _count_hearers(self) -> int | None:
         """How many heard what was published; `None` where that cannot be asked."""
@@ -321,6 +340,7 @@ class RedisShard:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
             if channel == self._mark:
+                self._lost = False  # also where the library has dialled by itself
                 if self._marked:
                     self._on_gap()
                 self._marked = True

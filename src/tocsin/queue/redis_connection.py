@@ -132,6 +132,8 @@ async def run_confirmed(
 
 async def _confirm(one: Redis, key: str) -> bool:
     about = await one.info("replication")
+    if about.get("role") == "slave":
+        return False  # since a moment ago; whether another one has it is unknown
     if not about.get("connected_slaves"):
         return True
     # A repeat has nothing to write, yet what it repeats must be confirmed.

@@ -46,6 +46,8 @@ class CheckedConnection(_Base):
 
     asked_at = 0.0
     is_replica = False
+    departures = 0
+    """How often the pool had left a server when this one was dialled."""
     _polled: Any = None
     _poll: Any = None
 
@@ -136,7 +138,8 @@ class Checking(ConnectionPool):
     async def ensure_connection(self, connection: Any) -> None:
         """Connect it, or find that it is connected; see the class."""
         if connection.is_connected:
-            if connection.has_ended() or await connection.can_read():
+            is_of_the_left = connection.departures != self.departures
+            if is_of_the_left or connection.has_ended() or await connection.can_read():
                 connection.drop()
             elif time.monotonic() < connection.asked_at + ASK_AFTER_S:
                 return
@@ -146,11 +149,12 @@ class Checking(ConnectionPool):
                 self._drop_idle()
             elif connection.is_replica and self._only_primary:
                 connection.drop()
-                self.depart(self.departures)
+                self.depart(connection.departures)
             else:
                 return
         if time.monotonic() < self._replica_until:
             raise WrongServer(_REPLICA)
+        connection.departures = self.departures
         await connection.connect()
         connection.asked_at = time.monotonic()
         if not self._only_primary:
@@ -166,15 +170,14 @@ class Checking(ConnectionPool):
     def depart(self, seen: int) -> bool:
         """Use no connection again that is open now; whether that is news.
 
-        `seen` is `departures` as it was when the call began that was refused: of
+        Those in use end when they come back: what was begun there ends there. `seen`
+        is `departures` as it was when the refused call began, or its connection: of
         many such calls at once one decides.
         """
         if seen != self.departures:
             return False
         self.departures += 1
         self._drop_idle()
-        for connection in list(self._in_use_connections):
-            connection.mark_for_reconnect()  # type: ignore[no-untyped-call] # nor this
         return True
 
     def _drop_idle(self) -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.api.listening import ListenError
-from tocsin.core.errors import DependencyLost
+from tocsin.core.errors import DependencyLost, QueueUnavailable
 
 
 @asynccontextmanager
@@ -80,6 +80,19 @@ async def test_not_ready_names_what_failed() -> None:
     assert '"redis": "no answer within 0.05 s"' in body
     assert '"queue": "ok"' in body
     assert "secret" not in body
+
+
+async def test_not_ready_says_why_in_words() -> None:
+    """Those of our own errors, and none of the driver's, which may name a host."""
+
+    async def fail() -> None:
+        raise QueueUnavailable("connection to 10.0.0.1 failed: no secret")
+
+    async with _open(checks={"queue": fail}) as gateway:
+        status, _, body = await _get(gateway, "/ready")
+    assert status == 503
+    assert '"queue": "queue is unavailable"' in body
+    assert "10.0.0.1" not in body
 
 
 async def test_a_flood_of_questions_asks_the_dependency_once() -> None:

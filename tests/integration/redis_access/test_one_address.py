@@ -32,7 +32,7 @@ from tocsin.core.channel import ClientInfo, PublishOptions
 from tocsin.core.channel_ports import Broker
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.core.errors import BrokerUnavailable, DependencyLost, QueueUnavailable
-from tocsin.queue.redis_connection import connect
+from tocsin.queue.redis_connection import connect, run_confirmed
 from tocsin.queue.redis_stream import RedisStreamJobQueue
 from tocsin.redis_access.commands import (
     run,
@@ -223,6 +223,25 @@ async def test_the_queue_goes_on(address: Address) -> None:
         async with asyncio.timeout(20):
             assert [each.job.id for each in await waiting] == [job.id]
         await queue.check()
+
+
+async def test_a_send_is_not_confirmed_by_a_server_that_was_replaced(
+    address: Address,
+) -> None:
+    """A replica has no replicas: that nobody is to be waited for says nothing then."""
+    client = connect(address.text)
+
+    async def write_and_be_replaced(one: Redis) -> int:
+        answer = int(await run(one, "INCR", "n"))
+        address.fail_over()
+        # Another call that is refused must not take this connection away.
+        await run(client, "INCR", "n")
+        return answer
+
+    with pytest.raises(QueueUnavailable) as caught:
+        await run_confirmed(client, "confirm", write_and_be_replaced)
+    assert "no replica" in caught.value.reason
+    await client.aclose()
 
 
 async def test_readiness_follows_the_writes(address: Address) -> None:

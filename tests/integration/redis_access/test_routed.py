@@ -130,6 +130,21 @@ async def test_a_read_only_server_is_left(
     await client.aclose()
 
 
+async def test_a_primary_without_its_replicas_is_left(
+    pair: tuple[RedisServer, RedisServer],
+) -> None:
+    """It refuses (NOREPLICAS) and may be the one that was cut off and replaced."""
+    primary, replica = pair
+    ask(replica, "REPLICAOF", "NO", "ONE")
+    ask(primary, "CONFIG", "SET", "min-replicas-to-write", 5)
+    topology = Named(node_of(primary), node_of(primary), node_of(replica))
+    client = RoutedRedis(topology, connect, is_cluster=False)
+    assert await run(client, "INCR", "n") == 1
+    assert await run_many(client, [("INCR", "n"), ("GET", "n")]) == [2, b"2"]
+    assert int(ask(replica, "GET", "n")) == 2
+    await client.aclose()
+
+
 async def test_when_all_are_read_only_it_is_told_soon(
     pair: tuple[RedisServer, RedisServer],
 ) -> None:
