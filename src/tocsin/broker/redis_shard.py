@@ -76,6 +76,7 @@ class RedisShard:
         self._lost = False
         self._mark = ""
         self._marked = False
+        self._is_confirmed = False
         self._probe = ""
         self._has_changed = asyncio.Event()
         tell_changes(client, self._tell_change)
@@ -284,7 +285,7 @@ class RedisShard:
 
     async def _count_hearers(self) -> int | None:
         """How many heard what was published; `None` where that cannot be asked."""
-        if self._lost or not self._marked:
+        if self._lost or not self._is_confirmed:
             return None
         try:
             return int(await run(self._client, "PUBLISH", self._probe, b""))
@@ -304,6 +305,7 @@ class RedisShard:
         if self._pubsub is not None:
             note_lost(self._client, self._pubsub)
             await self._drop_pubsub()
+        self._is_confirmed = False
         pubsub = self._pubsub = await open_pubsub(self._client)
         if self._wanted:
             await pubsub.subscribe(*self._wanted)
@@ -341,6 +343,7 @@ class RedisShard:
                 waiting.set_result(None)
             if channel == self._mark:
                 self._lost = False  # also where the library has dialled by itself
+                self._is_confirmed = True
                 if self._marked:
                     self._on_gap()
                 self._marked = True
