@@ -274,7 +274,7 @@ class RedisShard:
         pubsub = self._pubsub
         if self._lost or pubsub is None:
             return None
-        connection = pubsub.connection
+        connection: Any = pubsub.connection  # nothing at times, whatever the stub says
         return pubsub if connection is not None and connection.is_connected else None
 
     async def _break(self, pubsub: PubSub) -> None:
