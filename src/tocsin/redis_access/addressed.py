@@ -8,6 +8,7 @@ done: what it sends again was refused.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -23,6 +24,10 @@ T = TypeVar("T")
 WAITS_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
 """Between the tries of a refused command; a failover that needs longer is a fault."""
 
+TELL_PAUSE_S = 5.0
+"""At least this long between two calls of `on_change`: a server may refuse writes for
+long and answer all else."""
+
 _log = structlog.get_logger("tocsin.redis")
 
 
@@ -37,6 +42,7 @@ class AddressedRedis(Redis):
         super().__init__(*args, **options)
         self.on_change: list[Callable[[], None]] = []
         self._told = 0
+        self._tell_at = 0.0
 
     @property
     def _pool(self) -> Checking:
@@ -120,8 +126,8 @@ class AddressedRedis(Redis):
 
     def _note_answer(self) -> None:
         departures = self._pool.departures
-        if departures != self._told:
-            self._told = departures
+        if departures != self._told and time.monotonic() >= self._tell_at:
+            self._told, self._tell_at = departures, time.monotonic() + TELL_PAUSE_S
             _log.info("Redis is used again after another server, or a refusal")
             for tell in self.on_change:
                 tell()

@@ -27,6 +27,10 @@ ASK_TIMEOUT_S = 1.0
 _REPLICA_STAYS_S = 0.04
 """So long nobody dials again to see whether the address still leads to a replica."""
 
+_DEPARTURES_AT_ONCE = 6
+"""As many as one call tries; a server that refuses writes for long and takes reads is
+left less often, since others work with the connections meanwhile."""
+_DEPARTURES_PER_S = 1.0
 _REPLICA = "the server at this address is a read-only replica"
 _POLLS = hasattr(select, "poll")
 
@@ -134,6 +138,8 @@ class Checking(ConnectionPool):
         super().__init__(**options)
         self._only_primary = only_primary
         self._replica_until = 0.0
+        self._may_depart = float(_DEPARTURES_AT_ONCE)
+        self._counted_at = 0.0
 
     async def ensure_connection(self, connection: Any) -> None:
         """Connect it, or find that it is connected; see the class."""
@@ -176,6 +182,13 @@ class Checking(ConnectionPool):
         """
         if seen != self.departures:
             return False
+        now = time.monotonic()
+        gained = (now - self._counted_at) * _DEPARTURES_PER_S
+        self._counted_at = now
+        self._may_depart = min(_DEPARTURES_AT_ONCE, self._may_depart + gained)
+        if self._may_depart < 1:
+            return False
+        self._may_depart -= 1
         self.departures += 1
         self._drop_idle()
         return True

@@ -378,6 +378,26 @@ async def test_a_primary_cut_off_from_its_replicas_is_left(address: Address) -> 
     await client.aclose()
 
 
+async def test_a_server_that_refuses_for_long_costs_others_little(
+    address: Address, client: Redis
+) -> None:
+    """Reads go on, on connections that live, and changes are not told all the time."""
+    told: list[None] = []
+    tell_changes(client, lambda: told.append(None))
+    ask(address.primary, "CONFIG", "SET", "min-replicas-to-write", 5)
+    for _ in range(5):
+        with pytest.raises(foreign.ResponseError, match="NOREPLICAS"):
+            await _add(client)
+        await run(client, "GET", "n")
+    dialled = int(ask(address.primary, "INFO", "stats")["total_connections_received"])
+    with pytest.raises(foreign.ResponseError, match="NOREPLICAS"):
+        await _add(client)
+    await run(client, "GET", "n")
+    now = int(ask(address.primary, "INFO", "stats")["total_connections_received"])
+    assert now - dialled <= 3  # one of them is who asks here
+    assert told == [None]
+
+
 @pytest.mark.parametrize("answer", ["LOADING Redis is loading", "MASTERDOWN Link is"])
 async def test_a_server_that_is_not_there_yet_is_asked_again(answer: str) -> None:
     """On a connection of its own each time: behind the address may be another."""
