@@ -14,8 +14,9 @@ class Line:
     """Copies bytes both ways; while it is cut, every connection ends at once.
 
     Servers take turns, as behind a balancer; one that does not answer is passed over.
-    While `is_deaf`, nothing comes through from clients, and nobody is told. Bytes
-    take `delay_s` each way, as to a place that far away.
+    While `is_deaf`, nothing comes through from clients, and nobody is told; after
+    `forget` that is so for the connections there were until then, for ever. Bytes take
+    `delay_s` each way, as to a place that far away.
     """
 
     def __init__(self, server_ports: tuple[int, ...], delay_s: float = 0.0) -> None:
@@ -26,6 +27,17 @@ class Line:
         self.is_cut = False
         self.is_deaf = False
         self.port = 0
+        self._carried = 0
+        self._forgotten = 0
+
+    def lead_to(self, *server_ports: int) -> None:
+        """From now on new connections end there; those that are open stay."""
+        self._server_ports = server_ports
+        self._turns = itertools.cycle(server_ports)
+
+    def forget(self) -> None:
+        """Carry nothing more for those that are connected, as some balancers do."""
+        self._forgotten = self._carried
 
     def cut(self) -> None:
         self.is_cut = True
@@ -39,6 +51,8 @@ class Line:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Carry one connection to its end."""
+        self._carried += 1
+        number = self._carried
         if self.is_cut:
             writer.transport.abort()
             return
@@ -47,7 +61,8 @@ class Line:
         if self.is_cut:  # since the server was dialled
             self.cut()
         await asyncio.gather(
-            self._copy(reader, up_writer, is_up=True), self._copy(up_reader, writer)
+            self._copy(reader, up_writer, number, is_up=True),
+            self._copy(up_reader, writer, number),
         )
         self._writers -= {writer, up_writer}
 
@@ -61,13 +76,14 @@ class Line:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        number: int,
         *,
         is_up: bool = False,
     ) -> None:
         late = _LateWriter(writer, self._delay_s) if self._delay_s else None
         with suppress(OSError):
             while data := await reader.read(65_536):
-                if is_up and self.is_deaf:
+                if (is_up and self.is_deaf) or number <= self._forgotten:
                     continue
                 if late is not None:
                     late.write(data)
@@ -136,3 +152,31 @@ async def open_line(*server_ports: int, delay_s: float = 0.0) -> AsyncIterator[L
         server.close()
         line.cut()
         await server.wait_closed()
+
+
+@contextmanager
+def line_beside(*server_ports: int) -> Iterator[Line]:
+    """As `open_line`, in a thread, for tests without a loop; to be led, not cut."""
+    found: list[Line] = []
+    is_open = threading.Event()
+    loop = asyncio.new_event_loop()
+    end = asyncio.Event()
+
+    async def carry() -> None:
+        async with open_line(*server_ports) as line:
+            found.append(line)
+            is_open.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(carry(),))
+    thread.start()
+    try:
+        assert is_open.wait(10)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()

@@ -15,6 +15,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from tests.support.cut_line import slow_line
+from tests.support.cut_line import line_beside, slow_line
 from tests.support.deployment import (
     Deployment,
     duplicates,
@@ -283,6 +284,98 @@ def test_workers_outlive_a_killed_redis(
     wait_finished(at, 8000)
     assert extra(simulator) <= len(workers) * PER_CRASH
     assert [worker.child.poll() for worker in workers] == [None, None]
+
+
+@pytest.fixture
+def redis_pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A primary, and a replica that is in step with it."""
+    at_once = ("--repl-diskless-sync-delay", "0")
+    primary = start_redis(tmp_path / "primary", options=at_once)
+    link = ("--replicaof", f"127.0.0.1 {primary.port}")
+    replica = start_redis(tmp_path / "replica", options=(*at_once, *link))
+    wait_until(lambda: "state=online" in info(primary, "replication"), what="a replica")
+    yield primary, replica
+    primary.kill()
+    replica.kill()
+
+
+def info(server: RedisServer, section: str) -> str:
+    with redis.Redis(port=server.port) as client:
+        found = client.info(section)
+    return " ".join(
+        ",".join(f"{k}={v}" for k, v in value.items())
+        if isinstance(value, dict)
+        else f"{key}:{value}"
+        for key, value in found.items()
+    )
+
+
+def api(at: Deployment, method: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer of the HTTP API of this deployment's first server."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{at.http_port}/api/{method}",
+        json.dumps(body).encode(),
+        {"X-API-Key": "k", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+@pytest.mark.chaos
+def test_a_redis_that_is_replaced_behind_its_address_is_followed(
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    redis_pair: tuple[RedisServer, RedisServer],
+    published_client: PublishedClient,
+) -> None:
+    """The old one stays reachable as a replica, and nobody's connection breaks.
+
+    A planned failover, so that nothing is lost between the two: all sends arrive,
+    nodes hear each other, and readiness follows.
+    """
+    primary, replica = redis_pair
+    with line_beside(primary.port) as line:
+        address = f"127.0.0.1:{line.port}"
+        simulator.faults.latency_ms = LATENCY_MS
+        parts = {
+            "database": {"postgresql": {"dsn": postgres_dsn}},
+            "shutdown": {"timeout": f"{DRAIN_S}s"},
+            "engine": {"type": "redis", "redis": {"address": f"redis://{address}"}},
+        }
+        queue = {"type": "redis", "redis": {"address": address}}
+        at = Deployment(processes, simulator, parts, queue, IMPATIENT)
+        ready = f"http://127.0.0.1:{at.http_port}/ready"
+        at.serve()
+        at.serve_beside()
+        fill(at, 4000)
+        workers = [at.worker(), at.worker()]
+        send(published_client, at)
+        sender = Sender(published_client, at.address, uids=300, devices=5)
+        sender.start()
+        wait_until(lambda: len(sender.unanswered) < 250, what="answers")
+        with redis.Redis(port=primary.port) as client:
+            client.execute_command("FAILOVER")
+        wait_until(lambda: "role:master" in info(replica, "replication"), what="it")
+        # The role moves before the address does, as with names.
+        wait_until(lambda: "read-only replica" in fetch(ready)[1], what="not ready")
+        line.lead_to(replica.port)
+        wait_until(lambda: fetch(ready)[0] == 200, deadline_s=20, what="ready")
+        published = api(at, "publish", {"channel": "news", "data": {"n": 1}})
+        assert "result" in published, published
+
+        def nodes() -> int:
+            return len(api(at, "info", {})["result"]["nodes"])
+
+        wait_until(lambda: nodes() == 2, deadline_s=20, what="both nodes")
+        sender.join()
+        assert (sender.unanswered, sender.wrong) == ([], [])
+        wait_finished(at, 4000 + 300 * 5)
+        assert extra(simulator) <= len(workers) * PER_CRASH
+        assert [worker.child.poll() for worker in workers] == [None, None]
+        listened = info(primary, "clients")
+        assert "pubsub_clients:0" in listened or "pubsub_clients" not in listened
 
 
 @pytest.mark.chaos

@@ -45,9 +45,9 @@ def test_a_lost_file_makes_the_server_unready(
     _, port = serve(processes, config)
     file = config.parent / "x.db"
     file.rename(config.parent / "away.db")
-    status, body = fetch(f"http://127.0.0.1:{port}/ready")
-    assert status == 503
-    told = json.loads(body)["checks"]["database"]
+    ready = f"http://127.0.0.1:{port}/ready"
+    wait_until(lambda: fetch(ready)[0] == 503, what="not ready")
+    told = json.loads(fetch(ready)[1])["checks"]["database"]
     assert told.startswith(f"the file {file} is gone; ")
     (config.parent / "away.db").rename(file)
     wait_until(lambda: fetch(f"http://127.0.0.1:{port}/ready")[0] == 200)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
@@ -27,6 +28,10 @@ from tocsin.telemetry.throttle import LineThrottle
 
 Notices = Callable[[], Mapping[str, str]]
 """What is worth knowing by dependency, though it can be used."""
+
+CHECKS_KEPT_S = 1.0
+"""So long what a check has said is told to whoever asks: checks write, and anybody may
+ask, as often as they like."""
 
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
@@ -47,10 +52,10 @@ class HttpGateway:
     `max_body_bytes` holds for every route, `tls` for the whole port.
 
     `host` empty is every address, `port` 0 is any free one. `checks` are asked
-    by `/ready`, each within `check_timeout_s`; what `notices` tells stands beside them
-    and makes nothing unready. `routes` are served beside; a
-    stop waits `shutdown_timeout_s` for what they still answer. `setting` is the
-    configuration key of the port, for the error of a busy one. With `reuse_port`
+    by `/ready`, each within `check_timeout_s` and once a second at most; what
+    `notices` tells stands beside them and makes nothing unready. `routes` are served
+    beside; a stop waits `shutdown_timeout_s` for what they still answer. `setting` is
+    the configuration key of the port, for the error of a busy one. With `reuse_port`
     other processes may open the same one, and the kernel spreads connections.
     """
 
@@ -88,6 +93,8 @@ class HttpGateway:
         self._reuse_port = reuse_port
         self._draining = False
         self._lines = LineThrottle(_log)
+        self._known: dict[str, tuple[float, str]] = {}
+        self._asking: dict[str, asyncio.Task[str]] = {}
         self._runner: web.AppRunner | None = None
         self._share: TurnShare | None = None
         self._exposition: asyncio.Future[tuple[bytes, str]] | None = None
@@ -141,6 +148,9 @@ class HttpGateway:
     async def stop(self) -> None:
         """Close the port."""
         self._draining = True
+        for asking in self._asking.values():
+            asking.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -172,26 +182,48 @@ class HttpGateway:
         )
 
     async def _run_check(self, name: str) -> str:
-        """`ok` or why not; an error's own text may hold a dsn and stays inside."""
-        more = {}
+        """`ok` or why not, as it was found a moment ago or is found now."""
+        until, state = self._known.get(name, (0.0, ""))
+        if time.monotonic() < until:
+            return state
+        asking = self._asking.get(name)
+        if asking is None:
+            asking = self._asking[name] = asyncio.create_task(self._ask(name))
+            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+        # Not ended with the patience of who asks: the next one waits for it as well.
+        done, _ = await asyncio.wait({asking}, timeout=self._check_timeout_s)
+        if done and not asking.cancelled():
+            return asking.result()
+        state = f"no answer within {self._check_timeout_s:g} s"
+        _log.warning("not ready", dependency=name, reason=state)
+        return self._keep(name, state)
+
+    def _keep(self, name: str, state: str) -> str:
+        self._known[name] = time.monotonic() + CHECKS_KEPT_S, state
+        return state
+
+    async def _ask(self, name: str) -> str:
+        """`ok` or why not, in words that callers may read as well.
+
+        The text of a foreign error may hold a dsn and stays inside.
+        """
+        more: dict[str, str] = {}
         try:
-            async with asyncio.timeout(self._check_timeout_s):
-                await self._checks[name]()
-        except TimeoutError:
-            state = f"no answer within {self._check_timeout_s:g} s"
+            await self._checks[name]()
         except DependencyLost as error:
             state = error.detail
         except Exception as error:  # noqa: BLE001 - whatever fails is not ready
             state = f"failed: {type(error).__name__}"
-            if isinstance(error, InternalError) and error.reason:
-                more["cause"] = error.reason
+            if isinstance(error, InternalError):
+                state = error.detail or state
+                more = {"cause": error.reason} if error.reason else {}
         else:
-            return "ok"
+            return self._keep(name, "ok")
         # Anybody may ask, as often as they like.
         self._lines.warning(
             "not ready", kind=name, dependency=name, reason=state, **more
         )
-        return state
+        return self._keep(name, state)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         if self._exposition is None:

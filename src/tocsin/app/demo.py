@@ -161,6 +161,7 @@ async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
             "channel": {"namespaces": [NAMESPACE_OPTIONS]},
         }
         path = directory / "tocsin.json"
+        path.touch(mode=0o600)
         path.write_text(json.dumps(settings, indent=2))
         config = load_config(str(path), environ={}).config
         ledger = Ledger()

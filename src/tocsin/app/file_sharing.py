@@ -6,6 +6,7 @@ A warning only: a supervisor may let an old process and its successor overlap.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -49,7 +50,13 @@ async def warn_of_another(config: Config, stack: AsyncExitStack) -> None:
 
 
 def _open(path: str) -> TextIO:
-    return Path(path + SUFFIX).absolute().open("a", encoding="ascii")
+    return open(
+        Path(path + SUFFIX).absolute(), "a", encoding="ascii", opener=_open_private
+    )
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 async def _is_alone(file: TextIO) -> bool:

@@ -227,9 +227,9 @@ async def _open_queue(
     else:
         await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
     assert resources.queue is not None  # noqa: S101 - one of both has set it
-    resources.checks["queue"] = resources.queue.check
     await resources.clock.learn(resources.queue)
     start_beside(resources.clock.follow(resources.queue), stack)
+    resources.checks.setdefault("queue", resources.queue.check)
 
 
 async def _open_redis_queue(
@@ -281,12 +281,17 @@ async def _open_sql_queue(
         database = open_postgres(own, pgbouncer=config.queue_behind_pgbouncer)
         stack.push_async_callback(database.close)
         resources.metrics.watch_pool("queue", database.pool_stats)
+        resources.checks["queue"] = database.check
     resources.limiter = SqlRateLimiter(
         database.engine, prefix=push.queue.postgresql.prefix, clock=resources.clock
     )
     leases = None
     if database.dialect == "postgresql":
-        leases = open_postgres(own or config.database.postgresql.dsn, pool_max_size=1)
+        leases = open_postgres(
+            own or config.database.postgresql.dsn,
+            pool_max_size=1,
+            pgbouncer=config.queue_behind_pgbouncer,
+        )
         stack.push_async_callback(leases.close)
     queue = SqlJobQueue(
         database.engine,

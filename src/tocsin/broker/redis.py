@@ -97,7 +97,7 @@ class RedisBroker:
     async def check(self) -> None:
         """See the port."""
         for shard in self._shards:
-            await shard.check()
+            await shard.check(f"{self._prefix}.ready")
 
     async def subscribe(self, channel: str) -> None:
         """See the port."""

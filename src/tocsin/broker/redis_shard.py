@@ -6,6 +6,7 @@ Part of the broker room; it knows channels of Redis, not what they mean.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import resources
@@ -16,15 +17,17 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.errors import BrokerUnavailable, DependencyLost
 from tocsin.redis_access.commands import (
     check,
     is_cluster,
     note_lost,
     open_pubsub,
+    redial,
     run,
     tell_changes,
 )
+from tocsin.redis_access.refusals import find_words
 from tocsin.redis_access.scripts import Script
 
 RECONNECT_S = (0.1, 0.5, 1.0, 2.0)
@@ -34,6 +37,10 @@ CANCEL_AGAIN_S = 0.2
 SILENCE_S = 3.0
 """After this long without a word from a server it is asked for one, and after twice
 as long it counts as lost."""
+
+COMPARE_S = 1.0
+"""So often it is found out whether commands and subscriptions have one server."""
+COMPARE_AGAIN_S = 0.2
 
 _log = structlog.get_logger("tocsin.broker")
 
@@ -69,6 +76,9 @@ class RedisShard:
         self._lost = False
         self._mark = ""
         self._marked = False
+        self._is_confirmed = False
+        self._probe = ""
+        self._has_changed = asyncio.Event()
         tell_changes(client, self._tell_change)
 
     async def start(self, channels: Iterable[str]) -> None:
@@ -79,8 +89,11 @@ class RedisShard:
         """
         names = list(channels)
         self._mark = names[0]
+        self._probe = f"{self._mark}.{uuid.uuid4().hex}"
         self._wanted.update(names)
         # The first nodes of a cluster that are tried may be away.
+        if not self.is_cluster:
+            self._wanted.add(self._probe)
         for tries_left in range(START_TRIES - 1 if self.is_cluster else 0, -1, -1):
             try:
                 await self._subscribe_wanted()
@@ -92,6 +105,8 @@ class RedisShard:
             asyncio.create_task(self._read_for_ever()),
             asyncio.create_task(self._watch_for_ever()),
         ]
+        if not self.is_cluster:  # there, all hear what any server publishes
+            self._tasks.append(asyncio.create_task(self._compare_for_ever()))
 
     async def close(self) -> None:
         """Stop reading and give the pub/sub connection back."""
@@ -108,8 +123,8 @@ class RedisShard:
 
     async def subscribe(self, channel: str) -> None:
         """Return when the server has confirmed it."""
-        pubsub = self._pubsub
-        if self._lost or pubsub is None:
+        pubsub = self._usable()
+        if pubsub is None:
             raise BrokerUnavailable("connection is lost")
         if channel in self._wanted and channel not in self._confirming:
             return
@@ -120,7 +135,8 @@ class RedisShard:
             self._wanted.add(channel)
             try:
                 await pubsub.subscribe(channel)
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, RuntimeError) as error:
+                # RuntimeError: it is lost, and the reader dials at this moment.
                 self._give_up(channel)
                 raise BrokerUnavailable(str(error)) from error
         try:
@@ -132,15 +148,22 @@ class RedisShard:
     async def unsubscribe(self, channel: str) -> None:
         """Hear it no more; a server that is away forgets it anyway."""
         self._wanted.discard(channel)
-        if not self._lost and self._pubsub is not None:
-            with suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)
+        pubsub = self._usable()
+        if pubsub is not None:
+            with suppress(RedisError, OSError, RuntimeError):
+                await pubsub.unsubscribe(channel)
 
-    async def check(self) -> None:
-        """Raise `BrokerUnavailable` unless every server answers that has a part."""
+    async def check(self, key: str) -> None:
+        """Raise `BrokerUnavailable` unless every server that has a part takes a write.
+
+        `DependencyLost` where one says why, in words for whoever asks. `key` is one
+        that nobody reads.
+        """
         try:
-            await check(self._client)
+            await check(self._client, key)
         except (RedisError, OSError) as error:
+            if words := find_words(error):
+                raise DependencyLost(words) from error
             raise BrokerUnavailable(str(error)) from error
 
     async def run(self, *command: Any) -> Any:
@@ -204,12 +227,70 @@ class RedisShard:
                 asked_at = -1
                 if pubsub is not None and pubsub.connection is not None:
                     _log.warning("Redis says nothing and counts as lost")
-                    await pubsub.connection.disconnect(nowait=True)
+                    await self._break(pubsub)
             elif pubsub is not None:
                 asked_at = heard
                 # RuntimeError: the reader may have given the connection up meanwhile.
                 with suppress(RedisError, OSError, RuntimeError):
                     await pubsub.ping()
+
+    async def _compare_for_ever(self) -> None:
+        """Leave a server that others do not publish on any more.
+
+        One that was replaced behind its address says nothing of it to those who
+        listen. What is published is counted where it is published: nobody heard it
+        means that we listen elsewhere.
+        """
+        counts = False
+        wait_s = 0.02
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_changed.wait(), wait_s)
+            wait_s = COMPARE_S if counts else min(2 * wait_s, COMPARE_S)
+            has_changed = self._has_changed.is_set()
+            self._has_changed.clear()
+            pubsub = self._pubsub
+            hearers = await self._count_hearers()
+            counts = counts or bool(hearers) or has_changed
+            if hearers != 0 or not counts:  # a proxy may count for nobody
+                continue
+            # Twice, since a subscription may have been on its way.
+            await asyncio.sleep(COMPARE_AGAIN_S)
+            if await self._count_hearers() == 0 and pubsub is self._pubsub:
+                _log.warning(
+                    "another Redis takes commands than the one listened to:"
+                    " it is dialled anew"
+                )
+                if not has_changed:  # else commands have the newer connection
+                    redial(self._client)
+                if pubsub is not None and pubsub is self._pubsub and not self._lost:
+                    await self._break(pubsub)
+
+    def _usable(self) -> PubSub | None:
+        """The subscriber, unless its connection is lost.
+
+        A command would dial it anew then, while the reader does the same.
+        """
+        pubsub = self._pubsub
+        if self._lost or pubsub is None:
+            return None
+        connection: Any = pubsub.connection  # nothing at times, whatever the stub says
+        return pubsub if connection is not None and connection.is_connected else None
+
+    async def _break(self, pubsub: PubSub) -> None:
+        """End the connection; the reader hears of it and makes another."""
+        self._lost = self._marked = True
+        if pubsub.connection is not None:
+            await pubsub.connection.disconnect(nowait=True)
+
+    async def _count_hearers(self) -> int | None:
+        """How many heard what was published; `None` where that cannot be asked."""
+        if self._lost or not self._is_confirmed:
+            return None
+        try:
+            return int(await run(self._client, "PUBLISH", self._probe, b""))
+        except (RedisError, OSError):
+            return None
 
     async def _subscribe_again(self) -> bool:
         try:
@@ -224,6 +305,7 @@ class RedisShard:
         if self._pubsub is not None:
             note_lost(self._client, self._pubsub)
             await self._drop_pubsub()
+        self._is_confirmed = False
         pubsub = self._pubsub = await open_pubsub(self._client)
         if self._wanted:
             await pubsub.subscribe(*self._wanted)
@@ -242,6 +324,7 @@ class RedisShard:
     def _tell_change(self) -> None:
         # The new server may lack the last of what the old one had: positions are
         # looked at before anything is published upon it.
+        self._has_changed.set()
         if self._marked:
             self._on_gap()
 
@@ -252,12 +335,15 @@ class RedisShard:
         name = message["channel"]
         channel = name.decode() if isinstance(name, bytes) else name
         if kind == "message":
-            self._on_message(channel, message["data"])
+            if channel != self._probe:
+                self._on_message(channel, message["data"])
         elif kind == "subscribe":
             waiting = self._confirming.pop(channel, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
             if channel == self._mark:
+                self._lost = False  # also where the library has dialled by itself
+                self._is_confirmed = True
                 if self._marked:
                     self._on_gap()
                 self._marked = True

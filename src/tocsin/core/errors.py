@@ -57,7 +57,7 @@ class BrokerUnavailable(InternalError):
 
 
 class DependencyLost(InternalError):
-    """What this process works on is not what others find in its place.
+    """What this process works on takes no writes, or is not what others find there.
 
     Raised by readiness checks alone: `detail` is told to who asks, path included.
     """

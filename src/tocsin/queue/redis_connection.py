@@ -13,14 +13,17 @@ from typing import TypeVar
 from redis import exceptions as foreign
 from redis.asyncio import Redis
 
-from tocsin.core.errors import QueueUnavailable
+from tocsin.core.errors import DependencyLost, QueueUnavailable
 from tocsin.redis_access import scripts
 from tocsin.redis_access.commands import run, run_at
 from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
+from tocsin.redis_access.refusals import find_words, is_refusal
+from tocsin.redis_access.routed import check_command
 
 __all__ = [
     "AddressError",
     "Script",
+    "check_writing",
     "connect",
     "own_errors",
     "run",
@@ -34,13 +37,6 @@ IO_TIMEOUT_S = 5.0
 """A blocked read waits at most a second, so silence of five is a fault."""
 
 _FAULTS: tuple[tuple[type[Exception], str], ...] = (
-    (foreign.AuthenticationError, "Redis refuses the password: check the address"),
-    (foreign.NoPermissionError, "Redis refuses a command: widen the user's ACL"),
-    (foreign.OutOfMemoryError, "Redis is over maxmemory: give it more"),
-    (
-        foreign.ReadOnlyError,
-        "Redis is a read-only replica: point the address at the primary",
-    ),
     (foreign.TimeoutError, "Redis did not answer in time"),
     (foreign.ConnectionError, "Redis cannot be reached"),
     (OSError, "Redis cannot be reached"),
@@ -70,6 +66,21 @@ def connect(address: str | Sequence[str]) -> Redis:
         raise AddressError(str(error)) from None
 
 
+async def check_writing(client: Redis, key: str) -> None:
+    """Write `key`, which nobody reads and which ends by itself.
+
+    Raises `QueueUnavailable`, or `DependencyLost` in words for whoever asks whether
+    this process is ready, where Redis answers that it takes no writes.
+    """
+    with own_errors():
+        try:
+            await run(client, *check_command(key))
+        except foreign.RedisError as error:
+            if words := find_words(error):
+                raise DependencyLost(words) from error
+            raise
+
+
 @contextmanager
 def own_errors() -> Iterator[None]:
     """Raise `QueueUnavailable` for whatever Redis or the way to it fails with."""
@@ -80,6 +91,8 @@ def own_errors() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    if words := find_words(error):
+        return words
     for kind, reason in _FAULTS:
         if isinstance(error, kind):
             return reason
@@ -104,15 +117,28 @@ async def run_confirmed(
 
     async def act(one: Redis) -> T:  # WAIT is about the connection's own writes
         answer = await action(one)
-        about = await one.info("replication")
-        if about.get("connected_slaves"):
-            # A repeat has nothing to write, yet what it repeats must be confirmed.
-            await run(one, "SET", key, "", "PX", CONFIRM_MS)
-            if await run(one, "WAIT", 1, CONFIRM_MS) < 1:
-                raise QueueUnavailable("no replica of Redis has the entries yet")
+        try:
+            is_confirmed = await _confirm(one, key)
+        except foreign.RedisError as error:
+            if not is_refusal(error):
+                raise
+            is_confirmed = False  # what was asked for is done: not a second time
+        if not is_confirmed:
+            raise QueueUnavailable("no replica of Redis has the entries yet")
         return answer
 
     return await run_at(client, key, act, alone=True)
+
+
+async def _confirm(one: Redis, key: str) -> bool:
+    about = await one.info("replication")
+    if about.get("role") == "slave":
+        return False  # since a moment ago; whether another one has it is unknown
+    if not about.get("connected_slaves"):
+        return True
+    # A repeat has nothing to write, yet what it repeats must be confirmed.
+    await run(one, "SET", key, "", "PX", CONFIRM_MS)
+    return bool(await run(one, "WAIT", 1, CONFIRM_MS) >= 1)
 
 
 class Script(scripts.Script):

@@ -23,6 +23,7 @@ class Keys:
         self.sequence = f"{self._tag}sequence"
         self.origin = f"{self._tag}origin"
         self.confirm = f"{self._tag}confirm"
+        self.ready = f"{self._tag}ready"
 
     def stream(self, queue: str) -> str:
         """The entries of a queue; all of them are unfinished."""

@@ -36,6 +36,7 @@ from tocsin.queue.codec import (
 from tocsin.queue.high_water import HighWater
 from tocsin.queue.redis_connection import (
     Script,
+    check_writing,
     own_errors,
     run,
     run_at,
@@ -332,10 +333,12 @@ class RedisStreamJobQueue:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def check(self) -> None:
-        """Raise `QueueUnavailable` if Redis does not answer now."""
-        with own_errors():
-            # Not PING: in a cluster, the server of these keys is the one to ask.
-            await run(self._client, "EXISTS", self._keys.sequence)
+        """Raise `QueueUnavailable` if Redis takes no write now.
+
+        `DependencyLost` where it says why, in words for whoever asks.
+        """
+        # In a cluster, the server of these keys is the one to ask.
+        await check_writing(self._client, self._keys.ready)
 
     async def close(self) -> None:
         """Leave the groups where nothing is held; the rest is for take-over."""

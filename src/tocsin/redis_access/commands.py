@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from tocsin.redis_access.routed import Action, RoutedRedis
+from tocsin.redis_access.addressed import AddressedRedis
+from tocsin.redis_access.routed import Action, RoutedRedis, check_command
 
 T = TypeVar("T")
 
@@ -33,7 +34,14 @@ async def run_at(
         return await client.at(key, action, alone=alone)
     if not alone:
         return await action(client)
-    async with client.client() as one:
+    if isinstance(client, AddressedRedis):
+        return await client.insist(lambda: _act_alone(client, action))
+    return await _act_alone(client, action)
+
+
+async def _act_alone(client: Redis, action: Action[T]) -> T:
+    pool = client.connection_pool
+    async with Redis(connection_pool=pool, single_connection_client=True) as one:
         return await action(one)
 
 
@@ -41,11 +49,17 @@ async def run_many(client: Redis, commands: Sequence[Sequence[Any]]) -> list[Any
     """The answers of several commands, in one round for each server."""
     if isinstance(client, RoutedRedis):
         return await client.run_many(commands)
-    return await _run_pipeline(client, commands, whole=False)
+    answers = await run_each(client, commands)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 async def run_each(client: Redis, commands: Sequence[Sequence[Any]]) -> list[Any]:
     """As `run_many` on one server, with the error of a command in its place."""
+    if isinstance(client, AddressedRedis):
+        return await client.run_each(commands)
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
@@ -59,17 +73,20 @@ async def run_whole(
 
     While the slot of the key moves to another server it fails, having done nothing.
     """
-    return await run_at(
-        client, key, lambda server: _run_pipeline(server, commands, whole=True)
-    )
+    if isinstance(client, AddressedRedis):
+        return await client.insist(lambda: _run_transaction(client, commands))
+    return await run_at(client, key, lambda server: _run_transaction(server, commands))
 
 
-async def check(client: Redis) -> None:
-    """Raise the library's error unless every server answers that has a part."""
+async def check(client: Redis, key: str) -> None:
+    """Raise the library's error unless every server takes a write that has a part.
+
+    `key` is one that nobody reads; in a cluster others are made of it.
+    """
     if isinstance(client, RoutedRedis):
-        await client.check()
+        await client.check(key)
     else:
-        await run(client, "PING")
+        await run(client, *check_command(key))
 
 
 def is_one_server(client: Redis) -> bool:
@@ -92,8 +109,14 @@ def note_lost(client: Redis, pubsub: PubSub) -> None:
 
 def tell_changes(client: Redis, tell: Callable[[], None]) -> None:
     """Call `tell` whenever other servers have come to be in charge."""
-    if isinstance(client, RoutedRedis):
+    if isinstance(client, (RoutedRedis, AddressedRedis)):
         client.on_change.append(tell)
+
+
+def redial(client: Redis) -> None:
+    """Leave a server that commands go to and that is not the one it should be."""
+    if isinstance(client, AddressedRedis):
+        client.redial()
 
 
 def is_cluster(client: Redis) -> bool:
@@ -112,10 +135,10 @@ def untagged(text: str) -> str:
     return text[3:-1] if text.endswith(".") else text[1:-1]
 
 
-async def _run_pipeline(
-    client: Redis, commands: Sequence[Sequence[Any]], *, whole: bool
+async def _run_transaction(
+    client: Redis, commands: Sequence[Sequence[Any]]
 ) -> list[Any]:
-    pipeline = client.pipeline(transaction=whole)
+    pipeline = client.pipeline(transaction=True)
     for command in commands:
         pipeline.execute_command(*command)
     return list(await pipeline.execute())

@@ -12,17 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hiredis
-from redis.asyncio import (
-    BlockingConnectionPool,
-    Connection,
-    ConnectionPool,
-    Redis,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from tocsin.config.pem import PemError, load_pem
 from tocsin.config.redis_addresses import (
@@ -31,6 +24,14 @@ from tocsin.config.redis_addresses import (
     RedisAddress,
     RedisTls,
     parse_redis,
+)
+from tocsin.redis_access.addressed import AddressedRedis
+from tocsin.redis_access.pooling import (
+    CheckedBlockingPool,
+    CheckedPool,
+    SocketConnection,
+    TcpConnection,
+    TlsConnection,
 )
 from tocsin.redis_access.routed import RoutedRedis
 from tocsin.redis_access.topology import ClusterTopology, SentinelTopology
@@ -74,7 +75,7 @@ def open_client(text: str, limits: Limits) -> Redis:
             return RoutedRedis(primary, servers.open, is_cluster=False)
         if address.kind == "socket":
             return servers.open_socket(address.path)
-        return servers.open(address.nodes[0])
+        return servers.open_primary(address.nodes[0])
     except (ValueError, PemError) as error:
         raise UnusableAddress(str(error)) from None
 
@@ -97,7 +98,7 @@ class _Opener:
         connect_s, io_s = address.connect_timeout_s, address.io_timeout_s
         self._io_timeout_s = limits.io_timeout_s if io_s is None else io_s
         self._max_connections = limits.max_connections
-        self._class: type[Any] = _FastConnection
+        self._class: type[Any] = TcpConnection
         self._options: dict[str, Any] = {
             "db": db,
             "username": login.user or None,
@@ -110,63 +111,55 @@ class _Opener:
             # A command whose answer was lost may have been done: repeated, it
             # would be done twice.
             "retry": Retry(NoBackoff(), 0),
+            # With them on, the library takes a connection that was closed for one
+            # on which such a notice has come.
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
         if address.force_resp2:
             self._options["protocol"] = 2
         self._tls: dict[str, Any] = {}
         if tls is not None:
-            self._class = _FastTlsConnection
+            self._class = TlsConnection
             self._tls = {"context": _build_context(tls), "name": tls.server_name}
 
     def open(self, node: Node) -> Redis:
-        """A client of the server there."""
-        host, port = node
-        return self._open(self._class, {"host": host, "port": port, **self._tls})
+        """A client of the server there, primary or not."""
+        return Redis.from_pool(self._pool(self._class, self._at(node)))
+
+    def open_primary(self, node: Node) -> Redis:
+        """A client of whichever server is primary behind this address."""
+        pool = self._pool(self._class, self._at(node), only_primary=True)
+        return AddressedRedis.from_pool(pool)
 
     def open_socket(self, path: str) -> Redis:
         """A client of the server behind a socket file."""
-        return self._open(_FastSocketConnection, {"path": path})
+        pool = self._pool(SocketConnection, {"path": path}, only_primary=True)
+        return AddressedRedis.from_pool(pool)
 
-    def _open(self, connection: type[Any], where: Mapping[str, Any]) -> Redis:
-        options = {**self._options, **where, "connection_class": connection}
-        pool: ConnectionPool
+    def _at(self, node: Node) -> dict[str, Any]:
+        host, port = node
+        return {"host": host, "port": port, **self._tls}
+
+    def _pool(
+        self,
+        connection: type[Any],
+        where: Mapping[str, Any],
+        *,
+        only_primary: bool = False,
+    ) -> ConnectionPool:
+        options = {
+            **self._options,
+            **where,
+            "connection_class": connection,
+            "only_primary": only_primary,
+        }
         if self._max_connections is None:
-            pool = ConnectionPool(**options)
-        else:
-            pool = BlockingConnectionPool(
-                max_connections=self._max_connections,
-                timeout=self._io_timeout_s,
-                **options,
-            )
-        return Redis.from_pool(pool)
-
-
-class _Fast:
-    """Packs a command in C: the asyncio client needs 2 µs for each argument."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        """The bytes of a command; "XGROUP CREATE" is two words on the wire."""
-        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
-
-
-class _FastConnection(_Fast, Connection):
-    pass
-
-
-class _FastSocketConnection(_Fast, UnixDomainSocketConnection):
-    pass
-
-
-class _FastTlsConnection(_Fast, SSLConnection):
-    def __init__(self, *, context: ssl.SSLContext, name: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._context = context
-        self._name = name
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        # The client's own context takes files only, and no name to be checked.
-        arguments = {"host": self.host, "port": self.port, "ssl": self._context}
-        return {**arguments, "server_hostname": self._name} if self._name else arguments
+            return CheckedPool(**options)
+        return CheckedBlockingPool(
+            max_connections=self._max_connections,
+            timeout=self._io_timeout_s,
+            **options,
+        )
 
 
 def _build_context(tls: RedisTls) -> ssl.SSLContext:

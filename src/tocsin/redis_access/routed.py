@@ -7,6 +7,7 @@ by a server that is not in charge, and so has changed nothing.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,22 +20,18 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
 
 from tocsin.config.redis_addresses import Node
+from tocsin.redis_access.addressed import WAITS_S
+from tocsin.redis_access.refusals import is_refusal
 from tocsin.redis_access.slots import find_key, key_slot
 from tocsin.redis_access.topology import Owners, Topology
 
 T = TypeVar("T")
 Action = Callable[[Redis], Awaitable[T]]
 
-_WAITS_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
-"""Between the tries of a refused command; a failover that needs longer is a fault."""
 _ASKING_PAUSE_S = 0.1
 """At least this long between two questions who is in charge."""
-_REFUSED = (
-    foreign.ReadOnlyError,
-    foreign.ClusterDownError,
-    foreign.TryAgainError,
-    foreign.BusyLoadingError,
-)
+_CHECK_MS = 1000
+"""So long the key of a check stays."""
 _AWAY = (foreign.ConnectionError, foreign.TimeoutError, OSError)
 
 _log = structlog.get_logger("tocsin.redis")
@@ -94,7 +91,7 @@ class RoutedRedis(Redis):
         slot = None if key is None else key_slot(key)
         target: Node | None = None
         is_asking = False
-        for wait_s in (*_WAITS_S, None):
+        for wait_s in (*WAITS_S, None):
             node = target
             refusal: Exception
             try:
@@ -108,12 +105,12 @@ class RoutedRedis(Redis):
                 here = node[0] if node is not None else ""
                 target = (error.host or here, error.port)
                 self._is_stale = self._is_stale or not is_asking
-            except _REFUSED as error:
+            except (foreign.RedisError, OSError) as error:
+                if is_refusal(error) or isinstance(error, _AWAY):
+                    self.suspect(node)
+                if not is_refusal(error):
+                    raise
                 refusal, target, is_asking = error, None, False
-                self.suspect(node)
-            except _AWAY:
-                self.suspect(node)
-                raise
             else:
                 self._suspects.discard(node)
                 return answer
@@ -147,28 +144,41 @@ class RoutedRedis(Redis):
         return answers
 
     async def _checked(self, command: Sequence[Any], answer: Any) -> Any:
-        if isinstance(answer, (foreign.AskError, *_REFUSED)):
+        if not isinstance(answer, Exception):
+            return answer
+        if isinstance(answer, foreign.AskError) or is_refusal(answer):
             return await self.execute_command(*command)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        raise answer
 
-    async def check(self) -> None:
-        """Raise the library's error unless every slot has a server that answers."""
+    async def check(self, key: str) -> None:
+        """Raise the library's error unless every slot has a server that writes.
+
+        `key` is one that nobody reads; each server is given one like it.
+        """
         await self._find(None)
         if None in self._owners:
             self._is_stale = True
             raise foreign.ClusterDownError("some slots have no server")
 
-        async def ping(node: Node) -> None:
+        async def write(node: Node) -> None:
+            command = check_command(self._key_at(node, key))
             try:
-                await self._server(node).execute_command("PING")  # type: ignore[no-untyped-call] # its stub
-            except _AWAY:
-                self.suspect(node)
+                await self._server(node).execute_command(*command)  # type: ignore[no-untyped-call] # its stub
+            except (foreign.RedisError, OSError) as error:
+                if isinstance(error, (*_AWAY, foreign.AskError)) or is_refusal(error):
+                    self.suspect(node)
                 raise
             self._suspects.discard(node)
 
-        await asyncio.gather(*map(ping, self._primaries()))
+        await asyncio.gather(*map(write, self._primaries()))
+
+    def _key_at(self, node: Node, key: str) -> str:
+        """A key like this one, in a slot of that server."""
+        for number in itertools.count():
+            found = f"{key}.{{{number}}}"
+            if self._owners[key_slot(found) % len(self._owners)] == node:
+                return found
+        raise AssertionError  # it has a slot, so that one of its keys comes
 
     async def open_pubsub(self) -> PubSub:
         """A subscriber at some server that is not known to be away."""
@@ -278,3 +288,8 @@ async def _act(server: Redis, action: Action[T], *, alone: bool, is_asking: bool
         if is_asking:
             await one.execute_command("ASKING")  # type: ignore[no-untyped-call] # its stub
         return await action(one)
+
+
+def check_command(key: str) -> tuple[Any, ...]:
+    """A write that leaves nothing behind."""
+    return ("SET", key, "", "PX", _CHECK_MS)

@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import orjson
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from tocsin.core.errors import DependencyLost
 from tocsin.storage.errors import FOREIGN, own_error, worth_retrying
+from tocsin.storage.liveness import KEEPALIVES, refuse_ended
 from tocsin.storage.pool import CountedPool
 from tocsin.storage.sqlite_file import SqliteFile
+from tocsin.storage.writability import find_refusal, try_postgres, try_sqlite
 from tocsin.telemetry.metrics import PoolStats
 
 T = TypeVar("T")
@@ -65,17 +67,22 @@ class Database:
         return await self._run(self._writing, work)
 
     async def check(self) -> None:
-        """Raise an `ApiError` that says what is wrong if it cannot be reached.
+        """Raise an `ApiError` that says what is wrong unless it takes writes.
 
-        `DependencyLost` where its SQLite file was moved away or replaced.
+        `DependencyLost` where it says that it takes none, or where its SQLite file
+        was moved away or replaced.
         """
         if self._file is not None and (change := self._file.find_change()):
             raise DependencyLost(change)
         try:
-            async with self.engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
+            if self.dialect == "sqlite":
+                async with self._writing() as connection:
+                    await try_sqlite(connection)
+            else:
+                async with self.engine.connect() as connection:
+                    await try_postgres(connection)
         except FOREIGN as error:
-            raise own_error(error) from error
+            raise (find_refusal(error) or own_error(error)) from error
 
     def pool_stats(self) -> PoolStats:
         """How the connections are used now, and were since the start."""
@@ -165,7 +172,7 @@ def open_postgres(
         arguments["prepare_threshold"] = None
     engine = create_async_engine(
         "postgresql+psycopg://",
-        connect_args=arguments,
+        connect_args={**KEEPALIVES, **arguments},
         # Own statements rely on seeing what was committed before each of them.
         isolation_level="READ COMMITTED",
         pool_size=pool_max_size,
@@ -174,11 +181,12 @@ def open_postgres(
     )
     if not pgbouncer:
         event.listen(engine.sync_engine, "connect", _prepare_nothing_on_a_pooler)
+    event.listen(engine.sync_engine, "checkout", refuse_ended)
     return Database(engine, "postgresql")
 
 
 def open_sqlite(path: str | Path) -> Database:
-    """Open a SQLite file, which is created with the first use."""
+    """Open a SQLite file, which is created with the first use, for its owner alone."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         connect_args={"timeout": _BUSY_TIMEOUT_S, "isolation_level": None},
@@ -194,6 +202,7 @@ def open_sqlite(path: str | Path) -> Database:
             raise sqlite3.OperationalError(change)
 
     event.listen(engine.sync_engine, "do_connect", refuse_another)
+    event.listen(engine.sync_engine, "do_connect", lambda *_: file.keep_private())
     event.listen(engine.sync_engine, "do_connect", _probe_sqlite)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "connect", lambda *_: file.note())

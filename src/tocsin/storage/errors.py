@@ -64,31 +64,33 @@ def worth_retrying(error: Exception) -> bool:
     """
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    state = _sqlstate(error)
+    state = sqlstate(error)
     if state is not None:
         return state in _DEADLOCKS or state == _UNIQUE_VIOLATION
-    return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _cause(error: Exception) -> BaseException | None:
     return error.orig if isinstance(error, DBAPIError) else error
 
 
-def _sqlstate(error: Exception) -> str | None:
+def sqlstate(error: Exception) -> str | None:
+    """PostgreSQL's code of the fault, where it is one of its."""
     return getattr(_cause(error), "sqlstate", None)
 
 
-def _sqlite_code(error: Exception) -> int:
+def sqlite_code(error: Exception) -> int:
+    """SQLite's code of the fault without its extended part, or 0."""
     code: int = getattr(_cause(error), "sqlite_errorcode", None) or 0
-    return code & 0xFF  # without the extended part
+    return code & 0xFF
 
 
 def _state_in(*prefixes: str) -> Callable[[Exception], bool]:
-    return lambda error: (_sqlstate(error) or "").startswith(prefixes)
+    return lambda error: (sqlstate(error) or "").startswith(prefixes)
 
 
 def _code_in(*codes: int) -> Callable[[Exception], bool]:
-    return lambda error: _sqlite_code(error) in codes
+    return lambda error: sqlite_code(error) in codes
 
 
 def _is_unstorable_text(error: Exception) -> bool:
@@ -157,6 +159,12 @@ _TABLE: tuple[tuple[Callable[[Exception], bool], Callable[[], ApiError]], ...] =
     (
         _code_in(sqlite3.SQLITE_FULL),
         lambda: DatabaseUnavailable("the disk of the SQLite file is full"),
+    ),
+    (
+        _code_in(sqlite3.SQLITE_IOERR),
+        lambda: DatabaseUnavailable(
+            "the disk of the SQLite file fails, or is full: look at the host's log"
+        ),
     ),
     (
         _code_in(sqlite3.SQLITE_NOTADB),

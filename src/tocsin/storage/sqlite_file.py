@@ -1,11 +1,19 @@
-"""Whether a SQLite file is still the one that was opened.
+"""The SQLite file: who may read it, and whether it is still the one that was opened.
 
 Part of the storage room; it must not open the database.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+
+import structlog
+
+_BESIDE = ("", "-wal", "-shm", "-journal")
+
+_log = structlog.get_logger("tocsin.storage")
 
 
 class SqliteFile:
@@ -18,6 +26,43 @@ class SqliteFile:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).absolute()
         self._opened: tuple[int, int] | None = None
+
+    def keep_private(self) -> None:
+        """Make the file for its owner alone, or make it so where everybody may read.
+
+        It holds the tokens of devices. What SQLite puts beside it has its mode. A
+        group that was let in by hand is left in.
+        """
+        try:
+            number = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        except FileExistsError:
+            self._close_to_others()
+        except OSError:
+            return  # whoever opens it says what is wrong with the place
+        else:
+            os.close(number)
+
+    def _close_to_others(self) -> None:
+        for suffix in _BESIDE:
+            path = self._path.with_name(self._path.name + suffix)
+            try:
+                mode = path.stat().st_mode
+                if not stat.S_ISREG(mode) or not mode & stat.S_IRWXO:
+                    continue
+                path.chmod(0o600)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                _log.warning(
+                    "every user of this host may read the devices' tokens: let the"
+                    " file's owner run chmod 600 on it",
+                    file=str(path),
+                    reason=error.strerror,
+                )
+            else:
+                _log.info(
+                    "a file that all could read is its owner's alone", file=str(path)
+                )
 
     def note(self) -> None:
         """A connection was made; the first one decides which file is meant."""

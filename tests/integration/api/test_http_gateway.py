@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.api.listening import ListenError
+from tocsin.core.errors import DependencyLost, QueueUnavailable
 
 
 @asynccontextmanager
@@ -91,6 +92,74 @@ async def test_not_ready_names_what_failed() -> None:
     assert '"redis": "no answer within 0.05 s"' in body
     assert '"queue": "ok"' in body
     assert "secret" not in body
+
+
+async def test_not_ready_says_why_in_words() -> None:
+    """Those of our own errors, and none of the driver's, which may name a host."""
+
+    async def fail() -> None:
+        raise QueueUnavailable("connection to 10.0.0.1 failed: no secret")
+
+    async with _open(checks={"queue": fail}) as gateway:
+        status, _, body = await _get(gateway, "/ready")
+    assert status == 503
+    assert '"queue": "queue is unavailable"' in body
+    assert "10.0.0.1" not in body
+
+
+async def test_a_flood_of_questions_asks_the_dependency_once() -> None:
+    """A check writes, and anybody may ask whether this process is ready."""
+    asked: list[None] = []
+
+    async def count() -> None:
+        asked.append(None)
+        await asyncio.sleep(0.01)
+
+    async with _open(checks={"queue": count}) as gateway:
+        answers = await asyncio.gather(*(_get(gateway, "/ready") for _ in range(50)))
+    assert {status for status, _, _ in answers} == {200}
+    assert len(asked) == 1
+
+
+async def test_readiness_comes_and_goes() -> None:
+    """What was found is kept for a moment, not for good."""
+    works = True
+
+    async def check() -> None:
+        if not works:
+            raise DependencyLost("Redis refuses writes")
+
+    async def until(status: int) -> str:
+        async with asyncio.timeout(10):
+            while (answer := await _get(gateway, "/ready"))[0] != status:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return answer[2]
+
+    async with _open(checks={"queue": check}) as gateway:
+        await until(200)
+        works = False
+        assert '"queue": "Redis refuses writes"' in await until(503)
+        works = True
+        await until(200)
+
+
+async def test_a_check_that_hangs_is_not_begun_again() -> None:
+    """Whoever asks is answered; the one under way is ended with the port."""
+    begun, ended = [], []
+
+    async def hang() -> None:
+        begun.append(None)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(None)
+
+    async with _open(checks={"queue": hang}, check_timeout_s=0.02) as gateway:
+        for _ in range(3):
+            assert (await _get(gateway, "/ready"))[0] == 503
+            gateway._known.clear()
+        assert (len(begun), len(ended)) == (1, 0)
+    assert len(ended) == 1
 
 
 async def test_draining_is_not_ready_but_live() -> None:

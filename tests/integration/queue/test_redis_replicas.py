@@ -38,7 +38,7 @@ async def client(redis_address: str) -> AsyncIterator[Redis]:
 
 async def follow(replica: RedisServer, primary: Redis, port: int) -> None:
     """Let the replica follow and wait until it is in step."""
-    follower = connect(replica.address)
+    follower = Redis(port=replica.port)
     await follower.execute_command("REPLICAOF", "127.0.0.1", port)
     await follower.aclose()
     deadline = time.monotonic() + 20
@@ -76,6 +76,6 @@ async def test_a_replica_has_it_before_the_answer(
     assert not await queue.enqueue(RELIABLE, [job], once_ttl_s=60)
     assert await queue.waiting([SEND]) == {SEND: 2}
     assert await queue.enqueue(replace(RELIABLE, push_id="p3"), [send_job("p3")])
-    follower = connect(replica.address)
+    follower = Redis(port=replica.port)
     assert await follower.xlen("{tocsin}:stream:send:fcm") == 3
     await follower.aclose()

@@ -130,6 +130,21 @@ async def test_a_read_only_server_is_left(
     await client.aclose()
 
 
+async def test_a_primary_without_its_replicas_is_left(
+    pair: tuple[RedisServer, RedisServer],
+) -> None:
+    """It refuses (NOREPLICAS) and may be the one that was cut off and replaced."""
+    primary, replica = pair
+    ask(replica, "REPLICAOF", "NO", "ONE")
+    ask(primary, "CONFIG", "SET", "min-replicas-to-write", 5)
+    topology = Named(node_of(primary), node_of(primary), node_of(replica))
+    client = RoutedRedis(topology, connect, is_cluster=False)
+    assert await run(client, "INCR", "n") == 1
+    assert await run_many(client, [("INCR", "n"), ("GET", "n")]) == [2, b"2"]
+    assert int(ask(replica, "GET", "n")) == 2
+    await client.aclose()
+
+
 async def test_when_all_are_read_only_it_is_told_soon(
     pair: tuple[RedisServer, RedisServer],
 ) -> None:
@@ -175,7 +190,7 @@ async def test_nobody_to_ask_is_an_error(address: str) -> None:
         with pytest.raises(foreign.ConnectionError):
             await run(client, "GET", "k")
         with pytest.raises(foreign.ConnectionError):
-            await check(client)
+            await check(client, "ready")
     assert time.monotonic() - started < 30
     await client.aclose()
 
@@ -195,5 +210,5 @@ async def test_nodes_that_learn_of_each_other_are_found(
     one = open_client(f"redis+cluster://{redis_cluster.primaries[2].address}", LIMITS)
     await run_many(one, [("SET", name, 1) for name in NAMES])
     assert await run_many(client, [("EXISTS", name) for name in NAMES]) == [1] * 60
-    await check(one)
+    await check(one, "ready")
     await one.aclose()

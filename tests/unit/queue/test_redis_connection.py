@@ -67,7 +67,7 @@ def test_bad_address_does_not_show_its_password() -> None:
     ("fault", "words"),
     [
         (foreign.AuthenticationError("no"), "password"),
-        (foreign.BusyLoadingError("loading"), "cannot be reached"),
+        (foreign.BusyLoadingError("loading"), "loads its data"),
         (foreign.ReadOnlyError("READONLY"), "replica"),
         (foreign.OutOfMemoryError("OOM"), "maxmemory"),
         (foreign.NoPermissionError("NOPERM"), "ACL"),
