@@ -132,6 +132,12 @@ class Flood:
 _PUBLISH = b"/centrifugal.centrifugo.api.CentrifugoApi/Publish"
 _CONSUME = b"/centrifugal.centrifugo.unistream.CentrifugoUniStream/Consume"
 _WS = HANDSHAKE % b""
+_SUBS = b'{"id":1,"connect":{"subs":{%b}}}' % b",".join(
+    b'"%x":{}' % number for number in range(6_500)
+)
+_FILTER = b'{"id":2,"subscribe":{"channel":"a","tf":{"nodes":[%b]}}}' % b",".join(
+    [b"{}"] * 21_000
+)
 _UNI = HANDSHAKE.replace(b"/websocket", b"/uni_websocket") % b""
 FLOODS: dict[str, Flood] = {
     "ping": Flood("http", _WS, _fill(frame(PING))),
@@ -146,6 +152,11 @@ FLOODS: dict[str, Flood] = {
     ),
     "spaces": Flood("http", _WS, _fill(frame(TEXT, b" " * 60_000))),
     "nested": Flood("http", _WS, _fill(frame(TEXT, b"[" * 60_000))),
+    "subs": Flood("http", _WS, _fill(frame(TEXT, _SUBS))),
+    "connected filters": Flood("http", _WS + _CONNECT, _fill(frame(TEXT, _FILTER))),
+    "uni subs": Flood(
+        "http", b"", _post(b"/connection/uni_sse", _SUBS[18:-1]), once=True
+    ),
     "commands": Flood("http", _WS, _fill(frame(TEXT, b'{"id":1,"rpc":{}}\n' * 3_000))),
     "connected ping": Flood("http", _WS + _CONNECT, _fill(frame(PING))),
     "connected pong": Flood("http", _WS + _CONNECT, _fill(frame(PONG))),
