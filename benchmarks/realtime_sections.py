@@ -106,6 +106,42 @@ def measure_processes() -> str:
     )
 
 
+def measure_hostile() -> str:
+    """Latencies of good callers beside floods."""
+    from benchmarks import hostile
+
+    results = hostile.run()
+    rows = [
+        (
+            each["connections"],
+            each["flood"],
+            *(
+                f"{each['latency'][door]['p50_ms']:.1f} / {found['p99_ms']:.1f}"
+                for door, found in each["latency"].items()
+            ),
+            f"{each['closed']:,}",
+        )
+        for each in results
+    ]
+    beyond = [
+        f"{each['flood']} from {each['connections']} over {door}"
+        for each in results
+        for door, found in each["latency"].items()
+        if found["p99_ms"] > hostile.WANTED_P99_MS
+    ]
+    return (
+        "## Hostile clients\n\n"
+        "A WebSocket client publishes, a back end does over HTTP and over gRPC, each"
+        f" call {hostile.PACE_S * 1000:g} ms after the last was answered, while another"
+        " process at the lowest priority floods one door from so many connections for"
+        f" {hostile.SECONDS:g} s and opens anew what is closed. Milliseconds until the"
+        " answer, p50 / p99.\n\n"
+        + table(("connections", "flood", "WebSocket", "HTTP", "gRPC", "closed"), rows)
+        + "\n\np99 above"
+        f" {hostile.WANTED_P99_MS:g} ms: {', '.join(beyond) or 'none'}."
+    )
+
+
 def measure_start() -> str:
     """From start to ready."""
     from benchmarks import start

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.markdown import table, verdicts
 from benchmarks.realtime_sections import (
+    measure_hostile,
     measure_processes,
     measure_publish,
     measure_start,
@@ -280,5 +281,6 @@ ALL: tuple[tuple[str, Callable[[], str]], ...] = (
     ("publish", measure_publish),
     ("websocket", measure_websocket),
     ("processes", measure_processes),
+    ("hostile", measure_hostile),
     ("start", measure_start),
 )

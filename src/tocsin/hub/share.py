@@ -14,9 +14,13 @@ from typing import Protocol
 
 AT_ONCE = 4
 """So many of those who wait go on in one turn, each with a share of its own size."""
+TURN_S = 0.002
+"""Fewer, when they have taken so long."""
+SMALL_BYTES = 2_048
+"""So much of anybody is looked at in any turn; more waits where much was taken."""
 GAP_S = 0.002
-"""After such a turn, for everybody else: a call takes many turns of the loop, and would
-wait in each of them for the shares of others."""
+"""After such a turn, and as long as it took, the loop is everybody else's: a call takes
+many turns, and would wait in each of them for the shares of others."""
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,20 @@ class Waiting(Protocol):
     def go_on(self) -> None:
         """Do a share of it; must not raise, and may wait again."""
         ...
+
+
+class _Pause:
+    """A task that waits; `is_long` for one that takes a turn for itself."""
+
+    __slots__ = ("ended", "is_long")
+
+    def __init__(self, ended: asyncio.Future[None], *, is_long: bool) -> None:
+        self.ended = ended
+        self.is_long = is_long
+
+    def go_on(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 class TurnShare:
@@ -46,8 +64,15 @@ class TurnShare:
 
     @property
     def is_taken(self) -> bool:
-        """Whether so many had a whole share just now that others should wait first."""
+        """Whether so much was taken just now that who sends much should wait first."""
         return self._taken >= AT_ONCE
+
+    def spend(self, spent_s: float) -> None:
+        """Somebody who did not wait has taken the loop for so long."""
+        if spent_s > TURN_S and not self._is_set:
+            self._taken = AT_ONCE
+            self._is_set = True
+            self._leave_a_gap(spent_s)
 
     def wait(self, entry: Waiting) -> None:
         """`entry` goes on in a later turn, once for each call."""
@@ -57,14 +82,17 @@ class TurnShare:
             self._is_set = True
             self._loop.call_soon(self._run)
 
-    async def pause(self) -> None:
-        """Wait like the others; for what runs as a task."""
-        pause = _Pause(self._loop.create_future())
+    async def pause(self, *, is_long: bool = False) -> None:
+        """Wait like the others, for what runs as a task.
+
+        `is_long` is for what may take long: nobody else goes on behind it in its turn.
+        """
+        pause = _Pause(self._loop.create_future(), is_long=is_long)
         self.wait(pause)
         await pause.ended
 
     def _run(self) -> None:
-        began_s = time.perf_counter()
+        began_s, spent_s = time.perf_counter(), 0.0
         for _ in range(min(AT_ONCE, len(self._waiting))):
             entry = self._waiting.popleft()
             try:
@@ -72,9 +100,15 @@ class TurnShare:
             except Exception:
                 # A mistake about one must not leave all others waiting.
                 log.exception("what one client had sent is not read to its end")
-        # A loop may count from the beginning of its turn.
-        spent_s = time.perf_counter() - began_s
-        self._loop.call_later(spent_s + GAP_S, self._after_gap)
+            spent_s = time.perf_counter() - began_s
+            is_long = isinstance(entry, _Pause) and entry.is_long
+            if is_long or spent_s > TURN_S:
+                break
+        self._leave_a_gap(spent_s)
+
+    def _leave_a_gap(self, spent_s: float) -> None:
+        # Twice, since a loop may count from the beginning of this very turn.
+        self._loop.call_later(2 * spent_s + GAP_S, self._after_gap)
 
     def _after_gap(self) -> None:
         self._taken = 0
@@ -82,16 +116,3 @@ class TurnShare:
             self._run()
         else:
             self._is_set = False
-
-
-class _Pause:
-    """A task that waits."""
-
-    __slots__ = ("ended",)
-
-    def __init__(self, ended: asyncio.Future[None]) -> None:
-        self.ended = ended
-
-    def go_on(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)

@@ -19,6 +19,7 @@ from tocsin.protocol.json_messages import (
     embed,
     is_json,
     read_message,
+    skip_space,
     write_message,
     write_string,
 )
@@ -115,8 +116,7 @@ def _decode_json(data: bytes) -> Iterator[pb.Command]:
         command = pb.Command()
         at = read_message(text, at, command)
         yield command
-        while at < len(text) and text[at] in " \t\r\n":
-            at += 1
+        at = skip_space(text, at)
 
 
 def _decode_protobuf(data: bytes) -> Iterator[pb.Command]:

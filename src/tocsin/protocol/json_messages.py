@@ -7,6 +7,7 @@ It must not know which message means what: field tables come from the schema, an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -22,6 +23,9 @@ class BadFrame(Exception):
 class ForeignData(Exception):
     """Bytes that are no JSON were to be embedded in a JSON message."""
 
+
+ELEMENTS_MOST = 4_096
+"""Of a list that a client sends: a filter has a few. It is read in one go."""
 
 ALWAYS_PRESENT = {
     "ClientInfo": ("user", "client"),
@@ -69,14 +73,21 @@ def _fields_of(descriptor: Any) -> dict[str, FieldDescriptor]:
     return fields
 
 
-def _skip_space(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n":
-        at += 1
+_SPACES = frozenset(" \t\r\n")
+_find_end_of_space = re.compile(r"[ \t\r\n]*").match
+
+
+def skip_space(text: str, at: int) -> int:
+    """Where the next token begins."""
+    if text[at : at + 1] in _SPACES and (run := _find_end_of_space(text, at)):
+        return run.end()
     return at
 
 
 def _expect(text: str, at: int, char: str) -> int:
-    at = _skip_space(text, at)
+    if text[at : at + 1] == char:
+        return at + 1
+    at = skip_space(text, at)
     if text[at : at + 1] != char:
         raise BadFrame(f"expected {char} at {at}")
     return at + 1
@@ -96,7 +107,7 @@ def read_message(text: str, at: int, message: Message) -> int:
 
 def _read_object(text: str, at: int, message: Message) -> int:
     fields = _fields_of(message.DESCRIPTOR)
-    at = _skip_space(text, _expect(text, at, "{"))
+    at = skip_space(text, _expect(text, at, "{"))
     if text[at : at + 1] == "}":
         return at + 1
     while True:
@@ -106,7 +117,7 @@ def _read_object(text: str, at: int, message: Message) -> int:
             _, at = _scan(text, at)
         else:
             at = _read_field(text, at, message, field)
-        at = _skip_space(text, at)
+        at = skip_space(text, at)
         char = text[at : at + 1]
         at += 1
         if char == "}":
@@ -121,10 +132,10 @@ def _is_absent(text: str, at: int, field: FieldDescriptor) -> bool:
 
 
 def _read_key(text: str, at: int) -> tuple[str, int]:
-    start = _skip_space(text, at)
+    start = skip_space(text, at)
     _expect(text, start, '"')
     key, at = _scan(text, start)
-    return key, _skip_space(text, _expect(text, at, ":"))
+    return key, skip_space(text, _expect(text, at, ":"))
 
 
 def _read_field(text: str, at: int, message: Message, field: FieldDescriptor) -> int:
@@ -166,18 +177,20 @@ def _read_repeated(text: str, at: int, message: Message, field: FieldDescriptor)
     if entry is not None and entry.GetOptions().map_entry:
         return _read_map(text, at, getattr(message, field.name), entry)
     values = getattr(message, field.name)
-    at = _skip_space(text, _expect(text, at, "["))
+    at = skip_space(text, _expect(text, at, "["))
     if text[at : at + 1] == "]":
         return at + 1
     while True:
+        if len(values) >= ELEMENTS_MOST:
+            raise BadFrame(f"more than {ELEMENTS_MOST} elements")
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             at = _read_object(text, at, values.add())
         else:
             value, at = _scan(text, at)
             values.append(_scalar(value, field.type))
-        at = _skip_space(text, at)
+        at = skip_space(text, at)
         char = text[at : at + 1]
-        at = _skip_space(text, at + 1)
+        at = skip_space(text, at + 1)
         if char == "]":
             return at
         if char != ",":
@@ -186,7 +199,7 @@ def _read_repeated(text: str, at: int, message: Message, field: FieldDescriptor)
 
 def _read_map(text: str, at: int, values: Any, entry: Any) -> int:
     kind = entry.fields_by_name["value"].type
-    at = _skip_space(text, _expect(text, at, "{"))
+    at = skip_space(text, _expect(text, at, "{"))
     if text[at : at + 1] == "}":
         return at + 1
     while True:
@@ -196,7 +209,7 @@ def _read_map(text: str, at: int, values: Any, entry: Any) -> int:
         else:
             value, at = _scan(text, at)
             values[key] = _scalar(value, kind)
-        at = _skip_space(text, at)
+        at = skip_space(text, at)
         char = text[at : at + 1]
         at += 1
         if char == "}":

@@ -7,12 +7,14 @@ answer looks.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from tocsin.hub.share import SMALL_BYTES
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import BadFrame, Encoding, decode_connect_request
 from tocsin.transports.admission import Admission, Origins
@@ -102,11 +104,13 @@ class StreamEndpoint(ABC):
 
     async def _serve(self, request: web.Request, cors: Mapping[str, str]) -> None:
         opening = await self.read(request)
+        began_s = time.perf_counter()
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         link = HttpLink(self._context, request, ended, opening.stream, cors)
         transport = request.transport
         hand_over(request, link)
         self._open(link, opening, header_user=self._header_user(request))
+        self._context.hub.share.spend(time.perf_counter() - began_s)
         del request, opening, cors, link  # what idles for hours holds little
         try:
             await ended
@@ -126,12 +130,24 @@ class StreamEndpoint(ABC):
         return request.headers.get(header, "") if header else ""
 
     async def read_body(self, request: web.Request) -> bytes:
-        """The body within the section's limit."""
-        return await read_body(
+        """The body within the section's limit; a long one waits for its turn."""
+        body = await read_body(
             request,
             self.settings.max_request_body_size,
             self._context.settings.stale_close_delay_s,
         )
+        share = self._context.hub.share
+        if len(body) > SMALL_BYTES and share.is_taken:
+            await share.pause(is_long=True)
+        return body
+
+    def read_connect_request(self, data: bytes) -> pb.ConnectRequest:
+        """See `read_connect_request`; a long one counts as a share."""
+        began_s = time.perf_counter()
+        try:
+            return read_connect_request(data)
+        finally:
+            self._context.hub.share.spend(time.perf_counter() - began_s)
 
 
 def read_connect_request(data: bytes) -> pb.ConnectRequest:

@@ -14,7 +14,6 @@ from tocsin.transports.stream_endpoint import (
     Opening,
     StreamEndpoint,
     begin_connect,
-    read_connect_request,
 )
 
 _FORM = WireForm(
@@ -35,7 +34,7 @@ class UniHttpStreamEndpoint(StreamEndpoint):
 
     async def read(self, request: web.Request) -> Opening:
         """See `StreamEndpoint`: the body is a connect request."""
-        connect = read_connect_request(await self.read_body(request))
+        connect = self.read_connect_request(await self.read_body(request))
         refusals = self.settings.refusals
         return Opening(
             _PUSHING if refusals is None else _ANSWERING,

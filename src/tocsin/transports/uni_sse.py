@@ -16,7 +16,6 @@ from tocsin.transports.stream_endpoint import (
     Opening,
     StreamEndpoint,
     begin_connect,
-    read_connect_request,
 )
 
 _FORM = WireForm(
@@ -46,5 +45,5 @@ class UniSseEndpoint(StreamEndpoint):
         return Opening(
             _PUSHING if refusals is None else _ANSWERING,
             Stream(EVENT_STREAM, PREAMBLE, refusals),
-            begin_connect(read_connect_request(data)),
+            begin_connect(self.read_connect_request(data)),
         )

@@ -8,6 +8,7 @@ connection writes once per turn of the loop.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +16,7 @@ from itertools import chain
 from aiohttp import web
 
 from tocsin.core.client_codes import Disconnect
+from tocsin.hub.share import SMALL_BYTES
 from tocsin.transports.admission import Admission, Origins
 from tocsin.transports.connection import Context, State
 from tocsin.transports.http_entry import check_origin, refuse_at_limit
@@ -45,8 +47,6 @@ from tocsin.transports.websocket_codec import (
 FRAMES_AT_ONCE = 32
 BYTES_AT_ONCE = 16_384
 """What is taken of a connection in one go; the rest waits for a later turn."""
-SMALL_BYTES = 2_048
-"""So much is looked at in any turn; more waits where many have sent much."""
 FRAMES_BEFORE_CONNECT = 256
 """More end a connection that has not authenticated: a connect is one frame, and a
 client may send its subscriptions right behind it."""
@@ -110,10 +110,14 @@ class WebSocketLink(SocketLink):
         self._frames = chain(self._frames, frames) if self._frames else frames
         if self._is_paused or self._waits:
             return
-        if len(data) > SMALL_BYTES and self._context.hub.share.is_taken:
+        if len(data) <= SMALL_BYTES:
+            self._read_on()
+        elif (share := self._context.hub.share).is_taken:
             self._wait_for_turn()
         else:
+            began_s = time.perf_counter()
             self._read_on()
+            share.spend(time.perf_counter() - began_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.support.sessions import run_until
 
-from tocsin.hub.share import AT_ONCE, TurnShare
+from tocsin.hub.share import AT_ONCE, TURN_S, TurnShare
 
 
 class Client:
@@ -63,6 +63,32 @@ async def test_it_is_told_when_many_had_a_share_just_now() -> None:
     await run_until(lambda: not share.is_taken)
 
 
+async def test_who_took_long_makes_others_wait() -> None:
+    """A short time does not count; after a long one the loop is for everybody else."""
+    share, log = TurnShare(), []  # type: tuple[TurnShare, list[int]]
+    share.spend(TURN_S)
+    assert not share.is_taken
+    share.spend(10 * TURN_S)
+    assert share.is_taken
+    share.wait(Client(1, 1, share, log))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert log == []
+    await _until(log, 1)
+    await run_until(lambda: not share.is_taken)
+
+
+async def test_fewer_go_on_when_they_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one has its share in a later turn."""
+    share, log = TurnShare(), []  # type: tuple[TurnShare, list[int]]
+    monkeypatch.setattr("tocsin.hub.share.TURN_S", -1.0)
+    for name in range(2):
+        share.wait(Client(name, 1, share, log))
+    await asyncio.sleep(0)
+    assert log == [0]
+    await _until(log, 2)
+
+
 async def test_a_task_waits_like_the_others() -> None:
     """It goes on in its turn; one that was cancelled holds up nobody."""
     share, log = TurnShare(), []  # type: tuple[TurnShare, list[int]]
@@ -74,6 +100,18 @@ async def test_a_task_waits_like_the_others() -> None:
     async with asyncio.timeout(5):
         await task
     await _until(log, 1)
+
+
+async def test_what_may_take_long_has_a_turn_for_itself() -> None:
+    """Nobody goes on behind it before the next."""
+    share = TurnShare()
+    tasks = [asyncio.ensure_future(share.pause(is_long=True)) for _ in range(3)]
+    seen = [0]
+    async with asyncio.timeout(5):
+        while seen[-1] < 3:
+            await asyncio.sleep(0)
+            seen.append(sum(each.done() for each in tasks))
+            assert seen[-1] - seen[-2] <= 1
 
 
 async def test_a_mistake_about_one_keeps_nobody_waiting(

@@ -6,6 +6,7 @@ import pytest
 
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.json_messages import (
+    ELEMENTS_MOST,
     BadFrame,
     ForeignData,
     is_json,
@@ -18,6 +19,22 @@ def read(text: str) -> pb.Command:
     command = pb.Command()
     assert read_message(text, 0, command) == len(text)
     return command
+
+
+@pytest.mark.parametrize(("name", "element"), [("vals", '"a"'), ("nodes", "{}")])
+def test_a_list_has_an_end(name: str, element: str) -> None:
+    """No filter is that long, and reading it keeps everybody else waiting."""
+    text = '{"id":1,"subscribe":{"tf":{"%s":[%s]}}}'
+    found = read(text % (name, ",".join([element] * ELEMENTS_MOST)))
+    assert len(getattr(found.subscribe.tf, name)) == ELEMENTS_MOST
+    with pytest.raises(BadFrame, match="elements"):
+        read(text % (name, ",".join([element] * (ELEMENTS_MOST + 1))))
+
+
+def test_space_between_tokens_is_skipped() -> None:
+    """However much there is."""
+    found = read("{ \t\r\n" + " " * 60_000 + '"id"  :\n 7 ' + "\n" * 60_000 + "}")
+    assert found.id == 7
 
 
 def test_every_kind_of_field() -> None:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.support.raw_websocket import masked
 from tests.support.sessions import run_until
 
-from tocsin.hub.share import AT_ONCE
+from tocsin.hub.share import AT_ONCE, SMALL_BYTES
 from tocsin.transports.connection import Context
 from tocsin.transports.session import Session
 from tocsin.transports.uni_websocket import (
@@ -26,7 +26,6 @@ from tocsin.transports.websocket import (
     FRAMES_AFTER_CLOSE,
     FRAMES_AT_ONCE,
     FRAMES_BEFORE_CONNECT,
-    SMALL_BYTES,
     WebSocketLink,
     WebSocketSettings,
 )
