@@ -17,7 +17,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -792,52 +791,6 @@ def test_a_moved_queue_is_no_loss(
     assert notices(at) == {}
     assert "the queue is another one than before" in server.text()
     assert [line for line in server.events() if line["level"] == "error"] == []
-
-
-def everybody_of(pid: int) -> list[int]:
-    """A process and its children."""
-    found = [pid]
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                stat = (folder / "stat").read_text()
-                if int(stat.rpartition(")")[2].split()[1]) == pid:
-                    found.append(int(folder.name))
-    return found
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_postgresql_that_stands_still_again_and_again_makes_no_job_poison(
-    workers: int,
-    processes: Processes,
-    simulator: Simulator,
-    own_postgres: PostgresServer,
-    published_client: PublishedClient,
-) -> None:
-    """Twelve times beyond the take-over, with the queue in it: nobody has died."""
-    database = {"postgresql": {"dsn": own_postgres.create_database("registry")}}
-    at = deploy(processes, simulator, database, {"type": "database"})
-    at.change("push_notifications", "retry", takeover="1s")
-    at.change("push_notifications", "fcm", tokens_batch_size=50)
-    simulator.faults.latency_ms = 1500
-    at.serve()
-    fill(at, 6000)
-    for _ in range(workers):
-        at.worker()
-    send(published_client, at)
-    wait_reached(simulator, 200)
-    for _ in range(12):
-        stopped = everybody_of(own_postgres.pid)
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(1.4)
-        for pid in reversed(stopped):
-            os.kill(pid, signal.SIGCONT)
-        time.sleep(0.2)
-    simulator.faults.latency_ms = 0
-    wait_finished(at, 6000)
-    assert dead_letters(at) == "0 dead letters\n"
 
 
 @pytest.mark.chaos

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from tocsin.core.errors import ApiError
 from tocsin.core.ports import (
     LOSS_TOLD_ONCE_MS,
     Clock,
@@ -71,6 +72,8 @@ class QueueWatch:
         self._missing = self._reached = 0
         self._mark = QueueMark("")
         self._registry_lost_at_ms = 0
+        # What was found while the registry was away, until it knows of it too.
+        self._alone, self._alone_at_ms = "", 0
 
     @property
     def epoch(self) -> str:
@@ -80,12 +83,12 @@ class QueueWatch:
     @property
     def lost_at_ms(self) -> int:
         """When the queue last was found to have lost data, 0 for never."""
-        return self._mark.lost_at_ms
+        return self._alone_at_ms or self._mark.lost_at_ms
 
     def notices(self) -> dict[str, str]:
         """What was lost within the last day, by `queue` and `database`."""
         found = (
-            ("queue", self._mark.lost_at_ms, self._mark.lost),
+            ("queue", self.lost_at_ms, self._alone or self._mark.lost),
             ("database", self._registry_lost_at_ms, _REGISTRY),
         )
         oldest_ms = self._clock.now_ms() - NAMED_FOR_MS
@@ -98,7 +101,11 @@ class QueueWatch:
     async def check(self) -> None:
         """Look once; raises `ApiError` while the queue or the registry is away."""
         # The mark first: what others accept meanwhile must not look like a loss.
-        mark = await self._marks.fetch(self.epoch) if self.epoch else None
+        try:
+            mark = await self._marks.fetch(self.epoch) if self.epoch else None
+        except ApiError:
+            await self._look_alone()
+            raise
         position = await self._queue.position()
         if position.epoch != self.epoch:
             await self._enter(position)
@@ -115,6 +122,7 @@ class QueueWatch:
             await self._marks.advance(mark.epoch, position.certain, now_ms=now_ms)
             mark = QueueMark(mark.epoch, position.certain, mark.lost_at_ms, mark.lost)
         self._mark, self._reached = mark, position.reached
+        self._alone, self._alone_at_ms = "", 0
 
     async def is_lost(self, epoch: str) -> bool:
         """Whether data of this name was at the queue's place and is gone from there.
@@ -130,6 +138,21 @@ class QueueWatch:
             await self.check()
         return self.epoch
 
+    async def _look_alone(self) -> None:
+        """Name what this process itself can tell, once, without the registry."""
+        position = await self._queue.position()
+        if not self.epoch or self._alone_at_ms:
+            return
+        missing = position.missing - self._missing
+        if position.epoch != self.epoch and (self._reached > 0 or missing > 0):
+            kind, text = REPLACED, _REPLACED
+        elif missing > 0:
+            kind, text = WENT_BACK, _WENT_BACK.format(missing=missing)
+        else:
+            return
+        self._alone, self._alone_at_ms = text, self._clock.now_ms()
+        self._tell(kind, text)
+
     async def _enter(self, position: QueuePosition) -> None:
         entered = await self._marks.enter(
             position.epoch,
@@ -142,7 +165,8 @@ class QueueWatch:
         self._mark = entered.mark
         self._missing = position.missing
         if entered.is_loss:
-            self._tell(REPLACED, _REPLACED, epoch=position.epoch)
+            if not self._alone_at_ms:
+                self._tell(REPLACED, _REPLACED, epoch=position.epoch)
         elif entered.is_moved:
             _log.warning(
                 "the queue is another one than before: move what the old one holds with"
@@ -175,7 +199,7 @@ class QueueWatch:
             mark.epoch, reached=position.reached, lost=text, now_ms=now_ms
         )
         self._missing = position.missing
-        if is_first:
+        if is_first and not self._alone_at_ms:
             self._tell(WENT_BACK, text, missing=missing)
         found = await self._marks.fetch(mark.epoch)
         return found or QueueMark(mark.epoch, position.reached, now_ms, text)

@@ -234,6 +234,38 @@ async def test_a_registry_that_went_back_is_named(bench: Bench, *, keep: bool) -
     assert list(watch.notices()) == ["database"]
 
 
+class AwayMarks(ProcessQueueMarks):
+    """A registry that can be away."""
+
+    is_away = False
+
+    async def fetch(self, epoch: str) -> QueueMark | None:
+        if self.is_away:
+            raise InternalError("away")
+        return await super().fetch(epoch)
+
+
+@pytest.mark.parametrize("epoch", ["a", "b"])
+async def test_a_loss_is_named_while_the_registry_is_away(
+    bench: Bench, epoch: str
+) -> None:
+    """By whoever has seen what was there; once, also when the registry is back."""
+    marks = bench.marks = AwayMarks()
+    watch = bench.watch()
+    bench.place.now = QueuePosition("a", 9, certain=9)
+    await watch.check()
+    marks.is_away = True
+    bench.place.now = QueuePosition(epoch, 2, certain=2, missing=7)
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            await watch.check()
+    assert "queue" in watch.notices()
+    marks.is_away = False
+    await watch.check()
+    assert "queue" in watch.notices()
+    assert bench.losses == {"went_back" if epoch == "a" else "replaced": 1}
+
+
 async def test_the_epoch_is_looked_up_where_it_is_not_known(bench: Bench) -> None:
     """Until then nobody may guess it."""
     watch = bench.watch()
