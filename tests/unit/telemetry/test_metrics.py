@@ -67,6 +67,7 @@ DOCUMENTED = {
     "push_queue_lost_timestamp_seconds": ("gauge", set()),
     "push_online_skipped_count": ("counter", {"provider", "platform"}),
     "push_device_removed_count": ("counter", {"provider", "reason"}),
+    "push_removal_held_count": ("counter", {"provider", "reason"}),
     "push_credential_expiry_timestamp_seconds": (
         "gauge",
         {"provider", "integration"},
@@ -142,6 +143,7 @@ def busy() -> Metrics:
     metrics.push_lost_jobs.add(1, "fcm", "gone")
     metrics.push_queue_losses.add(1, "replaced")
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
+    metrics.push_removals_held.add(1, "fcm", "sender_id_mismatch")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
     metrics.push_receipts.add(1, "expo", "false", "unregistered")
     metrics.watch_node(lambda: (5, 4, 3, 2, 1))
