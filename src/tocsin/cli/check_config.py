@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tocsin.cli.config_meaning import describe_config
 from tocsin.cli.configuration import add_config_arguments, read_config
+from tocsin.cli.process import is_of_output
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _check(args)
-    except Exception as error:  # noqa: BLE001 - the border of a check that tells, whatever it is given
+    except Exception as error:
+        if isinstance(error, OSError) and is_of_output(error):
+            raise
         print(_describe_own_fault(error), file=sys.stderr)
         return 2
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Protocol, cast
 from tocsin import __version__
 from tocsin.app.signals import INBOX
 from tocsin.cli.arguments import CommandParser, VerbParser
+from tocsin.cli.process import is_of_output
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -72,7 +72,6 @@ LIVING = frozenset(
     {"serve", "worker", "demo", "simulate", "migrate", "queue", "funnel"}
 )
 """Verbs that end in order when a signal asks; the others have nothing to give back."""
-_UNWRITABLE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO})
 LOGGING = frozenset({"serve", "worker"})
 """Verbs whose output is a log: they do their work also where nobody can read it."""
 
@@ -109,7 +108,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return FAILED
     except OSError as error:
-        if error.errno not in _UNWRITABLE or error.filename is not None:
+        if not is_of_output(error):
             print(_describe_fault(error), file=sys.stderr)
             return FAILED
         reason = error.strerror or type(error).__name__

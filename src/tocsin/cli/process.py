@@ -6,6 +6,7 @@ It must stay cheap to import; machinery is loaded when a process starts.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING
@@ -17,6 +18,15 @@ if TYPE_CHECKING:  # pydantic and asyncio cost more than all of `--help` may
     from tocsin.config import Config
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO})
+
+
+def is_of_output(error: OSError) -> bool:
+    """Whether it is that nobody can take what a verb prints, not a file it opened."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    return error.errno in _UNWRITABLE and error.filename is None
 
 
 def run_process(

@@ -49,6 +49,10 @@ class QueueUnavailable(InternalError):
         super().__init__("queue is unavailable", reason)
 
 
+class StatementRefused(InternalError):
+    """A store is there and will not do just this: repeating it changes nothing."""
+
+
 class BrokerUnavailable(InternalError):
     """The broker cannot be reached now; it may have taken the last command."""
 

@@ -13,7 +13,12 @@ from dataclasses import replace
 
 import structlog
 
-from tocsin.core.errors import ApiError, InternalError, QueueUnavailable
+from tocsin.core.errors import (
+    ApiError,
+    InternalError,
+    QueueUnavailable,
+    StatementRefused,
+)
 from tocsin.core.ports import Delivery, JobQueue, PushProvider
 from tocsin.core.push import Job, Send, queue_name
 from tocsin.delivery.dispatch import Dispatcher
@@ -194,6 +199,8 @@ class Lane:
         """Work on it; what one of our own stores fails is given back uncounted."""
         try:
             await self.handle(delivery)
+        except StatementRefused:
+            raise  # no outage: it fails by itself, however often it is tried
         except InternalError as error:
             self._met_fault = True
             self._outages.note(error, doing="work on jobs")

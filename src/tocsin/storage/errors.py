@@ -13,7 +13,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from tocsin.core.errors import ApiError, BadRequest, InternalError
+from tocsin.core.errors import ApiError, BadRequest, InternalError, StatementRefused
 
 FOREIGN: tuple[type[Exception], ...] = (SQLAlchemyError, sqlite3.Error, OSError)
 """What a transaction may raise that is not ours; PostgreSQL's comes wrapped."""
@@ -39,7 +39,9 @@ def own_error(error: Exception) -> ApiError:
             own = translate()
             break
     else:
-        own = InternalError("the database refused a statement; the log has its reason")
+        own = StatementRefused(
+            "the database refused a statement; the log has its reason"
+        )
     if isinstance(own, InternalError):
         own.reason = driver_words(error)
     return own

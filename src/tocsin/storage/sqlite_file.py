@@ -49,7 +49,7 @@ class SqliteFile:
                 mode = path.stat().st_mode
                 if not stat.S_ISREG(mode) or not mode & stat.S_IRWXO:
                     continue
-                path.chmod(0o600)
+                path.chmod(stat.S_IMODE(mode) & stat.S_IRWXU)
             except FileNotFoundError:
                 continue
             except OSError as error:

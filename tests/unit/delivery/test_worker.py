@@ -19,7 +19,7 @@ from tests.support.jobs import (
 
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.elapsed import elapsed_s
-from tocsin.core.errors import InternalError, QueueUnavailable
+from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports import Delivery
 from tocsin.core.push import Expand, Payload, Send
@@ -399,6 +399,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class FailingPages(Pages):
     """A registry that is away for its first walks."""
 
+    fault: type[InternalError] = InternalError
+
     def __init__(self, count: int, failures: int) -> None:
         super().__init__(count)
         self.failures = failures
@@ -414,7 +416,7 @@ class FailingPages(Pages):
     ) -> TargetPage:
         if self.failures:
             self.failures -= 1
-            raise InternalError("the database cannot be reached")
+            raise self.fault("the database says no")
         return await super().fetch_targets(
             filter, provider=provider, cursor=cursor, limit=limit, details=details
         )
@@ -436,6 +438,22 @@ async def test_a_registry_that_is_away_makes_no_walk_poison() -> None:
     assert [(line["store"], line["doing"]) for line in bad] == [
         ("database", "work on jobs")
     ]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_statement_that_is_refused_is_a_fault_of_the_job() -> None:
+    """The store is there: given back uncounted, such a job would come for ever."""
+    devices = FailingPages(1, failures=1)
+    devices.fault = StatementRefused
+    bench = Bench(ScriptedProvider(), devices)
+    walk = Expand(DeviceFilter(topics=("t",)))
+    with capture_logs() as logs:
+        bench.queue.put(make_send_job(1).with_work(walk, id="p1:x"))
+        async with bench.running():
+            await bench.until(
+                lambda: any(line["event"].startswith("job failed") for line in logs)
+            )
+    assert bench.queue.settled == []
 
 
 @pytest.mark.usefixtures("quick")
