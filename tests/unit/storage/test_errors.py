@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from tocsin.core.errors import BadRequest, InternalError
+from tocsin.core.errors import BadRequest, InternalError, StatementRefused
 from tocsin.storage.errors import DatabaseUnavailable, own_error, worth_retrying
 
 
@@ -46,7 +46,7 @@ def coded(code: int) -> sqlite3.DatabaseError:
         (wrapped(pg.TooManyConnections()), DatabaseUnavailable, "connections"),
         (wrapped(pg.InvalidPassword()), DatabaseUnavailable, "password of"),
         (wrapped(psycopg.OperationalError("gone")), DatabaseUnavailable, "reached"),
-        (wrapped(pg.SyntaxError("x")), InternalError, "refused a statement"),
+        (wrapped(pg.SyntaxError("x")), StatementRefused, "refused a statement"),
     ],
 )
 def test_foreign_becomes_own(
