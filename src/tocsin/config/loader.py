@@ -146,7 +146,8 @@ def _apply_variables(
 def _read_flags(overrides: Mapping[str, object] | None) -> Level:
     level = Level()
     for key, value in (overrides or {}).items():
-        level.take(key, value, f"--{key}", written=f"--{key}")
+        name = f"--{show_name(key)}"
+        level.take(key, value, name, written=name)
     return level
 
 
