@@ -38,5 +38,5 @@ def parse_yaml(text: str) -> Any:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ValueError(f"{error.problem or 'not YAML'}{where}") from None
     except (yaml.YAMLError, KeyError, AttributeError, RecursionError):
-        # KeyError, AttributeError: a tag such as !!bool or !!timestamp before what is none.
+        # Also for a tag such as !!bool or !!timestamp before what is none.
         raise ValueError("not YAML") from None
