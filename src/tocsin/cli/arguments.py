@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 _NEGATIVE = re.compile(r"-\.?[0-9].*", re.DOTALL)
 _LEAST_LIKENESS = 0.6
-_SHORT = 12
+_WORD = re.compile(r"[-_A-Za-z]{0,12}|-?[0-9.]{1,8}")
 
 
 class LineParser(argparse.ArgumentParser):
@@ -44,9 +44,8 @@ class CommandParser(LineParser):
             self.error(f"name what to do: {', '.join(verbs)}")
         elif first.startswith("-") and first not in self._option_string_actions:
             option = first.partition("=")[0]
-            self.error(
-                f"{option} stands before a verb: tocsin VERB {option} is the order"
-            )
+            name = shown_option(option)
+            self.error(f"{name} stands before a verb: tocsin VERB {name} is the order")
         elif not first.startswith("-") and first not in verbs:
             self.error(f"{shown(first)} is no verb{nearest(first, verbs)}")
         return super().parse_known_args(line, namespace)
@@ -138,7 +137,7 @@ class VerbParser(LineParser):
         if word.startswith("-"):
             name = word.partition("=")[0]
             hint = nearest(name, self._option_string_actions)
-            return f"{name} is no option of it{hint}"
+            return f"{shown_option(name)} is no option of it{hint}"
         return f"it takes no {' '.join(map(shown, rest))}"
 
 
@@ -165,8 +164,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(word: str) -> str:
-    """A word in quotes; of a long one, which may be a secret, its start alone."""
-    return repr(word) if len(word) <= _SHORT else repr(f"{word[:4]}…")
+    """A word in quotes; of one that may be a secret, its start alone."""
+    is_plain = len(word) <= 4 or _WORD.fullmatch(word)
+    return repr(word) if is_plain else repr(f"{word[:4]}…")
+
+
+def shown_option(name: str) -> str:
+    """An option as it was typed; of one that looks random its start alone."""
+    from tocsin.config.showing import show_name
+
+    return name if show_name(name) == name else shown(name)
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tocsin.cli.arguments import file_name
+from tocsin.cli.arguments import file_name, shown_option
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import LoadedConfig
@@ -51,7 +51,7 @@ class _Override(argparse.Action):
             if not equals or not key:
                 parser.error("--set takes KEY=VALUE")
         if key in namespace.overrides:
-            parser.error(f"{key} is set twice; say which value counts")
+            parser.error(f"{shown_option(key)} is set twice; say which value counts")
         # A new dict: the default is shared between parsers.
         namespace.overrides = {**namespace.overrides, key: value}
 

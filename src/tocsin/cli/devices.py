@@ -11,6 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tocsin.cli.arguments import one_of
 from tocsin.cli.configuration import add_config_arguments
 from tocsin.cli.process import run_process
 
@@ -37,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument(
         "action",
-        choices=("removed", "restore"),
+        type=one_of(("removed", "restore")),
+        metavar="{removed,restore}",
         help="removed: count what was removed in the last 30 days, by reason;"
         " restore: bring it back, with its topics",
     )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.arguments import shown
 from tocsin.cli.configuration import add_config_arguments, read_config
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
@@ -72,7 +73,7 @@ def _parse_duration(text: str) -> int:
         )
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} {error}, also 7d, or a number of seconds"
+            f"{shown(text)} {error}, also 7d, or a number of seconds"
         ) from None
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tocsin.cli.arguments import one_of
+from tocsin.cli.arguments import one_of, shown
 from tocsin.cli.configuration import add_config_arguments, read_config
 from tocsin.cli.process import run_to_its_end
 
@@ -89,7 +89,7 @@ def _find_misuse(args: argparse.Namespace) -> str:
     extra = [*args.ids, *(["--all"] if args.all else [])]
     if extra:
         return (
-            f"queue {action} takes no {' '.join(map(_in_line, extra))}: only replay"
+            f"queue {action} takes no {' '.join(map(shown, extra))}: only replay"
             " and purge do"
         )
     if action == "drain" and not args.to:

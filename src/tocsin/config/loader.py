@@ -146,7 +146,8 @@ def _apply_variables(
 def _read_flags(overrides: Mapping[str, object] | None) -> Level:
     level = Level()
     for key, value in (overrides or {}).items():
-        level.take(key, value, f"--{key}", written=f"--{key}")
+        name = f"--{show_name(key)}"
+        level.take(key, value, name, written=name)
     return level
 
 
@@ -338,7 +339,11 @@ def _find_unfilled(settings: Mapping[str, Setting]) -> Iterator[str]:
         if not isinstance(setting.value, str):
             continue
         if built()[path].secret and is_example(setting.value):
-            yield f"{path} has the value of an example: set one of your own"
+            # Whoever walks through a document as it is has done nothing wrong.
+            yield (
+                f"{path} has the value of an example, which everybody knows: fine for"
+                " a try on your own machine, else set one of your own"
+            )
         elif find_placeholder(setting.value) == "${…}":
             yield f"{path} holds a placeholder that nothing has filled in (${{…}})"
 

@@ -20,8 +20,9 @@ _LONGEST_PATH = 400
 _LONGEST_PART = 255  # bytes, of nearly every file system
 _PLAIN = re.compile(
     r"(?:[A-Za-z]?[a-z]{0,20}|[A-Z]{1,20}|[a-z]{1,20}[A-Z][a-z]{1,20})"
-    r"(?:[-_ ][A-Za-z]?[a-z]{0,20}|[-_ ][A-Z]{1,20}){0,3}"
+    r"(?:[-_ ][A-Za-z]?[a-z]{0,20}|[-_ ][A-Z]{1,20})?"
 )
+_SECRET = re.compile(r"pass|secret|pwd", re.IGNORECASE)
 _QUANTITY = re.compile(r"[-+]?[0-9]{1,12}(?:\.[0-9]{1,6})?[a-zA-Zµ%]{0,3}")
 _NAME = re.compile(r"[\w.$\[\]-]+")
 _HOST = re.compile(r"\[?[A-Za-z0-9_.:*%-]{0,253}\]?")
@@ -72,8 +73,8 @@ def show_name(name: str) -> str:
 
 
 def show_word(text: str) -> str:
-    """A name made of plain words, as options are; anything else is hidden."""
-    return text if _PLAIN.fullmatch(text) else hide(text)
+    """A name made of one plain word or two, as options are; anything else is hidden."""
+    return text if _is_plain(text) else hide(text)
 
 
 def show_host(text: str) -> str:
@@ -93,7 +94,7 @@ def show_value(value: object) -> str:
         return f"{value:.12g}" if math.isfinite(value) else str(value)
     if not isinstance(value, str):
         return ""
-    if not value or _PLAIN.fullmatch(value) or _QUANTITY.fullmatch(value):
+    if not value or _is_plain(value) or _QUANTITY.fullmatch(value):
         return json.dumps(value)
     return hide(value)
 
@@ -119,6 +120,11 @@ def looks_like_credential(text: str) -> bool:
         or (_is_base64(text) and not _is_credible(text))
         or not (_ROOT.match(text) or _FILE.search(text) or not _has_random(text))
     )
+
+
+def _is_plain(text: str) -> bool:
+    """Three words and more are rather a phrase that somebody keeps as a password."""
+    return _PLAIN.fullmatch(text) is not None and not _SECRET.search(text)
 
 
 def _is_base64(text: str) -> bool:

@@ -37,5 +37,6 @@ def parse_yaml(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ValueError(f"{error.problem or 'not YAML'}{where}") from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, KeyError, AttributeError, RecursionError):
+        # Also for a tag such as !!bool or !!timestamp before what is none.
         raise ValueError("not YAML") from None

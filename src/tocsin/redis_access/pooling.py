@@ -5,11 +5,14 @@ It must not send a command of anybody's again: what it finds out, it finds out b
 
 from __future__ import annotations
 
+import asyncio
 import select
+import socket
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
+from aiohappyeyeballs import start_connection
 from redis import exceptions as foreign
 from redis.asyncio import (
     BlockingConnectionPool,
@@ -31,6 +34,8 @@ _DEPARTURES_AT_ONCE = 6
 """As many as one call tries; a server that refuses writes for long and takes reads is
 left less often, since others work with the connections meanwhile."""
 _DEPARTURES_PER_S = 1.0
+_NEXT_ADDRESS_S = 0.25
+"""How long one address is tried before the next one is tried beside it (RFC 8305)."""
 _REPLICA = "the server at this address is a read-only replica"
 _POLLS = hasattr(select, "poll")
 
@@ -103,14 +108,39 @@ class CheckedConnection(_Base):
 
 
 class TcpConnection(CheckedConnection, Connection):
-    """Over TCP."""
+    """Over TCP, to the first address of the host that takes a connection."""
+
+    async def _connect(self) -> None:
+        # The loop's own way tries one address after the other, so that a first one
+        # that drops packets takes the whole time that a connection may take.
+        async with asyncio.timeout(self.socket_connect_timeout):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM
+            )
+            sock = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self.socket_keepalive:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    options: Any = self.socket_keepalive_options
+                    for name, value in options.items():
+                        sock.setsockopt(socket.SOL_TCP, name, value)
+                streams = await asyncio.open_connection(sock=sock, **self._secured())
+            except BaseException:
+                sock.close()
+                raise
+        self._reader, self._writer = streams
+
+    def _secured(self) -> dict[str, Any]:
+        """What `open_connection` takes for TLS."""
+        return {}
 
 
 class SocketConnection(CheckedConnection, UnixDomainSocketConnection):
     """Over a socket file."""
 
 
-class TlsConnection(CheckedConnection, SSLConnection):
+class TlsConnection(TcpConnection, SSLConnection):
     """Over TLS, with a context of ours."""
 
     def __init__(self, *, context: Any, name: str, **options: Any) -> None:
@@ -118,10 +148,9 @@ class TlsConnection(CheckedConnection, SSLConnection):
         self._context = context
         self._name = name
 
-    def _connection_arguments(self) -> dict[str, Any]:
+    def _secured(self) -> dict[str, Any]:
         # The client's own context takes files only, and no name to be checked.
-        arguments = {"host": self.host, "port": self.port, "ssl": self._context}
-        return {**arguments, "server_hostname": self._name} if self._name else arguments
+        return {"ssl": self._context, "server_hostname": self._name or self.host}
 
 
 class Checking(ConnectionPool):

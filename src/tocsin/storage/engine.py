@@ -22,7 +22,7 @@ from sqlalchemy.util import await_only
 
 from tocsin.core.errors import DependencyLost
 from tocsin.storage.errors import FOREIGN, own_error, worth_retrying
-from tocsin.storage.liveness import KEEPALIVES, refuse_ended
+from tocsin.storage.liveness import connection_defaults, refuse_ended
 from tocsin.storage.pool import CountedPool
 from tocsin.storage.sqlite_file import SqliteFile
 from tocsin.storage.writability import find_refusal, try_postgres, try_sqlite
@@ -172,7 +172,7 @@ def open_postgres(
         arguments["prepare_threshold"] = None
     engine = create_async_engine(
         "postgresql+psycopg://",
-        connect_args={**KEEPALIVES, **arguments},
+        connect_args={**connection_defaults(), **arguments},
         # Own statements rely on seeing what was committed before each of them.
         isolation_level="READ COMMITTED",
         pool_size=pool_max_size,

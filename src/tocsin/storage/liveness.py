@@ -5,23 +5,32 @@ Part of the storage room; it must not run a statement: it looks at the socket.
 
 from __future__ import annotations
 
+import os
 import select
 from typing import Any
 
 from sqlalchemy.exc import DisconnectionError
 
-KEEPALIVES = {
+_DEFAULTS = {
     # A way between that forgets an idle connection says nothing: the host finds it
     # out in 45 s, and in the midst of a statement in 10 s.
     "keepalives_idle": "30",
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
+    # For each address of a host. The driver's own 130 s are longer than anybody waits
+    # for a connection, so that a second address would never be tried.
+    "connect_timeout": "10",
 }
-"""Connection options for libpq, where the dsn names others those are taken."""
-
 _TRIES = 4
 """What came unasked (a notice, a changed setting) takes one; then comes the end."""
+
+
+def connection_defaults() -> dict[str, str]:
+    """Options for libpq, where neither the dsn nor the environment names others."""
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        return {k: v for k, v in _DEFAULTS.items() if k != "connect_timeout"}
+    return dict(_DEFAULTS)
 
 
 def refuse_ended(_connection: Any, record: Any, _proxy: Any) -> None:

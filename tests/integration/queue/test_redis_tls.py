@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.certificates import make_ca
+from tests.support.dead_addresses import resolving
 
 from tocsin.core.errors import QueueUnavailable
 from tocsin.queue.redis_connection import connect
@@ -54,5 +55,21 @@ async def test_unknown_authority_is_refused(tls_port: int) -> None:
     """Without the CA file nothing is sent."""
     client = connect(f"rediss://127.0.0.1:{tls_port}")
     with pytest.raises(QueueUnavailable):
+        await RedisStreamJobQueue(client, consumer="w").check()
+    await client.aclose()
+
+
+async def test_a_certificate_of_another_name_is_refused(
+    tls_port: int, tmp_path: Path
+) -> None:
+    """It is held against the name in the address, not against what that leads to."""
+    authority = f"tls_server_ca_pem={tmp_path / 'ca.pem'}"
+    client = connect(f"rediss://redis.example:{tls_port}?{authority}")
+    with resolving("redis.example", "127.0.0.1"), pytest.raises(QueueUnavailable):
+        await RedisStreamJobQueue(client, consumer="w").check()
+    await client.aclose()
+    named = f"rediss://redis.example:{tls_port}?{authority}&tls_server_name=localhost"
+    client = connect(named)
+    with resolving("redis.example", "127.0.0.1"):
         await RedisStreamJobQueue(client, consumer="w").check()
     await client.aclose()

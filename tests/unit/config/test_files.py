@@ -45,6 +45,8 @@ def test_an_empty_file_is_an_empty_object(name: str, tmp_path: Path) -> None:
         ("c.yaml", "just words", "must hold an object"),
         ("c.yaml", "a: 2020-13-45", "cannot be parsed"),
         ("c.yaml", "a: \x01", "not YAML"),
+        ("c.yaml", "a: !!bool hunter2", "not YAML"),
+        ("c.yaml", "a: !!timestamp hunter2", "not YAML"),
         ("c.toml", "a = 1\na = 2", "cannot be parsed"),
         ("c.conf", "nothing of the kind", "must hold an object"),
     ],

@@ -15,6 +15,7 @@ from tocsin.config.showing import (
     show_name,
     show_path,
     show_value,
+    show_word,
 )
 
 PATHS = [
@@ -132,3 +133,12 @@ def test_a_foreign_error_loses_its_credentials() -> None:
     assert "ter@2" not in shown
     assert BASE64[:6] not in shown
     assert "/etc/a.json" in shown
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    ["correct horse battery staple", "correct-horse-battery", "supersecret", "my pass"],
+)
+def test_a_phrase_that_may_be_a_password_is_hidden(phrase: str) -> None:
+    """It is made of plain words, as names of options are, but of more of them."""
+    assert show_value(phrase) == show_word(phrase) == hide(phrase)
