@@ -37,9 +37,15 @@ class RedisCluster:
         return f"redis+cluster://{first.address}?{query}"
 
     def flush(self) -> None:
-        """Forget all keys."""
+        """Forget all keys, and let what was published so far arrive everywhere.
+
+        A server may hear of a publication only after it has taken a subscription that
+        came later: the next test's.
+        """
         for server in self.primaries:
             server.flush()
+        for server in self.primaries:
+            wait_for(lambda one=server: _hears_all(one, self.primaries))
 
     def owner_of(self, key: str) -> RedisServer:
         """The primary that a key was given to at the start."""

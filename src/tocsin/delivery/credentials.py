@@ -66,6 +66,7 @@ class CredentialState:
         self.shared_at_ms = 0
         self.ask_again_at_ms = 0
         self.sharing = asyncio.Lock()
+        self.shares_begun = 0
         self._unshared: list[str] = []
         self._by_origin: dict[str, str] = {}
         self._seen = 0

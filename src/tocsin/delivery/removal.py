@@ -58,10 +58,17 @@ class DeviceRemoval:
         """
         if now_ms < credential.ask_again_at_ms:
             return False
-        if not at_once and now_ms - credential.shared_at_ms < SHARE_EVERY_MS:
+        is_fresh = now_ms - credential.shared_at_ms < SHARE_EVERY_MS
+        if not at_once and (is_fresh or credential.sharing.locked()):
             return True
+        begun = credential.shares_begun
         # One after the other: what is on its way must not be missing meanwhile.
         async with credential.sharing:
+            if now_ms < credential.ask_again_at_ms:  # not each its own patience
+                return False
+            if credential.shares_begun > begun:  # that one told these answers as well
+                return True
+            credential.shares_begun += 1
             return await self._share(credential, now_ms)
 
     async def _share(self, credential: CredentialState, now_ms: int) -> bool:

@@ -215,12 +215,11 @@ class SqlJobQueue:
         for each in deliveries:
             if int(each.receipt) in renewed.prolonged:
                 each.held_until = renewed.until
-        lost = [
+        if renewed.taken:  # what was settled meanwhile needs none
+            await self._claims.excuse(sorted(renewed.taken))
+        return [
             each.receipt for each in deliveries if int(each.receipt) not in renewed.held
         ]
-        if lost:
-            await self._claims.excuse([int(receipt) for receipt in lost])
-        return lost
 
     async def excuse(self, deliveries: Sequence[Delivery]) -> None:
         """Do not count the last hand-out of these; see the port."""

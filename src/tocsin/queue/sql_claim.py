@@ -64,12 +64,14 @@ class Claimed:
 class Renewed:
     """Ids of leases that still stand, and which of them were prolonged.
 
-    The others of `held` are locked at the moment. `until` is the moment of this
-    process up to which a prolonged one can be trusted.
+    The others of `held` are locked at the moment; `taken` are those that somebody
+    else has now. `until` is the moment of this process up to which a prolonged one
+    can be trusted.
     """
 
     held: set[int]
     prolonged: set[int]
+    taken: set[int]
     until: float
 
 
@@ -102,9 +104,9 @@ class Claims:
         self._claim_due = self._claim_of(self._is_due)
         self._claim_abandoned = self._claim_of(self._is_abandoned)
         self._renewal = self._renewal_of_mine()
-        self._standing = select(jobs.c.id).where(
+        self._standing = select(jobs.c.id, jobs.c.lease_owner).where(
             jobs.c.id.in_(bindparam("ids", expanding=True)),
-            jobs.c.lease_owner == owner,
+            jobs.c.lease_owner != NOBODY,
         )
         self._looks: dict[tuple[str, ...], CompoundSelect[Any]] = {}
         self._turn = 0
@@ -148,15 +150,20 @@ class Claims:
             until = elapsed_s() + self._timing.trusted_s
             found = await connection.execute(self._renewal, values)
             prolonged = set(found.scalars())
-            held = prolonged
+            owners: dict[int, str] = {}
             if len(prolonged) < len(ids):
                 asked = {"ids": list(ids)}
                 standing = await connection.execute(self._standing, asked)
-                held = prolonged | set(standing.scalars())
-        return Renewed(held, prolonged, until)
+                owners = {row.id: row.lease_owner for row in standing}
+        held = prolonged | {id for id, owner in owners.items() if owner == self._owner}
+        return Renewed(held, prolonged, owners.keys() - held, until)
 
     async def excuse(self, ids: Sequence[int]) -> None:
-        """Take back one hand-out of these, whoever holds them now."""
+        """Take back one hand-out of these, whoever holds them now.
+
+        As little as a renewal does it wait for a connection or a row: one that its
+        holder has locked at the moment stays counted, and it takes many to matter.
+        """
         jobs = self._tables.jobs
         held = (
             select(jobs.c.id)
@@ -164,7 +171,7 @@ class Claims:
                 jobs.c.id.in_(ids), jobs.c.lease_owner != NOBODY, jobs.c.deliveries > 1
             )
             .order_by(jobs.c.id)
-            .with_for_update()
+            .with_for_update(skip_locked=True)
             .cte("held")
         )
         statement = (
@@ -172,7 +179,7 @@ class Claims:
             .where(jobs.c.id.in_(select(held.c.id)))
             .values(deliveries=jobs.c.deliveries - 1)
         )
-        async with self._database.writing(lasting=False) as connection:
+        async with self._renewing.writing(lasting=False, urgent=True) as connection:
             await connection.execute(statement)
 
     async def record(self, progress: Mapping[int, bytes]) -> None:

@@ -131,6 +131,39 @@ async def test_a_renewal_waits_for_no_free_connection(
     await engine.dispose()
 
 
+@pytest.mark.parametrize("how", ["settled", "taken", "taken and locked"])
+async def test_a_renewal_that_finds_a_loss_waits_for_nobody(
+    postgres_backend: QueueBackend, how: str
+) -> None:
+    """Nor for a free connection, nor for the one who has the job now."""
+    engine = create_async_engine(
+        postgres_backend.address, pool_size=1, max_overflow=0, pool_timeout=60
+    )
+    queue = SqlJobQueue(engine, owner="w", leases=postgres_backend.sql())
+    await queue.start()
+    await queue.enqueue(payload_for("p1"), [send_job("p1"), send_job("p1")])
+    lost, kept = await drain(queue)
+    until = kept.held_until
+    if how == "settled":
+        assert await queue.settle(lost)
+    change = text(
+        "UPDATE queue_jobs SET lease_owner = 'rival', deliveries = 2 WHERE id = :id"
+    )
+    count = text("SELECT deliveries FROM queue_jobs WHERE id = :id")
+    its_id = {"id": int(lost.receipt)}
+    async with postgres_backend.sql().connect() as rival:
+        await rival.execute(change, its_id)
+        await rival.commit()
+        async with rival.begin(), engine.connect(), asyncio.timeout(10):
+            if how == "taken and locked":
+                await rival.execute(change, its_id)
+            assert await queue.keep_alive([lost, kept]) == [lost.receipt]
+        if how == "taken":
+            assert (await rival.execute(count, its_id)).scalar() == 1
+    assert kept.held_until > until
+    await engine.dispose()
+
+
 async def test_a_renewal_passes_the_line_of_writers(tmp_path: Path) -> None:
     """On SQLite, which has one at a time: it waits for two of them, not for all."""
     backend = QueueBackend("sqlite", f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}")

@@ -357,6 +357,60 @@ async def test_healthy_answers_are_shared_once_a_second() -> None:
     assert (case.verdicts.notes, case.verdicts.letters) == (2, "dddd")
 
 
+async def take_at_once(case: Case, batches: int, *outcomes: Outcome) -> None:
+    """So many batches of one credential are answered in the same moment."""
+    runs = [
+        Run(case.run.delivery, case.run.payload, case.clock.now_ms())
+        for _ in range(batches)
+    ]
+    for run in runs:
+        run.results = [(n, each, run.started_ms) for n, each in enumerate(outcomes)]
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(case.settlement.take_in([run]) for run in runs))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "letter", "most"),
+    [(DELIVERED, "d", 1), (SUSPECT, "s", 2), (DEAD, "u", 2)],
+)
+async def test_batches_that_are_answered_at_once_share_together(
+    monkeypatch: pytest.MonkeyPatch, outcome: Outcome, letter: str, most: int
+) -> None:
+    """A far registry is not asked by one after the other, while all of them wait."""
+    case = Case(history="d" * 200)
+    note = case.verdicts.note
+
+    async def be_slow(*told: str, delivered: int) -> RecentVerdicts:
+        await asyncio.sleep(0.01)
+        return await note(*told, delivered=delivered)
+
+    monkeypatch.setattr(case.verdicts, "note", be_slow)
+    await take_at_once(case, 20, outcome)
+    assert 1 <= case.verdicts.notes <= most
+    case.clock.advance(1)
+    await case.take(DELIVERED)
+    assert case.verdicts.letters.endswith(letter * 20 + "d"), "each told once"
+
+
+async def test_a_registry_that_hangs_is_waited_for_once_by_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Batches that are answered at once do not each have a patience of their own."""
+    monkeypatch.setattr(removal, "PATIENCE_S", 0.01)
+    case = Case()
+    asked = 0
+
+    async def hang(*_: object, **__: object) -> RecentVerdicts:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(case.verdicts, "note", hang)
+    await take_at_once(case, 20, DEAD)
+    assert (asked, case.devices.dead) == (1, [])
+
+
 async def test_raw_tokens_remove_nothing() -> None:
     """A raw token has no device row."""
     case = Case(devices=False)
