@@ -1,4 +1,4 @@
-"""Random and extreme requests on every RPC over whole servers: never code 100.
+"""Random and extreme requests on every RPC and door of whole servers: never code 100.
 
 One server stands on SQLite and the memory engine, one on PostgreSQL and Redis: what
 a store refuses must have been refused, by field, before the store was asked.
@@ -7,6 +7,7 @@ a store refuses must have been refused, by field, before the store was asked.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import tempfile
 import threading
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from tests.support.messages import SCALARS, fields
 from tests.support.simulated_fcm import simulator_in_thread
 
-from tocsin.api.methods.table import SERVICE
+from tocsin.api.methods.table import SERVICE, snake_case
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import start_server
 from tocsin.config import load_config
@@ -138,6 +139,7 @@ class _Server:
         self._thread = threading.Thread(target=self._run)
         self._fault: BaseException | None = None
         self.channel: Any = None
+        self._http: http.client.HTTPConnection | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -154,6 +156,8 @@ class _Server:
     def stop(self) -> None:
         if self.channel is not None:
             self.channel.close()
+        if self._http is not None:
+            self._http.close()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(60)
         self._loop.close()
@@ -163,6 +167,14 @@ class _Server:
         call = self.channel.unary_unary(f"/{SERVICE.full_name}/{name}")
         answer: bytes = call(request.SerializeToString(), metadata=_KEY, timeout=60)
         return GetMessageClass(_RPCS[name].output_type).FromString(answer)
+
+    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the HTTP door's answer."""
+        assert self._http is not None
+        headers = {"X-API-Key": "k", "Content-Type": "application/json"}
+        self._http.request("POST", path, body, headers)
+        answer = self._http.getresponse()
+        return answer.status, answer.read()
 
     def _run(self) -> None:
         try:
@@ -183,6 +195,9 @@ class _Server:
                     ("grpc.max_send_message_length", -1),
                     ("grpc.max_receive_message_length", -1),
                 ],
+            )
+            self._http = http.client.HTTPConnection(
+                "127.0.0.1", listening.http_port, timeout=60
             )
             self._started.set()
             await self._stop.wait()
@@ -228,6 +243,7 @@ def _configuration(simulator: Simulator) -> dict[str, Any]:
     kept = {"history_size": 10, "history_ttl": "60s", "delta_publish": True}
     return {
         "http_server": {"address": "127.0.0.1", "port": 0},
+        "http_api": {"key": "k"},
         "grpc_api": {"address": "127.0.0.1", "port": 0, "key": "k"},
         "shutdown": {"timeout": "2s"},
         **{
@@ -308,6 +324,82 @@ def test_no_request_is_answered_with_100(
     """Whatever a caller writes is its own fault, and told by field."""
     name, values = drawn
     _check_answer(server, name, values)
+
+
+_ODD_JSON = st.one_of(
+    st.sampled_from([None, True, {}, [], "", "1", "x", "\ud800", "\0", [[]], [None]]),
+    st.sampled_from([1e400, -0.0, 0.5, 1e18, 10**19, -(10**30), 10**400, float("nan")]),
+    st.sampled_from([{"": None}, {"a": "\udfff"}, ["x"] * 300, {"a": {"a": {"a": 1}}}]),
+)
+_JSON_SCALARS = {
+    **_SCALARS,
+    FieldDescriptor.TYPE_STRING: _TEXTS | st.just("\ud800"),
+    FieldDescriptor.TYPE_BYTES: _ODD_JSON,
+}
+
+
+@st.composite
+def _objects(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """What a caller writes as JSON; at times a field has a value of another type."""
+    name = draw(st.sampled_from(sorted(set(_RPCS) - {"Batch"})))
+    kind = _RPCS[name].input_type
+    drawn = draw(fields(kind, _JSON_SCALARS))
+    if draw(st.booleans()):
+        names = [field.name for field in kind.fields]
+        spoiled = draw(st.lists(st.sampled_from(names), max_size=2)) if names else []
+        drawn |= {each: draw(_ODD_JSON) for each in spoiled}
+    if draw(st.integers(0, 3)):
+        plausible = _PLAUSIBLE.get(name, {})
+        drawn = {**_readable(plausible), **drawn}
+    return snake_case(name), drawn
+
+
+def _readable(value: Any) -> Any:
+    """Embedded JSON stands in JSON as what it is."""
+    if isinstance(value, bytes):
+        return json.loads(value)
+    if isinstance(value, dict):
+        return {key: _readable(each) for key, each in value.items()}
+    return value
+
+
+def _answers(answer: Any) -> Iterator[Any]:
+    """The errors in an answer, those of its parts too."""
+    if isinstance(answer, dict):
+        if isinstance(answer.get("error"), dict):
+            yield answer["error"]
+        for each in answer.values():
+            yield from _answers(each)
+    elif isinstance(answer, list):
+        for each in answer:
+            yield from _answers(each)
+
+
+def _check_post(server: _Server, path: str, value: Any) -> None:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    status, text = server.post(path, body)
+    assert status in {200, 400, 413}, (path, body[:500], status, text[:300])
+    if status == 200:
+        for line in text.splitlines():
+            for error in _answers(json.loads(line)):
+                assert error["code"] != 100, (path, body[:500], error)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(_objects(), min_size=1, max_size=3), st.booleans())
+def test_no_body_is_answered_with_100(
+    server: _Server, drawn: list[tuple[str, dict[str, Any]]], parallel: bool
+) -> None:
+    """Over HTTP: by path, in the older form and in a batch."""
+    for name, values in drawn:
+        _check_post(server, f"/api/{name}", values)
+        _check_post(server, "/api", {"method": name, "params": values})
+    commands = [{name: values} for name, values in drawn]
+    _check_post(server, "/api/batch", {"commands": commands, "parallel": parallel})
 
 
 _LONG_LIST = [f"{new_id('fcm')}{number}" for number in range(_MANY)]
