@@ -24,6 +24,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.messages import SCALARS, fields
 from tests.support.simulated_fcm import simulator_in_thread
+from tests.support.tokens import SECRET, sign
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as ws_connect
 
 from tocsin.api.methods.table import SERVICE, snake_case
 from tocsin.app.lifecycle import Stopper
@@ -31,6 +34,7 @@ from tocsin.app.server import start_server
 from tocsin.config import load_config
 from tocsin.core.device import PLATFORMS, PROVIDERS
 from tocsin.core.ids import new_id
+from tocsin.protocol import client_pb2
 from tocsin.simulator.server import Simulator
 
 _RPCS = {rpc.name: rpc for rpc in SERVICE.methods}
@@ -139,6 +143,7 @@ class _Server:
         self._thread = threading.Thread(target=self._run)
         self._fault: BaseException | None = None
         self.channel: Any = None
+        self.http_port = 0
         self._http: http.client.HTTPConnection | None = None
 
     def start(self) -> None:
@@ -196,6 +201,7 @@ class _Server:
                     ("grpc.max_receive_message_length", -1),
                 ],
             )
+            self.http_port = listening.http_port
             self._http = http.client.HTTPConnection(
                 "127.0.0.1", listening.http_port, timeout=60
             )
@@ -240,10 +246,18 @@ def server(request: pytest.FixtureRequest, simulator: Simulator) -> Iterator[_Se
 
 
 def _configuration(simulator: Simulator) -> dict[str, Any]:
-    kept = {"history_size": 10, "history_ttl": "60s", "delta_publish": True}
+    may = {
+        f"allow_{what}_for_client": True
+        for what in ("subscribe", "publish", "presence", "history")
+    }
+    kept = {**may, "history_size": 10, "history_ttl": "60s", "delta_publish": True}
     return {
         "http_server": {"address": "127.0.0.1", "port": 0},
         "http_api": {"key": "k"},
+        "client": {
+            "token": {"hmac_secret_key": SECRET},
+            "allowed_origins": ["*"],
+        },
         "grpc_api": {"address": "127.0.0.1", "port": 0, "key": "k"},
         "shutdown": {"timeout": "2s"},
         **{
@@ -258,8 +272,8 @@ def _configuration(simulator: Simulator) -> dict[str, Any]:
         "channel": {
             "namespaces": [
                 {"name": "kept", "allowed_delta_types": ["fossil"], **kept},
-                {"name": "seen", "presence": True, "join_leave": True},
-                {"name": "json", "publication_data_format": "json_object"},
+                {"name": "seen", "presence": True, "join_leave": True, **may},
+                {"name": "json", "publication_data_format": "json_object", **may},
             ]
         },
         "push_notifications": {
@@ -400,6 +414,112 @@ def test_no_body_is_answered_with_100(
         _check_post(server, "/api", {"method": name, "params": values})
     commands = [{name: values} for name, values in drawn]
     _check_post(server, "/api/batch", {"commands": commands, "parallel": parallel})
+
+
+_COMMANDS = {
+    field.name: field.message_type
+    for field in client_pb2.Command.DESCRIPTOR.fields
+    if field.message_type is not None and field.name != "connect"
+}
+_CLIENT_CHANNELS = st.sampled_from(
+    ["kept:1", "seen:1", "json:1", "x", "#u", "$p:1", "no:1", "a\0b", "x" * 300, ""]
+)
+_CLIENT_PLAUSIBLE: Mapping[str, dict[str, Any]] = {
+    "subscribe": {"channel": "kept:1", "recover": True, "epoch": "e", "offset": 1},
+    "publish": {"channel": "kept:1", "data": {}},
+    "history": {"channel": "kept:1", "limit": 2},
+    "presence": {"channel": "seen:1"},
+    "presence_stats": {"channel": "seen:1"},
+    "unsubscribe": {"channel": "kept:1"},
+    "rpc": {"method": "m", "data": {}},
+    "sub_refresh": {"channel": "kept:1", "token": "t"},
+}
+_CLAIMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "exp": _ODD_JSON | _integers(-(2**63), 2**64),
+        "expire_at": _ODD_JSON | _integers(-(2**63), 2**64),
+        "iat": _ODD_JSON | _integers(-(2**63), 2**64),
+        "sub": st.sampled_from(["u", "", "x" * 300, "a\0b", 1, None]),
+        "info": _ODD_JSON,
+        "meta": _ODD_JSON,
+        "jti": _ODD_JSON,
+        "channel": _CLIENT_CHANNELS,
+        "channels": st.lists(_CLIENT_CHANNELS, max_size=3) | _ODD_JSON,
+        "subs": st.dictionaries(_CLIENT_CHANNELS, _ODD_JSON, max_size=2) | _ODD_JSON,
+        "caps": _ODD_JSON,
+        "override": _ODD_JSON,
+    },
+)
+
+
+def _token(claims: dict[str, Any]) -> str:
+    return sign(json.dumps(claims))
+
+
+@st.composite
+def _client_commands(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(st.sampled_from(sorted(_COMMANDS)))
+    kind = _COMMANDS[name]
+    drawn = draw(fields(kind, _JSON_SCALARS))
+    if draw(st.integers(0, 3)):
+        drawn = {**_CLIENT_PLAUSIBLE.get(name, {}), **drawn}
+    names = {field.name for field in kind.fields}
+    if "channel" in names and draw(st.booleans()):
+        drawn["channel"] = draw(_CLIENT_CHANNELS)
+    if "token" in names and draw(st.booleans()):
+        drawn["token"] = draw(_CLAIMS.map(_token))
+    return {name: drawn}
+
+
+def _talk(
+    server: _Server, connect: dict[str, Any], commands: list[dict[str, Any]]
+) -> None:
+    """One client's life; no reply and no end of it may be the server's fault."""
+    with ws_connect(f"ws://127.0.0.1:{server.http_port}/connection/websocket") as ws:
+        try:
+            for number, command in enumerate([{"connect": connect}, *commands], 1):
+                ws.send(json.dumps({"id": number, **command}))
+                if "send" in command:  # which has no reply
+                    continue
+                reply = _wait_for_reply(ws, number, command)
+                if "connect" in command and "error" in reply:
+                    return  # nothing more is answered
+        except ConnectionClosed as closed:
+            end = closed.rcvd
+        else:
+            return
+    assert end is not None, command
+    assert end.code not in {1011, 3004}, (command, end)
+
+
+def _wait_for_reply(ws: Any, number: int, command: Mapping[str, Any]) -> Any:
+    while True:
+        for reply in map(json.loads, ws.recv(timeout=60).splitlines()):
+            for error in _answers(reply):
+                assert error["code"] != 100, (command, error)
+            if reply.get("id") == number:
+                return reply
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.one_of(
+        st.just({"token": _token({"sub": "u"})}),
+        st.builds(lambda claims: {"token": _token({"sub": "u", **claims})}, _CLAIMS),
+        fields(client_pb2.ConnectRequest.DESCRIPTOR, _JSON_SCALARS),
+    ),
+    st.lists(_client_commands(), min_size=1, max_size=4),
+)
+def test_no_client_is_told_of_an_internal_error(
+    server: _Server, connect: dict[str, Any], commands: list[dict[str, Any]]
+) -> None:
+    """Whatever a client, or who signs its tokens, writes."""
+    _talk(server, connect, commands)
 
 
 _LONG_LIST = [f"{new_id('fcm')}{number}" for number in range(_MANY)]
