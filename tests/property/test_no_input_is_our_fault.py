@@ -38,6 +38,7 @@ from tocsin.protocol import client_pb2
 from tocsin.simulator.server import Simulator
 
 _RPCS = {rpc.name: rpc for rpc in SERVICE.methods}
+_SINGLE = tuple(sorted(set(_RPCS) - {"Batch"}))
 _KEY = (("authorization", "apikey k"),)
 _MANY = 70_000
 """More than any store takes as parameters of one statement."""
@@ -125,8 +126,10 @@ _PLAUSIBLE: Mapping[str, dict[str, Any]] = {
 
 
 @st.composite
-def _requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    name = draw(st.sampled_from(sorted(set(_RPCS) - {"Batch"})))
+def _requests(
+    draw: st.DrawFn, names: tuple[str, ...] = _SINGLE
+) -> tuple[str, dict[str, Any]]:
+    name = draw(st.sampled_from(names))
     drawn = draw(fields(_RPCS[name].input_type, _SCALARS))
     if draw(st.integers(0, 3)):
         drawn = {**_PLAUSIBLE.get(name, {}), **drawn}
@@ -355,7 +358,7 @@ _JSON_SCALARS = {
 @st.composite
 def _objects(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """What a caller writes as JSON; at times a field has a value of another type."""
-    name = draw(st.sampled_from(sorted(set(_RPCS) - {"Batch"})))
+    name = draw(st.sampled_from(_SINGLE))
     kind = _RPCS[name].input_type
     drawn = draw(fields(kind, _JSON_SCALARS))
     if draw(st.booleans()):
@@ -520,6 +523,48 @@ def test_no_client_is_told_of_an_internal_error(
 ) -> None:
     """Whatever a client, or who signs its tokens, writes."""
     _talk(server, connect, commands)
+
+
+_ABOUT_CLIENTS = ("Subscribe", "Unsubscribe", "Disconnect", "Refresh")
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    _requests(_ABOUT_CLIENTS).map(lambda drawn: (drawn[0], {**drawn[1], "user": "u"}))
+)
+@example(("Disconnect", {"user": "u", "disconnect": {"code": 2**32 - 1}}))
+@example(
+    ("Disconnect", {"user": "u", "disconnect": {"code": 3000, "reason": "é" * 99}})
+)
+@example(("Unsubscribe", {"user": "u", "channel": "seen:1"}))
+@example(("Refresh", {"user": "u", "expire_at": 2**63 - 1}))
+@example(("Refresh", {"user": "u", "expired": True}))
+@example(("Subscribe", {"user": "u", "channel": "kept:1", "expire_at": 2**63 - 1}))
+def test_no_call_about_a_connected_client_is_our_fault(
+    server: _Server, drawn: tuple[str, dict[str, Any]]
+) -> None:
+    """Neither is the call answered with 100, nor does the client end by a fault."""
+    name, values = drawn
+    with ws_connect(f"ws://127.0.0.1:{server.http_port}/connection/websocket") as ws:
+        connect = {"token": _token({"sub": "u"})}
+        commands = [{"connect": connect}, {"subscribe": {"channel": "seen:1"}}]
+        for number, command in enumerate(commands, 1):
+            ws.send(json.dumps({"id": number, **command}))
+            _wait_for_reply(ws, number, command)
+        _check_answer(server, name, values)
+        try:
+            ws.send(json.dumps({"id": 9, "presence_stats": {"channel": "seen:1"}}))
+            _wait_for_reply(ws, 9, values)
+        except ConnectionClosed as closed:
+            end = closed.rcvd
+        else:
+            return
+    assert end is not None, values
+    assert end.code not in {1011, 3004}, (values, end)
 
 
 _LONG_LIST = [f"{new_id('fcm')}{number}" for number in range(_MANY)]
