@@ -215,6 +215,9 @@ FLOODS: dict[str, Flood] = {
     "grpc no key": Flood(
         "grpc", _H2, _calls(_PUBLISH, resets=False), once=True, linger_s=0.1
     ),
+    "grpc no key, waiting": Flood(
+        "grpc", _H2, _calls(_PUBLISH, resets=False), once=True, linger_s=10.0
+    ),
     "grpc health": Flood(
         "grpc",
         _H2,

@@ -1,4 +1,4 @@
-"""Random and extreme requests on every RPC over whole servers: never code 100.
+"""Random and extreme requests on every RPC and door of whole servers: never code 100.
 
 One server stands on SQLite and the memory engine, one on PostgreSQL and Redis: what
 a store refuses must have been refused, by field, before the store was asked.
@@ -7,6 +7,7 @@ a store refuses must have been refused, by field, before the store was asked.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import tempfile
 import threading
@@ -23,16 +24,21 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.messages import SCALARS, fields
 from tests.support.simulated_fcm import simulator_in_thread
+from tests.support.tokens import SECRET, sign
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as ws_connect
 
-from tocsin.api.methods.table import SERVICE
+from tocsin.api.methods.table import SERVICE, snake_case
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import start_server
 from tocsin.config import load_config
 from tocsin.core.device import PLATFORMS, PROVIDERS
 from tocsin.core.ids import new_id
+from tocsin.protocol import client_pb2
 from tocsin.simulator.server import Simulator
 
 _RPCS = {rpc.name: rpc for rpc in SERVICE.methods}
+_SINGLE = tuple(sorted(set(_RPCS) - {"Batch"}))
 _KEY = (("authorization", "apikey k"),)
 _MANY = 70_000
 """More than any store takes as parameters of one statement."""
@@ -120,8 +126,10 @@ _PLAUSIBLE: Mapping[str, dict[str, Any]] = {
 
 
 @st.composite
-def _requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    name = draw(st.sampled_from(sorted(set(_RPCS) - {"Batch"})))
+def _requests(
+    draw: st.DrawFn, names: tuple[str, ...] = _SINGLE
+) -> tuple[str, dict[str, Any]]:
+    name = draw(st.sampled_from(names))
     drawn = draw(fields(_RPCS[name].input_type, _SCALARS))
     if draw(st.integers(0, 3)):
         drawn = {**_PLAUSIBLE.get(name, {}), **drawn}
@@ -138,6 +146,8 @@ class _Server:
         self._thread = threading.Thread(target=self._run)
         self._fault: BaseException | None = None
         self.channel: Any = None
+        self.http_port = 0
+        self._http: http.client.HTTPConnection | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -154,6 +164,8 @@ class _Server:
     def stop(self) -> None:
         if self.channel is not None:
             self.channel.close()
+        if self._http is not None:
+            self._http.close()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(60)
         self._loop.close()
@@ -163,6 +175,14 @@ class _Server:
         call = self.channel.unary_unary(f"/{SERVICE.full_name}/{name}")
         answer: bytes = call(request.SerializeToString(), metadata=_KEY, timeout=60)
         return GetMessageClass(_RPCS[name].output_type).FromString(answer)
+
+    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the HTTP door's answer."""
+        assert self._http is not None
+        headers = {"X-API-Key": "k", "Content-Type": "application/json"}
+        self._http.request("POST", path, body, headers)
+        answer = self._http.getresponse()
+        return answer.status, answer.read()
 
     def _run(self) -> None:
         try:
@@ -183,6 +203,10 @@ class _Server:
                     ("grpc.max_send_message_length", -1),
                     ("grpc.max_receive_message_length", -1),
                 ],
+            )
+            self.http_port = listening.http_port
+            self._http = http.client.HTTPConnection(
+                "127.0.0.1", listening.http_port, timeout=60
             )
             self._started.set()
             await self._stop.wait()
@@ -225,9 +249,18 @@ def server(request: pytest.FixtureRequest, simulator: Simulator) -> Iterator[_Se
 
 
 def _configuration(simulator: Simulator) -> dict[str, Any]:
-    kept = {"history_size": 10, "history_ttl": "60s", "delta_publish": True}
+    may = {
+        f"allow_{what}_for_client": True
+        for what in ("subscribe", "publish", "presence", "history")
+    }
+    kept = {**may, "history_size": 10, "history_ttl": "60s", "delta_publish": True}
     return {
         "http_server": {"address": "127.0.0.1", "port": 0},
+        "http_api": {"key": "k"},
+        "client": {
+            "token": {"hmac_secret_key": SECRET},
+            "allowed_origins": ["*"],
+        },
         "grpc_api": {"address": "127.0.0.1", "port": 0, "key": "k"},
         "shutdown": {"timeout": "2s"},
         **{
@@ -242,8 +275,8 @@ def _configuration(simulator: Simulator) -> dict[str, Any]:
         "channel": {
             "namespaces": [
                 {"name": "kept", "allowed_delta_types": ["fossil"], **kept},
-                {"name": "seen", "presence": True, "join_leave": True},
-                {"name": "json", "publication_data_format": "json_object"},
+                {"name": "seen", "presence": True, "join_leave": True, **may},
+                {"name": "json", "publication_data_format": "json_object", **may},
             ]
         },
         "push_notifications": {
@@ -308,6 +341,230 @@ def test_no_request_is_answered_with_100(
     """Whatever a caller writes is its own fault, and told by field."""
     name, values = drawn
     _check_answer(server, name, values)
+
+
+_ODD_JSON = st.one_of(
+    st.sampled_from([None, True, {}, [], "", "1", "x", "\ud800", "\0", [[]], [None]]),
+    st.sampled_from([1e400, -0.0, 0.5, 1e18, 10**19, -(10**30), 10**400, float("nan")]),
+    st.sampled_from([{"": None}, {"a": "\udfff"}, ["x"] * 300, {"a": {"a": {"a": 1}}}]),
+)
+_JSON_SCALARS = {
+    **_SCALARS,
+    FieldDescriptor.TYPE_STRING: _TEXTS | st.just("\ud800"),
+    FieldDescriptor.TYPE_BYTES: _ODD_JSON,
+}
+
+
+@st.composite
+def _objects(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """What a caller writes as JSON; at times a field has a value of another type."""
+    name = draw(st.sampled_from(_SINGLE))
+    kind = _RPCS[name].input_type
+    drawn = draw(fields(kind, _JSON_SCALARS))
+    if draw(st.booleans()):
+        names = [field.name for field in kind.fields]
+        spoiled = draw(st.lists(st.sampled_from(names), max_size=2)) if names else []
+        drawn |= {each: draw(_ODD_JSON) for each in spoiled}
+    if draw(st.integers(0, 3)):
+        plausible = _PLAUSIBLE.get(name, {})
+        drawn = {**_readable(plausible), **drawn}
+    return snake_case(name), drawn
+
+
+def _readable(value: Any) -> Any:
+    """Embedded JSON stands in JSON as what it is."""
+    if isinstance(value, bytes):
+        return json.loads(value)
+    if isinstance(value, dict):
+        return {key: _readable(each) for key, each in value.items()}
+    return value
+
+
+def _answers(answer: Any) -> Iterator[Any]:
+    """The errors in an answer, those of its parts too."""
+    if isinstance(answer, dict):
+        if isinstance(answer.get("error"), dict):
+            yield answer["error"]
+        for each in answer.values():
+            yield from _answers(each)
+    elif isinstance(answer, list):
+        for each in answer:
+            yield from _answers(each)
+
+
+def _check_post(server: _Server, path: str, value: Any) -> None:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    status, text = server.post(path, body)
+    assert status in {200, 400, 413}, (path, body[:500], status, text[:300])
+    if status == 200:
+        for line in text.splitlines():
+            for error in _answers(json.loads(line)):
+                assert error["code"] != 100, (path, body[:500], error)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(_objects(), min_size=1, max_size=3), st.booleans())
+def test_no_body_is_answered_with_100(
+    server: _Server, drawn: list[tuple[str, dict[str, Any]]], parallel: bool
+) -> None:
+    """Over HTTP: by path, in the older form and in a batch."""
+    for name, values in drawn:
+        _check_post(server, f"/api/{name}", values)
+        _check_post(server, "/api", {"method": name, "params": values})
+    commands = [{name: values} for name, values in drawn]
+    _check_post(server, "/api/batch", {"commands": commands, "parallel": parallel})
+
+
+_COMMANDS = {
+    field.name: field.message_type
+    for field in client_pb2.Command.DESCRIPTOR.fields
+    if field.message_type is not None and field.name != "connect"
+}
+_CLIENT_CHANNELS = st.sampled_from(
+    ["kept:1", "seen:1", "json:1", "x", "#u", "$p:1", "no:1", "a\0b", "x" * 300, ""]
+)
+_CLIENT_PLAUSIBLE: Mapping[str, dict[str, Any]] = {
+    "subscribe": {"channel": "kept:1", "recover": True, "epoch": "e", "offset": 1},
+    "publish": {"channel": "kept:1", "data": {}},
+    "history": {"channel": "kept:1", "limit": 2},
+    "presence": {"channel": "seen:1"},
+    "presence_stats": {"channel": "seen:1"},
+    "unsubscribe": {"channel": "kept:1"},
+    "rpc": {"method": "m", "data": {}},
+    "sub_refresh": {"channel": "kept:1", "token": "t"},
+}
+_CLAIMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "exp": _ODD_JSON | _integers(-(2**63), 2**64),
+        "expire_at": _ODD_JSON | _integers(-(2**63), 2**64),
+        "iat": _ODD_JSON | _integers(-(2**63), 2**64),
+        "sub": st.sampled_from(["u", "", "x" * 300, "a\0b", 1, None]),
+        "info": _ODD_JSON,
+        "meta": _ODD_JSON,
+        "jti": _ODD_JSON,
+        "channel": _CLIENT_CHANNELS,
+        "channels": st.lists(_CLIENT_CHANNELS, max_size=3) | _ODD_JSON,
+        "subs": st.dictionaries(_CLIENT_CHANNELS, _ODD_JSON, max_size=2) | _ODD_JSON,
+        "caps": _ODD_JSON,
+        "override": _ODD_JSON,
+    },
+)
+
+
+def _token(claims: dict[str, Any]) -> str:
+    return sign(json.dumps(claims))
+
+
+@st.composite
+def _client_commands(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(st.sampled_from(sorted(_COMMANDS)))
+    kind = _COMMANDS[name]
+    drawn = draw(fields(kind, _JSON_SCALARS))
+    if draw(st.integers(0, 3)):
+        drawn = {**_CLIENT_PLAUSIBLE.get(name, {}), **drawn}
+    names = {field.name for field in kind.fields}
+    if "channel" in names and draw(st.booleans()):
+        drawn["channel"] = draw(_CLIENT_CHANNELS)
+    if "token" in names and draw(st.booleans()):
+        drawn["token"] = draw(_CLAIMS.map(_token))
+    return {name: drawn}
+
+
+def _talk(
+    server: _Server, connect: dict[str, Any], commands: list[dict[str, Any]]
+) -> None:
+    """One client's life; no reply and no end of it may be the server's fault."""
+    with ws_connect(f"ws://127.0.0.1:{server.http_port}/connection/websocket") as ws:
+        try:
+            for number, command in enumerate([{"connect": connect}, *commands], 1):
+                ws.send(json.dumps({"id": number, **command}))
+                if "send" in command:  # which has no reply
+                    continue
+                reply = _wait_for_reply(ws, number, command)
+                if "connect" in command and "error" in reply:
+                    return  # nothing more is answered
+        except ConnectionClosed as closed:
+            end = closed.rcvd
+        else:
+            return
+    assert end is not None, command
+    assert end.code not in {1011, 3004}, (command, end)
+
+
+def _wait_for_reply(ws: Any, number: int, command: Mapping[str, Any]) -> Any:
+    while True:
+        for reply in map(json.loads, ws.recv(timeout=60).splitlines()):
+            for error in _answers(reply):
+                assert error["code"] != 100, (command, error)
+            if reply.get("id") == number:
+                return reply
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.one_of(
+        st.just({"token": _token({"sub": "u"})}),
+        st.builds(lambda claims: {"token": _token({"sub": "u", **claims})}, _CLAIMS),
+        fields(client_pb2.ConnectRequest.DESCRIPTOR, _JSON_SCALARS),
+    ),
+    st.lists(_client_commands(), min_size=1, max_size=4),
+)
+def test_no_client_is_told_of_an_internal_error(
+    server: _Server, connect: dict[str, Any], commands: list[dict[str, Any]]
+) -> None:
+    """Whatever a client, or who signs its tokens, writes."""
+    _talk(server, connect, commands)
+
+
+_ABOUT_CLIENTS = ("Subscribe", "Unsubscribe", "Disconnect", "Refresh")
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    _requests(_ABOUT_CLIENTS).map(lambda drawn: (drawn[0], {**drawn[1], "user": "u"}))
+)
+@example(("Disconnect", {"user": "u", "disconnect": {"code": 2**32 - 1}}))
+@example(
+    ("Disconnect", {"user": "u", "disconnect": {"code": 3000, "reason": "é" * 99}})
+)
+@example(("Unsubscribe", {"user": "u", "channel": "seen:1"}))
+@example(("Refresh", {"user": "u", "expire_at": 2**63 - 1}))
+@example(("Refresh", {"user": "u", "expired": True}))
+@example(("Subscribe", {"user": "u", "channel": "kept:1", "expire_at": 2**63 - 1}))
+def test_no_call_about_a_connected_client_is_our_fault(
+    server: _Server, drawn: tuple[str, dict[str, Any]]
+) -> None:
+    """Neither is the call answered with 100, nor does the client end by a fault."""
+    name, values = drawn
+    with ws_connect(f"ws://127.0.0.1:{server.http_port}/connection/websocket") as ws:
+        connect = {"token": _token({"sub": "u"})}
+        commands = [{"connect": connect}, {"subscribe": {"channel": "seen:1"}}]
+        for number, command in enumerate(commands, 1):
+            ws.send(json.dumps({"id": number, **command}))
+            _wait_for_reply(ws, number, command)
+        _check_answer(server, name, values)
+        try:
+            ws.send(json.dumps({"id": 9, "presence_stats": {"channel": "seen:1"}}))
+            _wait_for_reply(ws, 9, values)
+        except ConnectionClosed as closed:
+            end = closed.rcvd
+        else:
+            return
+    assert end is not None, values
+    assert end.code not in {1011, 3004}, (values, end)
 
 
 _LONG_LIST = [f"{new_id('fcm')}{number}" for number in range(_MANY)]

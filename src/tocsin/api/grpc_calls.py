@@ -20,6 +20,7 @@ from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
 from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
 from tocsin.api.methods.table import COMMANDS, SERVICE, Command, snake_case
+from tocsin.api.pace import Pace
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.protocol import api_pb2
 from tocsin.protocol.unreadable import reading
@@ -141,18 +142,18 @@ def refuse(
     status: grpc.StatusCode,
     details: str,
     *,
-    tell: Callable[[Context], None] | None = None,
+    before: Callable[[Context], Awaitable[None]] | None = None,
 ) -> Any:
     """A handler that ends any call with this status, whatever its shape.
 
-    `tell` hears of it before. It is a stream handler, because those start before a
+    `before` is waited for. It is a stream handler, because those start before a
     message has arrived: a caller without the key cannot keep a call open by sending
     nothing.
     """
 
     async def end(_requests: Any, context: Context) -> AsyncIterator[bytes]:
-        if tell is not None:
-            tell(context)
+        if before is not None:
+            await before(context)
         await context.abort(status, details)
         yield b""  # pragma: no cover - makes this a stream; abort has raised
 
@@ -166,9 +167,12 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
     found without passing here.
     """
 
-    def __init__(self, guard: KeyGuard, handlers: Mapping[str, Any]) -> None:
+    def __init__(
+        self, guard: KeyGuard, handlers: Mapping[str, Any], pace: Pace
+    ) -> None:
         self._guard = guard
         self._handlers = handlers
+        self._pace = pace
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler, one that refuses, or `None` for an unknown path."""
@@ -179,18 +183,16 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
             return refuse(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "unauthenticated",
-                tell=partial(_log_refused, path),
+                before=partial(self._note_refused, path),
             )
         return self._handlers.get(path)
 
-
-def _log_refused(path: str, context: Context) -> None:
-    _refusals.warning(
-        REFUSED_CALL,
-        kind="grpc",
-        method=path[:_LOGGED_METHOD_LENGTH],
-        peer=address_of(context.peer()),
-    )
+    async def _note_refused(self, path: str, context: Context) -> None:
+        peer = address_of(context.peer())
+        _refusals.warning(
+            REFUSED_CALL, kind="grpc", method=path[:_LOGGED_METHOD_LENGTH], peer=peer
+        )
+        await self._pace.keep(peer)
 
 
 def address_of(peer: str) -> str:

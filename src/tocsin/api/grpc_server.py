@@ -17,10 +17,17 @@ from tocsin.api.grpc_calls import ApiCalls, Switchboard
 from tocsin.api.grpc_streams import Drain, Health, reflection_handlers
 from tocsin.api.listening import ListenError, check_free, join_address
 from tocsin.api.methods.table import SERVICE
+from tocsin.api.pace import Pace
 from tocsin.api.tls import ServerTls
 from tocsin.protocol.grpc_limits import call_options, ping_options
 
 DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
+REFUSALS_AT_ONCE = 10
+"""Of one address in a second: enough for an honest caller to see what is wrong."""
+REFUSAL_HOLD_S = 3.0
+CHECKS_AT_ONCE = 20
+"""Of one connection in a second, since balancers share an address with strangers."""
+CHECK_HOLD_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -71,11 +78,15 @@ class GrpcServer:
             observer=self._observer,
         )
         name = SERVICE.full_name
-        handlers = calls.handlers() | Health(self._drain, name).handlers()
+        checks = Pace(self._drain, at_once=CHECKS_AT_ONCE, hold_s=CHECK_HOLD_S)
+        refusals = Pace(self._drain, at_once=REFUSALS_AT_ONCE, hold_s=REFUSAL_HOLD_S)
+        health = Health(self._drain, name, before_check=checks.keep)
+        handlers = calls.handlers() | health.handlers()
         if settings.reflection:
             handlers |= reflection_handlers(self._drain, name)
         server = grpc.aio.server(
-            handlers=(Switchboard(guard, handlers),), options=_options(settings)
+            handlers=(Switchboard(guard, handlers, refusals),),
+            options=_options(settings),
         )
         self.port = _open_port(server, settings)
         await server.start()

@@ -7,7 +7,7 @@ out its grace. They tell nothing about devices or pushes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
@@ -45,10 +45,19 @@ class Drain:
 
 
 class Health:
-    """`grpc.health.v1` for the whole server and for the named services."""
+    """`grpc.health.v1` for the whole server and for the named services.
 
-    def __init__(self, drain: Drain, *services: str) -> None:
+    `before_check` is waited for with each caller's connection; needs no key.
+    """
+
+    def __init__(
+        self,
+        drain: Drain,
+        *services: str,
+        before_check: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._drain = drain
+        self._before_check = before_check
         self._services = {"", *services}
 
     def handlers(self) -> dict[str, Any]:
@@ -72,6 +81,7 @@ class Health:
     async def _check(
         self, request: health_pb2.HealthCheckRequest | None, context: Context
     ) -> health_pb2.HealthCheckResponse:
+        await self._before_check(context.peer())
         if request is None:
             await _refuse_body(context)
         state = self._state(request.service)

@@ -1,7 +1,8 @@
 """What phones and browsers say about their language, as language tags. Pure.
 
 Android writes Java's form (`zh_TW_#Hant`), Apple ICU's (`en_US@calendar=japanese`),
-Linux POSIX's (`de_DE.UTF-8@euro`), browsers BCP 47 or a whole Accept-Language.
+Linux POSIX's (`de_DE.UTF-8@euro`), browsers BCP 47 or a whole Accept-Language, and
+lists are written as `[de_DE, en_US]` too.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ def usable_locale(text: str) -> str:
     """
     if len(text) > _LONGEST_INPUT:
         return ""
-    # Of a list, as browsers send it, the first is the one that is wanted most.
-    text = re.split(r"[,;]", text.strip().strip("\"'").strip(), maxsplit=1)[0].strip()
+    text = text.strip().strip("\"'[]").strip()
+    # Of a list, as browsers send it, the first is the one that is wanted most. What
+    # follows in brackets is Apple's description of it: `en_US (current)`.
+    text = re.split(r"[,;(]", text, maxsplit=1)[0].strip()
     if _is_private(text):
         return text if len(text) <= MAX_LENGTH else ""
     language = _SEPARATOR.split(text, maxsplit=1)[0].lower()

@@ -47,7 +47,7 @@ def usable_timezone(text: str) -> str:
     minutes = _parse_offset(text)
     if minutes is not None:
         return _name_offset(minutes)
-    return _find_name(text)
+    return _find_name(text) or _find_described_offset(text)
 
 
 @lru_cache(maxsize=1024)
@@ -73,6 +73,17 @@ def _find_name(text: str) -> str:
     # Apple's description of a zone: `Europe/Berlin (GMT+2) offset 7200`.
     inside = _NAME_INSIDE.search(text) if "(" in text else None
     return _find_name(inside[0]) if inside is not None else ""
+
+
+def _find_described_offset(text: str) -> str:
+    """The offset before Apple's or JavaScript's description of it.
+
+    `GMT+0300 (fixed)`, `GMT+0300 (Moscow Standard Time)`. Windows' `(UTC+01:00)
+    Berlin` is none: half the year it is another.
+    """
+    before, bracket, _ = text.partition("(")
+    minutes = _parse_offset(before.strip()) if bracket else None
+    return "" if minutes is None else _name_offset(minutes)
 
 
 def _load(name: str) -> tzinfo | None:

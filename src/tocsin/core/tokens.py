@@ -28,6 +28,11 @@ _ALL_HEX = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
 _SEPARATORS = re.compile(r"[\s:,_-]+")
 _COUNT_OF_BYTES = re.compile(r"[0-9]+ bytes", re.ASCII)
 _LEAST_BASE64_BYTES = 32
+_NO_TOKEN = frozenset(
+    {"null", "(null)", "<null>", "nil", "none", "undefined", "nan", "false", "true"}
+    | {"blacklisted", "[object object]", "service_not_available"}
+)
+"""What programs write, in any case, where they have no token: all phones in one."""
 
 
 def normalise_token(provider: str, text: str) -> str:
@@ -40,7 +45,7 @@ def normalise_token(provider: str, text: str) -> str:
     if provider == "apns":
         return text if _HEX.fullmatch(text) else _read_hex(_unwrap(text))
     if provider in {"fcm", "hms", "expo"}:
-        return text if _PLAIN.fullmatch(text) else _read_opaque(_unwrap(text))
+        return _read_opaque(text if _PLAIN.fullmatch(text) else _unwrap(text))
     if provider == "webpush":
         return normalise_endpoint(text)
     return text
@@ -89,6 +94,10 @@ def _trim(text: str) -> str:
 
 
 def _read_opaque(text: str) -> str:
+    if len(text) < 32 and text.lower() in _NO_TOKEN:
+        raise ValueError(
+            "is a program's word for no token: register the device once it has one"
+        )
     if any(char.isspace() or char in _INVISIBLE for char in text):
         raise ValueError("must not contain spaces or line breaks")
     return text

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.support.api import KEY, WITH_KEY, World, calling, serving
 from tests.support.certificates import make_ca
 
+from tocsin.api import grpc_server, pace
 from tocsin.api.grpc_calls import address_of
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings, ServerTls
 from tocsin.api.listening import ListenError
@@ -29,6 +30,7 @@ GOOD = api_pb2.DeviceRegisterRequest(provider="fcm", token="t", platform="ios")
 SEND = api_pb2.SendPushNotificationRequest(
     recipient={"topics": ["news"]}, notification={"fcm": {"message": b"{}"}}
 )
+_INFO = api_pb2.InfoRequest()
 BY_TRANSPORT = (*WITH_KEY, ("x-centrifugo-error-mode", "transport"))
 
 
@@ -248,6 +250,51 @@ async def test_key_comes_before_everything(
         await channel.close()
     assert world.changes == 0
     assert world.observed.commands == []
+
+
+async def test_refused_calls_of_one_address_wait_and_good_ones_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first refusals come at once; a flood is held, also while the key is used."""
+    monkeypatch.setattr(pace, "WINDOW_S", 3_600.0)
+    monkeypatch.setattr(grpc_server, "REFUSAL_HOLD_S", 3_600.0)
+    async with asyncio.timeout(60), serving(World()) as server:
+        async with calling(server) as stub:
+            for _ in range(grpc_server.REFUSALS_AT_ONCE):
+                code, _ = await _code(stub.DeviceRegister(GOOD))
+                assert code is grpc.StatusCode.UNAUTHENTICATED
+            held = [asyncio.create_task(_code(stub.Info(_INFO))) for _ in range(20)]
+            for _ in range(5):
+                reply = await stub.DeviceRegister(GOOD, metadata=WITH_KEY)
+                assert reply.HasField("result")
+            assert not any(each.done() for each in held)
+            # A shutdown lets them go, and does not wait for its grace.
+            await server.stop(600.0)
+            refused = await asyncio.gather(*held)
+        assert {code for code, _ in refused} == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+async def test_health_checks_of_one_connection_are_held_beyond_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They need no key; those of another connection are answered meanwhile."""
+    monkeypatch.setattr(pace, "WINDOW_S", 3_600.0)
+    monkeypatch.setattr(grpc_server, "CHECK_HOLD_S", 3_600.0)
+    alone = [("grpc.use_local_subchannel_pool", 1)]
+    request = health_pb2.HealthCheckRequest()
+    async with (
+        asyncio.timeout(60),
+        serving(World()) as server,
+        _channel(server, options=alone) as flooding,
+        _channel(server, options=alone) as other,
+    ):
+        checking = health_pb2_grpc.HealthStub(flooding)
+        for _ in range(grpc_server.CHECKS_AT_ONCE):
+            await checking.Check(request)
+        held = asyncio.ensure_future(checking.Check(request))
+        await health_pb2_grpc.HealthStub(other).Check(request)
+        assert not held.done()
+        held.cancel()
 
 
 async def test_a_refused_call_names_who_asked() -> None:

@@ -50,7 +50,12 @@ def test_a_tag_stays_as_it_was_written(tag: str) -> None:
         ("ja_JP_JP_#u-ca-japanese", "ja-JP"),
         ("en_US_#u-fw-mon-mu-celsius", "en-US"),
         ("es_419_#Latn", "es-Latn-419"),
+        ("[de_DE, en_US]", "de_DE"),
+        ("[zh_TW_#Hant,en_US]", "zh-Hant-TW"),
         # Apple
+        ("en_US (current)", "en_US"),
+        ("de_DE (fixed en_DE)", "de_DE"),
+        ("zh-Hant_TW@calendar=roc (autoupdatingCurrent)", "zh-Hant-TW"),
         ("en_US@rg=gbzzzz", "en-US"),
         ("en_US@calendar=japanese;numbers=latn", "en-US"),
         ("zh-Hant_HK@calendar=gregorian", "zh-Hant-HK"),

@@ -50,6 +50,8 @@ def test_a_zone_stays_as_it_was_written(name: str) -> None:
         ("GMT-0330", "UTC-03:30", -210),
         ("GMT-09:30:00", "UTC-09:30", -570),
         ("GMT+00:00", "UTC", 0),
+        ("GMT+0300 (fixed)", "Etc/GMT-3", 180),
+        ("GMT-0330 (Newfoundland Standard Time)", "UTC-03:30", -210),
         ("-00:00", "UTC", 0),
         ("Z", "UTC", 0),
     ],

@@ -119,6 +119,15 @@ def test_a_token_has_no_spaces(provider: str) -> None:
             normalise_token(provider, text)
 
 
+@pytest.mark.parametrize("provider", ["fcm", "hms", "expo"])
+def test_a_word_for_no_token_is_no_token(provider: str) -> None:
+    """Every phone whose library failed would be one device, held by the last user."""
+    for text in ("null", "(null)", " undefined\n", '"nil"', "None", "BLACKLISTED"):
+        with pytest.raises(ValueError, match="word for no token"):
+            normalise_token(provider, text)
+        assert comparable_token(provider, text) == text  # to find old rows by
+
+
 def test_case_tells_opaque_tokens_apart() -> None:
     """Only Apple's are numbers."""
     for provider in ("fcm", "hms", "expo"):
