@@ -40,7 +40,7 @@ WITHOUT_KEY = {
     "the funnel": get(b"/api/push_funnel?uid=x"),
     "an escape in the path": post(b"/api/info%0a%1b%5b31m"),
     "no such path": get(b"/nope"),
-    "no such method": b"DELETE /metrics HTTP/1.1\r\n" + HEAD + b"\r\n",
+    "no such method": b"DELETE /api/info HTTP/1.1\r\n" + HEAD + b"\r\n",
     "no HTTP": b"\x00\x01garbage\r\n\r\n",
     "a long line": get(b"/" + b"a" * 20_000),
     "a long header": get(b"/", HEAD + b"X: " + b"a" * 20_000 + b"\r\n"),

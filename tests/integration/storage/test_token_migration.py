@@ -129,7 +129,7 @@ class Clock:
 
 async def migrated(database: Database) -> dict[str, Device]:
     """Migrate; the live devices by id."""
-    assert await migrate(database) == ["v0004"]
+    assert (await migrate(database))[0] == "v0004"
     store = SqlDeviceStore(database, clock=Clock())
     page = await store.fetch_page(
         DeviceFilter(), PageRequest(limit=1000), include_topics=True
