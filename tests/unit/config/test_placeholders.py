@@ -35,6 +35,12 @@ MARKS = [
     " ${API_KEY} ",
     '"${API_KEY}"',
     "prefix-${API_KEY}",
+    "op://vault/tocsin/key",
+    "vault:secret/data/tocsin#key",
+    "ref+awsssm://tocsin/key",
+    "ENC[AES256_GCM,data:QUJD,type:str]",
+    "{cipher}AQICAHh",
+    "arn:aws:secretsmanager:eu-west-1:1:secret:tocsin",
 ]
 SECRETS = [path for path, leaf in built().items() if leaf.secret]
 IDENTITIES = [
