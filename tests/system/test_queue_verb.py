@@ -80,7 +80,7 @@ def test_words_that_mean_nothing_are_refused(
     """Ids belong to replay and purge; nothing is opened for the others."""
     done = run(tmp_path, "queue", *arguments)
     assert done.returncode == 2
-    assert f"queue {arguments[0]} takes no {arguments[1]}" in done.stderr
+    assert f"queue {arguments[0]} takes no '{arguments[1]}'" in done.stderr
 
 
 @pytest.mark.parametrize("verb", [("queue", "status"), ("funnel", "u1")])

@@ -56,3 +56,27 @@ def test_names_keep_their_capitals(verb: str) -> None:
         check=True,
     )
     assert VERBS[verb][1:] in done.stdout
+
+
+def test_short_verbs_answer_without_the_warnings_of_a_server(tmp_path: Path) -> None:
+    """Who asks how much waits reads that alone; `check-config` tells what is odd."""
+    (tmp_path / "c.json").write_text(
+        '{"http_api": {"key": "change-me"}, "database": {"sqlite": {"path": "t.db"}},'
+        ' "push_notifications": {"enabled_providers": ["expo"]}}'
+    )
+
+    def said(*verb: str) -> str:
+        done = subprocess.run(
+            [*COMMAND, *verb, "--config", "c.json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode in (0, 1), done.stderr
+        return done.stdout + done.stderr
+
+    assert "value of an example" in said("check-config")
+    for verb in (["migrate"], ["queue", "status"], ["devices", "removed"]):
+        assert "value of an example" not in said(*verb)

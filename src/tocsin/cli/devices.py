@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 resources.devices, args.action, chosen, dry_run=args.dry_run
             )
 
-    return run_process(args, life)
+    return run_process(args, life, is_brief=True)
 
 
 def read_filter(args: argparse.Namespace, *, now_s: float) -> RemovedFilter:

@@ -35,11 +35,14 @@ def run_process(
     *,
     fault: Callable[[Config], str] | None = None,
     hint_without: str = "",
+    is_brief: bool = False,
 ) -> int:
     """Load the configuration, set up logs, and live until stopped.
 
     `fault` says what the configuration lacks for this verb, or nothing.
-    `hint_without` is the warning where nobody configured anything.
+    `hint_without` is the warning where nobody configured anything. A verb that
+    `is_brief` leaves what is odd in a configuration to servers, workers and
+    `check-config`, who say it too: its own answer would drown in that.
     """
     loaded = read_config(args)
     if loaded is None:
@@ -52,7 +55,7 @@ def run_process(
     configure_logging(loaded.config.log.level)
     hide(loaded.config.secrets())
     log = structlog.get_logger("tocsin.cli")
-    for warning in loaded.warnings:
+    for warning in () if is_brief else loaded.warnings:
         log.warning(warning)
     if loaded.is_default and hint_without:
         log.warning(hint_without, database=loaded.config.database.sqlite.path)
@@ -77,7 +80,7 @@ def run_to_its_end(
             return FAILED
         return code
 
-    return run_process(args, life)
+    return run_process(args, life, is_brief=True)
 
 
 def reread(args: argparse.Namespace) -> Config | None:

@@ -13,10 +13,10 @@ from tocsin.config.channel import Count
 from tocsin.config.fields import (
     Bool,
     Duration,
+    Guard,
     Identity,
     Int,
     Kind,
-    Secret,
     Section,
     Text,
     Texts,
@@ -43,9 +43,9 @@ Delay = Annotated[Duration, Field(gt=0)]
 class Token(Section):
     """Keys of tokens and who they must be for."""
 
-    hmac_secret_key: Secret = SecretStr("")
+    hmac_secret_key: Guard = SecretStr("")
     """secret of HS256, HS384 and HS512; none = these are refused"""
-    hmac_previous_secret_key: Secret = SecretStr("")
+    hmac_previous_secret_key: Guard = SecretStr("")
     """the secret before; taken too while secrets change"""
     hmac_previous_secret_key_valid_until: Count64 = 0
     """Unix seconds until which the secret before is taken; 0 = for ever"""

@@ -136,6 +136,18 @@ def _filled_in(value: SecretStr) -> SecretStr:
     return value
 
 
+def _not_blank(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text and not text.strip():
+        raise ValueError("is blank: whoever guesses that would be let in")
+    return value
+
+
+def _without_line_end(value: SecretStr) -> SecretStr:
+    # No header can carry one: the end of a file's line would refuse every call.
+    return SecretStr(value.get_secret_value().rstrip("\r\n"))
+
+
 Bool = Annotated[bool, BeforeValidator(parse_bool), Kind("bool")]
 Int = Annotated[int, BeforeValidator(parse_int), Kind("int")]
 Text = Annotated[
@@ -144,6 +156,10 @@ Text = Annotated[
 Secret = Annotated[
     SecretStr, BeforeValidator(_as_text), AfterValidator(_filled_in), Kind("string")
 ]
+Guard = Annotated[Secret, AfterValidator(_not_blank)]
+"""A secret that lets in whoever has it."""
+HeaderSecret = Annotated[Guard, AfterValidator(_without_line_end)]
+"""One that callers send as a header."""
 Identity = Annotated[Text, AfterValidator(refuse_placeholder)]
 """An id or a public key that goes with a secret."""
 AnyText = Annotated[str, BeforeValidator(_as_text), Kind("string")]

@@ -26,13 +26,20 @@ _WHOLE = {
     "[NAME]": re.compile(r"\[[A-Za-z_][\w.-]*\]"),
     "@NAME@": re.compile(r"@[A-Za-z_][\w.-]*@"),
     "__NAME__": re.compile(r"__[A-Za-z][\w.-]*__"),
+    # What a tool of secrets should have replaced by the secret.
+    "op://…": re.compile(r"op://\S+"),
+    "vault:…": re.compile(r"vault:\S+[/#]\S+"),
+    "ref+…": re.compile(r"ref\+[a-z]\w*://\S+"),
+    "ENC[…]": re.compile(r"ENC\[.+\]"),
+    "{cipher}…": re.compile(r"\{cipher\}.+"),
+    "arn:aws:…": re.compile(r"arn:aws[\w-]*:(?:secretsmanager|ssm):\S+"),
 }
 """Marks that count only where they are all of the value."""
 
 _EXAMPLES = re.compile(
     r"(?:please[-_ ]?)?(?:change|replace)[-_ ]?(?:me|this|it)(?:[-_ ].*)?"
     r"|<?your[-_ ].*|example[-_ ].*|.*[-_ ](?:goes[-_ ]here|placeholder)"
-    r"|placeholder|todo|tbd|x{4,}|\*{3,}|\.{3}|…",
+    r"|placeholder|todo|tbd|x{3,}|\*{3,}|\.{3}|…|null|nil|none|undefined",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -7,6 +7,7 @@ be the rest of a password that nobody escaped.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ _HINTS: Mapping[str, str] = {
 }
 """Options of other drivers, and what to write here."""
 
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_PROTOCOLS = ("3.0", "3.2", "latest")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "sslmode": (
         *("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
@@ -70,7 +73,15 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "gssencmode": ("disable", "prefer", "require"),
     "load_balance_hosts": ("disable", "random"),
     "sslnegotiation": ("postgres", "direct"),
+    "sslcertmode": ("allow", "disable", "require"),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+    "min_protocol_version": _PROTOCOLS,
+    "max_protocol_version": _PROTOCOLS,
 }
+_AUTH = ("password", "md5", "gss", "sspi", "scram-sha-256", "oauth", "none")
+_FULL = ("verify-full", None)
+_STRONG = ("require", "verify-ca", "verify-full")
 _NUMBERS = (
     *("connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval"),
     *("keepalives_count", "tcp_user_timeout"),
@@ -79,6 +90,8 @@ _SHOWN = (
     *("sslmode", "sslrootcert", "sslcert", "application_name", "connect_timeout"),
     *("target_session_attrs", "load_balance_hosts", "hostaddr", "channel_binding"),
     *("gssencmode", "client_encoding", "options", "keepalives", *_NUMBERS),
+    *("sslnegotiation", "sslcertmode", "ssl_min_protocol_version", "require_auth"),
+    *("ssl_max_protocol_version", "min_protocol_version", "max_protocol_version"),
 )
 """Options whose value is no secret."""
 
@@ -264,11 +277,44 @@ def _find_bad_values(given: Mapping[str, str]) -> Iterator[str]:
     if "://" in given.get("dbname", "") or "=" in given.get("dbname", ""):
         yield "has a dbname that is a dsn itself"
     for name, choices in _CHOICES.items():
-        if given.get(name, choices[0]) not in choices:
+        value = given.get(name, choices[0])
+        if choices is _TLS_VERSIONS:  # in any case of letters, and may be empty
+            is_known = value.lower() in ("", *map(str.lower, choices))
+        else:
+            is_known = value in choices
+        if not is_known:
             yield f"{name} must be one of {', '.join(choices)}"
+    yield from _find_bad_security(given)
+    if not all(map(_is_address, given.get("hostaddr", "").split(","))):
+        yield "hostaddr must be an IP address; a name goes into host"
+    if given.get("replication", "").lower() in ("true", "on", "yes", "1", "database"):
+        yield "replication is for those who copy a database, and takes no queries"
     for name in _NUMBERS:
         if name in given and not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", given[name]):
             yield f"{name} must be a whole number"
+
+
+def _find_bad_security(given: Mapping[str, str]) -> Iterator[str]:
+    """What libpq refuses as too weak, or does not know; it says so when it dials."""
+    sslmode = given.get("sslmode", "prefer")
+    if given.get("sslnegotiation") == "direct" and sslmode not in _STRONG:
+        yield f"sslnegotiation=direct needs an sslmode of {', '.join(_STRONG)}"
+    if given.get("sslrootcert") == "system" and given.get("sslmode") not in _FULL:
+        yield "sslrootcert=system needs sslmode=verify-full"
+    if methods := given.get("require_auth", ""):
+        words = methods.split(",")
+        if not all(word.removeprefix("!") in _AUTH for word in words):
+            yield f"require_auth must be made of {', '.join(_AUTH)}"
+        if len({word.startswith("!") for word in words}) > 1:
+            yield "require_auth must have ! before all of its methods, or before none"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.strip().partition("%")[0])
+    except ValueError:
+        return not text
+    return True
 
 
 def _number(text: str) -> int:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from tocsin.config.fields import (
     Bool,
     Duration,
+    HeaderSecret,
     Identity,
     Int,
     Kind,
@@ -116,7 +117,7 @@ class HttpApi(Section):
 
     disabled: Bool = False
     """do not serve the HTTP API"""
-    key: Secret = SecretStr("")
+    key: HeaderSecret = SecretStr("")
     """key of the HTTP API; none and not insecure = every call is refused"""
     insecure: Bool = False
     """no key needed on HTTP"""
@@ -135,7 +136,7 @@ class GrpcApi(Section):
     """listen address; empty = all"""
     port: Port = 10000
     """port of the gRPC API; 0 = any free port"""
-    key: Secret = SecretStr("")
+    key: HeaderSecret = SecretStr("")
     """key of the gRPC API; none and not insecure = every call is refused"""
     insecure: Bool = False
     """no key needed on gRPC"""

@@ -35,6 +35,12 @@ MARKS = [
     " ${API_KEY} ",
     '"${API_KEY}"',
     "prefix-${API_KEY}",
+    "op://vault/tocsin/key",
+    "vault:secret/data/tocsin#key",
+    "ref+awsssm://tocsin/key",
+    "ENC[AES256_GCM,data:QUJD,type:str]",
+    "{cipher}AQICAHh",
+    "arn:aws:secretsmanager:eu-west-1:1:secret:tocsin",
 ]
 SECRETS = [path for path, leaf in built().items() if leaf.secret]
 IDENTITIES = [
@@ -158,3 +164,20 @@ def test_the_lists_above_are_complete() -> None:
     assert "push_notifications.push_webhook.url" in ADDRESSES
     names = {path.rpartition(".")[2] for path in SECRETS}
     assert names >= {"key", "password", "secret", "hmac_secret_key"}
+
+
+@pytest.mark.parametrize("key", ["http_api.key", "client.token.hmac_secret_key"])
+def test_a_blank_is_no_secret(key: str, tmp_path: Path) -> None:
+    """What is left of a variable that was empty would let everybody in."""
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({key: " \n"}))
+    with pytest.raises(ConfigError, match=rf"{key}: is blank"):
+        load_config(str(path), environ={})
+
+
+@pytest.mark.parametrize("section", ["http_api", "grpc_api"])
+def test_a_line_end_behind_an_api_key_is_no_part_of_it(section: str) -> None:
+    """It came from the file of a secret; no header could carry it."""
+    environ = {f"TOCSIN_{section.upper()}_KEY": "k3y-of-ours\n"}
+    config = load_config(None, environ=environ).config
+    assert getattr(config, section).key == SecretStr("k3y-of-ours")
