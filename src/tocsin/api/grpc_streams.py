@@ -92,6 +92,7 @@ class Health:
     async def _watch(
         self, request: health_pb2.HealthCheckRequest | None, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        await self._before_check(context.peer())
         if request is None:
             await _refuse_body(context)
         yield _States(status=self._state(request.service))

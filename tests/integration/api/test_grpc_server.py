@@ -292,9 +292,12 @@ async def test_health_checks_of_one_connection_are_held_beyond_their_number(
         for _ in range(grpc_server.CHECKS_AT_ONCE):
             await checking.Check(request)
         held = asyncio.ensure_future(checking.Check(request))
+        watched = asyncio.ensure_future(anext(aiter(checking.Watch(request))))
         await health_pb2_grpc.HealthStub(other).Check(request)
         assert not held.done()
+        assert not watched.done()
         held.cancel()
+        watched.cancel()
 
 
 async def test_a_refused_call_names_who_asked() -> None:
