@@ -80,3 +80,13 @@ async def test_a_queue_that_is_away_tells_nothing(
 
     monkeypatch.setattr(bench.queue, "find_queued", away)
     assert await bench.said() == ("warning", Whereabouts.UNKNOWN)
+
+
+async def test_what_has_ended_before_it_was_found_is_not_remembered() -> None:
+    """Else a worker would keep it for ever."""
+    bench = Bench()
+    await bench.begin()
+    bench.lost.end(bench.delivery)
+    await bench.lost.find([bench.delivery])
+    bench.queue.gone.add(bench.delivery.receipt)
+    assert await bench.said() == ("warning", Whereabouts.GONE)
