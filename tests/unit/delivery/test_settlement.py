@@ -16,6 +16,7 @@ from tocsin.core.ports import Delivery, RecentVerdicts
 from tocsin.core.push import Job, Send
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal
+from tocsin.delivery.credentials import BROKEN_AFTER
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
@@ -355,6 +356,17 @@ async def test_healthy_answers_are_shared_once_a_second() -> None:
     case.clock.advance(1)
     await case.take(DELIVERED)
     assert (case.verdicts.notes, case.verdicts.letters) == (2, "dddd")
+
+
+async def test_good_news_after_bad_is_shared_at_once() -> None:
+    """Else workers who know the bad alone would take the credential for broken."""
+    case = Case(size=70, history="d" * 200)
+    await case.take(SUSPECT)
+    await case.take(DELIVERED)
+    assert case.verdicts.letters.endswith("sd")
+    for _ in range(60):
+        await case.take(DELIVERED)
+    assert case.verdicts.notes == 1 + BROKEN_AFTER, "not for ever"
 
 
 async def take_at_once(case: Case, batches: int, *outcomes: Outcome) -> None:
