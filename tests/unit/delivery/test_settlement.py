@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock, make_payload, make_send_job
 
 from tocsin.core.device import DeadToken, RemovedFilter
@@ -419,8 +420,12 @@ async def test_a_registry_that_hangs_is_waited_for_once_by_all(
         raise AssertionError
 
     monkeypatch.setattr(case.verdicts, "note", hang)
-    await take_at_once(case, 20, DEAD)
+    with capture_logs() as logs:
+        await take_at_once(case, 20, DEAD)
     assert (asked, case.devices.dead) == (1, [])
+    assert {line.get("error", "") for line in logs} - {""} == {
+        "no answer within 0.01 s"
+    }
 
 
 async def test_raw_tokens_remove_nothing() -> None:
