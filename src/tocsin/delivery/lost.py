@@ -51,7 +51,10 @@ class LostJobs:
 
     async def look(self) -> None:
         """Ask which data the queue holds; raises `ApiError` while it is away."""
-        self._epoch = (await self._queue.position()).epoch
+        self._epoch = epoch = (await self._queue.position()).epoch
+        # What came into hand before the first look came from what is there now.
+        for receipt, known in self._epochs.items():
+            self._epochs[receipt] = known or epoch
 
     def begin(self, delivery: Delivery) -> None:
         """A job came into the hands of this worker."""
