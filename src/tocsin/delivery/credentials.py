@@ -151,6 +151,10 @@ class CredentialState:
         recent = self.recent()
         return not self.shared_at_ms or recent.count(_DEAD) > len(recent) / 2
 
+    def is_doubted_by_others(self) -> bool:
+        """Whether guarded verdicts are among the last that all workers know."""
+        return _SUSPECT in self.letters[-BROKEN_AFTER:]
+
     def take_unshared(self) -> tuple[str, int]:
         """The answers that no other worker knows of yet, and their deliveries."""
         letters, self._unshared = "".join(self._unshared), []

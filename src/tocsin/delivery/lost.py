@@ -51,7 +51,10 @@ class LostJobs:
 
     async def look(self) -> None:
         """Ask which data the queue holds; raises `ApiError` while it is away."""
-        self._epoch = (await self._queue.position()).epoch
+        self._epoch = epoch = (await self._queue.position()).epoch
+        # What came into hand before the first look came from what is there now.
+        for receipt, known in self._epochs.items():
+            self._epochs[receipt] = known or epoch
 
     def begin(self, delivery: Delivery) -> None:
         """A job came into the hands of this worker."""
@@ -62,13 +65,14 @@ class LostJobs:
         self._epochs.pop(delivery.receipt, None)
         self._found.pop(delivery.receipt, None)
 
-    async def find(self, deliveries: Sequence[Delivery]) -> None:
-        """Find out where these went, as soon as it is known that they are lost."""
+    async def find(self, deliveries: Sequence[Delivery]) -> dict[str, Whereabouts]:
+        """Where these went, by receipt; to be asked as soon as they are lost."""
         try:
             queued = await self._queue.find_queued(deliveries)
             epoch = (await self._queue.position()).epoch
         except ApiError:
-            return
+            return {}
+        found: dict[str, Whereabouts] = {}
         for delivery in deliveries:
             before = self._epochs.get(delivery.receipt, "")
             if delivery.receipt in queued:
@@ -77,13 +81,19 @@ class LostJobs:
                 where = Whereabouts.DATA_LOST
             else:
                 where = Whereabouts.GONE
-            self._found[delivery.receipt] = where
+            found[delivery.receipt] = where
+        # What has ended meanwhile is asked about by nobody any more.
+        self._found.update(
+            {receipt: found[receipt] for receipt in found if receipt in self._epochs}
+        )
+        return found
 
     async def tell(self, delivery: Delivery, *, unsent: int | None = None) -> None:
         """Say once what happened to a job that could not be settled here."""
-        if delivery.receipt not in self._found:
-            await self.find([delivery])
-        where = self._found.get(delivery.receipt, Whereabouts.UNKNOWN)
+        where = self._found.get(delivery.receipt)
+        if where is None:
+            found = await self.find([delivery])
+            where = found.get(delivery.receipt, Whereabouts.UNKNOWN)
         job = delivery.job
         self._metrics.push_lost_jobs.add(1, job.provider, where.value)
         log = _log.error if where is Whereabouts.DATA_LOST else _log.warning

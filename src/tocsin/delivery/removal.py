@@ -96,7 +96,7 @@ class DeviceRemoval:
                 " is removed meanwhile",
                 provider=credential.provider,
                 integration=credential.integration,
-                error=str(error),
+                error=str(error) or f"no answer within {PATIENCE_S:g} s",
             )
             return False
         return True

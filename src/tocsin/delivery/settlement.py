@@ -434,10 +434,14 @@ class Settlement:
 def _is_urgent(credential: CredentialState, seen: set[Verdict]) -> bool:
     """Whether what the other workers know decides on these verdicts.
 
-    Definite ones among healthy answers do not wait for the registry each time.
+    Definite ones among healthy answers do not wait for the registry each time. Good
+    news after bad is told at once: else others, who know the bad alone, would take the
+    credential for broken.
     """
-    return Verdict.SUSPECT in seen or (
-        Verdict.UNREGISTERED in seen and credential.is_unsure()
+    return (
+        Verdict.SUSPECT in seen
+        or (Verdict.UNREGISTERED in seen and credential.is_unsure())
+        or (Verdict.DELIVERED in seen and credential.is_doubted_by_others())
     )
 
 

@@ -318,6 +318,7 @@ class Worker:
             )
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._finding: set[asyncio.Task[object]] = set()
 
     def start(self) -> None:
         """Start the lanes and the tasks beside them."""
@@ -331,9 +332,10 @@ class Worker:
         """Drain: start nothing, end what is in flight, requeue the rest."""
         self._dispatcher.stop()
         await asyncio.gather(*(lane.stop(deadline_s) for lane in self.lanes))
-        for task in self._tasks:
+        left = [*self._tasks, *self._finding]
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
     def _watch(self, task: asyncio.Task[None]) -> None:
         """A worker without one of its tasks would stand still unnoticed."""
@@ -373,11 +375,17 @@ class Worker:
             self._dispatcher.lose(each)
         self._dispatcher.renew()
         if lost:
-            await self._lost.find([each for _, each in lost])
+            self._find_out([each for _, each in lost])
         return all(
             each.held_until > until or each.receipt in receipts
             for each, until in zip(held, before, strict=True)
         )
+
+    def _find_out(self, lost: Sequence[Delivery]) -> None:
+        """Beside: the next renewal must not wait for what the queue says of these."""
+        task = asyncio.create_task(self._lost.find(lost))
+        self._finding.add(task)
+        task.add_done_callback(self._finding.discard)
 
     async def _watch_lag(self) -> None:
         names = {

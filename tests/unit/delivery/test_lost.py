@@ -59,6 +59,16 @@ async def test_a_queue_with_other_data_has_lost_the_job() -> None:
     assert await bench.said() == ("error", Whereabouts.DATA_LOST)
 
 
+async def test_a_job_that_came_before_the_first_look_is_known_to_be_lost() -> None:
+    """A worker takes jobs from its first moment on."""
+    bench = Bench()
+    bench.lost.begin(bench.delivery)
+    await bench.lost.look()
+    bench.queue.gone.add(bench.delivery.receipt)
+    bench.queue.epoch = "second"
+    assert await bench.said() == ("error", Whereabouts.DATA_LOST)
+
+
 async def test_what_was_found_first_is_what_is_told() -> None:
     """Where the taker has ended the job by then, it was taken over nevertheless."""
     bench = Bench()
@@ -80,3 +90,13 @@ async def test_a_queue_that_is_away_tells_nothing(
 
     monkeypatch.setattr(bench.queue, "find_queued", away)
     assert await bench.said() == ("warning", Whereabouts.UNKNOWN)
+
+
+async def test_what_has_ended_before_it_was_found_is_not_remembered() -> None:
+    """Else a worker would keep it for ever."""
+    bench = Bench()
+    await bench.begin()
+    bench.lost.end(bench.delivery)
+    await bench.lost.find([bench.delivery])
+    bench.queue.gone.add(bench.delivery.receipt)
+    assert await bench.said() == ("warning", Whereabouts.GONE)

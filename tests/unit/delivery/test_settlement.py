@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock, make_payload, make_send_job
 
 from tocsin.core.device import DeadToken, RemovedFilter
@@ -16,6 +17,7 @@ from tocsin.core.ports import Delivery, RecentVerdicts
 from tocsin.core.push import Job, Send
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal
+from tocsin.delivery.credentials import BROKEN_AFTER
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
@@ -357,6 +359,17 @@ async def test_healthy_answers_are_shared_once_a_second() -> None:
     assert (case.verdicts.notes, case.verdicts.letters) == (2, "dddd")
 
 
+async def test_good_news_after_bad_is_shared_at_once() -> None:
+    """Else workers who know the bad alone would take the credential for broken."""
+    case = Case(size=70, history="d" * 200)
+    await case.take(SUSPECT)
+    await case.take(DELIVERED)
+    assert case.verdicts.letters.endswith("sd")
+    for _ in range(60):
+        await case.take(DELIVERED)
+    assert case.verdicts.notes == 1 + BROKEN_AFTER, "not for ever"
+
+
 async def take_at_once(case: Case, batches: int, *outcomes: Outcome) -> None:
     """So many batches of one credential are answered in the same moment."""
     runs = [
@@ -407,8 +420,12 @@ async def test_a_registry_that_hangs_is_waited_for_once_by_all(
         raise AssertionError
 
     monkeypatch.setattr(case.verdicts, "note", hang)
-    await take_at_once(case, 20, DEAD)
+    with capture_logs() as logs:
+        await take_at_once(case, 20, DEAD)
     assert (asked, case.devices.dead) == (1, [])
+    assert {line.get("error", "") for line in logs} - {""} == {
+        "no answer within 0.01 s"
+    }
 
 
 async def test_raw_tokens_remove_nothing() -> None:

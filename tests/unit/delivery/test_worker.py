@@ -290,6 +290,33 @@ async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
     assert bench.queue.settled == []
 
 
+async def test_holds_are_renewed_while_it_is_asked_where_a_lost_one_went() -> None:
+    """The queue may be slow to tell; the others must not run out meanwhile."""
+    bench = Bench(ScriptedProvider())
+    gate = asyncio.Event()
+    bench.provider.before = lambda _: bench.queue.lost.add("send:fcm|1")
+    is_asked = asyncio.Event()
+
+    async def find_queued(_: object) -> set[str]:
+        is_asked.set()
+        await gate.wait()
+        return set()
+
+    bench.queue.find_queued = find_queued  # type: ignore[method-assign] # a slow one
+    bench.queue.put(make_send_job(1))
+    other = Delivery(make_send_job(1), "send:fcm|other", 1, b"")
+    async with bench.running():
+        bench.worker.lanes[0].held[other.receipt] = bench.queue.held[other.receipt] = (
+            other
+        )
+        bench.queue.lost.add("send:fcm|1")
+        async with asyncio.timeout(10):
+            await is_asked.wait()
+        await bench.queue.asked_times(3)
+        assert other.held_until > elapsed_s()
+        gate.set()
+
+
 async def test_what_a_worker_took_over_from_itself_is_not_begun_again() -> None:
     """Its lane still works on that entry: the new hold is its own, once."""
     bench = Bench(ScriptedProvider())
