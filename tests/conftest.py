@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import structlog
 import tests.support.children  # noqa: F401 - before gRPC: see there
+from hypothesis import settings
 from tests.support.postgres import PostgresServer, start_postgres, temporary_root
 from tests.support.redis_cluster import RedisCluster, start_cluster
 from tests.support.redis_server import RedisServer, start_redis
@@ -34,6 +35,9 @@ def pytest_configure() -> None:
         exception_formatter=structlog.dev.plain_traceback
     )
     structlog.configure(processors=[*processors, renderer])
+    # A busy machine is no counterexample, and none is kept between runs.
+    settings.register_profile("suite", deadline=None, database=None)
+    settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
