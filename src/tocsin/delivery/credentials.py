@@ -64,6 +64,7 @@ class CredentialState:
         self.suspects: set[str] = set()
         self.suspects_at_ms = 0
         self.shared_at_ms = 0
+        self.share_took_ms = 0
         self.ask_again_at_ms = 0
         self.sharing = asyncio.Lock()
         self.shares_begun = 0

@@ -6,6 +6,7 @@ It must not let a registry that is away stop the sending.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -18,7 +19,11 @@ from tocsin.delivery.credentials import ENOUGH, CredentialState
 from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.telemetry.metrics import Metrics
 
-SHARE_EVERY_MS = 1000
+SHARE_EVERY_MS = 100
+"""Healthy answers are told no more often. Others must hear of them before the next
+send: who knows of none takes two small bad ones for a broken credential."""
+LEAST_REST = 10
+"""Times as long as telling took, nothing is told: a registry may be far away."""
 PATIENCE_S = 3.0
 ASK_AGAIN_AFTER_MS = 10_000
 """A registry that does not answer is left alone so long: sending must go on."""
@@ -53,12 +58,13 @@ class DeviceRemoval:
     ) -> bool:
         """Tell the other workers of new answers, and learn theirs.
 
-        `at_once` where something is to be decided, else once a second is enough.
+        `at_once` where something is to be decided, else ten times a second at most.
         `False` means that what they know could not be asked for.
         """
         if now_ms < credential.ask_again_at_ms:
             return False
-        is_fresh = now_ms - credential.shared_at_ms < SHARE_EVERY_MS
+        pause_ms = max(SHARE_EVERY_MS, LEAST_REST * credential.share_took_ms)
+        is_fresh = now_ms - credential.shared_at_ms < pause_ms
         if not at_once and (is_fresh or credential.sharing.locked()):
             return True
         begun = credential.shares_begun
@@ -77,9 +83,11 @@ class DeviceRemoval:
             credential.keep_own(letters)
             return True
         name = (credential.provider, credential.integration)
+        begun_s = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 shared = await self._verdicts.note(*name, letters, delivered=delivered)
+            credential.share_took_ms = int(1000 * (time.monotonic() - begun_s))
             credential.shared_at_ms = now_ms
             credential.adopt(shared)
             letters = ""
