@@ -80,7 +80,8 @@ def arguments(verb: str, folder: Path) -> list[str]:
         return [verb, "--port", "0"]
     if verb == "demo":
         return [verb]
-    more = {"queue": ["dead"], "funnel": ["x"]}.get(verb, [])
+    known = {"queue": ["dead"], "devices": ["removed"], "funnel": ["x"]}
+    more = known.get(verb, [])
     return [verb, *more, "--config", write(folder)]
 
 
@@ -105,6 +106,7 @@ def run_signalled(
         *(("serve", 0, where) for where in MOMENTS),
         *(("worker", 0, "tocsin.config"), ("simulate", 0, "uvloop")),
         *(("demo", 1, "uvloop"), ("migrate", 1, "uvloop"), ("queue", 1, "uvloop")),
+        ("devices", 1, "uvloop"),
     ],
 )
 def test_a_stop_before_the_start_is_an_orderly_end(
@@ -173,17 +175,20 @@ def silent_server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("verb", ["serve", "worker", "migrate"])
+@pytest.mark.parametrize(
+    ("verb", "code"),
+    [("serve", 0), ("worker", 0), ("migrate", 1), ("devices removed", 1)],
+)
 def test_a_stop_ends_a_start_that_waits(
-    processes: Processes, tmp_path: Path, verb: str
+    processes: Processes, tmp_path: Path, verb: str, code: int
 ) -> None:
     """A database that never answers keeps no process."""
     with silent_server() as port:
         dsn = f"postgresql://tocsin@127.0.0.1:{port}/tocsin"
         path = write(tmp_path, database={"postgresql": {"dsn": dsn}})
-        process = processes.start(verb, "--config", path)
+        process = processes.start(*verb.split(), "--config", path)
         wait_until(lambda: connected_to(process.pid, port), what="a connection")
-        assert process.terminate(deadline_s=20) == (1 if verb == "migrate" else 0)
+        assert process.terminate(deadline_s=20) == code
     assert "Traceback" not in process.text()
 
 

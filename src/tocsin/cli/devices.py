@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from tocsin.cli.arguments import one_of
 from tocsin.cli.configuration import add_config_arguments
-from tocsin.cli.process import run_process
+from tocsin.cli.process import run_to_its_end
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from tocsin.app.lifecycle import Stopper
     from tocsin.config import Config
     from tocsin.core.device import RemovedFilter
     from tocsin.core.ports import DeviceStore
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
 
-    async def life(config: Config, stopper: Stopper) -> int:  # noqa: ARG001 - the shape of every process
+    async def work(config: Config) -> int:
         from contextlib import AsyncExitStack
 
         from tocsin.app.resources import open_resources
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 resources.devices, args.action, chosen, dry_run=args.dry_run
             )
 
-    return run_process(args, life, is_brief=True)
+    return run_to_its_end(args, work)
 
 
 def read_filter(args: argparse.Namespace, *, now_s: float) -> RemovedFilter:

@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 LIVING = frozenset(
-    {"serve", "worker", "demo", "simulate", "migrate", "queue", "funnel"}
+    {"serve", "worker", "demo", "simulate", "migrate", "queue", "devices", "funnel"}
 )
 """Verbs that end in order when a signal asks; the others have nothing to give back."""
 LOGGING = frozenset({"serve", "worker"})
