@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -31,11 +30,10 @@ from tocsin.config.pasted import (
     pick_pem,
     read_text,
 )
-from tocsin.config.showing import show_path
 from tocsin.config.urls import mask_url
-from tocsin.http2 import build_ssl_context
 from tocsin.providers.apns_jwt import SigningKey
 from tocsin.providers.errors import ProviderSetupError
+from tocsin.providers.files import load_trust, read_file
 
 SECTION = "push_notifications.apns"
 
@@ -234,12 +232,7 @@ def _is_p12(raw: bytes) -> bool:
 def _read(file: str, key: str) -> bytes:
     if not file:
         raise ProviderSetupError(key, "must be set")
-    try:
-        return Path(file).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        shown = show_path(file)
-        raise ProviderSetupError(key, f"cannot read {shown}: {reason}") from None
+    return read_file(key, file)
 
 
 def _app_of(certificate: x509.Certificate) -> str:
@@ -271,13 +264,7 @@ def tell_expiry(identity: Identity) -> None:
 
 def _trust(ca_file: str, shown: _Bundle | None = None) -> ssl.SSLContext:
     """System roots and `ca_file`, and the certificate to show."""
-    try:
-        context = build_ssl_context(ca_file)
-    except (OSError, ValueError) as error:  # ssl.SSLError is one
-        reason = str(error) if isinstance(error, OSError) else "not a path"
-        raise ProviderSetupError(
-            f"{SECTION}.ca_file", f"cannot use {show_path(ca_file)}: {reason}"
-        ) from None
+    context = load_trust(SECTION, ca_file)
     if shown is not None:
         _show(context, shown)
     return context

@@ -17,11 +17,8 @@ from tocsin.providers.fcm_answers import (
     read_success,
 )
 from tocsin.providers.fcm_message import BodyTemplate, InvalidMessage, RenderedBodies
-from tocsin.providers.fcm_setup import (
-    CREDENTIALS_KEY,
-    check_endpoint,
-    load_trust,
-)
+from tocsin.providers.fcm_setup import CREDENTIALS_KEY, SECTION, check_endpoint
+from tocsin.providers.files import load_trust
 from tocsin.providers.google_token import (
     AccessTokens,
     TokenFailure,
@@ -58,7 +55,7 @@ class FcmProvider:
         self._tokens = share_access_tokens(account, ca_file)
         self._pool = Http2Pool(
             self._origin,
-            ssl_context=load_trust(ca_file),
+            ssl_context=load_trust(SECTION, ca_file),
             max_connections=max_connections,
             request_timeout_s=request_timeout_s,
         )

@@ -14,11 +14,8 @@ from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports import Batch, Pace, Report
 from tocsin.core.push import Body
 from tocsin.providers.fcm_message import TARGET_KEYS, InvalidMessage, parse_message
-from tocsin.providers.fcm_setup import (
-    CREDENTIALS_KEY,
-    check_endpoint,
-    load_trust,
-)
+from tocsin.providers.fcm_setup import CREDENTIALS_KEY, SECTION, check_endpoint
+from tocsin.providers.files import load_trust
 from tocsin.providers.google_token import (
     TokenFailure,
     load_service_account,
@@ -61,7 +58,7 @@ class FcmSdkProvider:
             account,
             self._tokens,
             endpoint=check_endpoint(endpoint),
-            trust=load_trust(ca_file),
+            trust=load_trust(SECTION, ca_file),
             timeout_s=request_timeout_s,
         )
         self._slots = asyncio.Semaphore(max_connections * _STREAMS_PER_CONNECTION)

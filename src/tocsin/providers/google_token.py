@@ -17,7 +17,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from tocsin.config.showing import show_path
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.errors import ProviderSetupError, explain_trust
+from tocsin.providers.files import read_file
 from tocsin.providers.service_account import DOWNLOAD, NoAccount, read_account
 
 RENEW_EARLY_S = 300.0
@@ -75,12 +75,7 @@ def load_service_account(file: str, key: str) -> ServiceAccount:
     """Read the file that the config key `key` names; raises `ProviderSetupError`."""
     if not file:
         raise ProviderSetupError(key, "set it to the path of a service account file")
-    shown = show_path(file)
-    try:
-        content = Path(file).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise ProviderSetupError(key, f"cannot read {shown}: {reason}") from None
+    shown, content = show_path(file), read_file(key, file)
     try:
         info = read_account(content)
     except NoAccount as error:

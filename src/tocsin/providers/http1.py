@@ -19,10 +19,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-from tocsin.config.showing import show_path
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.http2 import trust_file
-from tocsin.providers.errors import ProviderSetupError, explain_trust
+from tocsin.providers.errors import explain_trust
+from tocsin.providers.files import add_trust
 from tocsin.providers.outcomes import is_success
 from tocsin.providers.retry_after import in_seconds
 
@@ -199,14 +198,7 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    if ca_file:
-        try:
-            trust_file(context, ca_file)
-        except (OSError, ValueError) as error:  # ssl.SSLError is one
-            reason = str(error) if isinstance(error, OSError) else "not a path"
-            raise ProviderSetupError(
-                f"{section}.ca_file", f"cannot use {show_path(ca_file)}: {reason}"
-            ) from None
+    add_trust(context, section, ca_file)
     return context
 
 

@@ -25,14 +25,8 @@ from tocsin.core.webpush import (
     parse_headers,
     parse_target,
 )
-from tocsin.http2 import (
-    Failure,
-    RequestHead,
-    Response,
-    build_ssl_context,
-    look_up,
-)
-from tocsin.providers.errors import ProviderSetupError
+from tocsin.http2 import Failure, RequestHead, Response, look_up
+from tocsin.providers.files import load_trust
 from tocsin.providers.outcomes import report_all
 from tocsin.providers.pump import Pump, failure_outcome
 from tocsin.providers.vapid import VapidHeaders, VapidKey
@@ -90,15 +84,9 @@ class WebPushProvider:
         self._rules = rules or EndpointRules.of()
         key = VapidKey.load(vapid_public_key, vapid_private_key, subject)
         self._vapid = VapidHeaders(key)
-        try:
-            context = build_ssl_context(ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise ProviderSetupError(
-                f"{_SECTION}.ca_file", f"cannot use {ca_file}: {error}"
-            ) from None
         self._services = PushServices(
             self._rules,
-            ssl_context=context,
+            ssl_context=load_trust(_SECTION, ca_file),
             max_connections=max_connections,
             request_timeout_s=request_timeout_s,
             lookup=lookup,
