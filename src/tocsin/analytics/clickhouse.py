@@ -17,7 +17,7 @@ from tocsin.analytics.clickhouse_http import (
     ClickHouseError,
     ClickHouseHttp,
 )
-from tocsin.analytics.text_rows import encode_rows
+from tocsin.analytics.text_rows import EVENTS, encode_rows
 from tocsin.config.clickhouse import check_cluster, check_name, check_ttl
 from tocsin.core.analytics import Funnel, NotificationRow, read_events
 
@@ -123,7 +123,7 @@ class ClickHouseAnalyticsStore:
     async def fetch_funnel(self, uid: str) -> Funnel:
         """See `AnalyticsStore.fetch_funnel`."""
         answer = await self.http.run(
-            _FUNNEL.format(table=self._table), values={"uid": uid}
+            _FUNNEL.format(table=self._table, events=EVENTS), values={"uid": uid}
         )
         try:
             groups = [orjson.loads(line) for line in answer.splitlines() if line]
@@ -205,8 +205,7 @@ UNION ALL
 SELECT toUInt64(0), toUInt64(0), toUInt64(0), error_code, toUInt64(0),
        status, provider, max(error_message), toUnixTimestamp(max(time))
 FROM {table}
-WHERE uid = {{uid:String}}
-      AND status IN ('scheduled', 'waiting', 'expired', 'cancelled', 'unmatched')
+WHERE uid = {{uid:String}} AND status IN ({events})
    OR status = 'cancelled' AND uid GLOBAL IN (
           SELECT msg_id FROM {table}
           WHERE uid = {{uid:String}} AND status = 'scheduled' AND msg_id != '')

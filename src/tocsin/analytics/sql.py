@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tocsin.analytics.text_rows import encode_rows
+from tocsin.analytics.text_rows import EVENTS, encode_rows
 from tocsin.core.analytics import Funnel, NotificationRow, RowsRefused, read_events
 from tocsin.core.errors import BadRequest, InternalError
 
@@ -57,8 +57,7 @@ _EVENTS = text(
     f"""
     SELECT status, provider, error_code, max(error_message), max(time_ms)
     FROM {_TABLE}
-    WHERE uid = :uid
-          AND status IN ('scheduled', 'waiting', 'expired', 'cancelled', 'unmatched')
+    WHERE uid = :uid AND status IN ({EVENTS})
        OR status = 'cancelled' AND uid IN (
               SELECT msg_id FROM {_TABLE}
               WHERE uid = :uid AND status = 'scheduled' AND msg_id <> '')

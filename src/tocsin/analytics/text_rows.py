@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tocsin.core.analytics import NotificationRow
+from tocsin.core.analytics import NotificationRow, SendEvent
+
+EVENTS = ", ".join(f"'{event}'" for event in SendEvent)
+"""The statuses of events, as both kinds of stores write a list in a statement."""
 
 _FIELDS = len(NotificationRow._fields)
 _ESCAPES = str.maketrans(

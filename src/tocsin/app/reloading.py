@@ -12,6 +12,7 @@ import structlog
 from tocsin.app.realtime import Realtime
 from tocsin.app.renewal import ProviderSet, find_other_keys
 from tocsin.config import Config
+from tocsin.config.push import BUILT_PROVIDERS
 from tocsin.config.root import built
 
 _PERSONAL = "client.subscribe_to_user_personal_channel"
@@ -26,8 +27,8 @@ RELOADED = (
 CREDENTIALS = tuple(
     f"push_notifications.{section}"
     for section in (
-        *("fcm", "hms", "apns", "webpush", "expo", "one_signal", "push_webhook"),
-        *("pusher_beams", "pushpad", "integrations"),
+        *(provider.replace("-", "_") for provider in BUILT_PROVIDERS),
+        "integrations",
     )
 )
 """Sections of which a worker takes what its adapters alone know."""

@@ -15,7 +15,7 @@ from typing import cast
 import structlog
 
 from tocsin.config import Config
-from tocsin.config.fields import Section
+from tocsin.config.fields import Section, leaves
 from tocsin.config.integrations import Credential
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports import Batch, Pace, PushProvider, ReceiptSource, Report
@@ -28,7 +28,6 @@ KEPT = frozenset(
     }
 )
 """Keys of a credential that other parts of the process hold since its start."""
-_FILES = ("credentials_file", "token_key_file", "cert_p12_file", "ca_file")
 
 _log = structlog.get_logger("tocsin.app")
 
@@ -256,9 +255,8 @@ def _fingerprint(credential: Credential) -> str:
     digest = hashlib.sha256()
     for key in sorted(type(credential.settings).model_fields):
         digest.update(f"{key}={_plain(credential.settings, key)!r}\0".encode())
-    for key in _FILES:
-        name = getattr(credential.settings, key, "")
-        if name:
+    for leaf in leaves(type(credential.settings)):
+        if leaf.names_file and (name := getattr(credential.settings, leaf.path)):
             digest.update(_content(str(name)))
     return digest.hexdigest()
 

@@ -28,7 +28,7 @@ from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.reloading import Reloader
 from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
-from tocsin.app.worker import build_providers, start_worker
+from tocsin.app.worker import build_providers, row_sink, start_worker
 from tocsin.config import Config
 from tocsin.core.online_ports import OnlinePublisher
 from tocsin.core.ports import ResultSink
@@ -203,7 +203,7 @@ def build_services(
             on_request=count_request,
             on_scheduled=count_scheduled,
             on_cancelled=count_cancelled,
-            rows=resources.analytics.writer if resources.analytics else None,
+            rows=row_sink(resources),
         ),
         statuses=_status_service(resources),
     )
