@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, exc, func
+from sqlalchemy import BigInteger, ColumnElement, Table, bindparam, cast, exc, func
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.errors import QueueUnavailable
@@ -57,6 +58,15 @@ class QueueDatabase:
     def is_local(self) -> bool:
         """Whether times are those of this machine's clock."""
         return self.is_sqlite and not self._given
+
+    def inserting(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+        """An INSERT that can say what to do where a row stands already.
+
+        Both databases have the same words for it, but no common class.
+        """
+        if self.is_sqlite:
+            return sqlite.insert(table)
+        return postgresql.insert(table)
 
     def now_values(self) -> dict[str, int]:
         """The values that `now` needs."""

@@ -19,7 +19,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.push import Job
@@ -69,10 +68,10 @@ class JobRows:
         """
         once, now_ms = self._tables.once, self._database.now
         expires_ms = now_ms + max(1, int(ttl_s * 1000))
-        statement = _upsert(connection, once).values(
+        mark = self._database.inserting(once).values(
             push_id=push_id, expires_ms=expires_ms
         )
-        statement = statement.on_conflict_do_update(
+        statement = mark.on_conflict_do_update(
             index_elements=["push_id"],
             set_={"expires_ms": expires_ms},
             where=once.c.expires_ms <= now_ms,
@@ -102,7 +101,7 @@ class JobRows:
     ) -> None:
         """Store a payload with `jobs` more jobs that need it."""
         payloads = self._tables.payloads
-        statement = _upsert(connection, payloads).values(
+        statement = self._database.inserting(payloads).values(
             push_id=push_id, outstanding=jobs, body=body
         )
         await connection.execute(
@@ -251,9 +250,3 @@ class JobRows:
 
 def _names(row: JobRow) -> dict[str, Any]:
     return {"queue": row[0], "push_id": row[1]}
-
-
-def _upsert(connection: AsyncConnection, table: Any) -> Any:
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)

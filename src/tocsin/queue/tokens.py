@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tocsin.core.ports import TOKEN_AHEAD_MS, Clock, SharedToken
@@ -59,9 +58,7 @@ class SqlTokenStore:
         """See the port."""
         table, now_ms = self._table.c, self._database.clock.now_ms()
         latest_ms = now_ms + TOKEN_AHEAD_MS
-        # Both have the same words for it, but no common class.
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        offer = insert(self._table).values(
+        offer = self._database.inserting(self._table).values(
             name=name,
             value=offered.value,
             made_at_ms=offered.made_at_ms,

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import case, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.ports import LOSS_TOLD_ONCE_MS, Entered, QueueMark
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import is_postgres
+from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_queues
 
 _table = push_queues.c
@@ -127,10 +126,8 @@ class SqlQueueMarkStore:
 
 
 async def _add(connection: AsyncConnection, epoch: str, place: str) -> bool:
-    # Both have the same words for it, but no common class.
-    insert = postgresql.insert if is_postgres(connection) else sqlite.insert
     added = await connection.execute(
-        insert(push_queues)
+        inserting(push_queues, connection.dialect.name)
         .values(
             epoch=epoch,
             place=place,

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from sqlalchemy import delete, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.ports import Ticket
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import is_postgres
+from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_tickets
 
 _AT_ONCE = 500
@@ -32,10 +31,9 @@ class SqlReceiptStore:
         rows = [{**asdict(ticket), "due_at_ms": due_at_ms} for ticket in tickets]
 
         async def work(connection: AsyncConnection) -> None:
-            # Both have the same words for it, but no common class.
-            insert = postgresql.insert if is_postgres(connection) else sqlite.insert
+            into = inserting(push_tickets, connection.dialect.name)
             for at in range(0, len(rows), _AT_ONCE):
-                statement = insert(push_tickets).values(rows[at : at + _AT_ONCE])
+                statement = into.values(rows[at : at + _AT_ONCE])
                 await connection.execute(statement.on_conflict_do_nothing())
 
         if rows:

@@ -6,13 +6,12 @@ Part of the storage room; it must not know what a fingerprint is made of.
 from __future__ import annotations
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.errors import Conflict
 from tocsin.core.ports import UID_TAKEN, Clock, UidClaim
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import is_postgres
+from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_uids
 
 _MS_PER_S = 1000
@@ -85,9 +84,7 @@ class SqlUidStore:
 async def _take(
     connection: AsyncConnection, values: dict[str, object], now_ms: int
 ) -> bool:
-    # Both have the same words for it, but no common class.
-    insert = postgresql.insert if is_postgres(connection) else sqlite.insert
-    claim = insert(push_uids).values(values)
+    claim = inserting(push_uids, connection.dialect.name).values(values)
     taken = await connection.execute(
         claim.on_conflict_do_update(
             index_elements=["uid"],

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text, case, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
@@ -17,7 +16,7 @@ from tocsin.core.device import DeadToken, DeviceFilter
 from tocsin.core.ports import Clock, RecentVerdicts
 from tocsin.storage.device_filters import filter_conditions
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import among, is_postgres, unnest_columns
+from tocsin.storage.rows import among, inserting, is_postgres, unnest_columns
 from tocsin.storage.tables import credential_verdicts, devices
 
 KEPT_ANSWERS = 200
@@ -44,11 +43,9 @@ class SqlVerdictStore:
     ) -> RecentVerdicts:
         """See `VerdictStore.note`."""
         now_ms = self._clock.now_ms()
-        # Both have the same words for it, but no common class.
         is_sqlite = self._database.dialect == "sqlite"
-        insert = sqlite.insert if is_sqlite else postgresql.insert
         table = credential_verdicts.c
-        added = insert(credential_verdicts).values(
+        added = inserting(credential_verdicts, self._database.dialect).values(
             provider=provider,
             integration=integration,
             letters=letters[-KEPT_ANSWERS:],
