@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.api import World
 from tests.support.channels import Corridor
-from tests.support.messages import SCALARS, fields
+from tests.support.messages import PLAUSIBLE, SCALARS, fields
 
 from tocsin.api.call import Call
 from tocsin.api.methods.table import BUILT, SERVICE
@@ -45,35 +45,6 @@ _SCALARS: dict[int, st.SearchStrategy[Any]] = {
         st.integers(-3, 3) | SCALARS[FieldDescriptor.TYPE_INT64]
     ),
 }
-
-
-_PLAUSIBLE: dict[str, dict[str, Any]] = {
-    "DeviceRegister": {"provider": "fcm", "token": "t", "platform": "ios"},
-    "DeviceUpdate": {"users": ["u"]},
-    "DeviceRemove": {"users": ["u"]},
-    "DeviceTopicUpdate": {"device_id": "d", "op": "add"},
-    "UserTopicUpdate": {"user": "u", "op": "add"},
-    "SendPushNotification": {
-        "recipient": {"topics": ["news"]},
-        "notification": {"fcm": {"message": b"{}"}},
-    },
-    "Publish": {"channel": "kept:1", "data": b"{}"},
-    "Broadcast": {"channels": ["kept:1", "no:1"], "data": b"{}"},
-    "Subscribe": {"user": "u", "channel": "kept:1"},
-    "Unsubscribe": {"user": "u", "channel": "kept:1"},
-    "Presence": {"channel": "seen:1"},
-    "PresenceStats": {"channel": "seen:1"},
-    "History": {"channel": "kept:1", "limit": 3},
-    "HistoryRemove": {"channel": "kept:1"},
-    "Connections": {"user": "u"},
-    "UpdateUserStatus": {"users": ["u"]},
-    "GetUserStatus": {"users": ["u"]},
-    "DeleteUserStatus": {"users": ["u"]},
-    "BlockUser": {"user": "u"},
-    "UnblockUser": {"user": "u"},
-    "RevokeToken": {"uid": "t"},
-    "InvalidateUserTokens": {"user": "u"},
-}
 _CODES = frozenset({102, 104, 107, 108, 112, 113})
 """What any method may answer without a fault of the server."""
 
@@ -83,7 +54,7 @@ def _requests(draw: st.DrawFn) -> tuple[str, Any]:
     rpc = SERVICE.methods_by_name[draw(st.sampled_from(sorted(BUILT)))]
     drawn = draw(fields(rpc.input_type, _SCALARS))
     if draw(st.booleans()):
-        drawn = {**_PLAUSIBLE.get(rpc.name, {}), **drawn}
+        drawn = {**PLAUSIBLE.get(rpc.name, {}), **drawn}
     return rpc.name, GetMessageClass(rpc.input_type)(**drawn)
 
 

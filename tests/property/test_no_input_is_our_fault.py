@@ -22,7 +22,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.support.messages import SCALARS, fields
+from tests.support.messages import PLAUSIBLE, SCALARS, fields
 from tests.support.simulated_fcm import simulator_in_thread
 from tests.support.tokens import SECRET, sign
 from websockets.exceptions import ConnectionClosed
@@ -96,32 +96,13 @@ _SCALARS: Mapping[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.TYPE_UINT64: _integers(0, 2**64 - 1),
 }
 _PLAUSIBLE: Mapping[str, dict[str, Any]] = {
-    "DeviceRegister": {"provider": "fcm", "token": "t", "platform": "ios"},
-    "DeviceUpdate": {"users": ["u"]},
-    "DeviceRemove": {"users": ["u"]},
-    "DeviceTopicUpdate": {"device_id": "d", "op": "add"},
-    "UserTopicUpdate": {"user": "u", "op": "add"},
+    **PLAUSIBLE,
     "SendPushNotification": {
         "recipient": {"filter": {"topics": ["news"]}},
         "notification": {"fcm": {"message": b"{}"}},
     },
     "UpdatePushStatus": {"analytics_uid": "a", "status": "delivered"},
-    "Publish": {"channel": "kept:1", "data": b"{}"},
     "Broadcast": {"channels": ["kept:1", "x"], "data": b"{}"},
-    "Subscribe": {"user": "u", "channel": "kept:1"},
-    "Unsubscribe": {"user": "u", "channel": "kept:1"},
-    "Presence": {"channel": "seen:1"},
-    "PresenceStats": {"channel": "seen:1"},
-    "History": {"channel": "kept:1", "limit": 3},
-    "HistoryRemove": {"channel": "kept:1"},
-    "Connections": {"user": "u"},
-    "UpdateUserStatus": {"users": ["u"]},
-    "GetUserStatus": {"users": ["u"]},
-    "DeleteUserStatus": {"users": ["u"]},
-    "BlockUser": {"user": "u"},
-    "UnblockUser": {"user": "u"},
-    "RevokeToken": {"uid": "t"},
-    "InvalidateUserTokens": {"user": "u"},
 }
 
 

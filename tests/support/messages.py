@@ -22,6 +22,35 @@ SCALARS: Mapping[int, st.SearchStrategy[Any]] = {
 MAX_DEPTH = 4
 """A type may hold itself."""
 
+PLAUSIBLE: Mapping[str, dict[str, Any]] = {
+    "DeviceRegister": {"provider": "fcm", "token": "t", "platform": "ios"},
+    "DeviceUpdate": {"users": ["u"]},
+    "DeviceRemove": {"users": ["u"]},
+    "DeviceTopicUpdate": {"device_id": "d", "op": "add"},
+    "UserTopicUpdate": {"user": "u", "op": "add"},
+    "SendPushNotification": {
+        "recipient": {"topics": ["news"]},
+        "notification": {"fcm": {"message": b"{}"}},
+    },
+    "Publish": {"channel": "kept:1", "data": b"{}"},
+    "Broadcast": {"channels": ["kept:1", "no:1"], "data": b"{}"},
+    "Subscribe": {"user": "u", "channel": "kept:1"},
+    "Unsubscribe": {"user": "u", "channel": "kept:1"},
+    "Presence": {"channel": "seen:1"},
+    "PresenceStats": {"channel": "seen:1"},
+    "History": {"channel": "kept:1", "limit": 3},
+    "HistoryRemove": {"channel": "kept:1"},
+    "Connections": {"user": "u"},
+    "UpdateUserStatus": {"users": ["u"]},
+    "GetUserStatus": {"users": ["u"]},
+    "DeleteUserStatus": {"users": ["u"]},
+    "BlockUser": {"user": "u"},
+    "UnblockUser": {"user": "u"},
+    "RevokeToken": {"uid": "t"},
+    "InvalidateUserTokens": {"user": "u"},
+}
+"""Requests by RPC that go through, but for what is not there."""
+
 
 Scalars = Mapping[int, st.SearchStrategy[Any]]
 

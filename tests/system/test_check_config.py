@@ -1,33 +1,17 @@
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.support.verbs import run_verb
 
 pytestmark = pytest.mark.system
-
-COMMAND = [sys.executable, "-m", "tocsin.cli.main", "check-config"]
-CLEAN = {
-    name: text
-    for name, text in os.environ.items()
-    if not name.startswith(("TOCSIN_", "CENTRIFUGO_"))
-}
 
 
 def check(
     folder: Path, *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=CLEAN | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_verb(folder, "check-config", *arguments, **variables)
 
 
 def write(folder: Path, content: object) -> str:

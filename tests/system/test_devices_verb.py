@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.support.fill import fill_sqlite
+from tests.support.verbs import run_verb
 
 pytestmark = pytest.mark.system
 
-COMMAND = (sys.executable, "-m", "tocsin.cli.main")
-CLEAN = {
-    name: text
-    for name, text in os.environ.items()
-    if not name.startswith(("TOCSIN_", "CENTRIFUGO_"))
-}
-
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments, "--config", "c.json"],
-        cwd=folder,
-        env=CLEAN,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_verb(folder, *arguments, "--config", "c.json")
 
 
 @pytest.fixture

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.support.verbs import run_verb
 
 from tocsin.cli.queue import act
 from tocsin.core.ports import JobQueue
 
 pytestmark = pytest.mark.system
-
-COMMAND = (sys.executable, "-m", "tocsin.cli.main")
-CLEAN = {
-    name: text
-    for name, text in os.environ.items()
-    if not name.startswith(("TOCSIN_", "CENTRIFUGO_"))
-}
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=CLEAN,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -43,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     push = {"enabled_providers": ["expo"]}
     config = {"database": {"sqlite": {"path": "x.db"}}, "push_notifications": push}
     (tmp_path / "c.json").write_text(json.dumps(config))
-    assert run(tmp_path, "migrate", "--config", "c.json").returncode == 0
+    assert run_verb(tmp_path, "migrate", "--config", "c.json").returncode == 0
     return tmp_path
 
 
@@ -51,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def test_unknown_dead_letters_are_named(folder: Path, action: str) -> None:
     """Each once, whatever they look like; the code is 1."""
     ids = ("7", "no-number", "7", str(2**70))
-    done = run(folder, "queue", action, *ids, "--config", "c.json")
+    done = run_verb(folder, "queue", action, *ids, "--config", "c.json")
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"{action}: 0 dead letters" in done.stdout
     assert done.stderr == f"no such dead letters: 7, no-number, {2**70}\n"
@@ -78,7 +57,7 @@ def test_words_that_mean_nothing_are_refused(
     tmp_path: Path, arguments: Sequence[str]
 ) -> None:
     """Ids belong to replay and purge; nothing is opened for the others."""
-    done = run(tmp_path, "queue", *arguments)
+    done = run_verb(tmp_path, "queue", *arguments)
     assert done.returncode == 2
     assert f"queue {arguments[0]} takes no '{arguments[1]}'" in done.stderr
 
@@ -86,7 +65,7 @@ def test_words_that_mean_nothing_are_refused(
 @pytest.mark.parametrize("verb", [("queue", "status"), ("funnel", "u1")])
 def test_without_a_configuration(tmp_path: Path, verb: Sequence[str]) -> None:
     """The default file is looked for; what `serve` would answer is not told."""
-    done = run(tmp_path, *verb)
+    done = run_verb(tmp_path, *verb)
     assert done.returncode == 2
     assert str(tmp_path / "tocsin.db") in done.stdout
     assert "only health is answered" not in done.stdout + done.stderr
@@ -94,7 +73,7 @@ def test_without_a_configuration(tmp_path: Path, verb: Sequence[str]) -> None:
 
 def test_a_funnel_of_nothing_says_what_that_may_mean(folder: Path) -> None:
     """Beside the zeros; with --json standard output stays JSON."""
-    done = run(folder, "funnel", "u1", "--json", "--config", "c.json")
+    done = run_verb(folder, "funnel", "u1", "--json", "--config", "c.json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["sent"] == 0
     assert done.stderr.startswith("nothing is known of 'u1': ")

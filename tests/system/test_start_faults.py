@@ -7,21 +7,14 @@ import os
 import shutil
 import socket
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.support.ports import free_port
+from tests.support.verbs import run_verb
 
 pytestmark = pytest.mark.system
 
-COMMAND = (sys.executable, "-m", "tocsin.cli.main")
-CLEAN = {
-    name: text
-    for name, text in os.environ.items()
-    if not name.startswith(("TOCSIN_", "CENTRIFUGO_"))
-}
 PUSH = {"enabled_providers": ["expo"], "expo": {"access_token": "x"}}
 
 
@@ -34,15 +27,8 @@ def run(
 ) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a verb, run by `start`."""
     (folder / "c.json").write_text(json.dumps(config))
-    done = subprocess.run(
-        [*start, *COMMAND, verb, *arguments, "--config", "c.json"],
-        cwd=folder,
-        env=CLEAN,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    words = (verb, *arguments, "--config", "c.json")
+    done = run_verb(folder, *words, start=start, timeout_s=90)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -328,27 +328,32 @@ async def test_a_registry_that_is_away_removes_nothing() -> None:
     assert len(case.devices.dead) == 1
 
 
+def let_it_hang(case: Case, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The registry never answers and is given up soon; returns who was asked about."""
+    asked: list[str] = []
+
+    async def hang(provider: str, *_: str, delivered: int) -> RecentVerdicts:
+        asked.append(provider)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(removal, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(case.verdicts, "note", hang)
+    return asked
+
+
 async def test_a_registry_that_hangs_does_not_stop_the_sending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is given up after a while, and then left alone for longer."""
-    monkeypatch.setattr(removal, "PATIENCE_S", 0.01)
     case = Case()
-    asked = 0
-
-    async def hang(*_: object, **__: object) -> RecentVerdicts:
-        nonlocal asked
-        asked += 1
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    monkeypatch.setattr(case.verdicts, "note", hang)
+    asked = let_it_hang(case, monkeypatch)
     for _ in range(3):
         await case.take(DEAD)
-    assert (asked, case.devices.dead) == (1, [])
+    assert (len(asked), case.devices.dead) == (1, [])
 
 
-async def test_healthy_answers_are_shared_once_a_second() -> None:
+async def test_healthy_answers_are_shared_now_and_then() -> None:
     """Not once a batch: a broadcast must not wait for the registry."""
     case = Case()
     for _ in range(3):
@@ -409,20 +414,11 @@ async def test_a_registry_that_hangs_is_waited_for_once_by_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Batches that are answered at once do not each have a patience of their own."""
-    monkeypatch.setattr(removal, "PATIENCE_S", 0.01)
     case = Case()
-    asked = 0
-
-    async def hang(*_: object, **__: object) -> RecentVerdicts:
-        nonlocal asked
-        asked += 1
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    monkeypatch.setattr(case.verdicts, "note", hang)
+    asked = let_it_hang(case, monkeypatch)
     with capture_logs() as logs:
         await take_at_once(case, 20, DEAD)
-    assert (asked, case.devices.dead) == (1, [])
+    assert (len(asked), case.devices.dead) == (1, [])
     assert {line.get("error", "") for line in logs} - {""} == {
         "no answer within 0.01 s"
     }

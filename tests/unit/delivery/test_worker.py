@@ -268,9 +268,8 @@ async def test_a_hold_that_ran_out_before_the_first_request_sends_nothing() -> N
     assert bench.queue.settled == []
 
 
-async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
-    """The worker learns of it while it still reads the payload."""
-    bench = Bench(ScriptedProvider())
+def hold_payloads(bench: Bench) -> asyncio.Event:
+    """The queue gives no payload until the event is set."""
     gate = asyncio.Event()
     original = bench.queue.fetch_payload
 
@@ -279,6 +278,13 @@ async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
         return await original(push_id)
 
     bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign] # a slow one
+    return gate
+
+
+async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
+    """The worker learns of it while it still reads the payload."""
+    bench = Bench(ScriptedProvider())
+    gate = hold_payloads(bench)
     bench.queue.lost.add("send:fcm|1")
     bench.queue.put(make_send_job(5))
     async with bench.running():
@@ -321,14 +327,7 @@ async def test_what_a_worker_took_over_from_itself_is_not_begun_again() -> None:
     """Its lane still works on that entry: the new hold is its own, once."""
     bench = Bench(ScriptedProvider())
     lane = bench.worker.lanes[0]
-    gate = asyncio.Event()
-    original = bench.queue.fetch_payload
-
-    async def fetch_payload(push_id: str) -> Payload | None:
-        await gate.wait()
-        return await original(push_id)
-
-    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign] # a slow one
+    gate = hold_payloads(bench)
     bench.queue.stuck.add("send:fcm|1")
     bench.queue.put(make_send_job(5))
     async with bench.running():
