@@ -114,7 +114,7 @@ class _NoPace:
 async def native(origin: str, ca_file: str, meter: Meter) -> None:
     """Tocsin's provider, as a worker drives it: batches of 100."""
     from tocsin.core.outcome import Outcome, Verdict
-    from tocsin.core.ports import Batch
+    from tocsin.core.ports.providers import Batch
     from tocsin.core.push import Body, TargetKind
     from tocsin.providers import apns
     from tocsin.providers.apns_setup import TokenAuth

@@ -55,7 +55,7 @@ class _NoPace:
 async def native(origin: str, ca_file: str, meter: Meter) -> None:
     """Tocsin's provider, as a worker drives it."""
     from tocsin.core.outcome import Outcome, Verdict
-    from tocsin.core.ports import Batch
+    from tocsin.core.ports.providers import Batch
     from tocsin.core.push import Body, TargetKind
     from tocsin.providers.hms import HmsProvider
 

@@ -110,7 +110,7 @@ class _NoPace:
 async def _native(origin: str, ca_file: str, meter: Meter) -> None:
     from tocsin.core.endpoints import EndpointRules
     from tocsin.core.outcome import Outcome, Verdict
-    from tocsin.core.ports import Batch
+    from tocsin.core.ports.providers import Batch
     from tocsin.core.push import Body, TargetKind
     from tocsin.core.webpush import make_target
     from tocsin.providers.webpush import WebPushProvider

@@ -11,7 +11,7 @@ from tests.support.analytics import NOW_MS, put, row
 
 from tocsin.analytics.sql import SqlAnalyticsStore
 from tocsin.core.analytics import EventSum, Funnel, SendEvent, event_row
-from tocsin.core.analytics_ports import AnalyticsStore
+from tocsin.core.ports.analytics import AnalyticsStore
 from tocsin.storage.engine import open_postgres, open_sqlite
 
 

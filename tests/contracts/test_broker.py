@@ -14,8 +14,8 @@ from tocsin.core.channel import (
     PublishOptions,
     StreamPosition,
 )
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import BadRequest, UnrecoverablePosition
+from tocsin.core.ports.channels import Broker
 
 ALL = HistoryFilter(limit=-1)
 ANNA = ClientInfo("anna", "c1", b'{"n":1}', b'{"m":2}')

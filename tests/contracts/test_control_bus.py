@@ -9,7 +9,6 @@ import pytest
 from tests.support.brokers import Listening, empty_engine, running_bus, until
 
 from tocsin.core.channel import StreamPosition
-from tocsin.core.channel_ports import ControlBus
 from tocsin.core.client_codes import Disconnect
 from tocsin.core.control import (
     ControlCommand,
@@ -20,6 +19,7 @@ from tocsin.core.control import (
     UnsubscribeCommand,
 )
 from tocsin.core.errors import InternalError
+from tocsin.core.ports.channels import ControlBus
 
 COMMANDS: list[ControlCommand] = [
     SubscribeCommand(

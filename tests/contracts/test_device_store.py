@@ -27,7 +27,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import BadRequest, Conflict, NotFound
 from tocsin.core.ids import is_id, new_id
-from tocsin.core.ports import DeviceStore, UserTopicStore
+from tocsin.core.ports.devices import DeviceStore, UserTopicStore
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database
 from tocsin.storage.user_topics import SqlUserTopicStore

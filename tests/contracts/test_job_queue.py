@@ -28,7 +28,7 @@ from tests.support.jobs import ManualClock, MemoryJobQueue
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Send, TargetKind
 from tocsin.queue.timing import WallClock
 

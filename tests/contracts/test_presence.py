@@ -9,7 +9,7 @@ from tests.support.brokers import KINDS, empty_engine, open_presence
 from tests.support.clock import shift_wall_clock
 
 from tocsin.core.channel import ClientInfo, PresenceStats
-from tocsin.core.channel_ports import PresenceStore
+from tocsin.core.ports.channels import PresenceStore
 
 ANNA = ClientInfo("anna", "c1", b'{"n":1}')
 ANNA_TOO = ClientInfo("anna", "c2", chan_info=b"\x00\xff")

@@ -12,7 +12,7 @@ from tests.support.sends import FreePace, Reports, batch_of
 from tests.support.simulated_fcm import control, running_simulator
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, PushProvider
+from tocsin.core.ports.providers import Batch, PushProvider
 from tocsin.core.push import Body, TargetKind
 from tocsin.simulator.exchange import Reply, Request
 from tocsin.simulator.server import Simulator

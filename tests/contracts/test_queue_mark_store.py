@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from tocsin.core.ports import LOSS_TOLD_ONCE_MS, Entered, QueueMark, QueueMarkStore
+from tocsin.core.ports.sends import (
+    LOSS_TOLD_ONCE_MS,
+    Entered,
+    QueueMark,
+    QueueMarkStore,
+)
 from tocsin.push.queue_watch import ProcessQueueMarks
 from tocsin.storage.engine import open_postgres, open_sqlite
 from tocsin.storage.queue_marks import SqlQueueMarkStore

@@ -23,7 +23,8 @@ from tests.support.job_queues import (
 )
 
 from tocsin.app.moving import move_queue
-from tocsin.core.ports import JobQueue, QueueStock, Stored, StoredLetter
+from tocsin.core.ports.queue import JobQueue
+from tocsin.core.ports.queue_stock import QueueStock, Stored, StoredLetter
 from tocsin.core.push import Send
 from tocsin.queue.redis_stock import RedisQueueStock
 from tocsin.queue.sql_stock import SqlQueueStock

@@ -14,7 +14,7 @@ import pytest
 from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import PLACES, QueueBackend, backend_for
 
-from tocsin.core.ports import RateLimiter
+from tocsin.core.ports.queue import RateLimiter
 from tocsin.core.rates import US_PER_MS, RateLimit, take_token
 from tocsin.delivery.limits import MemoryRateLimiter
 from tocsin.queue.redis_connection import connect

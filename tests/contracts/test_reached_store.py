@@ -17,7 +17,7 @@ from tocsin.broker.reached_memory import MemoryReached
 from tocsin.broker.reached_redis import RedisReached
 from tocsin.broker.redis_clients import open_clients
 from tocsin.core.errors import InternalError
-from tocsin.core.online_ports import ReachedStore, Stage
+from tocsin.core.ports.online import ReachedStore, Stage
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tocsin.core.ports import ReceiptStore, Ticket
+from tocsin.core.ports.receipts import ReceiptStore, Ticket
 from tocsin.storage.engine import Database
 from tocsin.storage.tickets import SqlReceiptStore
 

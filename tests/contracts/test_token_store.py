@@ -10,7 +10,7 @@ import pytest
 from tests.support.clock import MovedClock
 
 from tocsin.app.clock import SystemClock
-from tocsin.core.ports import SharedToken, TokenStore
+from tocsin.core.ports.providers import SharedToken, TokenStore
 from tocsin.providers.process_tokens import ProcessTokenStore
 from tocsin.queue.redis_connection import connect
 from tocsin.queue.sql import SqlJobQueue

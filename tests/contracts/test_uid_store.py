@@ -10,7 +10,7 @@ import pytest
 from tests.support.clock import MovedClock
 
 from tocsin.core.errors import Conflict
-from tocsin.core.ports import UID_TAKEN, UidClaim, UidStore
+from tocsin.core.ports.sends import UID_TAKEN, UidClaim, UidStore
 from tocsin.queue.redis_connection import connect
 from tocsin.queue.uids import RedisUidStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite

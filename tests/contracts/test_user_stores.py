@@ -16,13 +16,13 @@ from tocsin.app.clock import SystemClock
 from tocsin.broker.redis_clients import open_clients
 from tocsin.broker.users_memory import MemoryDenials, MemoryUserStatuses
 from tocsin.broker.users_redis import RedisDenials, RedisUserStatuses
-from tocsin.core.channel_ports import (
+from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.ports.channels import (
     DenialKind,
     DenialStore,
     UserStatus,
     UserStatusStore,
 )
-from tocsin.core.errors import BrokerUnavailable
 
 USER, TOKEN, USER_TOKENS = DenialKind.USER, DenialKind.TOKEN, DenialKind.USER_TOKENS
 

@@ -19,7 +19,7 @@ from tocsin.core.device import (
     UserTopicFilter,
 )
 from tocsin.core.errors import BadRequest
-from tocsin.core.ports import DeviceStore, UserTopicStore
+from tocsin.core.ports.devices import DeviceStore, UserTopicStore
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database
 from tocsin.storage.user_topics import SqlUserTopicStore

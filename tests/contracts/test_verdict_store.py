@@ -15,7 +15,7 @@ from tocsin.core.device import (
     Registration,
     RemovedFilter,
 )
-from tocsin.core.ports import DeviceStore, RecentVerdicts, VerdictStore
+from tocsin.core.ports.devices import DeviceStore, RecentVerdicts, VerdictStore
 from tocsin.storage import tables
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database

@@ -22,7 +22,7 @@ from tests.support.job_queues import (
 )
 from tests.support.redis_server import RedisServer
 
-from tocsin.core.ports import Delivery, JobQueue
+from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.core.push import Job
 from tocsin.queue.timing import WallClock
 

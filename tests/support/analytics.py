@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 
 from tocsin.core.analytics import NotificationRow
-from tocsin.core.analytics_ports import AnalyticsStore
+from tocsin.core.ports.analytics import AnalyticsStore
 
 NOW_MS = 1_800_000_000_000
 

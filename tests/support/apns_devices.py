@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, PushProvider, Report
+from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
 from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.apns_setup import CertAuth, TokenAuth

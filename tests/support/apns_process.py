@@ -15,7 +15,7 @@ from typing import Any
 from tests.support.apns_devices import token_of
 from tests.support.sends import FreePace, Reports, batch_of
 
-from tocsin.core.ports import TokenStore
+from tocsin.core.ports.providers import TokenStore
 from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_setup import TokenAuth
 

@@ -18,8 +18,8 @@ from tocsin.broker.presence_redis import RedisPresence
 from tocsin.broker.redis import RedisBroker
 from tocsin.broker.redis_clients import open_clients
 from tocsin.core.channel import ClientInfo, NodeInfo, Publication, StreamPosition
-from tocsin.core.channel_ports import Broker, ControlBus, PresenceStore
 from tocsin.core.control import ControlCommand
+from tocsin.core.ports.channels import Broker, ControlBus, PresenceStore
 
 
 @dataclass

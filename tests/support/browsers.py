@@ -8,7 +8,7 @@ from typing import Any
 
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, PushProvider, Report
+from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
 from tocsin.core.webpush import make_target
 from tocsin.providers.webpush import WebPushProvider
 from tocsin.simulator.server import Simulator

@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from tests.support.connections import connect
 
 from tocsin.api.http_gateway import HttpGateway
-from tocsin.core.channel_ports import ControlBus
+from tocsin.core.ports.channels import ControlBus
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import read_varint
 from tocsin.transports.admission import Admission

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import QueueUnavailable
-from tocsin.core.ports import Clock, Delivery, JobQueue
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.core.push import (
     Body,
     Expand,

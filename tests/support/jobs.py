@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import DELIVERED, Outcome
-from tocsin.core.ports import Batch, Delivery, Pace, QueuePosition, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
+from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import (
     Body,
     DeadLetter,

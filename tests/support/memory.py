@@ -1,6 +1,6 @@
 """Ports over plain dictionaries, for tests of the rooms above storage and queue.
 
-They keep the contracts of `core/ports.py` that the services and the API lean on;
+They keep the contracts of `core/ports/` that the services and the API lean on;
 `writes` counts what changed anything, so that a test can say "nothing did".
 """
 
@@ -36,7 +36,8 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import Conflict, NotFound, QueueFull
 from tocsin.core.ids import new_id
-from tocsin.core.ports import Delivery, QueuePosition, UidClaim
+from tocsin.core.ports.queue import Delivery, QueuePosition
+from tocsin.core.ports.sends import UidClaim
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.core.webpush import make_target
 

@@ -22,7 +22,7 @@ from tests.support.raw_services import (
 )
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import PushProvider
+from tocsin.core.ports.providers import PushProvider
 from tocsin.core.push import TargetKind
 from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider

@@ -27,7 +27,7 @@ from tests.support.job_queues import (
     send_job,
 )
 
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Expand, Job
 from tocsin.queue.timing import WallClock
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch
+from tocsin.core.ports.providers import Batch
 from tocsin.core.push import Body, TargetKind
 
 MESSAGE = b'{"notification": {"title": "Tocsin", "body": "It rings"}}'

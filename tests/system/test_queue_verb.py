@@ -11,7 +11,7 @@ import pytest
 from tests.support.verbs import run_verb
 
 from tocsin.cli.queue import act
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 
 pytestmark = pytest.mark.system
 

@@ -18,9 +18,9 @@ import structlog
 
 from tocsin.analytics.rows import Result, rows_of
 from tocsin.core.analytics import NOTIFICATIONS, NotificationRow, RowsRefused
-from tocsin.core.analytics_ports import AnalyticsStore
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome
+from tocsin.core.ports.analytics import AnalyticsStore
 from tocsin.core.push import Job, Payload
 from tocsin.telemetry.metrics import Metrics
 

@@ -14,7 +14,7 @@ from tocsin.analytics.writer import AnalyticsWriter, BufferLimits
 from tocsin.app.faults import opening
 from tocsin.config import Config
 from tocsin.config.clickhouse import parse_dsn
-from tocsin.core.analytics_ports import AnalyticsStore
+from tocsin.core.ports.analytics import AnalyticsStore
 from tocsin.storage.engine import Database
 from tocsin.telemetry.metrics import Metrics
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from tocsin.config import Config
 from tocsin.config.showing import show_path
 from tocsin.config.transports import ConnectCodeToHttpResponse
-from tocsin.core.channel_ports import ControlBus
+from tocsin.core.ports.channels import ControlBus
 from tocsin.transports.admission import Admission
 from tocsin.transports.connection import Context
 from tocsin.transports.emulation import EmulationEndpoint

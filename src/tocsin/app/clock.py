@@ -13,7 +13,7 @@ import structlog
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 
 STEP_INTERVAL_S = 10.0
 """Seconds between two looks at the clock of the queue's server."""

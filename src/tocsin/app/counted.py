@@ -17,14 +17,14 @@ from tocsin.core.channel import (
     PublishOptions,
     PublishResult,
 )
-from tocsin.core.channel_ports import (
+from tocsin.core.control import ControlCommand
+from tocsin.core.ports.channels import (
     Broker,
     BrokerListener,
     ControlBus,
     ControlListener,
     PresenceStore,
 )
-from tocsin.core.control import ControlCommand
 from tocsin.telemetry.metrics import Metrics
 
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from tocsin.config import Config
-from tocsin.core.ports import QueueStock
+from tocsin.core.ports.queue_stock import QueueStock
 
 PAGE = 200
 

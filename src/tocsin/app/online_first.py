@@ -14,10 +14,10 @@ from tocsin.app.counted import CountedPresence
 from tocsin.app.realtime import Realtime
 from tocsin.channels.publishing import Publisher, PublishRequest
 from tocsin.config import Config
-from tocsin.core.channel_ports import PresenceStore
 from tocsin.core.errors import ApiError, BadRequest, NotAvailable, UnknownChannel
-from tocsin.core.online_ports import ReachedStore, Stage
-from tocsin.core.ports import Clock
+from tocsin.core.ports.channels import PresenceStore
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.online import ReachedStore, Stage
 from tocsin.core.push import OnlineFirst
 from tocsin.delivery.online import KEPT_S, OnlineUsers, fetch_users
 from tocsin.telemetry.metrics import Metrics

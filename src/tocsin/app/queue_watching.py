@@ -14,7 +14,7 @@ from tocsin.app.lifecycle import start_beside
 from tocsin.app.resources import Resources
 from tocsin.config import Config
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import QueueMarkStore
+from tocsin.core.ports.sends import QueueMarkStore
 from tocsin.push.queue_watch import ProcessQueueMarks, QueueWatch
 
 INTERVAL_S = 3.0

@@ -40,16 +40,16 @@ from tocsin.channels.users import DenialService, UserStatusService
 from tocsin.config import Config
 from tocsin.config.engine import Denials
 from tocsin.config.redis_addresses import mask_redis
-from tocsin.core.channel_ports import (
+from tocsin.core.errors import ApiError
+from tocsin.core.ports.channels import (
     Broker,
     ControlBus,
     DenialStore,
     PresenceStore,
     UserStatusStore,
 )
-from tocsin.core.errors import ApiError
-from tocsin.core.online_ports import ReachedStore
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.online import ReachedStore
 from tocsin.hub.hub import Hub
 from tocsin.telemetry.metrics import Metrics
 from tocsin.telemetry.window import MetricsWindow

@@ -9,7 +9,8 @@ import structlog
 
 from tocsin.app.lifecycle import Stopper, start_beside
 from tocsin.app.resources import Resources
-from tocsin.core.ports import PushProvider, ReceiptSource
+from tocsin.core.ports.providers import PushProvider
+from tocsin.core.ports.receipts import ReceiptSource
 from tocsin.delivery.receipts import ReceiptPoller, TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 

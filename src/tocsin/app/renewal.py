@@ -18,7 +18,8 @@ from tocsin.config import Config
 from tocsin.config.fields import Section, leaves
 from tocsin.config.integrations import Credential
 from tocsin.core.outcome import Outcome
-from tocsin.core.ports import Batch, Pace, PushProvider, ReceiptSource, Report
+from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
+from tocsin.core.ports.receipts import ReceiptSource
 
 KEPT = frozenset(
     {

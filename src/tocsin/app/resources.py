@@ -21,16 +21,11 @@ from tocsin.app.faults import CannotOpen, opening
 from tocsin.app.lifecycle import start_beside
 from tocsin.config import Config
 from tocsin.config.redis_addresses import mask_redis
-from tocsin.core.ports import (
-    DeviceStore,
-    JobQueue,
-    RateLimiter,
-    ReceiptStore,
-    TokenStore,
-    UidStore,
-    UserTopicStore,
-    VerdictStore,
-)
+from tocsin.core.ports.devices import DeviceStore, UserTopicStore, VerdictStore
+from tocsin.core.ports.providers import TokenStore
+from tocsin.core.ports.queue import JobQueue, RateLimiter
+from tocsin.core.ports.receipts import ReceiptStore
+from tocsin.core.ports.sends import UidStore
 from tocsin.push.queue_watch import QueueWatch
 from tocsin.storage.engine import Database
 from tocsin.telemetry.metrics import Metrics

@@ -30,8 +30,8 @@ from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import build_providers, row_sink, start_worker
 from tocsin.config import Config
-from tocsin.core.online_ports import OnlinePublisher
-from tocsin.core.ports import ResultSink
+from tocsin.core.ports.online import OnlinePublisher
+from tocsin.core.ports.sends import ResultSink
 from tocsin.core.push import RecipientType
 from tocsin.delivery.online import OnlineUsers
 from tocsin.push.checks import DeviceLimits

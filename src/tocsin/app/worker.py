@@ -24,9 +24,11 @@ from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
 from tocsin.config import Config
 from tocsin.config.integrations import Credential
-from tocsin.core.analytics_ports import RowSink
 from tocsin.core.errors import ApiError, InternalError
-from tocsin.core.ports import DeviceStore, PushProvider, ResultSink
+from tocsin.core.ports.analytics import RowSink
+from tocsin.core.ports.devices import DeviceStore
+from tocsin.core.ports.providers import PushProvider
+from tocsin.core.ports.sends import ResultSink
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.events import EventLog
 from tocsin.delivery.journal import Journal

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tocsin.core.channel import NodeInfo
-from tocsin.core.channel_ports import ControlListener
 from tocsin.core.control import ControlCommand
+from tocsin.core.ports.channels import ControlListener
 
 
 class MemoryControlBus:

@@ -28,9 +28,9 @@ from tocsin.broker.control_messages import (
 )
 from tocsin.broker.redis_shard import RedisShard
 from tocsin.core.channel import NodeInfo
-from tocsin.core.channel_ports import ControlListener
 from tocsin.core.control import ControlCommand
 from tocsin.core.errors import ApiError, InternalError
+from tocsin.core.ports.channels import ControlListener
 
 PING_INTERVAL_S = 3.0
 SILENCE_S = 7.0

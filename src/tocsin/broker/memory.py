@@ -24,8 +24,8 @@ from tocsin.core.channel import (
     PublishResult,
     StreamPosition,
 )
-from tocsin.core.channel_ports import BrokerListener
 from tocsin.core.errors import BadRequest, UnrecoverablePosition
+from tocsin.core.ports.channels import BrokerListener
 
 RESULT_TTL_S = 300.0
 """How long the result of an idempotency key is remembered."""

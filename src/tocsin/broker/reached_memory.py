@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from tocsin.core.online_ports import Stage
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.online import Stage
 
 _SWEEP_EVERY = 1000
 """After so many writes what is over its time is dropped."""

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from tocsin.broker.sharding import find_shard
 from tocsin.broker.users_redis import own_errors
-from tocsin.core.online_ports import Stage
+from tocsin.core.ports.online import Stage
 from tocsin.redis_access.commands import run_many, run_whole
 
 _AT_ONCE = 1000

@@ -38,8 +38,8 @@ from tocsin.core.channel import (
     PublishResult,
     StreamPosition,
 )
-from tocsin.core.channel_ports import BrokerListener
 from tocsin.core.errors import BadRequest, UnrecoverablePosition
+from tocsin.core.ports.channels import BrokerListener
 from tocsin.redis_access.commands import is_cluster, is_one_server, tagged, untagged
 
 _SUPPRESSED = ("", "idempotency", "version")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tocsin.core.channel_ports import DenialKind, UserStatus
-from tocsin.core.ports import Clock
+from tocsin.core.ports.channels import DenialKind, UserStatus
+from tocsin.core.ports.clock import Clock
 
 _SWEEP_EVERY = 1000
 """After so many writes what is over its time is dropped."""

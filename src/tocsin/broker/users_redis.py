@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 
 from tocsin.broker.redis_shard import load_script
 from tocsin.broker.sharding import find_shard
-from tocsin.core.channel_ports import DenialKind, UserStatus
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.ports.channels import DenialKind, UserStatus
 from tocsin.redis_access.commands import run_many
 
 _FIELDS = ("active", "online", "state")

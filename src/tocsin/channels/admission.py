@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from tocsin.channels.claims import ConnectionClaims, SubscriptionClaims
 from tocsin.channels.users import token_key
-from tocsin.core.channel_ports import DenialKind, DenialStore
 from tocsin.core.client_codes import (
     DENIED,
     INTERNAL,
@@ -17,6 +16,7 @@ from tocsin.core.client_codes import (
     ClientFault,
 )
 from tocsin.core.errors import ApiError
+from tocsin.core.ports.channels import DenialKind, DenialStore
 
 _Key = tuple[DenialKind, str]
 

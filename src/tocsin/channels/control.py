@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from tocsin.channels.lookup import check_named, find_options
 from tocsin.channels.namespaces import Namespaces
 from tocsin.channels.payloads import decode_payload
-from tocsin.core.channel_ports import ControlBus, LocalConnections
 from tocsin.core.control import (
     DisconnectCommand,
     RefreshCommand,
@@ -19,7 +18,8 @@ from tocsin.core.control import (
     UnsubscribeCommand,
 )
 from tocsin.core.errors import BadRequest
-from tocsin.core.ports import Clock
+from tocsin.core.ports.channels import ControlBus, LocalConnections
+from tocsin.core.ports.clock import Clock
 from tocsin.protocol.tags_filter import BadFilter, compile_label_filter
 
 HIGHEST_CODE = 65_535

@@ -8,8 +8,8 @@ from __future__ import annotations
 from tocsin.channels.lookup import check_named, find_options
 from tocsin.channels.namespaces import Namespaces
 from tocsin.core.channel import ChannelOptions, History, HistoryFilter
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import NotAvailable
+from tocsin.core.ports.channels import Broker
 
 
 class HistoryService:

@@ -17,9 +17,9 @@ import structlog
 
 from tocsin.channels.claims import TokenInvalid
 from tocsin.channels.signatures import PublishedKey
-from tocsin.core.channel_ports import JwksFetcher, JwksUnavailable
 from tocsin.core.client_codes import INTERNAL, ClientFault
-from tocsin.core.ports import Clock
+from tocsin.core.ports.channels import JwksFetcher, JwksUnavailable
+from tocsin.core.ports.clock import Clock
 
 TTL_MS = 3_600_000
 PAUSE_MS = 1_000

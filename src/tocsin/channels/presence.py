@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from tocsin.channels.lookup import check_named, find_options
 from tocsin.channels.namespaces import Namespaces
 from tocsin.core.channel import ClientInfo, PresenceStats
-from tocsin.core.channel_ports import PresenceStore
 from tocsin.core.errors import NotAvailable
+from tocsin.core.ports.channels import PresenceStore
 
 
 class PresenceService:

@@ -19,8 +19,8 @@ from tocsin.core.channel import (
     PublishOptions,
     PublishResult,
 )
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import ApiError, BadRequest
+from tocsin.core.ports.channels import Broker
 
 AT_ONCE = 1024
 """Channels of one broadcast that are under way together."""

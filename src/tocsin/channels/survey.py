@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tocsin.core.channel import NodeInfo
-from tocsin.core.channel_ports import ControlBus
 from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.glob import BadGlob, compile_glob
+from tocsin.core.ports.channels import ControlBus
 from tocsin.core.surveys import (
     CHANNELS,
     CONNECTIONS,

@@ -26,9 +26,9 @@ from tocsin.channels.claims import (
 from tocsin.channels.jwks import KeyCache, fill_endpoint
 from tocsin.channels.patterns import compile_pattern
 from tocsin.channels.signatures import StaticKeys
-from tocsin.core.channel_ports import JwksFetcher
 from tocsin.core.client_codes import ClientFault
-from tocsin.core.ports import Clock
+from tocsin.core.ports.channels import JwksFetcher
+from tocsin.core.ports.clock import Clock
 
 __all__ = [
     "ConnectionClaims",

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from tocsin.channels.survey import SurveyService
-from tocsin.core.channel_ports import (
+from tocsin.core.client_codes import DENIED, INVALID_TOKEN
+from tocsin.core.control import DisconnectCommand, Target, UnsubscribeCommand
+from tocsin.core.errors import ApiError, BadRequest, NotAvailable
+from tocsin.core.ports.channels import (
     ControlBus,
     DenialKind,
     DenialStore,
     UserStatus,
     UserStatusStore,
 )
-from tocsin.core.client_codes import DENIED, INVALID_TOKEN
-from tocsin.core.control import DisconnectCommand, Target, UnsubscribeCommand
-from tocsin.core.errors import ApiError, BadRequest, NotAvailable
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
 from tocsin.core.surveys import ConnectionAnswer, TokenInfo
 
 STATUS_TTL_S = 30 * 24 * 3600

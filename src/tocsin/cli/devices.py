@@ -18,7 +18,7 @@ from tocsin.cli.process import run_to_its_end
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
     from tocsin.core.device import RemovedFilter
-    from tocsin.core.ports import DeviceStore
+    from tocsin.core.ports.devices import DeviceStore
 
 BATCH = 1000
 """Devices restored in one transaction."""

@@ -16,7 +16,7 @@ from tocsin.cli.process import run_to_its_end
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
-    from tocsin.core.ports import JobQueue
+    from tocsin.core.ports.queue import JobQueue
     from tocsin.core.push import DeadLetter
 
 PAGE = 100

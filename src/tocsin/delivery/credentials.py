@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
-from tocsin.core.ports import RecentVerdicts
+from tocsin.core.ports.devices import RecentVerdicts
 
 WINDOW = 200
 """Answers that are remembered: of all workers, where they share a registry."""

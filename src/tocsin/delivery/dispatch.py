@@ -16,15 +16,9 @@ import structlog
 from tocsin.core.analytics import RATE, WINDOW, SendEvent
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import (
-    Batch,
-    Clock,
-    Delivery,
-    JobQueue,
-    PushProvider,
-    RateLimiter,
-    Report,
-)
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.providers import Batch, PushProvider, Report
+from tocsin.core.ports.queue import Delivery, JobQueue, RateLimiter
 from tocsin.core.push import Payload
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState

@@ -6,8 +6,8 @@ What becomes of single recipients is told by settlement.
 from __future__ import annotations
 
 from tocsin.core.analytics import SendEvent, event_row
-from tocsin.core.analytics_ports import RowSink
-from tocsin.core.ports import Clock
+from tocsin.core.ports.analytics import RowSink
+from tocsin.core.ports.clock import Clock
 from tocsin.core.push import Job, Payload
 
 

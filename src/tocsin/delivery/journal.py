@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome
-from tocsin.core.ports import Clock, JobQueue
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue import JobQueue
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import Clock, RateLimiter
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue import RateLimiter
 from tocsin.core.push import Job, RateRule, Send
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
 from tocsin.core.template_values import DeviceFields

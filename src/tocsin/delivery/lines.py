@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Verdict
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Job, Payload, Send
 from tocsin.delivery.run import Run
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 import structlog
 
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import Delivery, JobQueue
+from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.delivery.lines import count_recipients
 from tocsin.telemetry.metrics import Metrics
 

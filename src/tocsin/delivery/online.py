@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import structlog
 
-from tocsin.core.channel_ports import PresenceStore
 from tocsin.core.errors import ApiError
-from tocsin.core.online_ports import ReachedStore, Stage
-from tocsin.core.ports import Clock
+from tocsin.core.ports.channels import PresenceStore
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.online import ReachedStore, Stage
 from tocsin.core.push import Expand, Job, OnlineCheck
 
 PUBLISH_GRACE_MS = 5000

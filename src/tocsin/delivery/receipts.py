@@ -15,7 +15,8 @@ import structlog
 from tocsin.core.device import DeadToken
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
-from tocsin.core.ports import Clock, ReceiptSource, ReceiptStore, Ticket
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.receipts import ReceiptSource, ReceiptStore, Ticket
 from tocsin.core.tokens import comparable_token
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.outages import Outages

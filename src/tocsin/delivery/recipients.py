@@ -13,7 +13,9 @@ import structlog
 
 from tocsin.core.analytics import WINDOW, SendEvent
 from tocsin.core.device import Detail, TargetPage
-from tocsin.core.ports import Clock, Delivery, DeviceStore, JobQueue
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.devices import DeviceStore
+from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.core.push import (
     Expand,
     Job,

@@ -14,7 +14,7 @@ import structlog
 
 from tocsin.core.device import DeadToken, RemovedFilter
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import DeviceStore, VerdictStore
+from tocsin.core.ports.devices import DeviceStore, VerdictStore
 from tocsin.delivery.credentials import ENOUGH, CredentialState
 from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.telemetry.metrics import Metrics

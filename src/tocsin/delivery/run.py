@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Delivery
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Job, Payload, Send
 from tocsin.core.webpush import origin_of
 from tocsin.delivery.credentials import Trust

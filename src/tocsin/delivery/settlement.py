@@ -16,7 +16,9 @@ import structlog
 
 from tocsin.core.device import DeadToken
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Clock, DeviceStore, ResultSink, VerdictStore
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.devices import DeviceStore, VerdictStore
+from tocsin.core.ports.sends import ResultSink
 from tocsin.core.push import Job, Payload, Send
 from tocsin.core.tokens import comparable_token
 from tocsin.core.webpush import stored_token

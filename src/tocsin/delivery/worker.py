@@ -19,7 +19,8 @@ from tocsin.core.errors import (
     QueueUnavailable,
     StatementRefused,
 )
-from tocsin.core.ports import Delivery, JobQueue, PushProvider
+from tocsin.core.ports.providers import PushProvider
+from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.core.push import Job, Send, queue_name
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal

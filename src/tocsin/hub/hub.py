@@ -19,7 +19,6 @@ from tocsin.core.channel import (
     Publication,
     StreamPosition,
 )
-from tocsin.core.channel_ports import Broker
 from tocsin.core.client_codes import SHUTDOWN, Disconnect
 from tocsin.core.control import (
     ControlCommand,
@@ -28,6 +27,7 @@ from tocsin.core.control import (
     SubscribeCommand,
 )
 from tocsin.core.errors import ApiError
+from tocsin.core.ports.channels import Broker
 from tocsin.hub.arrival import Arrival
 from tocsin.hub.feed import Feed
 from tocsin.hub.registry import Registry

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report, TokenStore
+from tocsin.core.ports.providers import Batch, Pace, Report, TokenStore
 from tocsin.core.push import Body
 from tocsin.http2 import Failure, Http2Pool, RequestHead, Response
 from tocsin.providers.apns_answers import (

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from tocsin.core.ports import TOKEN_AHEAD_MS, SharedToken, TokenStore
+from tocsin.core.ports.providers import TOKEN_AHEAD_MS, SharedToken, TokenStore
 
 RENEW_AGE_S = 45 * 60.0
 """Age at which a token is replaced; Apple refuses it from 60 minutes on."""

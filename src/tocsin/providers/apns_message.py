@@ -15,7 +15,7 @@ from tocsin.core.apns import (
     payload_limit,
 )
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Report
+from tocsin.core.ports.providers import Batch, Report
 from tocsin.core.push import Body
 from tocsin.providers.answer_class import DRY_RUN
 from tocsin.providers.json_message import InvalidMessage, parse_message

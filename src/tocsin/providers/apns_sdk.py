@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report, TokenStore
+from tocsin.core.ports.providers import Batch, Pace, Report, TokenStore
 from tocsin.core.push import Body
 from tocsin.providers.apns import TOKEN_TOO_YOUNG
 from tocsin.providers.apns_answers import (

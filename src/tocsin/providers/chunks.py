@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.answer_class import DRY_RUN
 from tocsin.providers.http1 import Http1Client, RequestFailed
 from tocsin.providers.json_message import InvalidMessage, JsonTemplate

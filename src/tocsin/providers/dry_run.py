@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from tocsin.core.outcome import DELIVERED
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 
 IN_FLIGHT = 100
 """Recipients that wait for their answers together, as on one connection."""

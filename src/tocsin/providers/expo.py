@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from tocsin.core.outcome import Outcome
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.chunks import Shape, Split, send_batch
 from tocsin.providers.errors import check_settings
 from tocsin.providers.expo_answers import read_receipts, read_tickets

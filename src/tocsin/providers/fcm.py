@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.http2 import Failure, Http2Pool, RequestHead, Response
 from tocsin.providers.fcm_answers import (
     classify,

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import Body
 from tocsin.providers.fcm_message import TARGET_KEYS, InvalidMessage, parse_message
 from tocsin.providers.fcm_setup import CREDENTIALS_KEY, SECTION, check_endpoint

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import orjson
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import TargetKind
 from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.client_credentials import ClientCredentials

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.answer_class import (
     BY_STATUS,
     AnswerClass,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Report
+from tocsin.core.ports.providers import Report
 
 ACCEPTED = Outcome(Verdict.DELIVERED, "unreadable_answer")
 """A success whose body is cut, missing, or not the service's own.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 
-from tocsin.core.ports import TOKEN_AHEAD_MS, Clock, SharedToken
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.providers import TOKEN_AHEAD_MS, SharedToken
 
 
 class _WallClock:

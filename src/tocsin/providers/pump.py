@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Pace, Report
+from tocsin.core.ports.providers import Pace, Report
 from tocsin.http2 import (
     Failure,
     FailureKind,

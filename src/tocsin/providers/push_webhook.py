@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers import answer_class
 from tocsin.providers.answer_class import AnswerClass, class_of_status, outcome_of
 from tocsin.providers.chunks import Shape, send_batch

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.answer_class import (
     BY_STATUS,
     class_of_status,

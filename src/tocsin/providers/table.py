@@ -22,7 +22,7 @@ from tocsin.config.raw_push import (
 )
 from tocsin.config.webpush import WebPush
 from tocsin.core.endpoints import EndpointRules
-from tocsin.core.ports import PushProvider, TokenStore
+from tocsin.core.ports.providers import PushProvider, TokenStore
 from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.apns_setup import CertAuth, TokenAuth

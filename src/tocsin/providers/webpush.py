@@ -16,7 +16,7 @@ import structlog
 
 from tocsin.core.endpoints import Endpoint, EndpointRules
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import Body, TargetKind
 from tocsin.core.webpush import (
     InvalidHeader,

@@ -22,7 +22,7 @@ from tocsin.core.device import (
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.integrations import Integrations
-from tocsin.core.ports import DeviceStore
+from tocsin.core.ports.devices import DeviceStore
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits, Paging
 from tocsin.push.subscription import parse_subscription

@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 import structlog
 
 from tocsin.core.errors import ApiError
-from tocsin.core.ports import (
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue import JobQueue, QueuePosition
+from tocsin.core.ports.sends import (
     LOSS_TOLD_ONCE_MS,
-    Clock,
     Entered,
-    JobQueue,
     QueueMark,
     QueueMarkStore,
-    QueuePosition,
 )
 
 NAMED_FOR_MS = 24 * 3_600_000

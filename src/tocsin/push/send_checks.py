@@ -12,8 +12,8 @@ from tocsin.core.device import DeviceFilter
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.integrations import Integrations
-from tocsin.core.online_ports import OnlinePublisher
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.online import OnlinePublisher
 from tocsin.core.push import RawRecipient, SendRequest, TargetKind
 from tocsin.push import checks
 from tocsin.push.bodies import body_field, check_body

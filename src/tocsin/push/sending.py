@@ -14,12 +14,14 @@ from typing import Any
 import structlog
 
 from tocsin.core.analytics import ONLINE_FIRST, SEND_AT, SendEvent, event_row
-from tocsin.core.analytics_ports import RowSink
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, NotAvailable
 from tocsin.core.integrations import Integrations
-from tocsin.core.online_ports import OnlinePublisher
-from tocsin.core.ports import Clock, JobQueue, UidClaim, UidStore
+from tocsin.core.ports.analytics import RowSink
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.online import OnlinePublisher
+from tocsin.core.ports.queue import JobQueue
+from tocsin.core.ports.sends import UidClaim, UidStore
 from tocsin.core.push import (
     Job,
     Payload,

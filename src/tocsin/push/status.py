@@ -14,9 +14,9 @@ from tocsin.core.analytics import (
     SendState,
     find_state,
 )
-from tocsin.core.analytics_ports import AnalyticsStore, RowSink
 from tocsin.core.errors import InternalError, NotAvailable
-from tocsin.core.ports import Clock
+from tocsin.core.ports.analytics import AnalyticsStore, RowSink
+from tocsin.core.ports.clock import Clock
 from tocsin.push import checks
 
 MSG_ID_LENGTH = 1024

@@ -16,7 +16,7 @@ from tocsin.core.device import (
     UserTopicFilter,
 )
 from tocsin.core.errors import NotAvailable
-from tocsin.core.ports import DeviceStore, UserTopicStore
+from tocsin.core.ports.devices import DeviceStore, UserTopicStore
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits, Paging
 from tocsin.push.devices import NO_DATABASE

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name
 from tocsin.queue.redis_connection import Script, own_errors
 from tocsin.queue.redis_keys import Keys

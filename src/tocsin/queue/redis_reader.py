@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from tocsin.core.elapsed import elapsed_s
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
 from tocsin.queue.redis_connection import Script, run
 from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt
 from tocsin.queue.timing import Timing, now_argument

@@ -12,7 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tocsin.core.ports import Clock, Stored, StoredLetter
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue_stock import Stored, StoredLetter
 from tocsin.queue.codec import find_payload, without_done
 from tocsin.queue.redis_connection import Script, own_errors, run, run_at
 from tocsin.queue.redis_keys import GROUP, Keys, receipt_of

@@ -23,7 +23,8 @@ from redis.exceptions import RedisError
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import QueueFull
-from tocsin.core.ports import Clock, Delivery, QueuePosition
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.queue.codec import (
     Undecodable,

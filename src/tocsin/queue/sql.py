@@ -21,7 +21,8 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tocsin.core.errors import QueueFull
-from tocsin.core.ports import Clock, Delivery, QueuePosition
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.queue.codec import (
     Undecodable,

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.errors import QueueUnavailable
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
 from tocsin.queue.timing import WallClock
 
 _WAL_ATTEMPTS = 200

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import build_tables

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import ColumnElement, and_, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tocsin.core.ports import Clock, Stored, StoredLetter
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue_stock import Stored, StoredLetter
 from tocsin.queue.codec import without_done
 from tocsin.queue.sql_claim import NOBODY
 from tocsin.queue.sql_connection import QueueDatabase

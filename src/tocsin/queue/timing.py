@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
 
 MOVE_MARK_S = 7 * 86_400.0
 """How long a queue knows what it took over from another, in seconds."""

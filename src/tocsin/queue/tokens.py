@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tocsin.core.ports import TOKEN_AHEAD_MS, Clock, SharedToken
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.providers import TOKEN_AHEAD_MS, SharedToken
 from tocsin.queue.redis_connection import Script, own_errors
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import build_tables

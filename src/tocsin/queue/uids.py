@@ -8,7 +8,7 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from tocsin.core.errors import Conflict
-from tocsin.core.ports import UID_TAKEN, UidClaim
+from tocsin.core.ports.sends import UID_TAKEN, UidClaim
 from tocsin.queue.redis_connection import Script, own_errors
 
 

@@ -26,7 +26,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
-from tocsin.core.ports import Clock
+from tocsin.core.ports.clock import Clock
 from tocsin.storage.dead_tokens import mark_dead, mark_inactive, purge
 from tocsin.storage.device_changes import (
     change_devices,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tocsin.core.ports import LOSS_TOLD_ONCE_MS, Entered, QueueMark
+from tocsin.core.ports.sends import LOSS_TOLD_ONCE_MS, Entered, QueueMark
 from tocsin.storage.engine import Database
 from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_queues

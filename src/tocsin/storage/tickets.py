@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tocsin.core.ports import Ticket
+from tocsin.core.ports.receipts import Ticket
 from tocsin.storage.engine import Database
 from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_tickets

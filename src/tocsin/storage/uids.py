@@ -9,7 +9,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.errors import Conflict
-from tocsin.core.ports import UID_TAKEN, Clock, UidClaim
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.sends import UID_TAKEN, UidClaim
 from tocsin.storage.engine import Database
 from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_uids

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from tocsin.core.device import DeadToken, DeviceFilter
-from tocsin.core.ports import Clock, RecentVerdicts
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.storage.device_filters import filter_conditions
 from tocsin.storage.engine import Database
 from tocsin.storage.rows import among, inserting, is_postgres, unnest_columns

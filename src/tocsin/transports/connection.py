@@ -15,7 +15,6 @@ from typing import Any
 from uuid import uuid4
 
 from tocsin.core.channel import ChannelOptions, ClientInfo
-from tocsin.core.channel_ports import Broker, ControlBus, PresenceStore
 from tocsin.core.client_codes import (
     INAPPROPRIATE_PROTOCOL,
     INSUFFICIENT_STATE,
@@ -25,7 +24,8 @@ from tocsin.core.client_codes import (
     Unsubscribe,
 )
 from tocsin.core.control import RefreshCommand, SubscribeCommand
-from tocsin.core.ports import Clock
+from tocsin.core.ports.channels import Broker, ControlBus, PresenceStore
+from tocsin.core.ports.clock import Clock
 from tocsin.hub.hub import Hub
 from tocsin.hub.subscription import Subscription
 from tocsin.protocol import client_pb2 as pb

@@ -12,8 +12,8 @@ import structlog
 from aiohttp import web
 from google.protobuf.message import DecodeError
 
-from tocsin.core.channel_ports import ControlBus
 from tocsin.core.errors import ApiError
+from tocsin.core.ports.channels import ControlBus
 from tocsin.protocol import client_pb2 as pb
 from tocsin.telemetry.throttle import LineThrottle
 from tocsin.transports.admission import Origins

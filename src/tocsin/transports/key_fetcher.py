@@ -9,7 +9,7 @@ import asyncio
 
 import aiohttp
 
-from tocsin.core.channel_ports import JwksUnavailable
+from tocsin.core.ports.channels import JwksUnavailable
 
 TIMEOUT_S = 1.0
 TRIES = 2

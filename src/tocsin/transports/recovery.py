@@ -15,8 +15,8 @@ from tocsin.core.channel import (
     RecoveryMode,
     StreamPosition,
 )
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import UnrecoverablePosition
+from tocsin.core.ports.channels import Broker
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.delta import create_delta
 from tocsin.protocol.frames import (

@@ -10,8 +10,8 @@ from tests.support.brokers import Heard, running_broker, until
 from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.core.channel import PublishOptions
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.ports.channels import Broker
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tests.support.redis_server import RedisServer
 
 from tocsin.broker import redis_shard
 from tocsin.core.channel import HistoryFilter, PublishOptions
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.ports.channels import Broker
 from tocsin.redis_access.slots import key_slot
 
 KEEP = PublishOptions(history_size=10, history_ttl_s=60, history_meta_ttl_s=600)

@@ -10,8 +10,8 @@ from tests.support.brokers import Heard, running_broker
 
 from tocsin.broker.redis_joined import AT_ONCE, JoinedScript
 from tocsin.core.channel import PublishOptions
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.ports.channels import Broker
 
 KEPT = PublishOptions(history_size=10, history_ttl_s=60)
 

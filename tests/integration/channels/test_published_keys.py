@@ -13,7 +13,7 @@ from tests.support.ports import free_port
 from tests.support.tokens import ec_key, jwk, jwks, rsa_key, sign
 
 from tocsin.channels.tokens import TokenInvalid, TokenSettings, TokenVerifier
-from tocsin.core.channel_ports import JwksUnavailable
+from tocsin.core.ports.channels import JwksUnavailable
 from tocsin.transports.key_fetcher import MAX_BYTES, TRIES, HttpKeyFetcher
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

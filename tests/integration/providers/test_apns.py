@@ -22,7 +22,7 @@ from tests.support.sends import FreePace, Reports, batch_of
 from tests.support.simulated_fcm import control, running_simulator
 
 from tocsin.core.outcome import Verdict
-from tocsin.core.ports import Batch
+from tocsin.core.ports.providers import Batch
 from tocsin.core.push import Body
 from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider

@@ -22,7 +22,7 @@ from tocsin.app.server import start_server
 from tocsin.config import load_config
 from tocsin.core.device import DeviceFilter, PageRequest, Registration
 from tocsin.core.outcome import Outcome
-from tocsin.core.ports import Delivery
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Body, Job, Payload, RecipientType, Send, TargetKind
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run

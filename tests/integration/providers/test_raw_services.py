@@ -21,7 +21,8 @@ from tests.support.sends import FreePace, Reports, batch_of
 from tests.support.simulated_fcm import running_simulator
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import PushProvider, ReceiptSource
+from tocsin.core.ports.providers import PushProvider
+from tocsin.core.ports.receipts import ReceiptSource
 from tocsin.providers.expo import ExpoProvider
 from tocsin.providers.push_webhook import PushWebhookProvider
 from tocsin.simulator import push_webhook

@@ -22,7 +22,7 @@ from tests.support.simulated_fcm import running_simulator
 
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, PushProvider
+from tocsin.core.ports.providers import Batch, PushProvider
 from tocsin.core.push import Body, TargetKind
 from tocsin.core.webpush import MAX_PAYLOAD_BYTES, make_target
 from tocsin.providers.errors import ProviderSetupError

@@ -28,7 +28,7 @@ from tests.support.queue_process import (
     start_process,
 )
 
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 
 TAKEOVER_S = 2.0
 SLACK_S = 0.5

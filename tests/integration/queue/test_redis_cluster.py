@@ -21,7 +21,7 @@ from tests.support.redis_cluster import RedisCluster, ask, start_cluster, wait_f
 from tests.support.redis_server import RedisServer
 
 from tocsin.core.errors import QueueUnavailable
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 from tocsin.queue.redis_keys import Keys
 from tocsin.redis_access.slots import SLOTS, key_slot
 

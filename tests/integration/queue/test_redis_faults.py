@@ -23,7 +23,7 @@ from tests.support.job_queues import (
 from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.core.errors import QueueUnavailable
-from tocsin.core.ports import Delivery, JobQueue, QueuePosition
+from tocsin.core.ports.queue import Delivery, JobQueue, QueuePosition
 from tocsin.queue.redis_connection import Script
 from tocsin.queue.redis_keys import GROUP, Keys
 from tocsin.queue.redis_reader import StreamReader

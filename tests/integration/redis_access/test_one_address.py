@@ -29,9 +29,9 @@ from tests.support.redis_cluster import ask
 from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.core.channel import ClientInfo, PublishOptions
-from tocsin.core.channel_ports import Broker
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.core.errors import BrokerUnavailable, DependencyLost, QueueUnavailable
+from tocsin.core.ports.channels import Broker
 from tocsin.queue.redis_connection import connect, run_confirmed
 from tocsin.queue.redis_stream import RedisStreamJobQueue
 from tocsin.redis_access.commands import (

@@ -22,8 +22,8 @@ from tests.support.job_queues import (
 from tests.support.redis_cluster import Guarded, ask, running_sentinel, wait_for
 
 from tocsin.core.channel import HistoryFilter, PublishOptions
-from tocsin.core.channel_ports import Broker
 from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.ports.channels import Broker
 from tocsin.redis_access.commands import run
 from tocsin.redis_access.connecting import Limits, open_client
 

@@ -23,7 +23,7 @@ from tocsin.core.errors import (
     NotAvailable,
     UnknownChannel,
 )
-from tocsin.core.online_ports import Stage
+from tocsin.core.ports.online import Stage
 from tocsin.core.push import OnlineFirst
 
 FIRST = OnlineFirst("seen:1", b'{"n":1}', wait_ms=2000, tags={"kind": "goal"})

@@ -12,7 +12,8 @@ from tocsin.app.reloading import Reloader, find_restart_keys
 from tocsin.app.renewal import ProviderSet, RenewableProvider
 from tocsin.config import Config, load_config
 from tocsin.config.integrations import Credential
-from tocsin.core.ports import Batch, Pace, ReceiptSource
+from tocsin.core.ports.providers import Batch, Pace
+from tocsin.core.ports.receipts import ReceiptSource
 from tocsin.providers.errors import ProviderSetupError
 
 NOTHING = cast("Any", None)

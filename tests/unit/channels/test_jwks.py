@@ -18,8 +18,8 @@ from tests.support.tokens import (
 from tocsin.channels.claims import TokenInvalid
 from tocsin.channels.jwks import PAUSE_MS, TTL_MS, KeyCache, fill_endpoint, read_keys
 from tocsin.channels.tokens import TokenSettings, TokenVerifier
-from tocsin.core.channel_ports import JwksUnavailable
 from tocsin.core.client_codes import INTERNAL, ClientFault
+from tocsin.core.ports.channels import JwksUnavailable
 
 URL = "https://keys.example/jwks"
 

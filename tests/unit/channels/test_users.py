@@ -6,7 +6,6 @@ from tests.support.channels import Corridor, connection
 from tocsin.api.call import ChannelServices
 from tocsin.channels.claims import ConnectionClaims, SubscriptionClaims
 from tocsin.channels.users import STATUS_TTL_S, UserStatusService, token_key
-from tocsin.core.channel_ports import DenialKind, UserStatus
 from tocsin.core.client_codes import (
     DENIED,
     INTERNAL,
@@ -17,6 +16,7 @@ from tocsin.core.client_codes import (
 )
 from tocsin.core.control import DisconnectCommand, Target, UnsubscribeCommand
 from tocsin.core.errors import BadRequest, BrokerUnavailable, NotAvailable
+from tocsin.core.ports.channels import DenialKind, UserStatus
 
 
 async def test_a_status_is_what_was_said_and_who_is_here() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tocsin.cli import devices as verb
 from tocsin.core.device import RemovedFilter, RemovedGroup
-from tocsin.core.ports import DeviceStore
+from tocsin.core.ports.devices import DeviceStore
 
 NOW_S = 1_800_000_000.0
 

@@ -9,7 +9,7 @@ from tests.support.jobs import ManualClock, MemoryJobQueue, make_send_job
 
 from tocsin.cli import queue as verb
 from tocsin.core.device import DeviceFilter
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import DeadLetter, Expand, Job
 
 AT_MS = 1_800_000_000_000

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from tocsin.cli.queue import act
-from tocsin.core.ports import JobQueue
+from tocsin.core.ports.queue import JobQueue
 
 
 class Backlog:

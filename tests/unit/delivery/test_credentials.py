@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.ports import RecentVerdicts
+from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.delivery.credentials import (
     BROKEN_AFTER,
     ENOUGH,

@@ -15,7 +15,7 @@ from tocsin.core.analytics import NotificationRow
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import (
     Body,
     Expand,

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock, MemoryJobQueue, make_send_job
 
 from tocsin.core.errors import QueueUnavailable
-from tocsin.core.ports import Delivery
+from tocsin.core.ports.queue import Delivery
 from tocsin.delivery.lost import LostJobs, Whereabouts
 from tocsin.telemetry.metrics import Metrics
 

@@ -13,7 +13,7 @@ from tocsin.broker.reached_memory import MemoryReached
 from tocsin.core.channel import ClientInfo, PresenceStats
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BrokerUnavailable
-from tocsin.core.online_ports import Stage
+from tocsin.core.ports.online import Stage
 from tocsin.core.push import Expand, Job, OnlineCheck, RecipientType
 from tocsin.delivery.online import (
     KEPT_S,

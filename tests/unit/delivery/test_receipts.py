@@ -12,7 +12,8 @@ from tests.support.jobs import ManualClock, make_payload, make_send_job
 from tocsin.core.device import DeadToken
 from tocsin.core.errors import InternalError
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Delivery, Ticket
+from tocsin.core.ports.queue import Delivery
+from tocsin.core.ports.receipts import Ticket
 from tocsin.delivery.receipts import GIVE_UP_AFTER_MS, ReceiptPoller, TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.run import Run

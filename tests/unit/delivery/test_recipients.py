@@ -11,7 +11,7 @@ from tests.support.jobs import ManualClock, MemoryJobQueue, make_payload
 from tocsin.core.analytics import NotificationRow
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.outcome import Outcome
-from tocsin.core.ports import Delivery
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import (
     Expand,
     Job,

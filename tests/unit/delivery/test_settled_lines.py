@@ -19,7 +19,7 @@ from tests.support.jobs import (
 
 from tocsin.core.device import DeadToken, Detail, DeviceFilter, TargetPage
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.ports import Delivery
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, Job, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal

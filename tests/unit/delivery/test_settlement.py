@@ -13,7 +13,8 @@ from tests.support.jobs import ManualClock, make_payload, make_send_job
 from tocsin.core.device import DeadToken, RemovedFilter
 from tocsin.core.errors import NotAvailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.ports import Delivery, RecentVerdicts
+from tocsin.core.ports.devices import RecentVerdicts
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Job, Send
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal

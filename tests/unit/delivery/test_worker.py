@@ -21,7 +21,7 @@ from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.ports import Delivery
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, Payload, Send
 from tocsin.delivery import worker as worker_module
 from tocsin.delivery.dispatch import Dispatcher

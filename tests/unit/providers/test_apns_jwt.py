@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.clock import MovedClock
 
-from tocsin.core.ports import SharedToken
+from tocsin.core.ports.providers import SharedToken
 from tocsin.providers.apns_jwt import ProviderTokens, SigningKey
 from tocsin.providers.process_tokens import ProcessTokenStore
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.sends import FreePace, Reports, batch_of
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports import Batch
+from tocsin.core.ports.providers import Batch
 from tocsin.core.push import Body
 from tocsin.providers.chunks import Found, Shape, Split, send_batch
 from tocsin.providers.http1 import Http1Client, RequestFailed

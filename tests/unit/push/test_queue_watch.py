@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock
 
 from tocsin.core.errors import InternalError, QueueUnavailable
-from tocsin.core.ports import QueueMark, QueuePosition
+from tocsin.core.ports.queue import QueuePosition
+from tocsin.core.ports.sends import QueueMark
 from tocsin.push.queue_watch import NAMED_FOR_MS, ProcessQueueMarks, QueueWatch
 
 

@@ -16,7 +16,6 @@ from tocsin.broker.memory import MemoryBroker
 from tocsin.broker.presence_memory import MemoryPresence
 from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.core.channel import ChannelOptions, PublishOptions, StreamPosition
-from tocsin.core.channel_ports import Broker
 from tocsin.core.control import (
     DisconnectCommand,
     SubscribeCommand,
@@ -24,6 +23,7 @@ from tocsin.core.control import (
     UnsubscribeCommand,
 )
 from tocsin.core.errors import InternalError
+from tocsin.core.ports.channels import Broker
 from tocsin.transports.connection import Context
 from tocsin.transports.settings import SessionSettings
 

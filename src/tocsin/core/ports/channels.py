@@ -1,4 +1,4 @@
-"""The seams of the realtime corridor with their contracts; see also `ports.py`."""
+"""The realtime corridor: broker, presence, control bus, and the state of users."""
 
 from __future__ import annotations
 

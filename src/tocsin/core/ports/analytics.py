@@ -1,4 +1,4 @@
-"""Seams of analytics with their contracts. Nothing here knows a technology."""
+"""Analytics: where rows of what happened are kept, and how they come there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seams between channels and pushes with their contracts; see also `ports.py`."""
+"""Where the corridors meet: who was reached in a channel by what a push published."""
 
 from __future__ import annotations
 

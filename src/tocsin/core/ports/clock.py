@@ -1,0 +1,13 @@
+"""The time that a process goes by."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall-clock time, so that tests can move it."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        ...

@@ -1,0 +1,217 @@
+"""The device registry: devices, their topics, and what credentials say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tocsin.core.device import (
+    DeadToken,
+    Detail,
+    Device,
+    DeviceChange,
+    DeviceFilter,
+    DeviceSelector,
+    DeviceTopic,
+    DeviceTopicFilter,
+    Page,
+    PageRequest,
+    Registration,
+    RemovedFilter,
+    RemovedGroup,
+    TargetPage,
+    TopicsChange,
+    UserTopic,
+    UserTopicFilter,
+)
+
+
+class DeviceStore(Protocol):
+    """The device registry. Every method is one transaction."""
+
+    async def register(self, registration: Registration) -> str:
+        """Create or overwrite a device as a whole and return its id.
+
+        (provider, token) is unique: a known pair updates that device and keeps
+        its id. With an id given, that device takes the token; another row that
+        held the pair is merged away. A well-formed id without a row falls back
+        to the token match, else to a fresh id. Afterwards the device's topics
+        are exactly `topics`, those bound to `user` and those bound to
+        `GLOBAL_USER`, each with its origins. Safe under races: concurrent
+        registrations of one token all return the same id. A soft-removed
+        device that registers again is alive again under its id.
+        Raises `BadRequest("topics", …)` over the topics-per-device limit and
+        `BadRequest("id", …)` for an id that no server made.
+        """
+        ...
+
+    async def update(
+        self,
+        selector: DeviceSelector,
+        change: DeviceChange,
+        *,
+        switch_user_topics: bool,
+    ) -> int:
+        """Change all selected devices and return how many there were.
+
+        Unknown ids are no error. With `switch_user_topics`, a change of owner
+        drops the topics that came from the old user and adds those bound to
+        the new one. `updated_at` moves.
+        """
+        ...
+
+    async def remove(self, selector: DeviceSelector) -> int:
+        """Delete all selected devices with their topics; returns how many."""
+        ...
+
+    async def fetch_page(
+        self,
+        filter: DeviceFilter,
+        page: PageRequest,
+        *,
+        include_topics: bool = False,
+    ) -> Page[Device]:
+        """Devices in id order; soft-removed ones are hidden."""
+        ...
+
+    async def update_topics(
+        self, device_id: str, change: TopicsChange, *, owner: str = ""
+    ) -> None:
+        """Change a device's own topics; doubled add and absent remove are no-ops.
+
+        Raises `NotFound` for an unknown device and `Conflict` where `owner` is
+        given and is not its user; nothing changes on either.
+        """
+        ...
+
+    async def fetch_topic_page(
+        self,
+        filter: DeviceTopicFilter,
+        page: PageRequest,
+        *,
+        include_device: bool = False,
+    ) -> Page[DeviceTopic]:
+        """Device topics in id order; `topic_prefix` is literal text."""
+        ...
+
+    async def fetch_targets(
+        self,
+        filter: DeviceFilter,
+        *,
+        provider: str,
+        cursor: str,
+        limit: int,
+        details: Collection[Detail] = (),
+    ) -> TargetPage:
+        """The hot walk: live devices of one provider after `cursor`, by id.
+
+        A device that several topics match appears once. The tokens are targets:
+        for Web Push what `webpush.make_target` makes of endpoint and keys. Only
+        the named details are brought along.
+        """
+        ...
+
+    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+        """Soft-remove by the rule of `DeadToken`; returns the ids that went."""
+        ...
+
+    async def remove_inactive(
+        self, *, older_than_ms: int, limit: int
+    ) -> Mapping[str, int]:
+        """Soft-remove up to `limit` live devices not updated since that time.
+
+        Unix milliseconds. Returns how many went, by provider; empty means that
+        none is left. One that registers again at that moment stays.
+        """
+        ...
+
+    async def purge_removed(self, *, older_than_ms: int, limit: int) -> int:
+        """Delete for good what was soft-removed before that Unix millisecond."""
+        ...
+
+    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        """What is soft-removed, the largest group first."""
+        ...
+
+    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        """Bring up to `limit` soft-removed devices back; returns their ids.
+
+        Empty means that none is left. They have the topics that they had, those of
+        their user as they are now. A device that registered again meanwhile is
+        alive, and stays as it is. Each counts as updated now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecentVerdicts:
+    """What one credential was answered last, over all workers and sends.
+
+    `letters` has one letter per answer about a token (see `core/outcome.py`), the
+    oldest first. `delivered` counts the deliveries that were ever noted.
+    """
+
+    letters: str = ""
+    delivered: int = 0
+
+
+class VerdictStore(Protocol):
+    """What all workers know together of credentials, and of suspected devices.
+
+    A credential is a provider and the identifier of an integration.
+    """
+
+    async def note(
+        self, provider: str, integration: str, letters: str, *, delivered: int
+    ) -> RecentVerdicts:
+        """Add answers, the oldest first, and return the last of all workers.
+
+        Atomic: two calls at once both count. `delivered` are the deliveries since
+        the call before, which may be more than `letters` tells. What is older than
+        a day without any answer is forgotten.
+        """
+        ...
+
+    async def suspect(
+        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
+    ) -> list[str]:
+        """Act on guarded verdicts that are believed; returns the ids that went.
+
+        A device is only marked the first time. It is soft-removed, by the rule of
+        `DeadToken`, where the mark is older than the send and the credential has
+        made at least `proof` deliveries since: `delivered` counts them as `note`
+        does. A registration takes the mark away.
+        """
+        ...
+
+    async def fetch_suspects(
+        self, provider: str, integration: str, *, limit: int
+    ) -> set[str]:
+        """Ids of up to `limit` marked devices of this credential."""
+        ...
+
+    async def acquit(self, ids: Collection[str]) -> None:
+        """Take the mark from these devices: something was delivered to them."""
+        ...
+
+    async def acquit_all(self, provider: str, integration: str) -> None:
+        """Take the mark from all devices of a credential that is in doubt."""
+        ...
+
+
+class UserTopicStore(Protocol):
+    """Which topics a user's devices shall hold."""
+
+    async def update(self, user: str, change: TopicsChange) -> None:
+        """Change the list and, in the same transaction, that user's devices.
+
+        For `GLOBAL_USER` devices follow only at their next registration.
+        """
+        ...
+
+    async def fetch_page(
+        self, filter: UserTopicFilter, page: PageRequest
+    ) -> Page[UserTopic]:
+        """User topics in id order; `topic_prefix` is literal text."""
+        ...

@@ -1,0 +1,199 @@
+"""The way from the API to the workers, and the limits that workers share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tocsin.core.push import DeadLetter, Job, Payload
+from tocsin.core.rates import RateLimit
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A job in the hands of one worker, until settled or taken over.
+
+    `count` is how often it was handed out, 1 the first time, without the hand-outs
+    whose holder turned out to live. `done` is a
+    bitmap over the recipients of a `Send`, least significant bit first: those
+    whose result was recorded by an earlier holder; it may be empty. `receipt`
+    belongs to the queue: the same one is given again to whoever takes over.
+
+    `held_until` is the moment of this process (`elapsed_s`) from which its worker
+    starts no request for it any more, unless `keep_alive` has moved it: soon
+    afterwards another may have it. It is counted from before the queue was asked,
+    so that no delay on the way makes it too late. `lost` is set by the worker once
+    `keep_alive` has named it: then nothing more is done for it.
+    """
+
+    job: Job
+    receipt: str
+    count: int
+    done: bytes
+    held_until: float = math.inf
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePosition:
+    """Which data a queue holds, and how far it has come.
+
+    `epoch` is a name that the data got once: another one means other data. `reached`
+    rises with every request that is accepted, and falls only where data is lost.
+    `certain` is the highest of it that was confirmed to this process, and `missing`
+    how much of that this process found gone since it began, under any epoch.
+    """
+
+    epoch: str
+    reached: int
+    certain: int = 0
+    missing: int = 0
+
+
+class JobQueue(Protocol):
+    """The way from the API to the workers; at-least-once, never less.
+
+    An entry leaves only by `settle`. One that its worker neither settles nor
+    keeps alive is handed to another within the take-over time.
+    """
+
+    async def enqueue(
+        self,
+        payload: Payload,
+        jobs: Sequence[Job],
+        *,
+        once_ttl_s: float = 0,
+        due_ms: int = 0,
+    ) -> bool:
+        """Store the payload and all jobs in one atomic step.
+
+        With `once_ttl_s`, a second call with the same `push_id` within that
+        time stores nothing and returns `False`. With `due_ms` (Unix
+        milliseconds) the jobs are handed out from then on, and until one of them
+        was, `cancel` takes it back. Raises `QueueFull` when one of the queues has
+        its limit of unfinished entries; nothing is stored then. For a payload
+        that is `reliable`, it returns once a second server has the entries,
+        where the engine has one; `QueueUnavailable` says that none got them in
+        time, and a repeat is safe where `once_ttl_s` is given.
+        """
+        ...
+
+    async def cancel(self, uid: str) -> list[Job]:
+        """Take back jobs that were enqueued under this uid with a later `due_ms`.
+
+        Returns what will never be handed out, nothing of it is left; what was
+        handed out before is not touched. An unknown uid is no error. Of a job
+        that falls due at that moment either happens, never both.
+        """
+        ...
+
+    async def receive(
+        self, queues: Sequence[str], *, limit: int, wait_s: float
+    ) -> list[Delivery]:
+        """Up to `limit` due entries, waiting at most `wait_s` for the first.
+
+        Moves due delayed entries and takes over those of silent workers, which may
+        be this one: whoever still has that receipt in hand has a new hold on it. An
+        entry that cannot be decoded goes to the dead letters with the reason.
+        """
+        ...
+
+    async def fetch_payload(self, push_id: str) -> Payload | None:
+        """The stored payload, or `None` when nothing of that request is left."""
+        ...
+
+    async def record_progress(self, progress: Mapping[str, bytes]) -> None:
+        """Store the `done` bitmaps by receipt, in one round trip."""
+        ...
+
+    async def settle(
+        self,
+        delivery: Delivery,
+        *,
+        follow: Sequence[tuple[Job, int]] = (),
+        dead: Sequence[tuple[Job, str]] = (),
+    ) -> bool:
+        """End a delivery and add what follows from it, in one atomic step.
+
+        `follow` are (job, due Unix milliseconds or 0 for now); `dead` are
+        (job, reason). Both ignore the backlog limit: that work is accepted.
+        The payload goes with the request's last job (dead letters keep a copy).
+        Returns `False`, and adds nothing, when somebody else settled it before:
+        then the caller counts and reports nothing either.
+        """
+        ...
+
+    async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Renew the hold on these; returns the receipts that were lost.
+
+        It moves `held_until` of each that was renewed. One that is neither lost nor
+        moved could not be judged now, and is asked for again. It waits for nothing
+        that other calls of this process do.
+
+        Whoever lost one and lives to ask here was not ended by it: the hand-out that
+        took it away is not counted, see `Delivery.count`.
+        """
+        ...
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Do not count the last hand-out of these: who had them lives and has them."""
+        ...
+
+    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
+        """Of these, the receipts whose entry is in the queue, whoever holds it."""
+        ...
+
+    async def position(self) -> QueuePosition:
+        """Which data this is, and how far it has come; see there."""
+        ...
+
+    async def waiting(
+        self, queues: Sequence[str], *, only_due: bool = False
+    ) -> dict[str, int]:
+        """Entries per queue that nobody holds, delayed ones included.
+
+        With `only_due`, those alone that could be handed out now.
+        """
+        ...
+
+    async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
+        """Dead letters, oldest first, after the given id."""
+        ...
+
+    async def replay_dead(self, ids: Sequence[str]) -> int:
+        """Put these back to work with fresh attempts; returns how many."""
+        ...
+
+    async def purge_dead(self, ids: Sequence[str]) -> int:
+        """Forget these for good; returns how many."""
+        ...
+
+    async def now_ms(self) -> int | None:
+        """The clock that judges what is due, in Unix milliseconds.
+
+        Every `due_ms` is a time of this clock, whatever a caller's own says. `None`
+        where it is the clock of this machine.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise if the queue cannot be reached now."""
+        ...
+
+    async def close(self) -> None:
+        """Release what was opened; entries still held are left for take-over."""
+        ...
+
+
+class RateLimiter(Protocol):
+    """Token buckets that all workers share; see `core/rates.py`."""
+
+    async def take(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[int]:
+        """Take a token for each key in turn, from all its buckets or from none.
+
+        Returns for each 0, or the Unix millisecond from which it may be tried
+        again. A key that stands twice takes twice. Raises `QueueUnavailable`.
+        """
+        ...

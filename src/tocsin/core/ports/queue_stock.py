@@ -1,0 +1,84 @@
+"""All that a queue keeps, for moving it into another engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A queue entry as another engine takes it over: bytes, not nouns.
+
+    `id` names it in the engine that it leaves. `due_ms` is Unix milliseconds, 0
+    for now. `scheduled_uid` is the uid under which it can be cancelled, or empty.
+    """
+
+    id: str
+    queue: str
+    push_id: str
+    job: bytes
+    due_ms: int = 0
+    scheduled_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter as another engine takes it over."""
+
+    id: str
+    queue: str
+    push_id: str
+    letter: bytes
+    raw: bytes
+    payload: bytes
+
+
+class QueueStock(Protocol):
+    """All that a queue keeps, for moving it into another engine.
+
+    The one that gives has no worker meanwhile. Every step can be repeated.
+    """
+
+    async def origin(self) -> str:
+        """The name of this queue, made once and never given to another."""
+        ...
+
+    async def count_held(self) -> int:
+        """Entries in the hands of a worker that is alive."""
+        ...
+
+    async def fetch_entries(
+        self, *, limit: int
+    ) -> tuple[list[Stored], dict[str, bytes]]:
+        """Some entries that no living worker holds, and payloads by push id.
+
+        Recipients whose result was recorded are left out of the job.
+        """
+        ...
+
+    async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
+        """Some dead letters, oldest first."""
+        ...
+
+    async def take_in(
+        self,
+        entries: Sequence[Stored],
+        payloads: Mapping[str, bytes],
+        letters: Sequence[StoredLetter] = (),
+        *,
+        origin: str,
+    ) -> None:
+        """Store each of these in an atomic step; the backlog limit does not count.
+
+        What was taken in from this `origin` under the same id before is left out,
+        so that a move that broke off can begin anew.
+        """
+        ...
+
+    async def give_up(
+        self, entries: Sequence[Stored], letters: Sequence[StoredLetter] = ()
+    ) -> None:
+        """Forget what another engine has now, payloads with their last entry."""
+        ...
