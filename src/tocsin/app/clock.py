@@ -13,7 +13,7 @@ import structlog
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import ApiError
-from tocsin.core.ports.queue import JobQueue
+from tocsin.core.ports.queue import QueueServer
 
 STEP_INTERVAL_S = 10.0
 """Seconds between two looks at the clock of the queue's server."""
@@ -50,7 +50,7 @@ class SharedClock:
             return time.time_ns() // 1_000_000
         return int(elapsed_s() * 1000 + self._ahead_ms)
 
-    async def learn(self, queue: JobQueue) -> None:
+    async def learn(self, queue: QueueServer) -> None:
         """Ask once; raises `ApiError` while the queue is away."""
         asked_at = elapsed_s()
         theirs_ms = await queue.now_ms()
@@ -63,7 +63,7 @@ class SharedClock:
         self._ahead_ms = theirs_ms - (asked_at + answered_at) * 500
         self._compare()
 
-    async def follow(self, queue: JobQueue) -> None:
+    async def follow(self, queue: QueueServer) -> None:
         """Ask again and again, so that a clock that was set over there is noticed."""
         while True:
             await asyncio.sleep(STEP_INTERVAL_S)

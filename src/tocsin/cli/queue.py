@@ -16,7 +16,7 @@ from tocsin.cli.process import run_to_its_end
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
-    from tocsin.core.ports.queue import JobQueue
+    from tocsin.core.ports.queue import JobOperator
     from tocsin.core.push import DeadLetter
 
 PAGE = 100
@@ -146,7 +146,7 @@ def _held_words(held: int, source: Config) -> str:
 
 
 async def act(
-    queue: JobQueue,
+    queue: JobOperator,
     action: str,
     ids: list[str] | None,
     *,
@@ -178,7 +178,7 @@ async def act(
     return 1 if unknown else 0
 
 
-async def _print_status(queue: JobQueue, providers: Sequence[str]) -> int:
+async def _print_status(queue: JobOperator, providers: Sequence[str]) -> int:
     from tocsin.core.push import queue_name
 
     names = [queue_name(stage, p) for p in providers for stage in ("expand", "send")]
@@ -190,7 +190,7 @@ async def _print_status(queue: JobQueue, providers: Sequence[str]) -> int:
     return 0
 
 
-async def _print_dead(queue: JobQueue) -> int:
+async def _print_dead(queue: JobOperator) -> int:
     after = ""
     count = 0
     while letters := await queue.list_dead(limit=PAGE, after=after):

@@ -18,7 +18,7 @@ from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.providers import Batch, PushProvider, Report
-from tocsin.core.ports.queue import Delivery, JobQueue, RateLimiter
+from tocsin.core.ports.queue import Delivery, JobConsumer, RateLimiter
 from tocsin.core.push import Payload
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
@@ -99,7 +99,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        queue: JobQueue,
+        queue: JobConsumer,
         providers: Mapping[str, PushProvider],
         journal: Journal,
         settlement: Settlement,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.clock import Clock
-from tocsin.core.ports.queue import JobQueue
+from tocsin.core.ports.queue import JobConsumer
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
@@ -27,7 +27,7 @@ class Journal:
 
     def __init__(
         self,
-        queue: JobQueue,
+        queue: JobConsumer,
         settlement: Settlement,
         clock: Clock,
         *,

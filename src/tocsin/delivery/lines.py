@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Verdict
-from tocsin.core.ports.queue import JobQueue
+from tocsin.core.ports.queue import JobConsumer
 from tocsin.core.push import Job, Payload, Send
 from tocsin.delivery.run import Run
 
@@ -90,7 +90,7 @@ def settled_line(
     return fields
 
 
-async def find_uid(queue: JobQueue, push_id: str) -> str:
+async def find_uid(queue: JobConsumer, push_id: str) -> str:
     """The uid in the stored payload, empty where it cannot be read.
 
     It costs a round trip: for jobs that end without having been sent.

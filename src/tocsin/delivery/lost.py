@@ -11,7 +11,7 @@ from enum import StrEnum
 import structlog
 
 from tocsin.core.errors import ApiError
-from tocsin.core.ports.queue import Delivery, JobQueue
+from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.delivery.lines import count_recipients
 from tocsin.telemetry.metrics import Metrics
 
@@ -42,7 +42,7 @@ _log = structlog.get_logger("tocsin.delivery")
 class LostJobs:
     """Knows for each job in hand from which data of the queue it came."""
 
-    def __init__(self, queue: JobQueue, metrics: Metrics) -> None:
+    def __init__(self, queue: JobConsumer, metrics: Metrics) -> None:
         self._queue = queue
         self._metrics = metrics
         self._epoch = ""

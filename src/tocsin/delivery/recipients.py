@@ -15,7 +15,7 @@ from tocsin.core.analytics import WINDOW, SendEvent
 from tocsin.core.device import Detail, TargetPage
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore
-from tocsin.core.ports.queue import Delivery, JobQueue
+from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.core.push import (
     Expand,
     Job,
@@ -51,7 +51,7 @@ class Expander:
     def __init__(
         self,
         *,
-        queue: JobQueue,
+        queue: JobConsumer,
         devices: DeviceStore | None,
         batch_sizes: Mapping[str, int],
         settlement: Settlement,

@@ -20,7 +20,7 @@ from tocsin.core.errors import (
     StatementRefused,
 )
 from tocsin.core.ports.providers import PushProvider
-from tocsin.core.ports.queue import Delivery, JobQueue
+from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.core.push import Job, Send, queue_name
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
@@ -35,7 +35,7 @@ MAX_DELIVERIES = 10
 """Times a job is handed out before it counts as poison: each of them ended with a
 worker that died, or with a fault of the job itself. One of our own stores is none:
 the job is given back then, and hand-outs to workers that live on are taken back
-(`JobQueue.keep_alive`)."""
+(`JobConsumer.keep_alive`)."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
 """How long a lane waits before it takes a job again that a store may fail."""
@@ -56,7 +56,7 @@ class Lane:
         self,
         *,
         queues: Sequence[str],
-        queue: JobQueue,
+        queue: JobConsumer,
         work_on: Callable[[Delivery], Awaitable[None]],
         concurrency: int,
         metrics: Metrics,
@@ -269,7 +269,7 @@ class Worker:
     def __init__(
         self,
         *,
-        queue: JobQueue,
+        queue: JobConsumer,
         providers: Mapping[str, PushProvider],
         dispatcher: Dispatcher,
         expander: Expander,

@@ -12,7 +12,7 @@ import structlog
 
 from tocsin.core.errors import ApiError
 from tocsin.core.ports.clock import Clock
-from tocsin.core.ports.queue import JobQueue, QueuePosition
+from tocsin.core.ports.queue import QueuePosition, QueueServer
 from tocsin.core.ports.sends import (
     LOSS_TOLD_ONCE_MS,
     Entered,
@@ -56,7 +56,7 @@ class QueueWatch:
 
     def __init__(
         self,
-        queue: JobQueue,
+        queue: QueueServer,
         marks: QueueMarkStore,
         *,
         place: str,

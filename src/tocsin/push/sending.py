@@ -20,7 +20,7 @@ from tocsin.core.integrations import Integrations
 from tocsin.core.ports.analytics import RowSink
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import OnlinePublisher
-from tocsin.core.ports.queue import JobQueue
+from tocsin.core.ports.queue import JobProducer
 from tocsin.core.ports.sends import UidClaim, UidStore
 from tocsin.core.push import (
     Job,
@@ -98,7 +98,7 @@ class SendService:
 
     def __init__(
         self,
-        queue: JobQueue | None,
+        queue: JobProducer | None,
         uids: UidStore | None,
         *,
         clock: Clock,
@@ -195,7 +195,7 @@ class SendService:
             # It is taken back all the same; only a queue that loses data could tell.
             _log.debug("cancelled uid not noted", uid=uid, error=error.message)
 
-    def _open_queue(self) -> JobQueue:
+    def _open_queue(self) -> JobProducer:
         if self._queue is None:
             raise NotAvailable(_OFF)
         return self._queue
@@ -211,7 +211,7 @@ class SendService:
         result = await self._enqueue(queue, request, uid, push_id=uid, once_ttl_s=0)
         return uid, result
 
-    async def _enqueue_once(self, queue: JobQueue, request: SendRequest) -> str:
+    async def _enqueue_once(self, queue: JobProducer, request: SendRequest) -> str:
         """Queue a request that carries a uid, unless that was done before."""
         # A send for next month is remembered until then, and a while after it.
         now_ms = self._clock.now_ms()
@@ -289,7 +289,7 @@ class SendService:
 
     async def _enqueue(
         self,
-        queue: JobQueue,
+        queue: JobProducer,
         request: SendRequest,
         uid: str,
         *,

@@ -56,7 +56,8 @@ class RedisStreamJobQueue:
     """`JobQueue` on Redis; see the port for what each method promises.
 
     The client belongs to whoever opened it and is not closed here. `consumer`
-    must be a name of this process alone (`new_holder_name`). Every method raises
+    must be a name that no other process has or had: a restarted one would take its
+    entries for its own. Every method raises
     `QueueUnavailable` while Redis is away and works again when it is back; an
     `enqueue` that raised may have happened: repeat it with the same `push_id`
     and `once_ttl_s`. A `clock`, for tests, stands for that of Redis; `dates` is what

@@ -52,8 +52,9 @@ class SqlJobQueue:
     """`JobQueue` in a database; see the port for what each method promises.
 
     The engine belongs to whoever opened it and is not closed here. `owner` must
-    be a name of this process alone (`new_holder_name`). `max_pending` is per
-    queue; requests accepted at the same moment may pass it by their own jobs.
+    be a name that no other process has or had: a restarted one would take its
+    entries for its own. `max_pending` is per queue; requests accepted at the same
+    moment may pass it by their own jobs.
     Every method raises `QueueUnavailable` while the database is away.
 
     `leases` is an engine of one connection to the same PostgreSQL, for renewals

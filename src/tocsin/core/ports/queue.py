@@ -1,4 +1,4 @@
-"""The way from the API to the workers, and the limits that workers share."""
+"""The way from the API to the workers: a port for each who uses it, and its limits."""
 
 from __future__ import annotations
 
@@ -52,12 +52,24 @@ class QueuePosition:
     missing: int = 0
 
 
-class JobQueue(Protocol):
-    """The way from the API to the workers; at-least-once, never less.
+class QueueServer(Protocol):
+    """What every process asks of the queue itself, whatever it does with jobs."""
 
-    An entry leaves only by `settle`. One that its worker neither settles nor
-    keeps alive is handed to another within the take-over time.
-    """
+    async def position(self) -> QueuePosition:
+        """Which data this is, and how far it has come; see there."""
+        ...
+
+    async def now_ms(self) -> int | None:
+        """The clock that judges what is due, in Unix milliseconds.
+
+        Every `due_ms` is a time of this clock, whatever a caller's own says. `None`
+        where it is the clock of this machine.
+        """
+        ...
+
+
+class JobProducer(Protocol):
+    """What accepts work: all of a request at once, or nothing of it."""
 
     async def enqueue(
         self,
@@ -88,6 +100,27 @@ class JobQueue(Protocol):
         that falls due at that moment either happens, never both.
         """
         ...
+
+
+class Backlog(Protocol):
+    """How much work waits."""
+
+    async def waiting(
+        self, queues: Sequence[str], *, only_due: bool = False
+    ) -> dict[str, int]:
+        """Entries per queue that nobody holds, delayed ones included.
+
+        With `only_due`, those alone that could be handed out now.
+        """
+        ...
+
+
+class JobConsumer(Backlog, QueueServer, Protocol):
+    """What works on jobs; at-least-once, never less.
+
+    An entry leaves only by `settle`. One that its worker neither settles nor
+    keeps alive is handed to another within the take-over time.
+    """
 
     async def receive(
         self, queues: Sequence[str], *, limit: int, wait_s: float
@@ -145,18 +178,9 @@ class JobQueue(Protocol):
         """Of these, the receipts whose entry is in the queue, whoever holds it."""
         ...
 
-    async def position(self) -> QueuePosition:
-        """Which data this is, and how far it has come; see there."""
-        ...
 
-    async def waiting(
-        self, queues: Sequence[str], *, only_due: bool = False
-    ) -> dict[str, int]:
-        """Entries per queue that nobody holds, delayed ones included.
-
-        With `only_due`, those alone that could be handed out now.
-        """
-        ...
+class JobOperator(Backlog, Protocol):
+    """What an operator sees and does: the backlog and the dead letters."""
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
         """Dead letters, oldest first, after the given id."""
@@ -170,13 +194,12 @@ class JobQueue(Protocol):
         """Forget these for good; returns how many."""
         ...
 
-    async def now_ms(self) -> int | None:
-        """The clock that judges what is due, in Unix milliseconds.
 
-        Every `due_ms` is a time of this clock, whatever a caller's own says. `None`
-        where it is the clock of this machine.
-        """
-        ...
+class JobQueue(JobProducer, JobConsumer, JobOperator, Protocol):
+    """All of it, as an engine has it and a composition opens it.
+
+    Whoever is given a queue to use asks for one of the ports above.
+    """
 
     async def check(self) -> None:
         """Raise if the queue cannot be reached now."""
