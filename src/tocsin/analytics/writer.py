@@ -28,7 +28,7 @@ RETRY_PAUSE_S = 0.5
 _SLICE = 500
 """Rows made without letting anybody else run."""
 
-_log = structlog.get_logger("tocsin.analytics")
+_log = structlog.get_logger(__name__)
 
 Piece = tuple[Job, Payload, Sequence[Result]] | list[NotificationRow]
 """Results as they came, or rows; the first become rows only when written."""

@@ -24,7 +24,7 @@ CLOSE_S = 10.0
 """Of the drain's time at most this goes to rows that nobody takes."""
 PURGE_ROWS = 5000
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # gRPC is imported where its port is opened
     from tocsin.config.transports import UniGrpc
     from tocsin.transports.uni_grpc import UniGrpcServer
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 class DemoError(Exception):

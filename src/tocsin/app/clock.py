@@ -22,7 +22,7 @@ NOTABLE_MS = 5_000
 _LONGEST_ANSWER_S = 1.0
 """A slower answer tells the time too badly, once it is known."""
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 class SystemClock:

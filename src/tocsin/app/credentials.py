@@ -9,7 +9,7 @@ from tocsin.config.webpush import WebPush
 from tocsin.core.endpoints import EndpointRules
 from tocsin.core.integrations import Integration, Integrations
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 def configured_integrations(push: PushNotifications) -> Integrations:

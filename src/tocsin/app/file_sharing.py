@@ -22,7 +22,7 @@ descriptor of its file is closed."""
 _ATTEMPTS = 50
 _PAUSE_S = 0.01
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 async def warn_of_another(config: Config, stack: AsyncExitStack) -> None:

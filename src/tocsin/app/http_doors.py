@@ -18,7 +18,7 @@ from tocsin.app.door_tls import server_tls
 from tocsin.app.resources import Resources
 from tocsin.config import Config
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from tocsin.app.signals import INBOX, STOPS
 LEFTOVERS_S = 5.0
 """So long a task that nobody waited for may take to end with the process."""
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 

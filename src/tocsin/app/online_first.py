@@ -27,7 +27,7 @@ NO_WORKER_SEES = (
     " is online; set engine.type redis, or worker.embedded where this server is alone"
 )
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 class ChannelFirst:

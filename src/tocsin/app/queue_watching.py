@@ -21,7 +21,7 @@ INTERVAL_S = 3.0
 """Seconds between two looks: a loss has to be named within ten."""
 LOOK_TIMEOUT_S = 5.0
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 async def start_queue_watch(resources: Resources, stack: AsyncExitStack) -> None:

@@ -62,7 +62,7 @@ from tocsin.transports.timers import TimerWheel
 NODES_INTERVAL_S = 10.0
 VERSION = f"{__version__} OSS"
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

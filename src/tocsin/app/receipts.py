@@ -17,7 +17,7 @@ from tocsin.delivery.removal import DeviceRemoval
 OVERDUE_KEPT_S = 3 * 86_400
 """Tickets that nobody claimed for so long belong to a provider that was taken out."""
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 async def start_receipts(

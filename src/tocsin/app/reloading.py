@@ -33,7 +33,7 @@ CREDENTIALS = tuple(
 )
 """Sections of which a worker takes what its adapters alone know."""
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 class Reloader:

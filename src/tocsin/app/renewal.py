@@ -30,7 +30,7 @@ KEPT = frozenset(
 )
 """Keys of a credential that other parts of the process hold since its start."""
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 Build = Callable[[Credential], PushProvider]
 """The adapter of a credential; raises `ProviderSetupError` and connects to nothing."""

@@ -32,7 +32,7 @@ from tocsin.telemetry.metrics import Metrics
 
 _QUEUE = "push_notifications.queue"
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass

@@ -41,7 +41,7 @@ from tocsin.push.status import StatusService
 from tocsin.push.topics import TopicService
 from tocsin.telemetry.metrics import Metrics
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

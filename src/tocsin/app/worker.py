@@ -45,7 +45,7 @@ REMOVED_KEPT_S = 30 * 86400
 CLEAN_INTERVAL_S = 300.0
 CLEAN_LIMIT = 1000
 
-_log = structlog.get_logger("tocsin.app")
+_log = structlog.get_logger(__name__)
 
 
 async def start_worker(

@@ -36,7 +36,7 @@ PING_INTERVAL_S = 3.0
 SILENCE_S = 7.0
 """After this long without a word a node is gone."""
 
-_log = structlog.get_logger("tocsin.broker")
+_log = structlog.get_logger(__name__)
 
 
 class RedisControlBus:

@@ -44,7 +44,7 @@ from tocsin.redis_access.commands import is_cluster, is_one_server, tagged, unta
 
 _SUPPRESSED = ("", "idempotency", "version")
 
-_log = structlog.get_logger("tocsin.broker")
+_log = structlog.get_logger(__name__)
 
 
 class RedisBroker:

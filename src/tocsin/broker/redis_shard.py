@@ -42,7 +42,7 @@ COMPARE_S = 1.0
 """So often it is found out whether commands and subscriptions have one server."""
 COMPARE_AGAIN_S = 0.2
 
-_log = structlog.get_logger("tocsin.broker")
+_log = structlog.get_logger(__name__)
 
 
 def load_script(name: str) -> Script:

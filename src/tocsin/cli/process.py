@@ -52,9 +52,10 @@ def run_process(
     from tocsin.app.lifecycle import run
     from tocsin.telemetry.logs import configure_logging, hide
 
-    configure_logging(loaded.config.log.level)
+    levels = loaded.config.log
+    configure_logging(levels.level, rooms=levels.by_room())
     hide(loaded.config.secrets())
-    log = structlog.get_logger("tocsin.cli")
+    log = structlog.get_logger(__name__)
     for warning in () if is_brief else loaded.warnings:
         log.warning(warning)
     if loaded.is_default and hint_without:
@@ -93,7 +94,7 @@ def reread(args: argparse.Namespace) -> Config | None:
     try:
         config = load(args).config
     except ConfigError as error:
-        log = structlog.get_logger("tocsin.cli")
+        log = structlog.get_logger(__name__)
         for fault in error.faults:
             told = f"configuration: {fault}"
             log.error(told)  # noqa: TRY400 - a person can mend it
@@ -108,7 +109,7 @@ def _run_explained(start: Callable[[], int]) -> int:
 
     from tocsin.app.faults import explain
 
-    log = structlog.get_logger("tocsin.cli")
+    log = structlog.get_logger(__name__)
     try:
         return start()
     except BrokenPipeError:

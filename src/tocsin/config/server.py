@@ -5,11 +5,13 @@ It must not open anything; it only says what was asked for.
 
 from __future__ import annotations
 
+import pkgutil
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+import tocsin
 from tocsin.config.fields import (
     Bool,
     Duration,
@@ -21,6 +23,7 @@ from tocsin.config.fields import (
     Section,
     Shown,
     Text,
+    parse_texts,
 )
 
 DEFAULT_MESSAGE_SIZE = 4 * 1024 * 1024
@@ -31,6 +34,7 @@ _HOST = re.compile(
 )
 _LONGEST_LABEL = 63  # of a name in the DNS
 Port = Annotated[Int, Field(ge=0, le=65535)]
+Level = Literal["debug", "info", "warning", "error", "none"]
 ErrorMode = Annotated[Literal["", "transport"], Kind("string")]
 
 
@@ -42,6 +46,24 @@ def _parse_level(value: object) -> object:
     text = value.strip().lower() if isinstance(value, str) else value
     names = {"trace": "debug", "warn": "warning", "fatal": "error", "critical": "error"}
     return names.get(text, text) if isinstance(text, str) else text
+
+
+def _split_room(text: str) -> tuple[str, str]:
+    room, _, level = text.partition("=")
+    return room.strip(), str(_parse_level(level))
+
+
+def _check_rooms(value: tuple[str, ...]) -> tuple[str, ...]:
+    known = sorted(each.name for each in pkgutil.iter_modules(tocsin.__path__))
+    for text in value:
+        room, level = _split_room(text)
+        if room not in known:
+            raise ValueError(f"must be room=level; the rooms are {', '.join(known)}")
+        if level not in get_args(Level):
+            raise ValueError(
+                f"the level of {room} must be one of {', '.join(get_args(Level))}"
+            )
+    return value
 
 
 def check_prefix(value: str) -> str:
@@ -197,8 +219,19 @@ class Log(Section):
     """What is logged."""
 
     level: Annotated[
-        Literal["debug", "info", "warning", "error", "none"],
+        Level,
         BeforeValidator(_parse_level),
         Kind("string"),
     ] = "info"
     """debug, info, warning (warn), error or none"""
+    rooms: Annotated[
+        tuple[str, ...],
+        BeforeValidator(parse_texts),
+        AfterValidator(_check_rooms),
+        Kind("list"),
+    ] = ()
+    """levels of single rooms, over `log.level`: `sessions=debug`, `delivery=warning`"""
+
+    def by_room(self) -> dict[str, str]:
+        """The level of each room that has one of its own; the last one said counts."""
+        return dict(_split_room(text) for text in self.rooms)

@@ -7,10 +7,11 @@ and the control bus, and encodes what is published once per form of the wire.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
+
+import structlog
 
 from tocsin.core.channel import (
     ClientInfo,
@@ -43,7 +44,7 @@ from tocsin.telemetry.client_metrics import ClientMetrics
 POSITION_GRACE_S = 1.0
 _CHECKS_AT_ONCE = 32
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Hub(Registry):
@@ -159,7 +160,11 @@ class Hub(Registry):
                 try:
                     await self._broker.unsubscribe(feed.channel)
                 except ApiError as error:
-                    log.warning("could not leave channel at the broker: %s", error)
+                    _log.warning(
+                        "channel not left at the broker",
+                        channel=feed.channel,
+                        reason=str(error),
+                    )
             if feed.is_idle and self._feeds.get(feed.channel) is feed:
                 del self._feeds[feed.channel]
 
@@ -210,7 +215,7 @@ class Hub(Registry):
         try:
             feed.push_to_watchers(f"push_{kind}", build)
         except ForeignData:
-            log.warning("a client's info in %s is no JSON: unseen", push.channel)
+            _log.warning("a client's info is no JSON: unseen", channel=push.channel)
 
     def on_gap(self) -> None:
         """See the port."""
@@ -253,7 +258,9 @@ class Hub(Registry):
                 self._drop(feed, feed.find_behind(top))
             feed.checked_at_s = self._clock()
         except ApiError as error:
-            log.warning("could not check positions in %s: %s", feed.channel, error)
+            _log.warning(
+                "positions not checked", channel=feed.channel, reason=str(error)
+            )
         finally:
             feed.is_checking = False
 
@@ -278,8 +285,8 @@ class Hub(Registry):
         for member in self.find(command.target):
             try:
                 _tell(member, command)
-            except Exception:  # the border of a client: others get theirs
-                log.exception("an order for client %s failed", member.client)
+            except Exception:  # noqa: BLE001 - the border of a client: others get theirs
+                _log.exception("an order for a client failed", client=member.client)
 
     def answer_survey(self, op: str, params: bytes) -> bytes:
         """See the port; an unknown question is answered with nothing."""
@@ -331,7 +338,7 @@ class Hub(Registry):
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a background step of the hub failed", exc_info=error)
+            _log.error("a background step of the hub failed", exc_info=error)
 
     async def close(
         self, disconnect: Disconnect = SHUTDOWN, *, timeout_s: float = 5.0

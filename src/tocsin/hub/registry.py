@@ -5,14 +5,15 @@ It must not act on them; who is found is told by the one who asked.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
+
+import structlog
 
 from tocsin.core.control import Target
 from tocsin.hub.subscription import Member
 from tocsin.protocol.tags_filter import BadFilter, Condition, compile_label_filter
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Registry:
@@ -98,7 +99,10 @@ class Registry:
             try:
                 condition = compile_label_filter(target.label_filter)
             except BadFilter as error:
-                log.warning("a command reaches nobody, its label filter: %s", error)
+                _log.warning(
+                    "a command reaches nobody: its label filter cannot be read",
+                    reason=str(error),
+                )
                 return []
         return list(self._matching(target, condition))
 

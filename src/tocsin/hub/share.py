@@ -7,10 +7,11 @@ would have the loop for itself, and everybody else would wait.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from typing import Protocol
+
+import structlog
 
 AT_ONCE = 4
 """So many of those who wait go on in one turn, each with a share of its own size."""
@@ -22,7 +23,7 @@ GAP_S = 0.002
 """After such a turn, and as long as it took, the loop is everybody else's: a call takes
 many turns, and would wait in each of them for the shares of others."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Waiting(Protocol):
@@ -97,9 +98,8 @@ class TurnShare:
             entry = self._waiting.popleft()
             try:
                 entry.go_on()
-            except Exception:
-                # A mistake about one must not leave all others waiting.
-                log.exception("what one client had sent is not read to its end")
+            except Exception:  # noqa: BLE001 - one must not keep all others waiting
+                _log.exception("what one client had sent is not read to its end")
             spent_s = time.perf_counter() - began_s
             is_long = isinstance(entry, _Pause) and entry.is_long
             if is_long or spent_s > TURN_S:

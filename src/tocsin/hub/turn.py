@@ -6,10 +6,11 @@ It must not know what is written, nor to whom.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Protocol
 
-log = logging.getLogger(__name__)
+import structlog
+
+_log = structlog.get_logger(__name__)
 
 
 class Flushable(Protocol):
@@ -66,6 +67,5 @@ def _flush(parts: list[Flushable]) -> None:
     for part in parts:
         try:
             part.flush()
-        except Exception:
-            # A mistake about one must not keep what is due to all others.
-            log.exception("what was due to a connection or a channel is lost")
+        except Exception:  # noqa: BLE001 - one must not keep what is due to others
+            _log.exception("what was due to a connection or a channel is lost")

@@ -15,7 +15,7 @@ from tocsin.core.ports.providers import Batch, Pace, Report
 IN_FLIGHT = 100
 """Recipients that wait for their answers together, as on one connection."""
 
-_log = structlog.get_logger("tocsin.providers")
+_log = structlog.get_logger(__name__)
 
 
 class DryRunProvider:

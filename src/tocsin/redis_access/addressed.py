@@ -28,7 +28,7 @@ TELL_PAUSE_S = 5.0
 """At least this long between two calls of `on_change`: a server may refuse writes for
 long and answer all else."""
 
-_log = structlog.get_logger("tocsin.redis")
+_log = structlog.get_logger(__name__)
 
 
 class AddressedRedis(Redis):

@@ -34,7 +34,7 @@ _CHECK_MS = 1000
 """So long the key of a check stays."""
 _AWAY = (foreign.ConnectionError, foreign.TimeoutError, OSError)
 
-_log = structlog.get_logger("tocsin.redis")
+_log = structlog.get_logger(__name__)
 
 
 class _NoPool(ConnectionPool):

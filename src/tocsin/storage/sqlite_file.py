@@ -13,7 +13,7 @@ import structlog
 
 _BESIDE = ("", "-wal", "-shm", "-journal")
 
-_log = structlog.get_logger("tocsin.storage")
+_log = structlog.get_logger(__name__)
 
 
 class SqliteFile:

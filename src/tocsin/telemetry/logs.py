@@ -11,13 +11,19 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from itertools import islice
-from typing import Any, TextIO
+from types import MappingProxyType
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import (
+    EventDict,
+    FilteringBoundLogger,
+    Processor,
+    WrappedLogger,
+)
 
 MASK = "***"
 _SECRET_WORDS = frozenset(
@@ -63,14 +69,17 @@ _LONG_NAMES = frozenset({"exception", "stack"})
 def configure_logging(
     level: str = "info",
     *,
+    rooms: Mapping[str, str] = MappingProxyType({}),
     stream: TextIO | None = None,
     colours: bool | None = None,
 ) -> None:
     """Make structlog and the standard logging write to `stream` (standard output).
 
-    `level` is a value of `log.level`. `colours` chooses the form for people
-    instead of JSON; unset, a terminal decides. Libraries are heard from warning
-    up, whatever the level: their debug lines quote headers and parameters.
+    `level` is a value of `log.level`; `rooms` are the levels of single rooms, which
+    are the packages of Tocsin: a module's logger is named after it. `colours` chooses
+    the form for people instead of JSON; unset, a terminal decides. Libraries are
+    heard from warning up, whatever the level: their debug lines quote headers and
+    parameters.
     """
     stream = stream if stream is not None else sys.stdout
     if colours is None:
@@ -88,8 +97,8 @@ def configure_logging(
     shared.append(redact)
     renderer = _console() if colours else _json()
     structlog.configure(
-        processors=[_drop] if silent else [*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        processors=[*shared, renderer],
+        wrapper_class=_by_room(level, rooms),
         logger_factory=_LineLoggerFactory(stream),
         # Uncached, so that a later call of this function reaches every module.
         cache_logger_on_first_use=False,
@@ -107,6 +116,30 @@ def configure_logging(
     )
 
 
+def _by_room(level: str, rooms: Mapping[str, str]) -> type[FilteringBoundLogger]:
+    """What structlog calls for the class of a logger: the room's name decides."""
+    levels = {"": level, **rooms}
+    classes: dict[str, Callable[..., FilteringBoundLogger]] = {
+        room: structlog.make_filtering_bound_logger(_LEVELS[each])
+        for room, each in levels.items()
+    }
+    silent = {room for room, each in levels.items() if each == "none"}
+
+    def bind(
+        logger: _LineLogger, processors: list[Processor], context: Any
+    ) -> FilteringBoundLogger:
+        room = logger.name.removeprefix("tocsin.").partition(".")[0]
+        room = room if room in levels else ""
+        chosen = [_drop] if room in silent else processors
+        return classes[room](logger, chosen, context)
+
+    return cast("type[FilteringBoundLogger]", bind)
+
+
+def _drop(_: WrappedLogger, __: str, ___: EventDict) -> EventDict:
+    raise structlog.DropEvent
+
+
 def _route_libraries(
     stream: TextIO, formatter: structlog.stdlib.ProcessorFormatter, *, level: int
 ) -> None:
@@ -119,10 +152,6 @@ def _route_libraries(
             root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-
-
-def _drop(_: WrappedLogger, __: str, ___: EventDict) -> EventDict:
-    raise structlog.DropEvent
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -643,3 +643,32 @@ def test_the_internal_port_is_not_that_of_grpc(files: Files) -> None:
     """Two doors on one port are an error that names both."""
     faults = files.faults({"http_server": {"internal_port": 10000}})
     assert "http_server.internal_port" in faults["grpc_api.port"]
+
+
+@pytest.mark.parametrize(
+    "rooms", [["hub=debug", "delivery=Warn"], "hub=debug, delivery=warning"]
+)
+def test_rooms_have_levels_of_their_own(files: Files, rooms: object) -> None:
+    """`log.rooms` is a list, or text; levels are read as `log.level` is."""
+    by_room = files.load({"log": {"rooms": rooms}}).config.log.by_room()
+    assert by_room == {"hub": "debug", "delivery": "warning"}
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "hubs=debug",
+            r"log\.rooms.*must be room=level; the rooms are .*hub",
+        ),
+        ("debug", r"log\.rooms.*must be room=level"),
+        ("hub", r"log\.rooms.*the level of hub must be one of debug, info"),
+        ("hub=loud", r"log\.rooms.*the level of hub must be one of debug, info"),
+    ],
+)
+def test_a_room_or_level_that_does_not_exist_is_named(
+    files: Files, said: str, words: str
+) -> None:
+    """A slip in a room's name would silence nothing and show nothing."""
+    with pytest.raises(ConfigError, match=words):
+        files.load({"log": {"rooms": [said]}})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from tocsin.broker.memory import MemoryBroker
 from tocsin.core.channel import ClientInfo, Publication, PublishOptions, StreamPosition
@@ -341,16 +342,15 @@ class Connected:
         self.closed = disconnect
 
 
-async def test_a_connection_that_fails_holds_up_no_other(
-    hub: Hub, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_connection_that_fails_holds_up_no_other(hub: Hub) -> None:
     """A command goes on to everybody it is for."""
     members = [Connected("1"), Connected("2", is_broken=True), Connected("3")]
     for member in members:
         hub.add(cast("Member", member))
-    hub.run(DisconnectCommand(Target("u"), Disconnect(4000, "why")))
+    with capture_logs() as lines:
+        hub.run(DisconnectCommand(Target("u"), Disconnect(4000, "why")))
     assert [each.closed is not None for each in members] == [True, False, True]
-    assert "2" in caplog.records[0].message
+    assert [line["client"] for line in lines] == ["2"]
 
 
 async def test_node_info(hub: Hub) -> None:
@@ -362,18 +362,18 @@ async def test_node_info(hub: Hub) -> None:
     assert info.uptime_s == 0
 
 
-async def test_failures_beside_are_reported(
-    hub: Hub, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_failures_beside_are_reported(hub: Hub) -> None:
     """A step that fails beside everything else is in the log, with its trace."""
 
     async def fail() -> None:
         raise RuntimeError("a bug")
 
-    hub.spawn(fail())
-    await hub.settle()
-    assert "background step" in caplog.text
-    assert "a bug" in caplog.text
+    with capture_logs() as lines:
+        hub.spawn(fail())
+        await hub.settle()
+    (line,) = lines
+    assert "background step" in line["event"]
+    assert str(line["exc_info"]) == "a bug"
 
 
 KEPT = PublishOptions(history_size=9, history_ttl_s=60, history_meta_ttl_s=600)

@@ -316,3 +316,33 @@ def test_a_log_that_cannot_be_written_raises_nothing() -> None:
     """The work goes on without its lines."""
     configure_logging(stream=Unread())
     structlog.get_logger("tocsin.x").error("failed")
+
+
+def test_a_level_of_a_room_shows_its_lines_and_hides_no_others() -> None:
+    """A room may tell more than the others, or nothing; modules stand in rooms."""
+    stream = io.StringIO()
+    rooms = {"sessions": "debug", "hub": "none", "queue": "error"}
+    levels = ("debug", "info", "warning", "error")
+    configure_logging("info", rooms=rooms, stream=stream)
+    for name in ("sessions", "sessions.session", "hub.hub", "queue.sql", "app.server"):
+        log = structlog.get_logger(f"tocsin.{name}")
+        for level in levels:
+            getattr(log.bind(client="c1"), level)(f"{name} {level}")
+    assert [line["event"] for line in read(stream)] == [
+        *(f"sessions {level}" for level in ("debug", "info", "warning", "error")),
+        *(
+            f"sessions.session {level}"
+            for level in ("debug", "info", "warning", "error")
+        ),
+        "queue.sql error",
+        *(f"app.server {level}" for level in ("info", "warning", "error")),
+    ]
+
+
+def test_a_room_is_heard_where_all_others_are_silent() -> None:
+    """`log.level: none` holds for who has no level of its own."""
+    stream = io.StringIO()
+    configure_logging("none", rooms={"delivery": "info"}, stream=stream)
+    structlog.get_logger("tocsin.delivery.worker").info("heard")
+    structlog.get_logger("tocsin.app").critical("not heard")
+    assert [line["event"] for line in read(stream)] == ["heard"]

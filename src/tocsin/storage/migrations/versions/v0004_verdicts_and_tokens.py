@@ -60,7 +60,7 @@ _topics = sa.table(
     *(sa.column(name) for name in ("id", "device_id", "topic", "origins")),
 )
 
-_log = structlog.get_logger("tocsin.storage")
+_log = structlog.get_logger("tocsin.storage.migrations")
 
 
 def upgrade() -> None:
