@@ -11,19 +11,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
 from tocsin.api.batch import read_batch, run_batch, write_batch
 from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
 from tocsin.api.errors import http_status
-from tocsin.api.http_answer import answer_json
 from tocsin.api.json_reading import JsonFault, decode
 from tocsin.api.json_writing import NotEncodable, dump, plain
 from tocsin.api.legacy import read_commands, run_commands
 from tocsin.api.methods.table import COMMANDS, Command
 from tocsin.core.errors import ApiError, BadRequest, InternalError
+from tocsin.http_edge.inside import ShortJson
 from tocsin.telemetry.throttle import LineThrottle
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -33,6 +33,9 @@ ERROR_MODE_HEADER = "X-Centrifugo-Error-Mode"
 REQUEST_ID_HEADER = "X-Request-Id"
 REASON_HEADER = "X-Tocsin-Error"
 """Says what was wrong with a request whose answer has a fixed text."""
+
+SHORT_BYTES = 16 * 1024
+"""Longer answers go through aiohttp, which waits for a client that reads slowly."""
 
 _LOGGED_PATH_LENGTH = 128
 _LEGACY = "legacy"
@@ -222,6 +225,21 @@ async def _read(request: web.Request, settings: HttpApiSettings) -> bytes:
 def _too_large(settings: HttpApiSettings) -> _UnreadableError:
     reason = f"must be at most {settings.max_body_bytes} bytes"
     return _UnreadableError(413, reason)
+
+
+def answer_json(
+    request: web.Request, body: bytes, status: int = 200
+) -> web.StreamResponse:
+    """An answer with this JSON; a short one is one write."""
+    if (
+        status == 200
+        and len(body) <= SHORT_BYTES
+        and request.version == HttpVersion11
+        and request.keep_alive
+    ):
+        return ShortJson(body)
+    headers = {"Content-Type": "application/json"}
+    return web.Response(body=body, status=status, headers=headers)
 
 
 def _text(status: int, text: str, reason: str) -> web.Response:

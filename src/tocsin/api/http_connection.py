@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
+from tocsin.http_edge.inside import Connection, Runner, is_no_http
 from tocsin.hub.share import TurnShare
 from tocsin.telemetry.throttle import LineThrottle
 
@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 _refusals = LineThrottle(_log)
 
 
-class TimedConnection(web.RequestHandler):
+class TimedConnection(Connection):
     """Closes itself when a request's head, or the taking of its answer, is late.
 
     What it has no share of the loop's turn for, it reads in a later one, and leaves its
@@ -90,7 +90,7 @@ class TimedConnection(web.RequestHandler):
         """See `asyncio.Protocol`; without data it parses what it has kept."""
         if self._unread and data:
             self._unread += data
-            self._pause_transport_reading()
+            self.leave_socket()
         elif len(data) <= FIRST_PIECE_BYTES:
             self._read(data)
         elif self._share.is_taken:
@@ -103,11 +103,11 @@ class TimedConnection(web.RequestHandler):
         began_s = time.perf_counter()
         at, size = 0, FIRST_PIECE_BYTES
         while at < len(data) and self.transport is not None:
-            if self._upgraded or self._payload_parser is not None:
+            if not self.reads_requests:
                 size = len(data)  # it is only kept, or another's
             self._read(data[at : at + size])
             at += size
-            if self._is_held or time.perf_counter() - began_s > READ_S:
+            if self.is_held or time.perf_counter() - began_s > READ_S:
                 break
             size = min(2 * size, PIECE_BYTES)
         if at < len(data) and self.transport is not None:
@@ -115,13 +115,8 @@ class TimedConnection(web.RequestHandler):
 
     def _keep(self, data: bytes) -> None:
         self._unread = data
-        self._pause_transport_reading()
+        self.leave_socket()
         self._wait_for_turn()
-
-    @property
-    def _is_held(self) -> bool:
-        """Whether aiohttp has no room for more."""
-        return self._reading_paused or self._buffer_paused
 
     def _wait_for_turn(self) -> None:
         if not self._waits:
@@ -131,35 +126,34 @@ class TimedConnection(web.RequestHandler):
     def go_on(self) -> None:
         """See `Waiting`: the next share of what has come."""
         self._waits = False
-        if self._is_held or self.transport is None or not self._unread:
+        if self.is_held or self.transport is None or not self._unread:
             return
         data, self._unread = self._unread, b""
         self._read_pieces(data)
-        if not (self._unread or self._is_held):
-            self._resume_transport_reading()
+        if not (self._unread or self.is_held):
+            self.on_room()
 
-    def _resume_transport_reading(self) -> None:
-        """See aiohttp: there is room for more, first for what has come."""
+    def on_room(self) -> None:
+        """See `Connection`: first for what has come."""
         if self._unread:
             self._wait_for_turn()
         else:
-            super()._resume_transport_reading()
+            self.read_socket()
 
-    def set_parser(self, *args: Any, **kwargs: Any) -> None:
-        """See aiohttp: from now on what comes is for another; what has come, too."""
-        super().set_parser(*args, **kwargs)
+    def on_new_owner(self) -> None:
+        """See `Connection`: what has come is for the other, too."""
         data, self._unread = self._unread, b""
         if data:
             super().data_received(data)
-            if not self._is_held:
-                self._resume_transport_reading()
+            if not self.is_held:
+                self.on_room()
 
     def _read(self, data: bytes) -> None:
         super().data_received(data)
-        if self._request_count != self._heads_seen:
-            self._heads_seen = self._request_count
+        if self.heads_read != self._heads_seen:
+            self._heads_seen = self.heads_read
             self._stop_timer()
-        elif data and self._head_timer is None and self._current_request is None:
+        elif data and self._head_timer is None and not self.is_answering:
             self._start_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -179,33 +173,25 @@ class TimedConnection(web.RequestHandler):
         self._stop_write_timer()
         super().resume_writing()
 
-    async def finish_response(
-        self,
-        request: web.BaseRequest,
-        resp: web.StreamResponse,
-        start_time: float | None,
-    ) -> tuple[web.StreamResponse, bool]:
-        """Write a finished answer; aiohttp calls it when the handler has returned.
+    def on_answer(self, response: web.StreamResponse) -> None:
+        """See `Connection`.
 
-        A stream has been written by its handler before, so only its end comes here.
         The deadline runs while the client takes nothing: a timer for each answer would
         cost as much as reading its request.
         """
-        if not resp.prepared:
-            resp.headers.setdefault("Server", SERVER)
+        if not response.prepared:
+            response.headers.setdefault("Server", SERVER)
         self._finishing = True
         if self.writing_paused:
             self._start_write_timer()
-        try:
-            return await super().finish_response(request, resp, start_time)
-        finally:
-            self._finishing = False
-            self._stop_write_timer()
-            if self._messages:
-                await self._leave_time_to_others()
 
-    async def _leave_time_to_others(self) -> None:
-        """Before a request that came behind others which were answered just now."""
+    def on_answered(self) -> None:
+        """See `Connection`."""
+        self._finishing = False
+        self._stop_write_timer()
+
+    async def before_next(self) -> None:
+        """Leave time to others, once requests one behind the other have had theirs."""
         now_s = time.thread_time()
         if not self._busy_since_s:
             self._busy_since_s = now_s
@@ -213,42 +199,35 @@ class TimedConnection(web.RequestHandler):
             self._busy_since_s = None
             await self._share.pause()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what has gone wrong outside of any handler's answer.
+    def answer_fault(
+        self, request: web.BaseRequest, error: BaseException | None
+    ) -> web.StreamResponse | None:
+        """See `Connection`.
 
         What is not HTTP is the caller's fault: aiohttp would write it into the log as
         an error of ours, keys and all, and into the answer. Nobody is left to answer
         where the caller went away.
         """
-        if isinstance(exc, ConnectionError):
-            gone = web.Response(status=400)
-            gone.force_close()
-            return gone
-        if not isinstance(exc, HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
-        _refusals.info(
-            "request refused: it is not HTTP",
-            reason=type(exc).__name__,
-            peer=request.remote,
-        )
-        answer = web.Response(status=400, text="Bad Request\n")
+        if isinstance(error, ConnectionError):
+            answer = web.Response(status=400)
+        elif is_no_http(error):
+            _refusals.info(
+                "request refused: it is not HTTP",
+                reason=type(error).__name__,
+                peer=request.remote,
+            )
+            answer = web.Response(status=400, text="Bad Request\n")
+        else:
+            return None
         answer.force_close()
         return answer
 
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Write what aiohttp found wrong in us; a caller may cause it at will."""
-        error = kw.get("exc_info")
-        what, *values = args
+    def log_fault(self, kind: str, text: str, error: object) -> None:
+        """See `Connection`; a caller may cause it at will."""
         _refusals.error(
             "an HTTP request failed by a fault that should not happen",
-            kind=f"{what} {type(error).__name__}",
-            detail=str(what) % tuple(values) if values else str(what),
+            kind=f"{kind} {type(error).__name__}",
+            detail=text,
             exc_info=error,
         )
 
@@ -260,7 +239,7 @@ class TimedConnection(web.RequestHandler):
     def _start_write_timer(self) -> None:
         self._stop_write_timer()
         wait_s = self._write_timeout_s
-        self._write_timer = self._loop.call_later(wait_s, self._give_up)
+        self._write_timer = self.loop.call_later(wait_s, self._give_up)
 
     def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
@@ -268,7 +247,7 @@ class TimedConnection(web.RequestHandler):
             self._write_timer = None
 
     def _start_timer(self) -> None:
-        self._head_timer = self._loop.call_later(self._head_timeout_s, self.force_close)
+        self._head_timer = self.loop.call_later(self._head_timeout_s, self.force_close)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -281,51 +260,25 @@ async def _name_server(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault("Server", SERVER)
 
 
-class TimedRunner(web.AppRunner):
-    """An `AppRunner` whose connections are `TimedConnection`s."""
-
-    def __init__(
-        self,
-        app: web.Application,
-        *,
-        head_timeout_s: float,
-        write_timeout_s: float,
-        shutdown_timeout: float,
-        share: TurnShare,
-    ) -> None:
-        self._head_timeout_s = head_timeout_s
-        self._write_timeout_s = write_timeout_s
-        self._share = share
-        self._options: dict[str, Any] = {
-            "access_log": None,
-            "keepalive_timeout": KEEPALIVE_S,
-            "lingering_time": min(LINGER_S, head_timeout_s),
-            # No caller of this API compresses, and a small body stays small.
-            "auto_decompress": False,
-        }
-        app.on_response_prepare.append(_name_server)
-        super().__init__(
-            app,
-            handle_signals=False,
-            shutdown_timeout=shutdown_timeout,
-            **self._options,
-        )
-
-    @property
-    def server(self) -> Any:
-        """What makes the protocol of a new connection; a site asks for it."""
-        inner = super().server
-        return None if inner is None else self._factory(inner)
-
-    def _factory(self, inner: web.Server) -> Callable[[], TimedConnection]:
-        def make() -> TimedConnection:
-            return TimedConnection(
-                inner,
-                loop=asyncio.get_running_loop(),
-                head_timeout_s=self._head_timeout_s,
-                write_timeout_s=self._write_timeout_s,
-                share=self._share,
-                **self._options,
-            )
-
-        return make
+def build_runner(
+    app: web.Application,
+    *,
+    head_timeout_s: float,
+    write_timeout_s: float,
+    shutdown_timeout_s: float,
+    share: TurnShare,
+) -> Runner:
+    """What serves the application over `TimedConnection`s."""
+    app.on_response_prepare.append(_name_server)
+    return Runner(
+        app,
+        partial(
+            TimedConnection,
+            head_timeout_s=head_timeout_s,
+            write_timeout_s=write_timeout_s,
+            share=share,
+        ),
+        keepalive_s=KEEPALIVE_S,
+        linger_s=min(LINGER_S, head_timeout_s),
+        shutdown_timeout_s=shutdown_timeout_s,
+    )

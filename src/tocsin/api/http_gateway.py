@@ -18,7 +18,7 @@ from aiohttp import web
 from tocsin.api.http_connection import (
     HEADER_TIMEOUT_S,
     WRITE_TIMEOUT_S,
-    TimedRunner,
+    build_runner,
 )
 from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import ServerTls, build_ssl_context
@@ -118,11 +118,11 @@ class HttpGateway:
         self._share = TurnShare()
         app = web.Application(client_max_size=self._max_body_bytes)
         app.add_routes(self._routes)
-        runner = TimedRunner(
+        runner = build_runner(
             app,
             head_timeout_s=self._head_timeout_s,
             write_timeout_s=self._write_timeout_s,
-            shutdown_timeout=self._shutdown_timeout_s,
+            shutdown_timeout_s=self._shutdown_timeout_s,
             share=self._share,
         )
         await runner.setup()

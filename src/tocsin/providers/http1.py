@@ -6,20 +6,17 @@ One POST in, one answer or one fault out; it must not read what an answer says.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
 
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.http_edge.inside import ListeningConnector, status_said
 from tocsin.providers.errors import explain_trust
 from tocsin.providers.files import add_trust
 from tocsin.providers.outcomes import is_success
@@ -43,8 +40,6 @@ _FOREIGN: tuple[tuple[type[BaseException], str, bool], ...] = (
 _CONNECT_TIMEOUT_S = 4.0
 """For the way to one address, greeting included: time is left for another one."""
 _CONNECT_TRIES = 3
-
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r\n]")
 
 _CAUGHT = tuple(kind for kind, _, _ in _FOREIGN)
 _DETAIL_LIMIT = 300
@@ -131,7 +126,7 @@ class Http1Client:
         except aiohttp.ConnectionTimeoutError:
             raise
         except _CAUGHT as error:
-            status = status or _status_of(error)
+            status = status or status_said(error)
             if is_success(status):
                 return Answer(status, read.decoded(), retry_after)
             raise RequestFailed(_outcome_of(error)) from None
@@ -148,7 +143,7 @@ class Http1Client:
             self._session = aiohttp.ClientSession(
                 # Without a limit: `slots` is the limit, and a token request may
                 # come on top while all of them are taken.
-                connector=_Connector(
+                connector=ListeningConnector(
                     limit=0,
                     ssl=self._trust,
                     resolver=self._resolver,
@@ -227,54 +222,6 @@ class _Body:
             return zlib.decompressobj(wbits=47).decompress(raw, ANSWER_LIMIT)
         except zlib.error:
             return b""
-
-
-class _Listener(ResponseHandler):
-    """Notes the status of an answer before it is known to be well-formed.
-
-    The library tells nothing of an answer that arrives in one piece and is broken
-    further down, in its head or in how its body is cut into chunks.
-    """
-
-    said = 0
-
-    def set_response_params(self, **options: Any) -> None:
-        """Another request begins."""
-        self.said = 0
-        super().set_response_params(**options)
-
-    def data_received(self, data: bytes) -> None:
-        """Look at the first line only."""
-        if not self.said and (line := _STATUS_LINE.match(data)):
-            self.said = int(line[1])
-        super().data_received(data)
-
-    def set_exception(self, exc: Any, *cause: Any) -> None:
-        """What ends a request carries the status that was said."""
-        if isinstance(exc, Exception):
-            exc.said = self.said  # type: ignore[attr-defined] # for `_status_of`
-        super().set_exception(exc, *cause)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Connections that note the status; the library has no public way to say so."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        make: type[ResponseHandler] = _Listener
-        self._factory = partial(make, loop=self._loop)
-
-
-def _status_of(error: BaseException) -> int:
-    """The status of an answer that never became one, or 0."""
-    return next(
-        (
-            status
-            for one in (error, error.__cause__)
-            if (status := getattr(one, "said", 0))
-        ),
-        0,
-    )
 
 
 def _outcome_of(error: BaseException) -> Outcome:

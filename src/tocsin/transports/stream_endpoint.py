@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from tocsin.http_edge.inside import Switched, hand_over
 from tocsin.hub.share import SMALL_BYTES
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import BadFrame, Encoding, decode_connect_request
@@ -30,7 +31,6 @@ from tocsin.transports.http_entry import (
 from tocsin.transports.http_link import HttpAnswer, HttpLink, Stream
 from tocsin.transports.link import Traits
 from tocsin.transports.session import Session
-from tocsin.transports.upgrade import Switched, hand_over
 
 CONNECT_PARAMETER = "cf_connect"
 

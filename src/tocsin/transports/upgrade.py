@@ -1,19 +1,15 @@
-"""Transports room: from an HTTP request to a bare connection.
+"""Transports room: the handshake of a WebSocket, from a request to its answer's head.
 
-It must not know frames. aiohttp reads the request; after the answer the socket
-belongs to another asyncio protocol, and aiohttp only waits for its end.
+It must not know frames.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
-from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION = "13"
@@ -75,48 +71,3 @@ def switching_head(key: str, subprotocol: str) -> bytes:
     if subprotocol:
         lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-class Switched(web.StreamResponse):
-    """What a handler returns whose connection was handed over: nothing to write."""
-
-    def __init__(self) -> None:
-        super().__init__(status=101)
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002 - aiohttp's
-        """Write nothing: the head is long gone."""
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Write nothing."""
-
-
-class _EarlyBytes:
-    """Stands in as aiohttp's reader to get what came right behind the request."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The new protocol hears of the end itself."""
-
-
-def hand_over(request: web.Request, protocol: asyncio.Protocol) -> bytes:
-    """Make `protocol` the owner of the request's socket.
-
-    Returns what the client sent ahead. The new owner calls the old protocol's
-    `connection_lost`, so that aiohttp lets go. Raises `ConnectionResetError` when
-    the socket is closed already.
-    """
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError
-    early = _EarlyBytes()
-    request.protocol.keep_alive(False)
-    request.protocol.set_parser(cast("Any", early))
-    transport.set_protocol(protocol)
-    return early.data

@@ -16,6 +16,7 @@ from itertools import chain
 from aiohttp import web
 
 from tocsin.core.client_codes import Disconnect
+from tocsin.http_edge.inside import Switched, hand_over
 from tocsin.hub.share import SMALL_BYTES
 from tocsin.transports.admission import Admission, Origins
 from tocsin.transports.connection import Context, State
@@ -23,13 +24,7 @@ from tocsin.transports.http_entry import check_origin, refuse_at_limit
 from tocsin.transports.link import Traits
 from tocsin.transports.session import Session
 from tocsin.transports.socket_link import SocketLink
-from tocsin.transports.upgrade import (
-    Switched,
-    hand_over,
-    offered_subprotocols,
-    read_key,
-    switching_head,
-)
+from tocsin.transports.upgrade import offered_subprotocols, read_key, switching_head
 from tocsin.transports.websocket_codec import (
     CLOSE,
     CONTINUATION,

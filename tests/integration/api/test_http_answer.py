@@ -7,7 +7,7 @@ import pytest
 from tests.support.api import KEY, World
 from tests.support.http_api import serving_http
 
-from tocsin.api import http_answer
+from tocsin.api import http_api
 
 _DEVICE = {"provider": "fcm", "token": "t", "platform": "android"}
 _HEADERS = {b"content-type", b"content-length", b"date", b"server"}
@@ -43,7 +43,7 @@ async def test_short_and_long_answers_look_alike(
     heads = []
     async with serving_http(World()) as http:
         for limit in (16_384, 0):
-            monkeypatch.setattr(http_answer, "_SHORT_BYTES", limit)
+            monkeypatch.setattr(http_api, "SHORT_BYTES", limit)
             asked = _request("/api/device_list", {}, "X-Request-Id: req-1")
             said = await http.raw(asked, _LAST)
             first, _, _rest = said.partition(_ANSWER)

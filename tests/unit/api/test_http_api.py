@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import HttpVersion11, web
 
-from tocsin.api.http_answer import answer_json
+from tocsin.api.http_api import answer_json
 
 
 class _Peer:

@@ -1,0 +1,1 @@
+"""HTTP edge: the one room that knows how aiohttp works inside. Ground room."""
