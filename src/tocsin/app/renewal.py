@@ -15,7 +15,7 @@ from typing import cast
 import structlog
 
 from tocsin.config import Config
-from tocsin.config.fields import Section, leaves
+from tocsin.config.fields import Section, file_keys
 from tocsin.config.integrations import Credential
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
@@ -256,8 +256,8 @@ def _fingerprint(credential: Credential) -> str:
     digest = hashlib.sha256()
     for key in sorted(type(credential.settings).model_fields):
         digest.update(f"{key}={_plain(credential.settings, key)!r}\0".encode())
-    for leaf in leaves(type(credential.settings)):
-        if leaf.names_file and (name := getattr(credential.settings, leaf.path)):
+    for key in file_keys(type(credential.settings)):
+        if name := getattr(credential.settings, key):
             digest.update(_content(str(name)))
     return digest.hexdigest()
 

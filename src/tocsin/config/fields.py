@@ -206,6 +206,13 @@ def leaves(section: type[Section], prefix: str = "") -> Iterator[Leaf]:
             yield _leaf(path, field)
 
 
+def file_keys(section: type[Section]) -> Iterator[str]:
+    """The keys of this section, not of those in it, that name a file."""
+    for name, field in section.model_fields.items():
+        if any(isinstance(mark, NamesFile) for mark in _marks(field)):
+            yield name
+
+
 def _leaf(path: str, field: FieldInfo) -> Leaf:
     marks = list(_marks(field))
     default = next((m.default for m in marks if isinstance(m, Shown)), None)
