@@ -44,6 +44,10 @@ check: format-check lint types imports proto-check buf ## All static checks, as 
 test: $(STAMP) ## Run the tests on their own PostgreSQL and Redis; T=path runs some
 	@$(BIN)/python -m pytest $(T) -q -n 2 --dist loadgroup
 
+.PHONY: unit
+unit: $(STAMP) ## Run the unit tests alone: no server, no process (under a minute)
+	@$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadgroup
+
 .PHONY: chaos
 chaos: $(STAMP) ## Kill, stall and restart servers in mid-send, again and again (minutes)
 	@$(BIN)/python -m pytest tests/system -q -m chaos

@@ -16,6 +16,7 @@ from tocsin.http2 import (
     Http2ConnectError,
     Http2RequestError,
     build_ssl_context,
+    look_up,
 )
 
 HOST = "push.example"
@@ -46,6 +47,12 @@ def answering(
         return addresses
 
     return resolve
+
+
+async def test_the_systems_resolver_gives_numbers() -> None:
+    """Each address once, without a port."""
+    assert await look_up("127.0.0.1", 443) == ["127.0.0.1"]
+    assert set(await look_up("localhost", 443)) <= {"127.0.0.1", "::1"}
 
 
 async def test_the_chosen_address_is_dialled_under_the_name_of_the_host(ca: Ca) -> None:

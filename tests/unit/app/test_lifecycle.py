@@ -1,10 +1,8 @@
-"""Tasks that end before what they use, and processes that always end."""
+"""Tasks that end before what they use."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from contextlib import AsyncExitStack
 
 import pytest
@@ -47,41 +45,6 @@ async def test_the_death_of_a_task_is_told(
     said = capsys.readouterr().out
     assert "a background task died" in said
     assert "worn out" in said
-
-
-@pytest.mark.parametrize(("code", "failed"), [(0, False), (1, True)])
-def test_a_task_that_does_not_end_keeps_no_process(code: int, failed: bool) -> None:
-    """The log names it, and the exit code is the right one."""
-    script = f"""
-import asyncio
-from tocsin.app import lifecycle
-
-async def stay():
-    while True:
-        try:
-            await asyncio.sleep(600)
-        except asyncio.CancelledError:
-            pass
-
-async def main(stopper):
-    main.task = asyncio.create_task(stay())
-    await asyncio.sleep(0)
-    stopper.failed = {failed}
-    return 0
-
-lifecycle.LEFTOVERS_S = 0.1
-raise SystemExit(lifecycle.run(main))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert "ended with tasks that do not end" in done.stdout
-    assert "stay" in done.stdout
 
 
 async def test_a_start_is_given_up_when_a_stop_comes() -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tocsin.core.device import PROVIDERS
 from tocsin.core.tokens import comparable_token, normalise_token
 
 HEX = "740f4707bebcf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61bb78ad"
@@ -157,24 +154,3 @@ def test_endpoints_have_one_origin() -> None:
     for url in ("https://PUSH.example:443/AbC", "HTTPS://push.example/AbC#x", same):
         assert normalise_token("webpush", url) == same
     assert normalise_token("webpush", "not a url") == "not a url"
-
-
-@given(st.sampled_from(PROVIDERS), st.text(max_size=80))
-def test_a_spelling_is_final(provider: str, text: str) -> None:
-    """Normalising again changes nothing, and nothing else is ever raised."""
-    once = comparable_token(provider, text)
-    assert comparable_token(provider, once) == once
-
-
-@given(st.binary(min_size=1, max_size=100))
-def test_every_spelling_of_any_bytes_agrees(data: bytes) -> None:
-    """Of any length, and whatever their digits look like."""
-    grouped = data.hex(" ", 4)
-    for spelled in (
-        data.hex().upper(),
-        f"<{grouped}>",
-        f"{{length = {len(data)}, bytes = 0x{grouped}}}",
-        f"0x{data.hex()}",
-        data.hex(":"),
-    ):
-        assert normalise_token("apns", spelled) == data.hex()

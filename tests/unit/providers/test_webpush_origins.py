@@ -11,7 +11,7 @@ from tocsin.core.endpoints import EndpointRules
 from tocsin.core.outcome import Verdict
 from tocsin.core.webpush import PushHeaders
 from tocsin.http2 import Http2Pool
-from tocsin.providers.webpush_origins import Gate, PushService, PushServices, look_up
+from tocsin.providers.webpush_origins import Gate, PushService, PushServices
 
 ANYWHERE = EndpointRules(None)
 TESTING = EndpointRules(None, allow_private=True)
@@ -74,12 +74,6 @@ async def test_private_addresses_pass_for_tests() -> None:
     """As the configuration may say."""
     gate = Gate(TESTING, Names(["127.0.0.1"]))
     assert await gate("localhost", 443) == ["127.0.0.1"]
-
-
-async def test_the_systems_resolver_gives_numbers() -> None:
-    """Each address once, without a port."""
-    assert await look_up("127.0.0.1", 443) == ["127.0.0.1"]
-    assert set(await look_up("localhost", 443)) <= {"127.0.0.1", "::1"}
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
-"""Dsns, and what stays unloaded."""
+"""Dsns in every spelling."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import pytest
 
@@ -45,17 +42,3 @@ def test_bad_dsn_is_refused_without_quoting_it(dsn: str) -> None:
         open_postgres(dsn)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
-
-
-def test_start_up_loads_no_driver_and_no_alembic() -> None:
-    """Opening a SQLite file needs neither psycopg nor Alembic."""
-    code = (
-        "import sys, tocsin.storage.devices, tocsin.storage.migrations\n"
-        "from tocsin.storage.engine import open_sqlite\n"
-        "open_sqlite('x.db')\n"
-        "print([m for m in ('psycopg', 'alembic') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "[]"

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tocsin.core.device import PROVIDERS
+from tocsin.core.tokens import comparable_token, normalise_token
+
+
+@given(st.sampled_from(PROVIDERS), st.text(max_size=80))
+def test_a_spelling_is_final(provider: str, text: str) -> None:
+    """Normalising again changes nothing, and nothing else is ever raised."""
+    once = comparable_token(provider, text)
+    assert comparable_token(provider, once) == once
+
+
+@given(st.binary(min_size=1, max_size=100))
+def test_every_spelling_of_any_bytes_agrees(data: bytes) -> None:
+    """Of any length, and whatever their digits look like."""
+    grouped = data.hex(" ", 4)
+    for spelled in (
+        data.hex().upper(),
+        f"<{grouped}>",
+        f"{{length = {len(data)}, bytes = 0x{grouped}}}",
+        f"0x{data.hex()}",
+        data.hex(":"),
+    ):
+        assert normalise_token("apns", spelled) == data.hex()
