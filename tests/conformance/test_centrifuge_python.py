@@ -29,7 +29,7 @@ from tocsin.core.control import (
     Target,
     UnsubscribeCommand,
 )
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.settings import SessionSettings
 
 STORED = PublishOptions(history_size=100, history_ttl_s=300)
 QUIET = replace(OPEN_CHANNEL, join_leave=False)

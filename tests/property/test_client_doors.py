@@ -21,7 +21,7 @@ from tests.support.realtime import build_context
 from tests.support.sessions import make_token
 
 from tocsin.protocol import client_pb2 as pb
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.settings import SessionSettings
 
 STREAMS = ["/connection/http_stream", "/connection/sse"]
 ONE_WAY = ["/connection/uni_sse", "/connection/uni_http_stream"]

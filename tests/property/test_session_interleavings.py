@@ -37,9 +37,9 @@ from tocsin.core.control import (
     UnsubscribeCommand,
 )
 from tocsin.protocol.delta import apply_delta
-from tocsin.transports.connection import Context
-from tocsin.transports.session import Session
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.session import Session
+from tocsin.sessions.settings import SessionSettings
 
 STORED = PublishOptions(
     history_size=100, history_ttl_s=300, history_meta_ttl_s=300, delta=True

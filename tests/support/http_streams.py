@@ -18,8 +18,8 @@ from tocsin.api.http_gateway import HttpGateway
 from tocsin.core.ports.channels import ControlBus
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import read_varint
+from tocsin.sessions.connection import Context
 from tocsin.transports.admission import Admission
-from tocsin.transports.connection import Context
 from tocsin.transports.emulation import EmulationEndpoint
 from tocsin.transports.http_stream import HttpStreamEndpoint
 from tocsin.transports.sse import SseEndpoint

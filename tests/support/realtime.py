@@ -18,10 +18,10 @@ from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.channels.tokens import TokenSettings, TokenVerifier
 from tocsin.core.channel import ChannelOptions
 from tocsin.hub.hub import Hub
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
+from tocsin.sessions.timers import TimerWheel
 from tocsin.transports.admission import Admission
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
-from tocsin.transports.timers import TimerWheel
 from tocsin.transports.websocket import WebSocketEndpoint, WebSocketSettings
 
 SECRET = "secret-of-the-tests"

@@ -15,11 +15,11 @@ from tests.support.realtime import SECRET
 from tocsin.core.client_codes import Disconnect
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import Encoding, WireForm, read_varint, write_varint
+from tocsin.sessions.connection import Context
+from tocsin.sessions.link import Traits
+from tocsin.sessions.session import Session
+from tocsin.sessions.timers import Timed
 from tocsin.telemetry.client_metrics import ClientMetrics
-from tocsin.transports.connection import Context
-from tocsin.transports.link import Traits
-from tocsin.transports.session import Session
-from tocsin.transports.timers import Timed
 
 LINES = WireForm(
     "lines", Encoding.JSON, lambda message: message + b"\n", transport="websocket"

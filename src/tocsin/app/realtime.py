@@ -51,13 +51,13 @@ from tocsin.core.ports.channels import (
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import ReachedStore
 from tocsin.hub.hub import Hub
+from tocsin.sessions.connection import Context
+from tocsin.sessions.ports import answer_ping
+from tocsin.sessions.timers import TimerWheel
 from tocsin.telemetry.metrics import Metrics
 from tocsin.telemetry.window import MetricsWindow
 from tocsin.transports.admission import Admission as Doorkeeper
-from tocsin.transports.connection import Context
 from tocsin.transports.key_fetcher import HttpKeyFetcher
-from tocsin.transports.ports import answer_ping
-from tocsin.transports.timers import TimerWheel
 
 NODES_INTERVAL_S = 10.0
 VERSION = f"{__version__} OSS"

@@ -18,8 +18,8 @@ from tocsin.config.client import Token
 from tocsin.config.showing import scrub_quoted
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.client_codes import Disconnect
+from tocsin.sessions.settings import SessionSettings
 from tocsin.transports.admission import Origins
-from tocsin.transports.settings import SessionSettings
 
 _SECONDS = ("history_ttl", "history_meta_ttl")
 

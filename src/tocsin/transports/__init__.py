@@ -1,1 +1,1 @@
-"""The doors for clients: one state machine under every transport."""
+"""The doors for clients: sockets and frames under the sessions."""

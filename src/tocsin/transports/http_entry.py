@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
+from tocsin.sessions.refusals import RefusalLog, printable
 from tocsin.transports.admission import Admission, Origins
-from tocsin.transports.refusals import RefusalLog, printable
 
 ORIGINS_KEY = "client.allowed_origins"
 PREFLIGHT_AGE_S = 300

@@ -9,9 +9,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from tocsin.protocol.frames import Encoding, WireForm, write_varint
+from tocsin.sessions.link import Traits
 from tocsin.transports.http_entry import is_protobuf
 from tocsin.transports.http_link import BYTES, PLAIN_TEXT, Stream, frame_line
-from tocsin.transports.link import Traits
 from tocsin.transports.stream_endpoint import Opening, StreamEndpoint, begin_frame
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 
 from tocsin.core.client_codes import SLOW, WRITE_ERROR
-from tocsin.transports.connection import Context
-from tocsin.transports.link import Outbox
-from tocsin.transports.session import Session
+from tocsin.sessions.connection import Context
+from tocsin.sessions.session import Session
+from tocsin.transports.outbox import Outbox
 
 CLOSE_TIMEOUT_S = 5.0
 

@@ -18,8 +18,10 @@ from tocsin.http_edge.inside import Switched, hand_over
 from tocsin.hub.share import SMALL_BYTES
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import BadFrame, Encoding, decode_connect_request
+from tocsin.sessions.connection import Context
+from tocsin.sessions.link import Traits
+from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission, Origins
-from tocsin.transports.connection import Context
 from tocsin.transports.http_entry import (
     answer_bare,
     answer_cors,
@@ -29,8 +31,6 @@ from tocsin.transports.http_entry import (
     refuse_at_limit,
 )
 from tocsin.transports.http_link import HttpAnswer, HttpLink, Stream
-from tocsin.transports.link import Traits
-from tocsin.transports.session import Session
 
 CONNECT_PARAMETER = "cf_connect"
 

@@ -20,10 +20,10 @@ from tocsin.protocol import unistream_pb2
 from tocsin.protocol.frames import Encoding, WireForm
 from tocsin.protocol.grpc_limits import ping_options
 from tocsin.protocol.unreadable import reading
+from tocsin.sessions.connection import Context
+from tocsin.sessions.link import Traits
+from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission
-from tocsin.transports.connection import Context
-from tocsin.transports.link import Traits
-from tocsin.transports.session import Session
 
 SERVICE = unistream_pb2.DESCRIPTOR.services_by_name["CentrifugoUniStream"].full_name
 KEEPALIVE_MS = 25_000

@@ -8,8 +8,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from tocsin.protocol.frames import Encoding, WireForm
+from tocsin.sessions.link import Traits
 from tocsin.transports.http_link import PLAIN_TEXT, Stream, frame_line
-from tocsin.transports.link import Traits
 from tocsin.transports.stream_endpoint import (
     Opening,
     StreamEndpoint,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from tocsin.protocol.frames import Encoding, WireForm
+from tocsin.sessions.link import Traits
 from tocsin.transports.http_link import EVENT_STREAM, Stream, frame_event
-from tocsin.transports.link import Traits
 from tocsin.transports.sse import PREAMBLE
 from tocsin.transports.stream_endpoint import (
     CONNECT_PARAMETER,

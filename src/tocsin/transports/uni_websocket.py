@@ -12,11 +12,11 @@ from aiohttp import web
 
 from tocsin.core.client_codes import WRONG_COMMAND, Disconnect
 from tocsin.protocol.frames import Encoding, WireForm
+from tocsin.sessions.connection import Context
+from tocsin.sessions.link import Traits
+from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission
-from tocsin.transports.connection import Context
 from tocsin.transports.http_link import frame_line
-from tocsin.transports.link import Traits
-from tocsin.transports.session import Session
 from tocsin.transports.stream_endpoint import CONNECT_PARAMETER, read_connect_request
 from tocsin.transports.websocket import (
     WebSocketEndpoint,

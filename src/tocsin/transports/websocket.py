@@ -18,11 +18,11 @@ from aiohttp import web
 from tocsin.core.client_codes import Disconnect
 from tocsin.http_edge.inside import Switched, hand_over
 from tocsin.hub.share import SMALL_BYTES
+from tocsin.sessions.connection import Context, State
+from tocsin.sessions.link import Traits
+from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission, Origins
-from tocsin.transports.connection import Context, State
 from tocsin.transports.http_entry import check_origin, refuse_at_limit
-from tocsin.transports.link import Traits
-from tocsin.transports.session import Session
 from tocsin.transports.socket_link import SocketLink
 from tocsin.transports.upgrade import offered_subprotocols, read_key, switching_head
 from tocsin.transports.websocket_codec import (

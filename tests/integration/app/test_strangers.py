@@ -15,7 +15,7 @@ from tests.support.whole_node import WholeNode, whole_node
 
 from tocsin.api import grpc_server
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
-from tocsin.transports.refusals import MOST_LINES
+from tocsin.sessions.refusals import MOST_LINES
 
 TIMES = 30
 HEAD = b"Host: x\r\nUser-Agent: " + b"A" * 300 + b"\r\nConnection: close\r\n"

@@ -14,7 +14,7 @@ from tests.support.tokens import sign
 
 from tocsin.protocol import unistream_pb2 as pb
 from tocsin.protocol import unistream_pb2_grpc
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.settings import SessionSettings
 
 ORIGIN = "https://evil.example"
 PATHS = [

@@ -17,7 +17,7 @@ from tests.support.http_streams import Doors, open_doors
 from tests.support.raw_websocket import handshake
 from tests.support.realtime import build_context
 
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.settings import SessionSettings
 
 ORIGIN = "http://app.example"
 JSON = {"Content-Type": "application/json"}

@@ -23,7 +23,7 @@ from tocsin.core.client_codes import Disconnect
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import write_varint
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.settings import SessionSettings
 from tocsin.transports.stream_endpoint import StreamSettings
 
 INSECURE = SessionSettings(insecure=True)

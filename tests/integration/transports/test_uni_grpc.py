@@ -15,7 +15,7 @@ from tocsin.core.client_codes import Disconnect
 from tocsin.core.control import DisconnectCommand, SubscribeCommand, Target
 from tocsin.protocol import unistream_pb2 as pb
 from tocsin.protocol import unistream_pb2_grpc
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.settings import SessionSettings
 
 TOKEN = sign({"sub": "u", "channels": ["news"]}, SECRET)
 CONSUME = "/centrifugal.centrifugo.unistream.CentrifugoUniStream/Consume"

@@ -20,8 +20,9 @@ from tocsin.core.client_codes import Disconnect
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import read_varint, write_varint
-from tocsin.transports import session, socket_link
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions import session
+from tocsin.sessions.settings import SessionSettings
+from tocsin.transports import socket_link
 from tocsin.transports.websocket import WebSocketSettings
 from tocsin.transports.websocket_codec import (
     PING,

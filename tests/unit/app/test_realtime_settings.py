@@ -12,7 +12,7 @@ from tocsin.app.realtime_settings import (
 from tocsin.channels.namespaces import NamespaceSettings
 from tocsin.config import Config
 from tocsin.core.client_codes import Disconnect
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.settings import SessionSettings
 
 
 def test_defaults_are_the_same_on_both_sides() -> None:

@@ -4,8 +4,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from tests.support.realtime import build_context
 
+from tocsin.sessions.settings import SessionSettings
 from tocsin.transports.init import InitEndpoint
-from tocsin.transports.settings import SessionSettings
 
 PAGE = "http://app.example"
 

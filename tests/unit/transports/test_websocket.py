@@ -13,8 +13,8 @@ from tests.support.raw_websocket import masked
 from tests.support.sessions import run_until
 
 from tocsin.hub.share import AT_ONCE, SMALL_BYTES
-from tocsin.transports.connection import Context
-from tocsin.transports.session import Session
+from tocsin.sessions.connection import Context
+from tocsin.sessions.session import Session
 from tocsin.transports.uni_websocket import (
     _SINGLE,
     UniWebSocketLink,

@@ -1,4 +1,4 @@
-"""Transports room: the protocol state machine that every transport runs.
+"""Sessions room: the protocol state machine that every transport runs.
 
 It must not touch sockets: bytes come in by `receive`, go out by a `Link`, and time
 comes from the wheel. One bad command ends its own connection and nothing else.
@@ -36,30 +36,30 @@ from tocsin.protocol.frames import (
     decode_commands,
     encode_ping,
 )
-from tocsin.transports import queries
-from tocsin.transports.commands import (
+from tocsin.sessions import queries
+from tocsin.sessions.commands import (
     ClientCommand,
     channel_of,
     name_command,
     run_command,
 )
-from tocsin.transports.connecting import (
+from tocsin.sessions.connecting import (
     Connected,
     connect,
     connect_push,
     refresh_by_command,
     uni_disconnect,
 )
-from tocsin.transports.connection import (
+from tocsin.sessions.connection import (
     Connection,
     Context,
     State,
 )
-from tocsin.transports.establishing import Vanished, activate, announce
-from tocsin.transports.link import Link, Traits
-from tocsin.transports.refusals import explain, log_error_reply
-from tocsin.transports.server_side import subscribe_by_command, unsubscribe_by_command
-from tocsin.transports.upkeep import look_after
+from tocsin.sessions.establishing import Vanished, activate, announce
+from tocsin.sessions.link import Link, Traits
+from tocsin.sessions.refusals import explain, log_error_reply
+from tocsin.sessions.server_side import subscribe_by_command, unsubscribe_by_command
+from tocsin.sessions.upkeep import look_after
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Transports room: what is looked after now and then while a connection lives.
+"""Sessions room: what is looked after now and then while a connection lives.
 
 It must not keep time: the session calls it at each tick.
 """
@@ -9,9 +9,9 @@ import structlog
 
 from tocsin.core.client_codes import SUBSCRIPTION_EXPIRED, UNSUBSCRIBE_EXPIRED
 from tocsin.core.errors import ApiError
+from tocsin.sessions.connection import ClientSubscription, Connection
+from tocsin.sessions.farewell import tell_presence
 from tocsin.telemetry.throttle import LineThrottle
-from tocsin.transports.connection import ClientSubscription, Connection
-from tocsin.transports.farewell import tell_presence
 
 lines = LineThrottle(structlog.get_logger(__name__))
 

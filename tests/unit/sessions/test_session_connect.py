@@ -19,8 +19,8 @@ from tocsin.core.channel import ChannelOptions
 from tocsin.core.client_codes import Disconnect
 from tocsin.core.control import RefreshCommand, Target
 from tocsin.protocol import client_pb2 as pb
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
 
 NOW_S = 1_800_000_000
 Node = Callable[..., Context]

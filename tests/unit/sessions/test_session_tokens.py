@@ -18,8 +18,8 @@ from tocsin.core.client_codes import (
     ClientFault,
 )
 from tocsin.core.control import DisconnectCommand, SubscribeCommand, Target
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
 CLOSED = SessionSettings()

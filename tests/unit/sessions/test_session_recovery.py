@@ -25,8 +25,8 @@ from tocsin.core.channel import (
 from tocsin.core.control import SubscribeCommand, Target
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.delta import apply_delta
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
 QUIET = replace(OPEN_CHANNEL, join_leave=False, presence=False)

@@ -1,4 +1,4 @@
-"""Transports room: subscriptions that the server makes, at connect or later.
+"""Sessions room: subscriptions that the server makes, at connect or later.
 
 It must not ask for the client's permission; only its limits hold.
 """
@@ -23,8 +23,8 @@ from tocsin.core.client_codes import (
 from tocsin.core.control import SubscribeCommand
 from tocsin.hub.group import send_alone
 from tocsin.protocol import client_pb2 as pb
-from tocsin.transports.connection import ClientSubscription, Connection
-from tocsin.transports.establishing import (
+from tocsin.sessions.connection import ClientSubscription, Connection
+from tocsin.sessions.establishing import (
     Established,
     Plan,
     activate,
@@ -36,8 +36,8 @@ from tocsin.transports.establishing import (
     release,
     reserve,
 )
-from tocsin.transports.farewell import tell_presence
-from tocsin.transports.refusals import Because
+from tocsin.sessions.farewell import tell_presence
+from tocsin.sessions.refusals import Because
 
 log = logging.getLogger(__name__)
 

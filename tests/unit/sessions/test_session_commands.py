@@ -22,11 +22,11 @@ from tocsin.core.channel import ChannelOptions, PublishOptions
 from tocsin.core.client_codes import METHOD_NOT_FOUND, ClientFault, Disconnect
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.core.errors import InternalError
-from tocsin.transports.connection import Context
-from tocsin.transports.link import Traits
-from tocsin.transports.ports import answer_ping
-from tocsin.transports.session import COMMANDS_AT_ONCE
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.link import Traits
+from tocsin.sessions.ports import answer_ping
+from tocsin.sessions.session import COMMANDS_AT_ONCE
+from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
 BAD = (3501, "bad request")

@@ -1,4 +1,4 @@
-"""Transports room: who connects, and with what.
+"""Sessions room: who connects, and with what.
 
 It must not verify signatures itself, and it writes nothing: `session.py` replies.
 """
@@ -28,11 +28,11 @@ from tocsin.core.client_codes import (
 )
 from tocsin.core.control import DisconnectCommand, RefreshCommand, Target
 from tocsin.protocol import client_pb2 as pb
-from tocsin.transports.connection import Connection, State
-from tocsin.transports.establishing import Established, Vanished, check_continuity
-from tocsin.transports.gate import check_connection
-from tocsin.transports.refusals import Because, invalid_by
-from tocsin.transports.server_side import abandon, establish_all, plan_at_connect
+from tocsin.sessions.connection import Connection, State
+from tocsin.sessions.establishing import Established, Vanished, check_continuity
+from tocsin.sessions.gate import check_connection
+from tocsin.sessions.refusals import Because, invalid_by
+from tocsin.sessions.server_side import abandon, establish_all, plan_at_connect
 
 _UNI_DISCONNECTS = {
     TOKEN_EXPIRED.code: CONNECTION_EXPIRED,

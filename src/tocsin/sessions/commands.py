@@ -1,4 +1,4 @@
-"""Transports room: carries out one command of a connected client, and replies.
+"""Sessions room: carries out one command of a connected client, and replies.
 
 It must not decide what comes when: the session takes commands in order and knows
 what a failure means for the connection.
@@ -13,10 +13,10 @@ from typing import Any
 
 from tocsin.core.client_codes import SERVER_ERROR, WRONG_COMMAND, ClientDisconnect
 from tocsin.protocol import client_pb2 as pb
-from tocsin.transports import queries
-from tocsin.transports.connecting import refresh
-from tocsin.transports.connection import ClientSubscription, Connection
-from tocsin.transports.subscribing import subscribe
+from tocsin.sessions import queries
+from tocsin.sessions.connecting import refresh
+from tocsin.sessions.connection import ClientSubscription, Connection
+from tocsin.sessions.subscribing import subscribe
 
 IN_FLIGHT_WAIT_S = 5.0
 

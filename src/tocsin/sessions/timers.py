@@ -1,4 +1,4 @@
-"""Transports room: one clockwork for the deadlines of all connections.
+"""Sessions room: one clockwork for the deadlines of all connections.
 
 It must not know what is due; entries look for themselves when they are called.
 """

@@ -1,4 +1,4 @@
-"""Transports room: may this client subscribe, and to what exactly.
+"""Sessions room: may this client subscribe, and to what exactly.
 
 It must not touch streams: decisions become a `Plan`, `establishing.py` acts on it.
 The order of the checks is the published one.
@@ -24,8 +24,8 @@ from tocsin.core.client_codes import (
 )
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.tags_filter import BadFilter, Condition, compile_filter
-from tocsin.transports.connection import ClientSubscription, Connection
-from tocsin.transports.establishing import (
+from tocsin.sessions.connection import ClientSubscription, Connection
+from tocsin.sessions.establishing import (
     Plan,
     activate,
     announce,
@@ -35,8 +35,8 @@ from tocsin.transports.establishing import (
     release,
     reserve,
 )
-from tocsin.transports.gate import check_subscription
-from tocsin.transports.refusals import Because, invalid_by
+from tocsin.sessions.gate import check_subscription
+from tocsin.sessions.refusals import Because, invalid_by
 
 _FOSSIL = "fossil"
 _REFUSE_UNRECOVERED = 2

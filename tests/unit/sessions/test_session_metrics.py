@@ -9,8 +9,8 @@ from tests.support.sessions import ManualWheel, SessionClient, exposed, make_tok
 
 from tocsin.core.channel import Publication, PublishOptions, StreamPosition
 from tocsin.core.control import DisconnectCommand, Target
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
 UNNAMED = "transport=websocket,accept_protocol=,client_name=unnamed"

@@ -10,8 +10,8 @@ from tests.support.sessions import SessionClient, make_token
 
 from tocsin.core.channel import ChannelOptions, ClientInfo, PublishOptions
 from tocsin.core.control import RefreshCommand, SubscribeCommand, Target
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
 CLOSED = SessionSettings()

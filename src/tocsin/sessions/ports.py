@@ -1,4 +1,4 @@
-"""Transports room: who decides what a client may do, as its sessions see them.
+"""Sessions room: who decides what a client may do, as its sessions see them.
 
 It must not decide anything itself; `channels` implements these, `app` joins them.
 """

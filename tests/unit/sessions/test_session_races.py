@@ -24,8 +24,8 @@ from tocsin.core.control import (
 )
 from tocsin.core.errors import InternalError
 from tocsin.core.ports.channels import Broker
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
 OPEN = SessionSettings(insecure=True)

@@ -1,66 +1,11 @@
-"""Transports room: what the protocol state machine asks of a connection's edge.
+"""Transports room: bytes that wait for a connection, and how many may.
 
-It must not know the protocol: bytes go down framed, and an end has a code.
+It must not know what they say; the transport writes them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
-from tocsin.core.client_codes import Disconnect
 from tocsin.hub.turn import Turn
-from tocsin.protocol.frames import WireForm
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What kind of transport a connection has.
-
-    `name` is the published one. Emulated and one-way connections have a session
-    id, emulated ones name their node. `pushes_disconnect`: the code travels in a
-    push; else in the transport's own way of closing. `pings`: the protocol pings
-    (else the transport does it on `Link.ping`, or nobody); `ends_after_refusal`:
-    a refused connect ends the connection. `keeps_error_codes`: a refused one-way
-    connect ends with the error's own code, for the transport to translate.
-    """
-
-    name: str
-    form: WireForm
-    emulated: bool = False
-    pushes_disconnect: bool = False
-    pings: bool = True
-    native_pings: bool = False
-    ends_after_refusal: bool = False
-    keeps_error_codes: bool = False
-
-
-class Link(Protocol):
-    """The edge of one connection; no call blocks or raises."""
-
-    def write(self, data: bytes) -> None:
-        """Queue framed bytes."""
-        ...
-
-    def ping(self) -> None:
-        """Send the transport's own ping."""
-        ...
-
-    def close(self, disconnect: Disconnect) -> None:
-        """Write what is queued, tell the code if the transport can, and end."""
-        ...
-
-    def end(self) -> None:
-        """End without a code."""
-        ...
-
-    def pause_reading(self) -> None:
-        """Take no more from the client for now."""
-        ...
-
-    def resume_reading(self) -> None:
-        """Go on taking."""
-        ...
 
 
 class Outbox:

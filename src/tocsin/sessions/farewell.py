@@ -1,4 +1,4 @@
-"""Transports room: what others are told of one who leaves a channel.
+"""Sessions room: what others are told of one who leaves a channel.
 
 It must not end anything: the subscription has left its channel already.
 """
@@ -13,7 +13,7 @@ from tocsin.core.errors import ApiError
 from tocsin.telemetry.throttle import LineThrottle
 
 if TYPE_CHECKING:  # a connection says goodbye itself
-    from tocsin.transports.connection import ClientSubscription, Connection
+    from tocsin.sessions.connection import ClientSubscription, Connection
 
 lines = LineThrottle(structlog.get_logger(__name__))
 

@@ -1,4 +1,4 @@
-"""Transports room: the client's commands besides connect and subscribe.
+"""Sessions room: the client's commands besides connect and subscribe.
 
 It must not write: each function returns what the reply holds, or raises.
 """
@@ -29,11 +29,11 @@ from tocsin.core.client_codes import (
 from tocsin.core.errors import ApiError, BadRequest, UnrecoverablePosition
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import info_message, is_json, publication_message
+from tocsin.sessions.connection import Connection
+from tocsin.sessions.gate import check_subscription
+from tocsin.sessions.refusals import invalid_by
+from tocsin.sessions.subscribing import check_owner
 from tocsin.telemetry.throttle import LineThrottle
-from tocsin.transports.connection import Connection
-from tocsin.transports.gate import check_subscription
-from tocsin.transports.refusals import invalid_by
-from tocsin.transports.subscribing import check_owner
 
 lines = LineThrottle(structlog.get_logger(__name__))
 

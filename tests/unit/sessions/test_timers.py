@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tocsin.transports.timers import TimerWheel
+from tocsin.sessions.timers import TimerWheel
 
 
 class Entry:

@@ -1,4 +1,4 @@
-"""Transports room: one client's connection: its state and its simplest acts.
+"""Sessions room: one client's connection: its state and its simplest acts.
 
 It must not read frames or know sockets: `session.py` walks the protocol over it,
 the modules beside it carry out commands, a `Link` moves bytes.
@@ -30,12 +30,12 @@ from tocsin.hub.hub import Hub
 from tocsin.hub.subscription import Subscription
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import ForeignData, encode_message, encode_push
-from tocsin.transports.farewell import say_goodbye
-from tocsin.transports.link import Link, Traits
-from tocsin.transports.ports import ChannelRules, Gate, RpcHandlers, Verifier
-from tocsin.transports.refusals import RefusalLog, is_told
-from tocsin.transports.settings import SessionSettings
-from tocsin.transports.timers import TimerWheel
+from tocsin.sessions.farewell import say_goodbye
+from tocsin.sessions.link import Link, Traits
+from tocsin.sessions.ports import ChannelRules, Gate, RpcHandlers, Verifier
+from tocsin.sessions.refusals import RefusalLog, is_told
+from tocsin.sessions.settings import SessionSettings
+from tocsin.sessions.timers import TimerWheel
 
 MAX_TTL_S = 365 * 24 * 3600
 _PUSH_KINDS = {

@@ -19,8 +19,8 @@ from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.core.channel import ChannelOptions, PublishOptions, StreamPosition
 from tocsin.core.control import SubscribeCommand, Target, UnsubscribeCommand
 from tocsin.core.errors import InternalError
-from tocsin.transports.connection import Context
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.settings import SessionSettings
 
 NOW_S = 1_800_000_000
 Node = Callable[..., Context]

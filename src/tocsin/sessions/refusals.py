@@ -1,4 +1,4 @@
-"""Transports room: the log lines about clients that were turned away.
+"""Sessions room: the log lines about clients that were turned away.
 
 It must not decide who is; no token and no data gets in, and a flood of such clients
 is no flood of lines.
@@ -21,8 +21,8 @@ from tocsin.core.client_codes import (
 )
 
 if TYPE_CHECKING:  # a connection tells of its end itself
-    from tocsin.transports.connection import Connection
-    from tocsin.transports.timers import TimerWheel
+    from tocsin.sessions.connection import Connection
+    from tocsin.sessions.timers import TimerWheel
 
 MOST_LINES = 10
 """In a window; what is beyond is counted, and told in one line at its end."""

@@ -1,4 +1,4 @@
-"""Transports room: the limits and rules of client connections, as plain values.
+"""Sessions room: the limits and rules of client connections, as plain values.
 
 It must not read configuration; `app` fills it from the `client` section.
 """

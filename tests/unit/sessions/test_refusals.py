@@ -12,9 +12,9 @@ from tests.support.sessions import ONE_WAY, ManualWheel, SessionClient, make_tok
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.client_codes import FORCE_DISCONNECT, SHUTDOWN
 from tocsin.protocol import client_pb2 as pb
-from tocsin.transports.connection import Context
-from tocsin.transports.refusals import MOST_LINES
-from tocsin.transports.settings import SessionSettings
+from tocsin.sessions.connection import Context
+from tocsin.sessions.refusals import MOST_LINES
+from tocsin.sessions.settings import SessionSettings
 
 NOW_S = 1_800_000_000
 Node = Callable[..., Context]

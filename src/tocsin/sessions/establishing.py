@@ -1,4 +1,4 @@
-"""Transports room: puts a granted subscription in place without losing anything.
+"""Sessions room: puts a granted subscription in place without losing anything.
 
 It must not decide whether it is granted: a `Plan` says what was decided.
 """
@@ -24,15 +24,15 @@ from tocsin.hub.arrival import Arrival
 from tocsin.hub.group import send_alone
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.tags_filter import Condition
-from tocsin.telemetry.throttle import LineThrottle
-from tocsin.transports.connection import ClientSubscription, Connection
-from tocsin.transports.farewell import say_goodbye, tell_presence
-from tocsin.transports.recovery import (
+from tocsin.sessions.connection import ClientSubscription, Connection
+from tocsin.sessions.farewell import say_goodbye, tell_presence
+from tocsin.sessions.recovery import (
     Recovery,
     read_position,
     recover,
     recovered_messages,
 )
+from tocsin.telemetry.throttle import LineThrottle
 
 lines = LineThrottle(structlog.get_logger(__name__))
 

@@ -1,4 +1,4 @@
-"""Transports room: what a subscriber missed, and where its stream stands.
+"""Sessions room: what a subscriber missed, and where its stream stands.
 
 It must not write to the client; it reads the broker and builds the result.
 """

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from tocsin.hub.turn import Turn
-from tocsin.transports.link import Outbox
+from tocsin.transports.outbox import Outbox
 
 
 class Edge(Outbox):

@@ -1,4 +1,4 @@
-"""Transports room: asking whether a good token is still welcome, without a gap.
+"""Sessions room: asking whether a good token is still welcome, without a gap.
 
 A token is taken back in two steps: it is written down, then nodes are told to close
 what it opened. Whoever is between the question and the open door hears neither; so
@@ -8,7 +8,7 @@ the question is asked again when the node was told something meanwhile.
 from __future__ import annotations
 
 from tocsin.channels.claims import ConnectionClaims, SubscriptionClaims
-from tocsin.transports.connection import Context
+from tocsin.sessions.connection import Context
 
 
 async def check_connection(

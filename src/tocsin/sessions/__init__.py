@@ -1,0 +1,1 @@
+"""The client protocol: one state machine under every transport, without a socket."""
