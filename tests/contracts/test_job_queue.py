@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,20 @@ from structlog.testing import capture_logs
 from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import (
     EXPAND,
-    PLACES,
     SEND,
+    Ability,
     QueueBackend,
     backend_for,
     drain,
     expand_job,
     payload_for,
+    places,
     receive_soon,
     send_job,
 )
-from tests.support.jobs import ManualClock, MemoryJobQueue
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
-from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Send, TargetKind
 from tocsin.queue.timing import WallClock
 
@@ -36,11 +36,11 @@ QUICK_S = 0.75
 """A take-over time that a test can wait for."""
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=places())
 async def backend(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[QueueBackend]:
-    """One engine without any data."""
+    """One engine without any data, or the queue of unit tests."""
     async for backend in backend_for(request, request.param, tmp_path):
         yield backend
 
@@ -100,6 +100,21 @@ async def test_repeat_within_the_once_time_stores_nothing(
     assert await queue.enqueue(payload, [job], once_ttl_s=60)
     assert not await queue.enqueue(payload, [job], once_ttl_s=60)
     assert len(await drain(queue)) == 1
+
+
+async def test_the_once_time_of_work_for_later_runs_from_now(
+    backend: QueueBackend,
+) -> None:
+    """The queue adds no delay to it: who schedules counts the wait in."""
+    queue = await backend.open()
+    payload, job = payload_for("p1"), send_job("p1")
+    later = now_ms() + 60_000
+    assert await queue.enqueue(payload, [job], once_ttl_s=0.05, due_ms=later)
+    deadline = time.monotonic() + 5
+    while not await queue.enqueue(payload, [job], once_ttl_s=0.05, due_ms=later):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert await queue.waiting([SEND]) == {SEND: 2}
 
 
 async def test_once_time_ends(backend: QueueBackend) -> None:
@@ -243,6 +258,18 @@ async def test_delayed_entry_waits_for_its_time(backend: QueueBackend) -> None:
     assert await queue.waiting([SEND]) == {SEND: 0}
 
 
+only_places = partial(pytest.mark.parametrize, "backend", indirect=True)
+
+
+@only_places(places(not_to=Ability.OWN_CLOCK))
+async def test_without_a_clock_of_its_own_the_machine_s_counts(
+    backend: QueueBackend,
+) -> None:
+    """The queue says so, and whoever asks goes by the same one."""
+    assert await (await backend.open()).now_ms() is None
+
+
+@only_places(places(able_to=Ability.OWN_CLOCK))
 @pytest.mark.parametrize("off_s", [7200, -7200])
 async def test_due_times_are_of_the_clock_of_the_queue(
     backend: QueueBackend, off_s: int, monkeypatch: pytest.MonkeyPatch
@@ -251,9 +278,6 @@ async def test_due_times_are_of_the_clock_of_the_queue(
     queue = await backend.open()
     shift_wall_clock(monkeypatch, off_s)
     told = await queue.now_ms()
-    if backend.engine == "sqlite":
-        assert told is None  # this machine's clock is the one that counts
-        return
     assert told is not None
     monkeypatch.undo()
     assert abs(told - now_ms()) < 60_000
@@ -470,21 +494,9 @@ async def test_a_hold_says_until_when_it_can_be_trusted(
     assert held.held_until == until
 
 
-@pytest.fixture(params=[*PLACES, "memory"])
-async def renewing(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[JobQueue]:
-    """A queue with a take-over time of half a minute; also the one of unit tests."""
-    if request.param == "memory":
-        yield MemoryJobQueue(ManualClock(), lease_s=18)
-        return
-    async for backend in backend_for(request, request.param, tmp_path):
-        yield await backend.open(takeover_s=30)
-
-
-async def test_a_renewed_hold_can_be_trusted_for_longer(renewing: JobQueue) -> None:
+async def test_a_renewed_hold_can_be_trusted_for_longer(backend: QueueBackend) -> None:
     """Each one that was renewed, of several at once; those lost stay as they were."""
-    queue = renewing
+    queue = await backend.open(takeover_s=30)
     await queue.enqueue(payload_for("p1"), [send_job("p1") for _ in range(3)])
     held = await drain(queue)
     assert await queue.settle(held[1])
@@ -636,6 +648,7 @@ async def test_purged_letter_is_gone(backend: QueueBackend) -> None:
     assert await queue.list_dead(limit=9) == [second]
 
 
+@only_places(places(able_to=Ability.FOREIGN_BYTES))
 async def test_undecodable_entry_goes_to_the_dead_letters(
     backend: QueueBackend,
 ) -> None:
@@ -793,6 +806,7 @@ async def test_unknown_payload_is_none(backend: QueueBackend) -> None:
     assert await (await backend.open()).fetch_payload("nothing") is None
 
 
+@only_places(places(able_to=Ability.FOREIGN_BYTES))
 async def test_unreadable_payload_is_none(backend: QueueBackend) -> None:
     """Its jobs can still be read and ended; the log names the request."""
     queue = await backend.open()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.support.clock import MovedClock
+from tests.support.memory import MemoryUids
 
 from tocsin.core.errors import Conflict
 from tocsin.core.ports.sends import UID_TAKEN, UidClaim, UidStore
@@ -27,7 +28,7 @@ class Rig:
     purges_itself: bool
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "redis", "redis-cluster"])
+@pytest.fixture(params=["sqlite", "postgresql", "redis", "redis-cluster", "memory"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     if request.param.startswith("redis"):
         place = request.param.replace("-", "_")
@@ -35,16 +36,19 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         yield Rig(RedisUidStore(client), 0.05, lambda: asyncio.sleep(0.1), True)
         await client.aclose()
         return
-    database: Database
-    if request.param == "sqlite":
-        database = open_sqlite(request.getfixturevalue("migrated_sqlite_path"))
-    else:
-        database = open_postgres(request.getfixturevalue("migrated_postgres_dsn"))
     clock = MovedClock()
 
     async def let_pass() -> None:
         clock.move_ms(61_000)
 
+    if request.param == "memory":
+        yield Rig(MemoryUids(clock), 60, let_pass, False)
+        return
+    database: Database
+    if request.param == "sqlite":
+        database = open_sqlite(request.getfixturevalue("migrated_sqlite_path"))
+    else:
+        database = open_postgres(request.getfixturevalue("migrated_postgres_dsn"))
     yield Rig(SqlUidStore(database, clock=clock), 60, let_pass, False)
     await database.close()
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.job_queues import (
     EXPAND,
+    MEMORY,
     SEND,
     QueueBackend,
     expand_job,
@@ -194,7 +195,7 @@ async def _live_through(backend: QueueBackend, steps: list[tuple[Any, ...]]) -> 
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=_steps)
-@pytest.mark.parametrize("engine", ["redis", "sqlite"])
+@pytest.mark.parametrize("engine", ["redis", "sqlite", MEMORY])
 def test_no_history_loses_or_doubles_a_job(
     engine: str, request: pytest.FixtureRequest, steps: list[tuple[Any, ...]]
 ) -> None:
@@ -203,6 +204,9 @@ def test_no_history_loses_or_doubles_a_job(
         server: RedisServer = request.getfixturevalue("redis_server")
         server.flush()
         asyncio.run(_live_through(QueueBackend(engine, server.address), steps))
+        return
+    if engine == MEMORY:
+        asyncio.run(_live_through(QueueBackend(engine, ""), steps))
         return
     with tempfile.TemporaryDirectory() as directory:
         address = f"sqlite+aiosqlite:///{Path(directory) / 'queue.db'}"

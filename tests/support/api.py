@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 from tests.support.memory import (
     MemoryDevices,
-    MemoryQueue,
     MemoryUids,
     MemoryUserTopics,
     SystemClock,
 )
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
@@ -55,7 +55,7 @@ class World:
         limits = limits or DeviceLimits()
         self.user_topics = MemoryUserTopics()
         self.devices = MemoryDevices(self.user_topics)
-        self.queue = MemoryQueue()
+        self.queue = MemoryJobQueue()
         self.uids = MemoryUids()
         self.expired: list[tuple[str, RecipientType, int]] = []
         self.observed = Observed()

@@ -1,4 +1,4 @@
-"""The three queue engines behind one opener, and small jobs to put into them."""
+"""The queue engines and the one in memory behind one opener, and small jobs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.support.memory_queue import MemoryJobQueue, MemoryQueueData
 
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import QueueUnavailable
@@ -33,6 +36,36 @@ if TYPE_CHECKING:
 ENGINES = ("redis", "postgresql", "sqlite")
 PLACES = (*ENGINES, "redis-cluster")
 """The engines, and the places where one of them is another thing."""
+MEMORY = "memory"
+"""The queue that unit tests use; it is held to the contract of the engines."""
+
+
+class Ability(StrEnum):
+    """What not every place can do; a contract test asks for it by name."""
+
+    FOREIGN_BYTES = "holds what another release wrote, also what cannot be read"
+    OWN_CLOCK = "has a clock that is not this machine's"
+
+
+_LACKS: dict[str, set[Ability]] = {
+    "sqlite": {Ability.OWN_CLOCK},
+    # It keeps jobs, no bytes, and nothing of it is outside of this process.
+    MEMORY: {Ability.FOREIGN_BYTES, Ability.OWN_CLOCK},
+}
+
+
+def places(
+    *, able_to: Ability | None = None, not_to: Ability | None = None
+) -> list[str]:
+    """All places of the contract, or those that have an ability, or lack one."""
+    return [
+        place
+        for place in (*PLACES, MEMORY)
+        if able_to not in _LACKS.get(place, ())
+        and (not_to is None or not_to in _LACKS.get(place, ()))
+    ]
+
+
 EXPAND, SEND = "expand:fcm", "send:fcm"
 
 _numbers = itertools.count(1)
@@ -75,6 +108,7 @@ class QueueBackend:
     engine: str
     address: str
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _memory: MemoryQueueData = field(default_factory=MemoryQueueData)
 
     async def open(
         self,
@@ -85,6 +119,14 @@ class QueueBackend:
         clock: Clock | None = None,
     ) -> JobQueue:
         """A started queue with connections of its own, as another process has."""
+        if self.engine == MEMORY:
+            return MemoryJobQueue(
+                clock,
+                data=self._memory,
+                owner=name,
+                limit=limit,
+                takeover_s=takeover_s,
+            )
         if self.engine == "redis":
             from tocsin.queue.redis_stream import RedisStreamJobQueue
 
@@ -169,7 +211,9 @@ async def backend_for(
     request: pytest.FixtureRequest, engine: str, directory: Path
 ) -> AsyncIterator[QueueBackend]:
     """The life of one engine without data; the body of a fixture."""
-    if engine == "redis":
+    if engine == MEMORY:
+        address = ""
+    elif engine == "redis":
         address = request.getfixturevalue("redis_address")
     elif engine == "redis-cluster":
         engine, address = "redis", request.getfixturevalue("redis_cluster_address")

@@ -34,11 +34,10 @@ from tocsin.core.device import (
     UserTopic,
     UserTopicFilter,
 )
-from tocsin.core.errors import Conflict, NotFound, QueueFull
+from tocsin.core.errors import Conflict, NotFound
 from tocsin.core.ids import new_id
-from tocsin.core.ports.queue import Delivery, QueuePosition
-from tocsin.core.ports.sends import UidClaim
-from tocsin.core.push import DeadLetter, Job, Payload
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.sends import UID_TAKEN, UidClaim
 from tocsin.core.webpush import make_target
 
 Row = TypeVar("Row", Device, DeviceTopic, UserTopic)
@@ -326,141 +325,56 @@ class MemoryDevices:
 
 
 @dataclass
-class MemoryUids:
-    """The `UidStore` port; nothing expires but what was claimed for no time."""
+class Claimed:
+    """A uid that somebody took, until its time is over."""
 
-    claims: dict[str, tuple[bytes, str]] = field(default_factory=dict)
-    confirmed: set[str] = field(default_factory=set)
-    epochs: dict[str, str] = field(default_factory=dict)
-    ttl_s: float = 0
+    fingerprint: bytes
+    push_id: str
+    expires_ms: int
+    accepted: bool = False
+    epoch: str = ""
+
+
+class MemoryUids:
+    """The `UidStore` port; `failures` are raised by the next calls of `confirm`."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self.claims: dict[str, Claimed] = {}
+        self.failures: list[Exception] = []
+
+    @property
+    def confirmed(self) -> set[str]:
+        """The uids whose work is queued."""
+        return {uid for uid, claim in self.claims.items() if claim.accepted}
+
+    def left_s(self, uid: str) -> float:
+        """How long a uid is remembered from now on."""
+        return (self.claims[uid].expires_ms - self._clock.now_ms()) / 1000
 
     async def claim(
         self, uid: str, *, fingerprint: bytes, push_id: str, ttl_s: float
     ) -> UidClaim:
-        self.ttl_s = ttl_s
-        print_of, owner = self.claims.get(uid, (fingerprint, push_id))
-        if ttl_s:
-            self.claims.setdefault(uid, (fingerprint, push_id))
-        if print_of != fingerprint:
-            raise Conflict("uid: was used with other content")
-        return UidClaim(owner, uid in self.confirmed, self.epochs.get(uid, ""))
+        now_ms = self._clock.now_ms()
+        standing = self.claims.get(uid)
+        if standing is None or standing.expires_ms <= now_ms:
+            expires_ms = now_ms + int(ttl_s * 1000)
+            standing = Claimed(fingerprint, push_id, expires_ms)
+            if ttl_s:
+                self.claims[uid] = standing
+        if standing.fingerprint != fingerprint:
+            raise Conflict(UID_TAKEN)
+        return UidClaim(standing.push_id, standing.accepted, standing.epoch)
 
     async def confirm(self, uid: str, *, epoch: str = "") -> None:
-        self.confirmed.add(uid)
-        self.epochs[uid] = epoch
+        if self.failures:
+            raise self.failures.pop(0)
+        if (claim := self.claims.get(uid)) is not None:
+            claim.accepted, claim.epoch = True, epoch
 
     async def purge_expired(self, *, limit: int) -> int:
-        raise NotImplementedError("the API purges nothing")
-
-    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
-        raise NotImplementedError("the API removes softly nowhere")
-
-    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
-        raise NotImplementedError("the API restores nothing")
-
-
-@dataclass
-class MemoryQueue:
-    """The producer's half of the `JobQueue` port."""
-
-    full: bool = False
-    failure: Exception | None = None
-    accepted: list[tuple[Payload, list[Job]]] = field(default_factory=list)
-    once: set[str] = field(default_factory=set)
-    due_ms: dict[str, int] = field(default_factory=dict)
-    epoch: str = "first"
-
-    @property
-    def jobs(self) -> list[Job]:
-        """All jobs in order."""
-        return [job for _, jobs in self.accepted for job in jobs]
-
-    async def enqueue(
-        self,
-        payload: Payload,
-        jobs: Sequence[Job],
-        *,
-        once_ttl_s: float = 0,
-        due_ms: int = 0,
-    ) -> bool:
-        if self.failure is not None:
-            raise self.failure
-        if self.full:
-            raise QueueFull
-        if once_ttl_s:
-            if payload.push_id in self.once:
-                return False
-            self.once.add(payload.push_id)
-        self.accepted.append((payload, list(jobs)))
-        self.due_ms[payload.push_id] = due_ms
-        return True
-
-    async def cancel(self, uid: str) -> list[Job]:
-        if self.failure is not None:
-            raise self.failure
-        waiting = [
-            entry
-            for entry in self.accepted
-            if entry[0].uid == uid and self.due_ms[entry[0].push_id]
-        ]
-        for entry in waiting:
-            self.accepted.remove(entry)
-        return [job for _, jobs in waiting for job in jobs]
-
-    async def now_ms(self) -> int | None:
-        return None
-
-    async def check(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-
-    async def close(self) -> None:
-        """Nothing was opened."""
-
-    async def receive(
-        self, queues: Sequence[str], *, limit: int, wait_s: float
-    ) -> list[Delivery]:
-        raise NotImplementedError("the API receives no jobs")
-
-    async def fetch_payload(self, push_id: str) -> Payload | None:
-        return next((p for p, _ in self.accepted if p.push_id == push_id), None)
-
-    async def record_progress(self, progress: Mapping[str, bytes]) -> None:
-        raise NotImplementedError("the API records no progress")
-
-    async def settle(
-        self,
-        delivery: Delivery,
-        *,
-        follow: Sequence[tuple[Job, int]] = (),
-        dead: Sequence[tuple[Job, str]] = (),
-    ) -> bool:
-        raise NotImplementedError("the API settles no jobs")
-
-    async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
-        raise NotImplementedError("the API holds no jobs")
-
-    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
-        raise NotImplementedError("the API holds no jobs")
-
-    async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
-        raise NotImplementedError("the API holds no jobs")
-
-    async def position(self) -> QueuePosition:
-        if self.failure is not None:
-            raise self.failure
-        return QueuePosition(self.epoch, len(self.accepted))
-
-    async def waiting(
-        self, queues: Sequence[str], *, only_due: bool = False
-    ) -> dict[str, int]:
-        return dict.fromkeys(queues, 0)
-
-    async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
-        raise NotImplementedError("the API lists no dead letters")
-
-    async def replay_dead(self, ids: Sequence[str]) -> int:
-        raise NotImplementedError("the API replays no dead letters")
-
-    async def purge_dead(self, ids: Sequence[str]) -> int:
-        raise NotImplementedError("the API purges no dead letters")
+        now_ms = self._clock.now_ms()
+        over = [uid for uid, one in self.claims.items() if one.expires_ms <= now_ms]
+        for uid in over[:limit]:
+            del self.claims[uid]
+        return len(over[:limit])

@@ -124,7 +124,7 @@ async def test_errors_are_in_band() -> None:
         assert reply.error.code == 107
         assert reply.error.message.startswith("bad request: provider: ")
         assert not reply.HasField("result")
-        world.queue.full = True
+        world.queue.limit = 0
         reply = await stub.SendPushNotification(SEND, metadata=WITH_KEY)
         assert (reply.error.code, reply.error.message) == (
             108,
@@ -152,7 +152,7 @@ async def _transport_error(call: Any) -> tuple[grpc.StatusCode, api_pb2.Error]:
 async def test_transport_mode_by_metadata_and_configuration() -> None:
     """On request the status carries the error, packed into its details."""
     world = World()
-    world.queue.full = True
+    world.queue.limit = 0
     async with serving(world) as server, calling(server) as stub:
         code, error = await _transport_error(
             stub.DeviceRegister(api_pb2.DeviceRegisterRequest(), metadata=BY_TRANSPORT)

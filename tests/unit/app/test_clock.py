@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 from tests.support.clock import shift_wall_clock
-from tests.support.jobs import ManualClock, MemoryJobQueue
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.app import clock as module
 from tocsin.app.clock import SharedClock
@@ -18,17 +19,13 @@ from tocsin.core.errors import QueueUnavailable
 HOUR_MS = 3_600_000
 
 
-class TellingQueue(MemoryJobQueue):
-    """Tells a time that is off from the machine's by so much."""
+@dataclass
+class Theirs:
+    """The clock of a queue's server; it is off from what elapses here by so much."""
 
-    def __init__(self, off_ms: int) -> None:
-        super().__init__(ManualClock())
-        self.off_ms = off_ms
-        self.answer_took_s = 0.0
+    off_ms: int
 
-    async def now_ms(self) -> int | None:
-        if self.failures:
-            raise self.failures.pop(0)
+    def now_ms(self) -> int:
         return int(elapsed_s() * 1000) + self.off_ms
 
 
@@ -44,7 +41,7 @@ async def test_until_it_is_told_it_is_the_machine_s() -> None:
     """Also where the queue has no other clock than that."""
     clock = SharedClock()
     assert abs(clock.now_ms() - time.time() * 1000) < 1000
-    await clock.learn(MemoryJobQueue(ManualClock()))
+    await clock.learn(MemoryJobQueue())
     assert abs(clock.now_ms() - time.time() * 1000) < 1000
 
 
@@ -53,8 +50,8 @@ async def test_jumps_of_the_machine_s_clock_do_not_move_it(
     jump_s: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes on by what elapses."""
-    clock, queue = SharedClock(), TellingQueue(5 * HOUR_MS)
-    await clock.learn(queue)
+    clock = SharedClock()
+    await clock.learn(MemoryJobQueue(Theirs(5 * HOUR_MS)))
     shift_wall_clock(monkeypatch, jump_s)
     expected_ms = elapsed_s() * 1000 + 5 * HOUR_MS
     assert abs(clock.now_ms() - expected_ms) < 1000
@@ -62,9 +59,10 @@ async def test_jumps_of_the_machine_s_clock_do_not_move_it(
 
 async def test_a_server_s_clock_that_was_set_is_followed() -> None:
     """The next look tells."""
-    clock, queue = SharedClock(), TellingQueue(5 * HOUR_MS)
+    clock, theirs = SharedClock(), Theirs(5 * HOUR_MS)
+    queue = MemoryJobQueue(theirs)
     await clock.learn(queue)
-    queue.off_ms = 4 * HOUR_MS
+    theirs.off_ms = 4 * HOUR_MS
     await clock.learn(queue)
     assert abs(clock.now_ms() - elapsed_s() * 1000 - 4 * HOUR_MS) < 1000
 
@@ -77,7 +75,7 @@ async def test_a_slow_answer_does_not_spoil_it(elapsing: list[float]) -> None:
             elapsing[0] += 4
             return 1_000_000
 
-    clock, queue = SharedClock(), SlowQueue(ManualClock())
+    clock, queue = SharedClock(), SlowQueue()
     await clock.learn(queue)
     assert clock.now_ms() == 1_002_000  # half of the way was the way back
     await clock.learn(queue)
@@ -89,8 +87,11 @@ async def test_a_queue_that_is_away_is_asked_again(
 ) -> None:
     """The clock goes on meanwhile."""
     monkeypatch.setattr(module, "STEP_INTERVAL_S", 0.0)
-    clock, queue = SharedClock(), TellingQueue(5 * HOUR_MS)
-    queue.failures = [QueueUnavailable("away"), StopAsyncIteration("looked again")]
+    clock, queue = SharedClock(), MemoryJobQueue(Theirs(5 * HOUR_MS))
+    queue.faults["now_ms"] = [
+        QueueUnavailable("away"),
+        StopAsyncIteration("looked again"),
+    ]
     with pytest.raises(StopAsyncIteration):
         await clock.follow(queue)
 
@@ -99,12 +100,13 @@ async def test_a_difference_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
     """And again where it changes; a small one is nobody's concern."""
 
     async def learned(off_ms: int) -> list[Any]:
-        queue.off_ms = int(time.time() * 1000 - elapsed_s() * 1000) + off_ms
+        theirs.off_ms = int(time.time() * 1000 - elapsed_s() * 1000) + off_ms
         with capture_logs() as lines:
             await clock.learn(queue)
         return [round(line["ahead_s"]) for line in lines]
 
-    clock, queue = SharedClock(), TellingQueue(0)
+    clock, theirs = SharedClock(), Theirs(0)
+    queue = MemoryJobQueue(theirs)
     assert await learned(-2_000) == []
     assert await learned(-7_200_000) == [7200]
     assert await learned(-7_201_000) == []

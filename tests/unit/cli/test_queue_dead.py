@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from tests.support.jobs import ManualClock, MemoryJobQueue, make_send_job
+from tests.support.jobs import ManualClock, make_payload, make_send_job
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.cli import queue as verb
 from tocsin.core.device import DeviceFilter
-from tocsin.core.ports.queue import JobQueue
-from tocsin.core.push import DeadLetter, Expand, Job
+from tocsin.core.ports.queue import JobOperator
+from tocsin.core.push import Expand, Job
 
 AT_MS = 1_800_000_000_000
 
 
-class _Queue(MemoryJobQueue):
-    """Lists its letters page by page."""
-
-    def __init__(self, *letters: tuple[Job, str], uids: Sequence[str] = ()) -> None:
-        super().__init__(ManualClock())
-        self.dead.extend(letters)
-        self.uids_of_dead = [*uids, *[""] * (len(letters) - len(uids))]
-
-    async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
-        start = int(after) if after else 0
-        return [
-            DeadLetter(str(number), job, reason, AT_MS, self.uids_of_dead[number - 1])
-            for number, (job, reason) in enumerate(self.dead[start:], start=start + 1)
-        ][:limit]
+def _queue(*letters: tuple[Job, str], uids: Sequence[str] = ()) -> MemoryJobQueue:
+    """A queue with these letters, the first ones with the payload of that uid."""
+    queue = MemoryJobQueue(ManualClock(AT_MS))
+    for number, (job, reason) in enumerate(letters):
+        if uid := uids[number] if number < len(uids) else "":
+            queue.payloads[job.push_id] = replace(make_payload(job.push_id), uid=uid)
+        queue.data.bury(job, reason, AT_MS)
+        queue.payloads.clear()
+    return queue
 
 
-async def _print(queue: JobQueue, capsys: pytest.CaptureFixture[str]) -> list[str]:
+async def _print(queue: JobOperator, capsys: pytest.CaptureFixture[str]) -> list[str]:
     assert await verb.act(queue, "dead", [], providers=[]) == 0
     return capsys.readouterr().out.splitlines()
 
@@ -39,7 +36,7 @@ async def _print(queue: JobQueue, capsys: pytest.CaptureFixture[str]) -> list[st
 async def test_a_letter_names_its_send(capsys: pytest.CaptureFixture[str]) -> None:
     """By uid and push id, with provider, attempt and reason."""
     letter = (make_send_job(2, attempt=3), "invalid_argument: no map")
-    first, last = await _print(_Queue(letter, uids=["u1"]), capsys)
+    first, last = await _print(_queue(letter, uids=["u1"]), capsys)
     assert first == (
         "1  2027-01-15T08:00:00+00:00  uid u1  push p1  send:fcm  provider fcm"
         "  attempt 3  2 recipients  invalid_argument: no map"
@@ -53,19 +50,19 @@ async def test_a_letter_of_a_walk(capsys: pytest.CaptureFixture[str]) -> None:
     job = make_send_job(1, integration="shop").with_work(
         Expand(DeviceFilter(topics=("t",))), id="p1:x"
     )
-    first, _ = await _print(_Queue((job, "no_integration: shop")), capsys)
+    first, _ = await _print(_queue((job, "no_integration: shop")), capsys)
     assert "expand:fcm  provider fcm  integration shop  attempt 0  a filter  " in first
 
 
 async def test_a_letter_without_its_payload(capsys: pytest.CaptureFixture[str]) -> None:
     """It is listed like any other."""
-    first, _ = await _print(_Queue((make_send_job(1), "gone")), capsys)
+    first, _ = await _print(_queue((make_send_job(1), "gone")), capsys)
     assert "  uid unknown  push p1  " in first
 
 
 async def test_a_uid_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Callers choose it, and a terminal obeys control characters."""
-    queue = _Queue((make_send_job(1), "gone"), uids=["a\n\x1b[2Jb"])
+    queue = _queue((make_send_job(1), "gone"), uids=["a\n\x1b[2Jb"])
     lines = await _print(queue, capsys)
     assert len(lines) == 2
     assert r"uid 'a\n\x1b[2Jb'  push p1" in lines[0]
@@ -75,7 +72,7 @@ async def test_every_page_is_printed(capsys: pytest.CaptureFixture[str]) -> None
     """Each letter with its own send."""
     count = 2 * verb.PAGE + 1
     uids = ["first", *[""] * (count - 2), "last"]
-    queue = _Queue(*[(make_send_job(1), "gone")] * count, uids=uids)
+    queue = _queue(*[(make_send_job(1), "gone")] * count, uids=uids)
     lines = await _print(queue, capsys)
     assert len(lines) == count + 1
     told = [number for number, line in enumerate(lines, 1) if "unknown" not in line]

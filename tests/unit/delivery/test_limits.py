@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.jobs import ManualClock, MemoryJobQueue, ScriptedProvider
+from tests.support.jobs import ManualClock, ScriptedProvider
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.analytics import NotificationRow
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
@@ -119,9 +120,10 @@ class Bench:
             events=EventLog(self.sink, self.clock),
         )
         body = payload.pop("body", b'{"a":"b"}')
-        self.queue.payloads["p1"] = Payload(
-            "p1", "u1", "u1", {"fcm": Body(body)}, **payload
-        )
+        self.payload = Payload("p1", "u1", "u1", {"fcm": Body(body)}, **payload)
+
+    def put(self, job: Job, due_ms: int = 0) -> None:
+        self.queue.put(job, due_ms, payload=self.payload)
 
     async def work(self) -> None:
         """Send whatever is due now, follow-ups included."""
@@ -140,7 +142,7 @@ class Bench:
             events=EventLog(self.sink, self.clock),
         )
         work = Expand(DeviceFilter(topics=("t",)), details=frozenset({Detail.TIMEZONE}))
-        self.queue.put(job_of(work, **changes))
+        self.put(job_of(work, **changes))
         (delivery,) = await self.queue.receive(["expand:fcm"], limit=1, wait_s=0)
         await expander.work_on(delivery)
         return devices
@@ -218,7 +220,7 @@ async def test_a_walk_does_not_stop_for_batches_of_tomorrow() -> None:
     """Only batches that are due hold up expanding."""
     bench = Bench(window=DAY)
     for number in range(100):
-        bench.queue.put(job_of(batch(f"x{number}")), NOON_MS + 3_600_000)
+        bench.put(job_of(batch(f"x{number}")), NOON_MS + 3_600_000)
     await bench.expand(page({"a": "UTC"}))
     assert bench.waiting()[0] == ["a"]
 
@@ -228,7 +230,7 @@ async def test_a_retry_waits_for_the_next_window() -> None:
     bench = Bench(window=DAY)
     bench.clock.advance(7 * 3600)
     work = batch("a", "b", timezones=("UTC", "America/New_York"))
-    bench.queue.put(job_of(work, attempt=2, first_try_at_ms=NOON_MS))
+    bench.put(job_of(work, attempt=2, first_try_at_ms=NOON_MS))
     await bench.work()
     assert bench.provider.sent == ["b"]
     [(job, due_ms)] = bench.queue.waiting_jobs("send:fcm")
@@ -242,7 +244,7 @@ async def test_each_device_has_its_own_bucket() -> None:
     """What is over the rate goes out when its bucket has a token again."""
     bench = Bench(rate=PER_MINUTE)
     for _ in range(2):
-        bench.queue.put(job_of(batch("a", "b")))
+        bench.put(job_of(batch("a", "b")))
     await bench.work()
     assert sorted(bench.provider.sent) == ["a", "b"]
     assert bench.waiting() == {60: ["a", "b"]}
@@ -256,7 +258,7 @@ async def test_dropping_what_is_over_the_rate() -> None:
     """It is counted as failed, told to analytics, and leaves nothing behind."""
     bench = Bench(rate=replace(PER_MINUTE, drop=True))
     for _ in range(2):
-        bench.queue.put(job_of(batch("a")))
+        bench.put(job_of(batch("a")))
     await bench.work()
     assert bench.provider.sent == ["a"]
     assert bench.failed("rate_limited") == 1
@@ -268,7 +270,7 @@ async def test_dropping_what_is_over_the_rate() -> None:
 async def test_a_common_bucket_spreads_its_recipients() -> None:
     """Those who wait for one bucket come back one after the other, not all at once."""
     bench = Bench(rate=replace(PER_MINUTE, key="campaign"))
-    bench.queue.put(job_of(batch("a", "b", "c", "d")))
+    bench.put(job_of(batch("a", "b", "c", "d")))
     await bench.work()
     assert bench.provider.sent == ["a"]
     assert bench.waiting() == {60: ["b"], 120: ["c"], 180: ["d"]}
@@ -278,7 +280,7 @@ async def test_a_common_bucket_spreads_its_recipients() -> None:
 async def test_a_batch_that_expired_in_the_queue_is_told() -> None:
     """No result will ever say it of these recipients."""
     bench = Bench()
-    bench.queue.put(job_of(batch("a"), expire_at_ms=NOON_MS))
+    bench.put(job_of(batch("a"), expire_at_ms=NOON_MS))
     await bench.work()
     assert bench.provider.sent == []
     assert bench.sink.events == [("expired", "", 0)]
@@ -288,7 +290,7 @@ async def test_a_retry_takes_no_second_token() -> None:
     """A recipient that was let through stays so: the push counts once."""
     bench = Bench(rate=PER_MINUTE)
     bench.provider.answer = lambda _: Outcome(Verdict.RETRY, "internal")
-    bench.queue.put(job_of(batch("a")))
+    bench.put(job_of(batch("a")))
     await bench.work()
     bench.provider.answer = lambda _: Outcome(Verdict.DELIVERED)
     [(job, _)] = bench.queue.waiting_jobs("send:fcm")
@@ -304,7 +306,7 @@ async def test_what_is_over_the_rate_expires_in_time() -> None:
     """A token that comes after expire_at is of no use."""
     bench = Bench(rate=PER_MINUTE)
     for _ in range(2):
-        bench.queue.put(job_of(batch("a"), expire_at_ms=NOON_MS + 59_000))
+        bench.put(job_of(batch("a"), expire_at_ms=NOON_MS + 59_000))
     await bench.work()
     assert bench.provider.sent == ["a"]
     assert bench.failed("expired") == 1
@@ -315,7 +317,7 @@ async def test_window_and_rate_both_hold() -> None:
     """Outside of the window no token is taken."""
     bench = Bench(window=DAY, rate=PER_MINUTE)
     work = batch("a", "b", timezones=("UTC", "Asia/Tokyo"))
-    bench.queue.put(job_of(work))
+    bench.put(job_of(work))
     await bench.work()
     assert bench.provider.sent == ["a"]
     assert bench.waiting() == {12 * 3600: ["b"]}
@@ -338,7 +340,7 @@ async def test_a_limiter_that_is_away_is_asked_again(
         return await take(*args)
 
     monkeypatch.setattr(bench.limiter, "take", fail_first)
-    bench.queue.put(job_of(batch("a")))
+    bench.put(job_of(batch("a")))
     await bench.work()
     assert bench.provider.sent == ["a"]
 
@@ -388,7 +390,7 @@ async def test_each_recipient_gets_its_own_body() -> None:
         locales=("pt-BR", "de"),
         metas=('{"nick":"Ana \\"x\\""}', "{}"),
     )
-    bench.queue.put(job_of(work))
+    bench.put(job_of(work))
     await bench.work()
     bodies = {name: json.loads(b.message) for name, b in bench.provider.bodies.items()}
     assert bodies == {"a": {"t": 'Oi Ana "x"'}, "b": {"t": "Hi "}}
@@ -399,7 +401,7 @@ async def test_a_body_that_cannot_be_rendered_fails_alone() -> None:
     bench = Bench(
         body=b'{"t":"{{.device.meta.nick}}"}', templating=Templating(use_meta=True)
     )
-    bench.queue.put(job_of(batch("a", "b", metas=("[]", "{}"))))
+    bench.put(job_of(batch("a", "b", metas=("[]", "{}"))))
     await bench.work()
     assert bench.provider.sent == ["b"]
     assert bench.failed("template_failed") == 1
@@ -412,7 +414,7 @@ async def test_a_body_that_cannot_be_rendered_fails_alone() -> None:
 async def test_an_unreadable_template_sends_nothing() -> None:
     """A payload of a newer release ends in the dead letters, as it is."""
     bench = Bench(body=b'{"t":"{{shout .device.id}}"}', templating=Templating())
-    bench.queue.put(job_of(batch("a", "b")))
+    bench.put(job_of(batch("a", "b")))
     await bench.work()
     assert bench.provider.sent == []
     assert bench.failed("template_failed") == 2
@@ -421,7 +423,7 @@ async def test_an_unreadable_template_sends_nothing() -> None:
 async def test_a_templated_send_without_templates_shares_one_body() -> None:
     """Then nothing is rendered, and the batch is as cheap as any."""
     bench = Bench(templating=Templating())
-    bench.queue.put(job_of(batch("a", "b")))
+    bench.put(job_of(batch("a", "b")))
     await bench.work()
     assert bench.provider.bodies["a"] is bench.provider.bodies["b"]
 
@@ -431,7 +433,7 @@ async def test_reliable_requests_put_less_at_risk() -> None:
     bench = Bench(reliable=True)
     at_risk: list[int] = []
     bench.provider.before = lambda _: at_risk.append(bench.journal.unrecorded)
-    bench.queue.put(job_of(batch(*(f"t{number}" for number in range(60)))))
+    bench.put(job_of(batch(*(f"t{number}" for number in range(60)))))
     writer = asyncio.create_task(bench.journal.write_for_ever())
     await bench.work()
     writer.cancel()

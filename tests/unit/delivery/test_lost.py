@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from structlog.testing import capture_logs
-from tests.support.jobs import ManualClock, MemoryJobQueue, make_send_job
+from tests.support.jobs import ManualClock, make_send_job
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.errors import QueueUnavailable
-from tocsin.core.ports.queue import Delivery
 from tocsin.delivery.lost import LostJobs, Whereabouts
 from tocsin.telemetry.metrics import Metrics
 
@@ -19,7 +18,7 @@ class Bench:
         self.queue = MemoryJobQueue(ManualClock())
         self.metrics = Metrics()
         self.lost = LostJobs(self.queue, self.metrics)
-        self.delivery = Delivery(make_send_job(3), "send:fcm|1", 1, b"")
+        self.delivery = self.queue.hand_out(make_send_job(3))
 
     async def begin(self) -> None:
         await self.lost.look()
@@ -46,7 +45,7 @@ async def test_an_entry_that_is_not_there_was_ended_or_deleted() -> None:
     """Nobody is named who cannot be known."""
     bench = Bench()
     await bench.begin()
-    bench.queue.gone.add(bench.delivery.receipt)
+    bench.queue.finish()
     assert await bench.said() == ("warning", Whereabouts.GONE)
 
 
@@ -54,8 +53,7 @@ async def test_a_queue_with_other_data_has_lost_the_job() -> None:
     """After FLUSHALL no other worker is to blame."""
     bench = Bench()
     await bench.begin()
-    bench.queue.gone.add(bench.delivery.receipt)
-    bench.queue.epoch = "second"
+    bench.queue.data.lose(epoch="second")
     assert await bench.said() == ("error", Whereabouts.DATA_LOST)
 
 
@@ -64,8 +62,7 @@ async def test_a_job_that_came_before_the_first_look_is_known_to_be_lost() -> No
     bench = Bench()
     bench.lost.begin(bench.delivery)
     await bench.lost.look()
-    bench.queue.gone.add(bench.delivery.receipt)
-    bench.queue.epoch = "second"
+    bench.queue.data.lose(epoch="second")
     assert await bench.said() == ("error", Whereabouts.DATA_LOST)
 
 
@@ -74,21 +71,16 @@ async def test_what_was_found_first_is_what_is_told() -> None:
     bench = Bench()
     await bench.begin()
     await bench.lost.find([bench.delivery])
-    bench.queue.gone.add(bench.delivery.receipt)
+    bench.queue.finish()
     assert await bench.said() == ("warning", Whereabouts.TAKEN_OVER)
 
 
-async def test_a_queue_that_is_away_tells_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_queue_that_is_away_tells_nothing() -> None:
     """No cause is guessed."""
     bench = Bench()
     await bench.begin()
 
-    async def away(*_: object) -> set[str]:
-        raise QueueUnavailable
-
-    monkeypatch.setattr(bench.queue, "find_queued", away)
+    bench.queue.faults["find_queued"] = [QueueUnavailable()]
     assert await bench.said() == ("warning", Whereabouts.UNKNOWN)
 
 
@@ -98,5 +90,5 @@ async def test_what_has_ended_before_it_was_found_is_not_remembered() -> None:
     await bench.begin()
     bench.lost.end(bench.delivery)
     await bench.lost.find([bench.delivery])
-    bench.queue.gone.add(bench.delivery.receipt)
+    bench.queue.finish()
     assert await bench.said() == ("warning", Whereabouts.GONE)

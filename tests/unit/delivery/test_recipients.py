@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from tests.support.jobs import ManualClock, MemoryJobQueue, make_payload
+from tests.support.jobs import ManualClock, make_payload
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.analytics import NotificationRow
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
@@ -119,7 +120,7 @@ class Bench:
     def __init__(self, *users: str) -> None:
         self.clock = ManualClock()
         self.queue = MemoryJobQueue(self.clock)
-        self.queue.payloads["p1"] = make_payload()
+        self.payload = make_payload()
         self.devices = Devices(users)
         self.metrics = Metrics()
         self.sink = Sink()
@@ -149,7 +150,7 @@ class Bench:
         await self.expander.work_on(delivery)
 
     async def receive(self, job: Job) -> list[Delivery]:
-        self.queue.put(job)
+        self.queue.put(job, payload=self.payload)
         return await self.queue.receive(["expand:fcm"], limit=1, wait_s=0)
 
     def sent(self) -> list[str]:
@@ -193,7 +194,7 @@ async def test_devices_of_reached_users_are_left_out() -> None:
     bench.online.reached = frozenset({"anna"})
     await bench.work()
     assert bench.sent() == ["t1", "t2", "t4"]
-    assert bench.queue.held == {}
+    assert bench.queue.held == []
     assert bench.sink.rows == [("d0", "online"), ("d3", "online")]
     text = bench.metrics.render().decode()
     name = "centrifugo_push_online_skipped_count"
@@ -260,7 +261,7 @@ async def test_it_is_decided_before_the_walk_waits_for_the_sending() -> None:
     bench.online.undecided = True
     await bench.work()
     assert bench.walks() == [(walk(), bench.clock.now_ms() + 7)]
-    bench.queue.ready["expand:fcm"] = []
+    bench.queue.drop("expand:fcm")
     bench.online.undecided = False
     await bench.work()
     assert bench.walks() == [(walk(), bench.clock.now_ms() + PAUSE_MS)]
@@ -271,7 +272,7 @@ async def test_windows_hold_back_only_who_was_not_reached() -> None:
     bench = Bench("anna", "ben")
     second = bench.clock.now_ms() // 1000 % 86400
     window = TimeWindow((second + 600) % 86400, (second + 1200) % 86400)
-    bench.queue.payloads["p1"] = replace(make_payload(), window=window)
+    bench.payload = replace(make_payload(), window=window)
     bench.online.reached = frozenset({"anna"})
     await bench.work(walk(details={Detail.TIMEZONE}))
     ((job, due_ms),) = bench.batches()
@@ -285,7 +286,7 @@ async def test_a_crash_before_the_page_is_written_counts_nobody() -> None:
     bench = Bench("anna")
     bench.online.reached = frozenset({"anna"})
     (delivery,) = await bench.receive(walk())
-    bench.queue.held.clear()
+    bench.queue.finish(delivery.receipt)
     await bench.expander.work_on(delivery)
     assert bench.sink.rows == []
 
@@ -293,8 +294,9 @@ async def test_a_crash_before_the_page_is_written_counts_nobody() -> None:
 async def test_without_a_payload_the_walk_is_a_dead_letter() -> None:
     """As every job whose message is gone."""
     bench = Bench("anna")
+    (delivery,) = await bench.receive(walk())
     bench.queue.payloads.clear()
-    await bench.work()
+    await bench.expander.work_on(delivery)
     assert [reason for _, reason in bench.queue.dead] == [
         "the payload is not stored any more"
     ]
@@ -311,7 +313,7 @@ async def test_the_walk_goes_on_page_by_page(online: OnlineCheck | None) -> None
     assert isinstance(rest.work, Expand)
     assert rest.work.online == online
     assert (rest.work.page, rest.first_try_at_ms) == (1, 0)
-    bench.queue.ready = {}
+    bench.queue.drop("expand:fcm", "send:fcm")
     await bench.work(rest)
     sent = [f"t{PAGE_SIZE + 1}"] if online else [f"t{PAGE_SIZE}", f"t{PAGE_SIZE + 1}"]
     assert bench.sent() == sent
@@ -327,10 +329,10 @@ async def test_patience_with_the_engine_is_one_for_the_whole_walk() -> None:
         pages += bool(bench.batches())
         if pages:
             assert all(job.first_try_at_ms == 0 for job, _ in bench.batches())
-        bench.queue.ready.pop("send:fcm", None)
+        bench.queue.drop("send:fcm")
         if pages < 3:
             ((job, due_ms),) = bench.walks()
-            bench.queue.ready = {}
+            bench.queue.drop("expand:fcm")
             bench.clock.value_ms = max(bench.clock.now_ms(), due_ms)
     assert bench.online.waits == PATIENCE_MS // 1000
 
@@ -348,7 +350,7 @@ async def test_a_filter_that_matches_nobody_is_told() -> None:
     bench = Bench()
     await bench.work(walk(online=None))
     (row,) = bench.sink.events
-    payload = bench.queue.payloads["p1"]
+    payload = bench.payload
     assert (row.uid, row.status, row.provider) == (
         payload.analytics_uid or payload.uid,
         "unmatched",

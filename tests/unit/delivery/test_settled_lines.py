@@ -11,16 +11,15 @@ import structlog
 from structlog.testing import capture_logs
 from tests.support.jobs import (
     ManualClock,
-    MemoryJobQueue,
     ScriptedProvider,
     make_payload,
     make_send_job,
 )
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.device import DeadToken, Detail, DeviceFilter, TargetPage
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Expand, Job, TimeWindow
+from tocsin.core.push import Expand, Job, Payload, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
@@ -65,7 +64,7 @@ class _Bench:
     def __init__(self, *answers: Outcome, devices: int = 0) -> None:
         self.clock = ManualClock()
         self.queue = MemoryJobQueue(self.clock)
-        self.queue.payloads["p1"] = make_payload()
+        self.payload: Payload | None = make_payload()
         by_target = {f"token-{i}": answer for i, answer in enumerate(answers)}
         provider = ScriptedProvider(lambda target: by_target.get(target, DELIVERED))
         self.provider = provider
@@ -100,8 +99,10 @@ class _Bench:
 
     async def work(self, job: Job, *, done: bytes = b"", count: int = 1) -> list[Line]:
         """Everything that one delivery of it wrote."""
-        delivery = Delivery(job, f"{job.queue}|7", count, done)
-        self.queue.held[delivery.receipt] = delivery
+        delivery = self.queue.hand_out(job, count=count, done=done)
+        self.queue.payloads.clear()
+        if self.payload is not None:
+            self.queue.payloads[job.push_id] = self.payload
         lane = self.worker.lanes[1 if isinstance(job.work, Expand) else 0]
         with capture_logs() as lines:
             await lane.handle(delivery)
@@ -198,7 +199,7 @@ async def test_a_batch_that_a_window_splits() -> None:
     """Who is dropped has failed, who waits was put back."""
     bench = _Bench()
     window = TimeWindow(after_s=0, before_s=1)
-    bench.queue.payloads["p1"] = replace(make_payload(), window=window)
+    bench.payload = replace(make_payload(), window=window)
     job = _job(3)
     zones = ("", "Europe/Berlin", "Europe/Berlin")
     job = job.with_work(replace(job.work, timezones=zones), id=job.id)
@@ -209,7 +210,7 @@ async def test_a_batch_that_a_window_splits() -> None:
 async def test_a_batch_that_was_lost_writes_no_such_line() -> None:
     """Its new owner writes it: one line per settled job."""
     bench = _Bench()
-    bench.provider.before = lambda _: bench.queue.held.clear()
+    bench.provider.before = lambda _: bench.queue.finish()
     lines = await bench.work(_job(3))
     assert [line for line in lines if line["event"] == "batch settled"] == []
 
@@ -268,7 +269,7 @@ async def test_letters_of_jobs_that_were_not_begun(job: Job) -> None:
 async def test_a_letter_without_a_payload() -> None:
     """No uid is known; everything else is told."""
     bench = _Bench()
-    bench.queue.payloads.clear()
+    bench.payload = None
     lines = await bench.work(_job())
     (line,) = [line for line in lines if line["event"] == LETTER]
     assert (line["uid"], line["push_id"]) == ("", "p1")
@@ -302,7 +303,7 @@ async def test_a_walk_over_devices() -> None:
         "is_last": False,
     }
     [(rest, _)] = bench.queue.waiting_jobs("expand:fcm")
-    bench.queue.ready["send:fcm"] = []
+    bench.queue.drop("send:fcm", "expand:fcm")
     (last,) = await bench.work(rest)
     assert (last["page"], last["recipients"], last["is_last"]) == (2, 2, True)
 
@@ -310,7 +311,7 @@ async def test_a_walk_over_devices() -> None:
 async def test_a_walk_that_holds_the_payload_names_the_uid() -> None:
     """Elsewhere it is not fetched for the line alone."""
     bench = _Bench(devices=2)
-    bench.queue.payloads["p1"] = replace(
+    bench.payload = replace(
         make_payload(), window=TimeWindow(0, 86_399, no_tz_send_now=True)
     )
     work = Expand(DeviceFilter(topics=("t",)), details=frozenset({Detail.TIMEZONE}))

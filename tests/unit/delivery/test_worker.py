@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -11,18 +11,17 @@ import pytest
 from structlog.testing import capture_logs
 from tests.support.jobs import (
     ManualClock,
-    MemoryJobQueue,
     ScriptedProvider,
-    make_payload,
     make_send_job,
 )
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Expand, Payload, Send
+from tocsin.core.push import Expand, Send
 from tocsin.delivery import worker as worker_module
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
@@ -94,7 +93,6 @@ class Bench:
             metrics=self.metrics,
             takeover_s=0.05,
         )
-        self.queue.payloads["p1"] = make_payload()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -121,14 +119,14 @@ async def test_a_batch_is_sent_and_settled() -> None:
     async with bench.running():
         await bench.until(lambda: bool(bench.queue.settled))
     assert sorted(bench.provider.sent) == sorted(f"token-{i}" for i in range(25))
-    assert bench.queue.held == {}
+    assert bench.queue.held == []
     assert bench.journal.unrecorded == 0
 
 
 async def test_sending_never_runs_ahead_of_the_journal() -> None:
     """While progress cannot be recorded, at most the limit is at risk."""
     bench = Bench(ScriptedProvider())
-    bench.queue.failures = [InternalError("queue is away")] * 3
+    bench.queue.faults["record_progress"] = [InternalError("queue is away")] * 3
     at_risk: list[int] = []
     bench.provider.before = lambda _: at_risk.append(bench.journal.unrecorded)
     bench.queue.put(make_send_job(60))
@@ -141,8 +139,8 @@ async def test_sending_never_runs_ahead_of_the_journal() -> None:
 async def test_recorded_recipients_are_not_sent_again() -> None:
     """A batch taken over from a dead worker starts where that one was recorded."""
     bench = Bench(ScriptedProvider())
-    delivery = Delivery(make_send_job(10), "send:fcm|9", 2, bytes([0b1010_0101, 0b10]))
-    bench.queue.held[delivery.receipt] = delivery
+    done = bytes([0b1010_0101, 0b10])
+    delivery = bench.queue.hand_out(make_send_job(10), count=2, done=done)
     await bench.dispatcher.work_on(delivery)
     assert bench.provider.sent == [f"token-{i}" for i in (1, 3, 4, 6, 8)]
 
@@ -215,7 +213,7 @@ async def test_a_paused_credential_sends_its_batches_back() -> None:
 async def test_a_lost_batch_is_left_to_its_new_owner() -> None:
     """When another worker took it over, no further request starts."""
     bench = Bench(ScriptedProvider())
-    bench.provider.before = lambda _: bench.queue.lost.add("send:fcm|1")
+    bench.provider.before = lambda _: bench.queue.take_away("send:fcm|1")
     gate = asyncio.Event()
     original = bench.provider.answer
 
@@ -240,13 +238,13 @@ async def test_nothing_is_sent_on_a_hold_that_ran_out() -> None:
     def run_out(target: str) -> None:
         if target == "token-3":
             bench.queue.stuck.add(receipt)
-            bench.queue.held[receipt].held_until = elapsed_s() - 0.001
+            bench.worker.lanes[0].held[receipt].held_until = elapsed_s() - 0.001
 
     bench.provider.before = run_out
     bench.queue.put(make_send_job(20))
     async with bench.running():
         await bench.until(lambda: len(bench.provider.sent) == 4)
-        await bench.queue.asked_times(3)
+        await bench.queue.called("keep_alive", 3)
         assert len(bench.provider.sent) == 4
         assert bench.queue.settled == []
         bench.queue.stuck.clear()
@@ -257,38 +255,25 @@ async def test_nothing_is_sent_on_a_hold_that_ran_out() -> None:
 async def test_a_hold_that_ran_out_before_the_first_request_sends_nothing() -> None:
     """A batch that waited too long in this worker is left to whoever has it now."""
     bench = Bench(ScriptedProvider())
-    bench.queue.lease_s = -1
+    bench.queue.trusted_s = -1
     bench.queue.stuck.add("send:fcm|1")
     bench.queue.put(make_send_job(5))
     async with bench.running():
-        await bench.queue.asked_times(3)
-        bench.queue.lost.add("send:fcm|1")
+        await bench.queue.called("keep_alive", 3)
+        bench.queue.take_away("send:fcm|1")
         await bench.until(lambda: bench.dispatcher.idle)
     assert bench.provider.sent == []
     assert bench.queue.settled == []
 
 
-def hold_payloads(bench: Bench) -> asyncio.Event:
-    """The queue gives no payload until the event is set."""
-    gate = asyncio.Event()
-    original = bench.queue.fetch_payload
-
-    async def fetch_payload(push_id: str) -> Payload | None:
-        await gate.wait()
-        return await original(push_id)
-
-    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign] # a slow one
-    return gate
-
-
 async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
     """The worker learns of it while it still reads the payload."""
     bench = Bench(ScriptedProvider())
-    gate = hold_payloads(bench)
-    bench.queue.lost.add("send:fcm|1")
-    bench.queue.put(make_send_job(5))
+    gate = bench.queue.gates["fetch_payload"] = asyncio.Event()
+    receipt = bench.queue.put(make_send_job(5))
     async with bench.running():
-        await bench.until(lambda: bench.queue.asked > 0)
+        await bench.until(lambda: receipt in bench.worker.lanes[0].held)
+        bench.queue.take_away(receipt)
         await bench.until(lambda: bench.worker.lanes[0].held == {})
         gate.set()
         await bench.until(lambda: bench.is_free())
@@ -299,35 +284,28 @@ async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
 async def test_holds_are_renewed_while_it_is_asked_where_a_lost_one_went() -> None:
     """The queue may be slow to tell; the others must not run out meanwhile."""
     bench = Bench(ScriptedProvider())
-    gate = asyncio.Event()
-    bench.provider.before = lambda _: bench.queue.lost.add("send:fcm|1")
-    is_asked = asyncio.Event()
-
-    async def find_queued(_: object) -> set[str]:
-        is_asked.set()
-        await gate.wait()
-        return set()
-
-    bench.queue.find_queued = find_queued  # type: ignore[method-assign] # a slow one
-    bench.queue.put(make_send_job(1))
-    other = Delivery(make_send_job(1), "send:fcm|other", 1, b"")
+    gate = bench.queue.gates["find_queued"] = asyncio.Event()
+    payloads = bench.queue.gates["fetch_payload"] = asyncio.Event()
+    other = bench.queue.hand_out(make_send_job(1))
+    other.held_until = elapsed_s()
+    lost = bench.queue.put(make_send_job(1))
+    lane = bench.worker.lanes[0]
     async with bench.running():
-        bench.worker.lanes[0].held[other.receipt] = bench.queue.held[other.receipt] = (
-            other
-        )
-        bench.queue.lost.add("send:fcm|1")
-        async with asyncio.timeout(10):
-            await is_asked.wait()
-        await bench.queue.asked_times(3)
+        lane.held[other.receipt] = other
+        await bench.until(lambda: lost in lane.held)
+        bench.queue.take_away(lost)
+        await bench.queue.called("find_queued", 1)
+        await bench.queue.called("keep_alive", 3)
         assert other.held_until > elapsed_s()
         gate.set()
+        payloads.set()
 
 
 async def test_what_a_worker_took_over_from_itself_is_not_begun_again() -> None:
     """Its lane still works on that entry: the new hold is its own, once."""
     bench = Bench(ScriptedProvider())
     lane = bench.worker.lanes[0]
-    gate = hold_payloads(bench)
+    gate = bench.queue.gates["fetch_payload"] = asyncio.Event()
     bench.queue.stuck.add("send:fcm|1")
     bench.queue.put(make_send_job(5))
     async with bench.running():
@@ -373,7 +351,7 @@ async def test_a_batch_that_another_settled_leaves_no_trace(
     delivery = Delivery(job, "send:fcm|9", count, b"")
     with capture_logs() as lines:
         await bench.worker.lanes[1 if stage == "expand" else 0].handle(delivery)
-    assert (bench.queue.dead, list(bench.queue.ready.values())) == ([], [])
+    assert (bench.queue.dead, bench.queue.jobs) == ([], [])
     rendered = bench.metrics.render().decode()
     for name in ("push_dead_letters", "push_retries", 'code="expired"'):
         assert not [
@@ -411,7 +389,7 @@ async def test_a_failing_job_stays_in_the_queue() -> None:
     async with bench.running():
         await bench.until(lambda: len(bench.queue.settled) == 1)
         await bench.until(lambda: bench.dispatcher.idle)
-    assert list(bench.queue.held) == ["send:fcm|1"]
+    assert bench.queue.held == ["send:fcm|1"]
     assert bench.journal.unrecorded == 0
 
 
@@ -487,15 +465,9 @@ async def test_a_queue_that_is_away_gets_its_jobs_back_uncounted() -> None:
     """Neither reading a payload nor giving a job back uses up an attempt."""
     bench = Bench(ScriptedProvider())
     faults = [QueueUnavailable("no answer") for _ in range(2 * MAX_DELIVERIES)]
-    original = bench.queue.fetch_payload
-
-    async def fetch_payload(push_id: str) -> Payload | None:
-        if faults:
-            bench.queue.failures = [QueueUnavailable("no answer")]
-            raise faults.pop()
-        return await original(push_id)
-
-    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    bench.queue.faults["fetch_payload"] = [*faults]
+    for fault in faults:  # and each time it is not given back at the first try
+        bench.queue.faults["settle"] += [fault, None]
     with capture_logs() as logs:
         bench.queue.put(make_send_job(3))
         async with bench.running():
@@ -511,27 +483,10 @@ async def test_a_queue_that_is_away_gets_its_jobs_back_uncounted() -> None:
 async def test_what_is_given_back_is_without_what_was_sent() -> None:
     """Recipients whose result is recorded are not in the job that returns."""
     bench = Bench(ScriptedProvider())
-    faults = [QueueUnavailable("no answer")]
-
-    async def fetch_payload(push_id: str) -> Payload | None:
-        if faults:
-            raise faults.pop()
-        return make_payload()
-
-    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
-    delivery = Delivery(make_send_job(10), "send:fcm|9", 2, bytes([0b1010_0101]))
-    given = [[delivery]]
-    bench.queue.held[delivery.receipt] = delivery
-    original = bench.queue.receive
-
-    async def receive(
-        queues: Sequence[str], *, limit: int, wait_s: float
-    ) -> list[Delivery]:
-        if given and queues == ["send:fcm"]:
-            return given.pop()
-        return await original(queues, limit=limit, wait_s=wait_s)
-
-    bench.queue.receive = receive  # type: ignore[method-assign]
+    bench.queue.faults["fetch_payload"] = [QueueUnavailable("no answer")]
+    dead = MemoryJobQueue(bench.clock, data=bench.queue.data, owner="dead")
+    lost = dead.hand_out(make_send_job(10), done=bytes([0b1010_0101]))
+    dead.fall_silent(lost.receipt)
     async with bench.running():
         await bench.until(lambda: len(bench.provider.sent) == 6)
     assert bench.provider.sent == [f"token-{i}" for i in (1, 3, 4, 6, 8, 9)]
@@ -541,15 +496,14 @@ async def test_what_is_given_back_is_without_what_was_sent() -> None:
 async def test_what_another_worker_has_by_then_is_not_given_back() -> None:
     """It would be sent by that one, and once more by whoever is handed it."""
     bench = Bench(ScriptedProvider())
-
-    async def fetch_payload(push_id: str) -> Payload | None:
-        bench.queue.lost.add("send:fcm|1")  # while the queue was away
-        raise QueueUnavailable("no answer")
-
-    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
-    bench.queue.put(make_send_job(3))
+    gate = bench.queue.gates["fetch_payload"] = asyncio.Event()
+    bench.queue.faults["fetch_payload"] = [QueueUnavailable("no answer")]
+    receipt = bench.queue.put(make_send_job(3))
     async with bench.running():
-        await bench.until(lambda: bool(bench.queue.lost))
+        await bench.queue.called("fetch_payload", 1)
+        bench.queue.take_away(receipt)  # while the queue was away
+        gate.set()
+        await bench.until(lambda: bench.is_free())
         await bench.until(lambda: not bench.worker.lanes[0].held)
     assert bench.queue.settled == []
     assert bench.queue.waiting_jobs("send:fcm") == []
@@ -560,9 +514,9 @@ async def test_a_poison_job_stays_poison_while_the_queue_is_away() -> None:
     """To give it back would let it end ten workers more."""
     bench = Bench(ScriptedProvider())
     lane = bench.worker.lanes[0]
-    delivery = Delivery(make_send_job(3), "send:fcm|7", MAX_DELIVERIES + 1, b"")
-    bench.queue.held[delivery.receipt] = lane.held[delivery.receipt] = delivery
-    bench.queue.failures = [QueueUnavailable("no answer")] * 3
+    delivery = bench.queue.hand_out(make_send_job(3), count=MAX_DELIVERIES + 1)
+    lane.held[delivery.receipt] = delivery
+    bench.queue.faults["settle"] = [QueueUnavailable("no answer")] * 3
     await lane.handle(delivery)
     assert len(bench.queue.dead) == 1
     assert bench.queue.waiting_jobs("send:fcm") == []
@@ -571,26 +525,11 @@ async def test_a_poison_job_stays_poison_while_the_queue_is_away() -> None:
 async def test_what_is_in_hand_is_not_begun_again() -> None:
     """A worker that was away finds its own hold silent: it goes on, and sends once."""
     bench = Bench(ScriptedProvider())
-    job = make_send_job(3)
-    delivery = Delivery(job, "send:fcm|1", 1, b"")
-    given = [[delivery], [Delivery(job, "send:fcm|1", 2, b"")]]
-    bench.queue.held[delivery.receipt] = delivery
-    original, gate = bench.queue.receive, asyncio.Event()
-
-    async def receive(
-        queues: Sequence[str], *, limit: int, wait_s: float
-    ) -> list[Delivery]:
-        if queues == ["send:fcm"] and given:
-            return given.pop(0)
-        return await original(queues, limit=limit, wait_s=wait_s)
-
-    async def fetch_payload(push_id: str) -> Payload | None:
-        await gate.wait()
-        return make_payload()
-
-    bench.queue.receive = receive  # type: ignore[method-assign]
-    bench.queue.fetch_payload = fetch_payload  # type: ignore[method-assign]
+    gate = bench.queue.gates["fetch_payload"] = asyncio.Event()
+    receipt = bench.queue.put(make_send_job(3))
     async with bench.running():
+        await bench.until(lambda: receipt in bench.worker.lanes[0].held)
+        bench.queue.fall_silent(receipt)
         await bench.until(lambda: bool(bench.queue.excused))
         gate.set()
         await bench.until(lambda: bool(bench.queue.settled))
@@ -602,8 +541,7 @@ async def test_a_poison_job_goes_to_the_dead_letters() -> None:
     """A job that was handed out too often ends with its reason kept."""
     bench = Bench(ScriptedProvider())
     lane = bench.worker.lanes[0]
-    delivery = Delivery(make_send_job(3), "send:fcm|7", MAX_DELIVERIES + 1, b"")
-    bench.queue.held[delivery.receipt] = delivery
+    delivery = bench.queue.hand_out(make_send_job(3), count=MAX_DELIVERIES + 1)
     await lane.handle(delivery)
     [(job, reason)] = bench.queue.dead
     assert job.id == "p1:fcm:0:0"
@@ -614,8 +552,8 @@ async def test_a_poison_job_goes_to_the_dead_letters() -> None:
 async def test_a_missing_payload_is_no_silent_loss() -> None:
     """A job whose payload is gone ends in the dead letters."""
     bench = Bench(ScriptedProvider())
-    bench.queue.payloads.clear()
     bench.queue.put(make_send_job(3))
+    bench.queue.payloads.clear()
     async with bench.running():
         await bench.until(lambda: bool(bench.queue.dead))
     assert "payload" in bench.queue.dead[0][1]
@@ -652,8 +590,7 @@ async def test_a_filter_becomes_batches_of_every_device_once(count: int) -> None
     bench.queue.put(job)
     async with bench.running():
         await bench.until(lambda: len(bench.provider.sent) == count)
-        await bench.until(lambda: not bench.queue.held)
-        await bench.until(lambda: not any(bench.queue.ready.values()))
+        await bench.until(lambda: not bench.queue.jobs)
     assert len(set(bench.provider.sent)) == count
 
 
@@ -663,8 +600,7 @@ async def test_expanding_waits_when_batches_pile_up() -> None:
     for number in range(AHEAD_BATCHES):
         bench.queue.put(make_send_job(1, id=f"p1:fcm:0:{number}"))
     job = make_send_job(1).with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
-    delivery = Delivery(job, "expand:fcm|1", 1, b"")
-    bench.queue.held[delivery.receipt] = delivery
+    delivery = bench.queue.hand_out(job)
     await bench.expander.work_on(delivery)
     [(again, due_ms)] = bench.queue.waiting_jobs("expand:fcm")
     assert again.work == job.work

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.support.jobs import ManualClock
-from tests.support.memory import MemoryQueue, MemoryUids
+from tests.support.memory import MemoryUids
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import (
@@ -47,7 +48,7 @@ REQUEST = SendRequest(
 class Channels:
     """The `OnlinePublisher` port; keeps what was published, as the queue was then."""
 
-    queue: MemoryQueue
+    queue: MemoryJobQueue
     refusal: ApiError | None = None
     published: list[tuple[OnlineFirst, str, frozenset[str], bool, int]] = field(
         default_factory=list
@@ -77,8 +78,8 @@ class Room:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.queue = MemoryQueue()
-        self.uids = MemoryUids()
+        self.queue = MemoryJobQueue(self.clock)
+        self.uids = MemoryUids(self.clock)
         self.channels = Channels(self.queue)
         self.results: list[str] = []
         self.scheduled = 0
@@ -194,7 +195,7 @@ async def test_what_the_channel_refuses_is_refused(refusal: ApiError) -> None:
 async def test_without_channels_it_is_not_available() -> None:
     """Where nothing publishes the option is refused by its name."""
     service = SendService(
-        MemoryQueue(),
+        MemoryJobQueue(),
         None,
         clock=ManualClock(),
         enabled_providers=("fcm", "apns"),
@@ -291,9 +292,8 @@ async def test_a_uid_is_remembered_beyond_the_wait() -> None:
     """As long as one without a wait, counted from the push on."""
     room = Room()
     await room.send(uid="a", online_first=replace(FIRST, wait_ms=0))
-    at_once_s = room.uids.ttl_s
     await room.send(uid="b")
-    assert room.uids.ttl_s == at_once_s + WAIT_MS / 1000
+    assert room.uids.left_s("b") == room.uids.left_s("a") + WAIT_MS / 1000
 
 
 async def test_the_wait_can_be_cancelled() -> None:

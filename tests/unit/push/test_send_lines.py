@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from tests.support.memory import MemoryQueue, MemoryUids
+from tests.support.jobs import ManualClock
+from tests.support.memory import MemoryUids
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BadRequest, InternalError
@@ -24,13 +26,6 @@ SECRET = "hush-token"
 MESSAGE = Body(b'{"notification": {"title": "hush-title"}}')
 
 
-class _Clock:
-    """Always the same moment."""
-
-    def now_ms(self) -> int:
-        return NOW_MS
-
-
 class _Online:
     """Lets everything be published, and publishes nowhere."""
 
@@ -41,13 +36,6 @@ class _Online:
         """Nowhere."""
 
 
-class _Forgetful(MemoryUids):
-    """Goes away between the claim and its end."""
-
-    async def confirm(self, uid: str, *, epoch: str = "") -> None:
-        raise InternalError("database is away")
-
-
 def _service(**options: Any) -> SendService:
     uids = options.pop("uids", MemoryUids())
     chosen: dict[str, Any] = {
@@ -55,7 +43,8 @@ def _service(**options: Any) -> SendService:
         "has_database": True,
         **options,
     }
-    return SendService(MemoryQueue(), uids, clock=_Clock(), **chosen)
+    clock = ManualClock(NOW_MS)
+    return SendService(MemoryJobQueue(clock), uids, clock=clock, **chosen)
 
 
 def _request(**changes: Any) -> SendRequest:
@@ -133,7 +122,9 @@ async def test_an_expired_send() -> None:
 
 async def test_it_is_told_as_soon_as_it_is_kept() -> None:
     """A send that is queued goes out, even where the call fails behind that."""
-    service = _service(uids=_Forgetful())
+    uids = MemoryUids()
+    uids.failures = [InternalError("database is away")]
+    service = _service(uids=uids)
     with capture_logs() as lines, pytest.raises(InternalError):
         await service.send(_request(uid="u"))
     assert [line["event"] for line in lines] == ["send accepted"]

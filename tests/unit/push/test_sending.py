@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import uuid
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from tests.support.memory import MemoryQueue, MemoryUids
+from tests.support.jobs import ManualClock, make_payload
+from tests.support.memory import MemoryUids
+from tests.support.memory_queue import MemoryJobQueue, MemoryQueueData
 
 from tocsin.core.analytics import NotificationRow, SendEvent, event_row
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
@@ -50,19 +53,13 @@ TOPIC = DeviceFilter(topics=("news",))
 REQUEST = SendRequest(recipient=TOPIC, bodies={"fcm": MESSAGE})
 
 
-class FixedClock:
-    """Always the same moment."""
-
-    def now_ms(self) -> int:
-        return NOW_MS
-
-
 class Room:
     """The service with queue and uid memory."""
 
     def __init__(self, **options: Any) -> None:
-        self.queue = options.pop("queue", MemoryQueue())
-        self.uids = options.pop("uids", MemoryUids())
+        self.clock = options.pop("clock", None) or ManualClock(NOW_MS)
+        self.queue = options.pop("queue", MemoryJobQueue(self.clock))
+        self.uids = options.pop("uids", MemoryUids(self.clock))
         self.expired: list[tuple[str, RecipientType, int]] = []
         self.results: list[tuple[RecipientType, str]] = []
         self.scheduled: list[RecipientType] = []
@@ -80,7 +77,7 @@ class Room:
         self.service = SendService(
             self.queue,
             self.uids,
-            clock=FixedClock(),
+            clock=self.clock,
             on_expired=lambda *args: self.expired.append(args),
             on_request=lambda *args: self.results.append(args),
             on_scheduled=self.scheduled.append,
@@ -304,7 +301,7 @@ async def test_same_uid_and_content() -> None:
     assert await room.send(uid="u") == "u"
     assert await room.send(uid="u", correlation_id="another call") == "u"
     assert len(room.queue.accepted) == 1
-    assert room.uids.ttl_s == 60
+    assert room.uids.left_s("u") == 60
     assert room.uids.confirmed == {"u"}
 
 
@@ -313,17 +310,14 @@ class Watched(Room):
 
     def __init__(self, **options: Any) -> None:
         self.marks = ProcessQueueMarks()
-        self.queue = MemoryQueue()
-        self.watch = QueueWatch(
-            self.queue, self.marks, place="here", clock=FixedClock()
-        )
-        super().__init__(queue=self.queue, watch=self.watch, **options)
+        clock = ManualClock(NOW_MS)
+        queue = MemoryJobQueue(clock)
+        self.watch = QueueWatch(queue, self.marks, place="here", clock=clock)
+        super().__init__(queue=queue, clock=clock, watch=self.watch, **options)
 
     def lose(self, *, epoch: str = "first") -> None:
         """What the queue had is gone, the mark of its having had it too."""
-        self.queue.accepted.clear()
-        self.queue.once.clear()
-        self.queue.epoch = epoch
+        self.queue.data.lose(epoch=epoch)
 
 
 @pytest.mark.parametrize("epoch", ["first", "second"])
@@ -356,7 +350,7 @@ async def test_a_repeat_of_what_is_done_is_not_queued() -> None:
     """Where nothing was lost, nothing left of it means that it was sent."""
     room = Watched()
     await room.send(uid="u")
-    room.queue.accepted.clear()
+    room.queue.finish()
     await room.watch.check()
     await room.send(uid="u")
     assert room.queue.accepted == []
@@ -375,15 +369,15 @@ async def test_a_repeat_after_a_move_is_not_queued() -> None:
     await room.send(uid="u")
     other = Room(
         uids=room.uids,
-        queue=MemoryQueue(epoch="second"),
+        queue=MemoryJobQueue(room.clock, data=MemoryQueueData("second")),
     )
     other.service = SendService(
         other.queue,
         room.uids,
-        clock=FixedClock(),
+        clock=room.clock,
         enabled_providers=("fcm", "apns"),
         has_database=True,
-        watch=QueueWatch(other.queue, Moved(), place="there", clock=FixedClock()),
+        watch=QueueWatch(other.queue, Moved(), place="there", clock=room.clock),
     )
     assert await other.send(uid="u") == "u"
     assert other.queue.accepted == []
@@ -393,7 +387,7 @@ async def test_a_repeat_of_what_an_older_release_took_is_not_queued() -> None:
     """Nothing tells then which data has it."""
     room = Watched()
     await room.send(uid="u")
-    room.uids.epochs.clear()
+    room.uids.claims["u"].epoch = ""
     room.lose()
     await room.send(uid="u")
     assert room.queue.accepted == []
@@ -436,25 +430,46 @@ async def test_a_repeat_while_the_queue_is_away_is_no_success() -> None:
 
 async def test_the_queue_knows_a_send_longer_than_its_uid_lives() -> None:
     """By whatever clocks: a mark that ended first would queue a repeat twice."""
-    lives: list[float] = []
+    rooms = Room(), Room(uids=None)
+    for room, known_s in zip(rooms, (60 + ONCE_LONGER_S, 60), strict=True):
+        await room.send(uid="u")
+        room.queue.finish()
+        assert await _is_known(room, after_s=known_s - 1)
+        assert not await _is_known(room, after_s=known_s)
 
-    class Noting(MemoryQueue):
-        async def enqueue(
-            self,
-            payload: Payload,
-            jobs: Sequence[Job],
-            *,
-            once_ttl_s: float = 0,
-            due_ms: int = 0,
-        ) -> bool:
-            lives.append(once_ttl_s)
-            return await super().enqueue(
-                payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_ms
-            )
 
-    await Room(queue=Noting()).send(uid="u")
-    await Room(queue=Noting(), uids=None).send(uid="u")
-    assert lives == [60 + ONCE_LONGER_S, 60]
+async def _is_known(room: Room, *, after_s: float) -> bool:
+    """Whether the queue itself would take a repeat of the only send for one by then."""
+    (push_id,) = room.queue.data.once_until_ms
+    late = ManualClock(NOW_MS + int(after_s * 1000))
+    queue = MemoryJobQueue(late, data=copy.deepcopy(room.queue.data))
+    return not await queue.enqueue(make_payload(push_id), [], once_ttl_s=1)
+
+
+DAYS_MS = 5 * 86_400_000
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+async def test_a_send_for_later_is_known_to_the_queue_until_after_its_moment(
+    remembers: bool,
+) -> None:
+    """The mark counts the delay in: a repeat that comes by then is queued no more.
+
+    With a registry that is asked first it would be the one of a crash in between.
+    """
+    room = Room() if remembers else Room(uids=None)
+    if remembers:
+        room.uids.failures = [ConnectionError()]
+        with pytest.raises(ConnectionError):
+            await room.send(uid="u", send_at_ms=NOW_MS + DAYS_MS)
+    else:
+        await room.send(uid="u", send_at_ms=NOW_MS + DAYS_MS)
+    room.queue.finish()
+    for after_ms in (61_000, DAYS_MS, DAYS_MS + 59_000):
+        room.clock.value_ms = NOW_MS + after_ms
+        assert await room.send(uid="u", send_at_ms=NOW_MS + DAYS_MS) == "u"
+        assert room.queue.accepted == []
+    assert {result for _, result in room.results} <= {"accepted", "repeated"}
 
 
 async def test_same_uid_and_other_content() -> None:
@@ -483,7 +498,7 @@ async def test_without_uid_memory_repeats_still_queue_once() -> None:
     assert len(room.queue.accepted) == 2
 
 
-class CrashingQueue(MemoryQueue):
+class CrashingQueue(MemoryJobQueue):
     """Dies once, before or after the work was stored."""
 
     def __init__(self, *, after: bool) -> None:
@@ -525,10 +540,10 @@ async def test_crash_around_the_queue(after: bool) -> None:
 
 async def test_full_queue_accepts_the_repeat_later() -> None:
     """A refused send keeps its uid open for the same content."""
-    room = Room(queue=MemoryQueue(full=True))
+    room = Room(queue=MemoryJobQueue(limit=0))
     with pytest.raises(QueueFull):
         await room.send(uid="u")
-    room.queue.full = False
+    room.queue.limit = 1
     await room.send(uid="u")
     assert len(room.queue.accepted) == 1
 
@@ -563,7 +578,7 @@ async def test_each_request_is_counted_once() -> None:
     await room.send(recipient=_raw("a"))
     with pytest.raises(BadRequest):
         await room.send(recipient=_raw(""))
-    room.queue.full = True
+    room.queue.limit = 0
     with pytest.raises(QueueFull):
         await room.send()
     assert room.results == [
@@ -689,7 +704,7 @@ async def test_a_uid_is_remembered_until_after_its_moment() -> None:
     room = Room()
     for _ in range(2):
         assert await room.send(uid="u", send_at_ms=LATER_MS) == "u"
-    assert room.uids.ttl_s == 60 + 3600
+    assert room.uids.left_s("u") == 60 + 3600
     assert len(room.queue.accepted) == 1
     assert len(room.scheduled) == 1
 
