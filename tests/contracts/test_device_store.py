@@ -7,6 +7,7 @@ import json
 
 import pytest
 from tests.support.clock import MovedClock
+from tests.support.registries import RegistryPlace
 
 from tocsin.core.device import (
     GLOBAL_USER,
@@ -28,9 +29,6 @@ from tocsin.core.device import (
 from tocsin.core.errors import BadRequest, Conflict, NotFound
 from tocsin.core.ids import is_id, new_id
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore
-from tocsin.storage.devices import SqlDeviceStore
-from tocsin.storage.engine import Database
-from tocsin.storage.user_topics import SqlUserTopicStore
 
 LIMIT = 5
 EVERYTHING = DeviceFilter()
@@ -42,13 +40,13 @@ def clock() -> MovedClock:
 
 
 @pytest.fixture
-def store(migrated_database: Database, clock: MovedClock) -> DeviceStore:
-    return SqlDeviceStore(migrated_database, clock=clock, topics_per_device=LIMIT)
+def store(registry: RegistryPlace, clock: MovedClock) -> DeviceStore:
+    return registry.devices(clock, topics_per_device=LIMIT)
 
 
 @pytest.fixture
-def user_topics(migrated_database: Database) -> UserTopicStore:
-    return SqlUserTopicStore(migrated_database)
+def user_topics(registry: RegistryPlace) -> UserTopicStore:
+    return registry.user_topics()
 
 
 def fcm(token: str = "token", **fields: object) -> Registration:

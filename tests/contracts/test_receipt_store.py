@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.support.registries import RegistryPlace
 
 from tocsin.core.ports.receipts import ReceiptStore, Ticket
-from tocsin.storage.engine import Database
-from tocsin.storage.tickets import SqlReceiptStore
 
 
 def ticket(id: str, integration: str = "expo", **more: str) -> Ticket:
@@ -16,8 +15,8 @@ def ticket(id: str, integration: str = "expo", **more: str) -> Ticket:
 
 
 @pytest.fixture
-def store(migrated_database: Database) -> ReceiptStore:
-    return SqlReceiptStore(migrated_database)
+def store(registry: RegistryPlace) -> ReceiptStore:
+    return registry.receipts()
 
 
 async def claim(

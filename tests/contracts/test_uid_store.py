@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.support.clock import MovedClock
-from tests.support.memory import MemoryUids
+from tests.support.memory_registry import MemoryUids
 
 from tocsin.core.errors import Conflict
 from tocsin.core.ports.sends import UID_TAKEN, UidClaim, UidStore

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from tests.support.clock import MovedClock
+from tests.support.registries import RegistryPlace
 
 from tocsin.core.device import (
     GLOBAL_USER,
@@ -20,23 +21,18 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore
-from tocsin.storage.devices import SqlDeviceStore
-from tocsin.storage.engine import Database
-from tocsin.storage.user_topics import SqlUserTopicStore
 
 LIMIT = 5
 
 
 @pytest.fixture
-def store(migrated_database: Database) -> UserTopicStore:
-    return SqlUserTopicStore(migrated_database, topics_per_user=LIMIT)
+def store(registry: RegistryPlace) -> UserTopicStore:
+    return registry.user_topics(topics_per_user=LIMIT)
 
 
 @pytest.fixture
-def devices(migrated_database: Database) -> DeviceStore:
-    return SqlDeviceStore(
-        migrated_database, clock=MovedClock(), topics_per_device=LIMIT
-    )
+def devices(registry: RegistryPlace) -> DeviceStore:
+    return registry.devices(MovedClock(), topics_per_device=LIMIT)
 
 
 async def register(

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy import update
 from tests.support.clock import MovedClock
+from tests.support.registries import DATABASES, RegistryPlace
 
 from tocsin.core.device import (
     DeadToken,
@@ -17,9 +18,6 @@ from tocsin.core.device import (
 )
 from tocsin.core.ports.devices import DeviceStore, RecentVerdicts, VerdictStore
 from tocsin.storage import tables
-from tocsin.storage.devices import SqlDeviceStore
-from tocsin.storage.engine import Database
-from tocsin.storage.verdicts import SqlVerdictStore
 
 KEPT = 200
 DAY_MS = 86_400_000
@@ -32,13 +30,13 @@ def clock() -> MovedClock:
 
 
 @pytest.fixture
-def store(migrated_database: Database, clock: MovedClock) -> VerdictStore:
-    return SqlVerdictStore(migrated_database, clock=clock)
+def store(registry: RegistryPlace, clock: MovedClock) -> VerdictStore:
+    return registry.verdicts(clock)
 
 
 @pytest.fixture
-def devices(migrated_database: Database, clock: MovedClock) -> DeviceStore:
-    return SqlDeviceStore(migrated_database, clock=clock)
+def devices(registry: RegistryPlace, clock: MovedClock) -> DeviceStore:
+    return registry.devices(clock)
 
 
 async def note(store: VerdictStore, letters: str) -> RecentVerdicts:
@@ -154,14 +152,15 @@ async def test_a_registration_takes_the_mark_away(accused: Accused) -> None:
     assert not await accused.suspect(delivered=1000), "the first one since"
 
 
+@pytest.mark.parametrize("registry", DATABASES, indirect=True)
 async def test_a_mark_that_is_older_than_the_registration_counts_nothing(
-    accused: Accused, migrated_database: Database
+    accused: Accused, registry: RegistryPlace
 ) -> None:
     """A server of an older release registers without taking it away."""
     await accused.suspect(delivered=0)
     accused.clock.move_ms(1000)
     registered = update(tables.devices).values(registered_at_ms=accused.clock.now_ms())
-    await migrated_database.write(lambda connection: connection.execute(registered))
+    await registry.database.write(lambda connection: connection.execute(registered))
     assert not await accused.suspect(delivered=1000), "the first one since"
     assert await accused.suspect(delivered=2000)
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from tests.support.memory import (
+from tests.support.memory_queue import MemoryJobQueue
+from tests.support.memory_registry import (
     MemoryDevices,
     MemoryUids,
     MemoryUserTopics,
     SystemClock,
 )
-from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
@@ -54,7 +54,7 @@ class World:
     ) -> None:
         limits = limits or DeviceLimits()
         self.user_topics = MemoryUserTopics()
-        self.devices = MemoryDevices(self.user_topics)
+        self.devices = MemoryDevices(self.user_topics.registry)
         self.queue = MemoryJobQueue()
         self.uids = MemoryUids()
         self.expired: list[tuple[str, RecipientType, int]] = []

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.support.jobs import ManualClock, make_send_job
+from tests.support.memory_queue import MemoryJobQueue
 from tests.support.verbs import run_verb
 
 from tocsin.cli.queue import act
-from tocsin.core.ports.queue import JobQueue
 
 pytestmark = pytest.mark.system
 
@@ -38,12 +39,10 @@ def test_unknown_dead_letters_are_named(folder: Path, action: str) -> None:
 
 def test_known_dead_letters_are_not_named(capsys: pytest.CaptureFixture[str]) -> None:
     """They are counted; only the others stand in the complaint."""
-
-    class Queue:
-        async def purge_dead(self, ids: Sequence[str]) -> int:
-            return len({"1", "3"} & set(ids))
-
-    queue: JobQueue = Queue()  # type: ignore[assignment] # all that it is asked
+    queue = MemoryJobQueue(ManualClock())
+    for number in range(3):
+        queue.data.bury(make_send_job(1), "gone", number)
+    assert asyncio.run(queue.purge_dead(["2"])) == 1
     assert asyncio.run(act(queue, "purge", ["1", "2", "3", "1"], providers=[])) == 1
     told = capsys.readouterr()
     assert told.out == "purge: 2 dead letters\n"

@@ -1,25 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from tests.support.clock import MovedClock
+from tests.support.memory_registry import MemoryDevices
 
 from tocsin.app.worker import remove_inactive
+from tocsin.core.device import Registration
 from tocsin.telemetry.metrics import Metrics
-
-
-class Devices:
-    """A registry of devices that have not been heard of."""
-
-    def __init__(self, *batches: Mapping[str, int]) -> None:
-        self.batches = [*batches, {}]
-        self.calls: list[dict[str, Any]] = []
-
-    async def remove_inactive(self, **options: Any) -> Mapping[str, int]:
-        self.calls.append(options)
-        return self.batches[len(self.calls) - 1]
 
 
 def resources(interval_s: float) -> Any:
@@ -33,18 +22,23 @@ def resources(interval_s: float) -> Any:
 
 async def test_inactive_devices_are_removed_batch_by_batch() -> None:
     """Until none is left, all measured from the same moment, counted by provider."""
-    devices, around = Devices({"fcm": 999, "apns": 1}, {"fcm": 3}), resources(86_400)
-    await remove_inactive(around, devices)  # type: ignore[arg-type] # only one method is asked
-    edges = {call["older_than_ms"] for call in devices.calls}
-    assert edges == {around.clock.now_ms() - 86_400_000}
-    assert len(devices.calls) == 3
+    around = resources(86_400)
+    devices = MemoryDevices(clock=around.clock)
+    devices.fill(1002)
+    await devices.register(Registration("apns", "t", "ios"))
+    around.clock.move_ms(86_400_001)
+    (kept,) = devices.fill(1, "hms")
+    await remove_inactive(around, devices)
+    assert set(devices.edges) == {around.clock.now_ms() - 86_400_000}
+    assert len(devices.edges) == 3
     removed = around.metrics.push_devices_removed
     assert removed.get("fcm", "inactive") == 1002
     assert removed.get("apns", "inactive") == 1
+    assert list(devices.rows) == [kept]
 
 
 async def test_without_an_interval_devices_are_kept_for_ever() -> None:
     """0 means that nobody is asked."""
-    devices = Devices({"fcm": 1})
-    await remove_inactive(resources(0), devices)  # type: ignore[arg-type] # as above
-    assert devices.calls == []
+    devices = MemoryDevices()
+    await remove_inactive(resources(0), devices)
+    assert devices.edges == []

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 import pytest
+from tests.support.jobs import ManualClock
+from tests.support.memory_registry import MemoryDevices
 
 from tocsin.cli import devices as verb
-from tocsin.core.device import RemovedFilter, RemovedGroup
-from tocsin.core.ports.devices import DeviceStore
+from tocsin.core.device import DeadToken, RemovedFilter
 
 NOW_S = 1_800_000_000.0
 
@@ -60,48 +61,44 @@ def test_what_means_nothing_is_refused(arguments: list[str], words: str) -> None
         parse(*arguments)
 
 
-class Store:
-    """Holds this many removed devices."""
-
-    def __init__(self, count: int) -> None:
-        self.left = count
-        self.limits: list[int] = []
-
-    async def count_removed(self, filter: RemovedFilter) -> list[RemovedGroup]:
-        return [
-            RemovedGroup("fcm", "shop", "fcm: unregistered", self.left - 1),
-            RemovedGroup("fcm", "", "inactive", 1),
-        ]
-
-    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
-        self.limits.append(limit)
-        done = min(limit, self.left)
-        self.left -= done
-        return ["d"] * done
-
-
-def open_store(count: int) -> tuple[Store, DeviceStore]:
-    store = Store(count)
-    return store, store  # type: ignore[return-value] # all that it is asked
+async def removed(count: int) -> MemoryDevices:
+    """A registry with this many removed devices, the first one as inactive."""
+    clock = ManualClock()
+    store = MemoryDevices(clock=clock)
+    (idle,) = store.fill(1, "apns")
+    clock.advance(1)
+    ids = store.fill(count - 1, integration="shop")
+    await store.remove_inactive(older_than_ms=clock.now_ms(), limit=1)
+    clock.advance(1)
+    said = [
+        DeadToken(id, f"token-{n}", clock.now_ms(), "fcm: unregistered")
+        for n, id in enumerate(ids)
+    ]
+    assert await store.remove_dead(said) == ids
+    assert idle not in store.rows
+    return store
 
 
 async def test_restores_in_batches_and_says_how_many(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """However many there are, no transaction is long."""
-    store, port = open_store(2500)
-    assert await verb.act(port, "restore", RemovedFilter()) == 0
+    store = await removed(2500)
+    before = store.writes
+    assert await verb.act(store, "restore", RemovedFilter()) == 0
     assert capsys.readouterr().out == "restored 2500 devices\n"
-    assert store.limits == [verb.BATCH] * 4
+    assert store.limits == [verb.BATCH] * (store.writes - before)
+    assert len(store.rows) == 2500
 
 
 async def test_a_dry_run_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """It tells by provider, integration and reason what would come back."""
-    store, port = open_store(3)
-    assert await verb.act(port, "restore", RemovedFilter(), dry_run=True) == 0
+    store = await removed(3)
+    before = store.writes
+    assert await verb.act(store, "restore", RemovedFilter(), dry_run=True) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["2", "fcm", "shop", "fcm:", "unregistered"],
-        ["1", "fcm", "fcm", "inactive"],
+        ["1", "apns", "apns", "inactive"],
         ["3", "would", "be", "restored"],
     ]
-    assert (store.left, store.limits) == (3, [])
+    assert (store.writes, store.rows) == (before, {})

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from tests.support.jobs import ManualClock, ScriptedProvider
 from tests.support.memory_queue import MemoryJobQueue
+from tests.support.memory_registry import MemoryDevices
 
 from tocsin.core.analytics import NotificationRow
-from tocsin.core.device import Detail, DeviceFilter, TargetPage
+from tocsin.core.device import Detail, DeviceFilter, Registration
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
@@ -79,18 +80,6 @@ class Sink:
             self.codes.append((job.work.device_ids[index], outcome.code))
 
 
-class Devices:
-    """One page of devices with the details that were asked for."""
-
-    def __init__(self, page: TargetPage) -> None:
-        self.page = page
-        self.asked: list[Detail] = []
-
-    async def fetch_targets(self, *_: object, **options: Any) -> TargetPage:
-        self.asked = list(options["details"])
-        return self.page
-
-
 class Bench:
     """A dispatcher and an expander without the loop around them."""
 
@@ -131,11 +120,15 @@ class Bench:
             for delivery in found:
                 await self.dispatcher.work_on(delivery)
 
-    async def expand(self, page: TargetPage, **changes: Any) -> Devices:
-        devices = Devices(page)
+    async def expand(self, zones: dict[str, str], **changes: Any) -> MemoryDevices:
+        """Walk over devices in these time zones, each named as its token."""
+        devices = MemoryDevices(clock=self.clock)
+        for name, zone in zones.items():
+            registration = Registration("fcm", name, "ios", timezone=zone)
+            devices.put(replace(registration, topics=("t",)), f"id-{name}")
         expander = Expander(
             queue=self.queue,
-            devices=devices,  # type: ignore[arg-type] # only fetch_targets is asked
+            devices=devices,
             batch_sizes={"fcm": 2},
             settlement=self.settlement,
             clock=self.clock,
@@ -173,13 +166,6 @@ def batch(*names: str, **lists: Any) -> Send:
     return Send(TargetKind.TOKEN, names, ids, ("ios",) * size, **lists)
 
 
-def page(zones: dict[str, str]) -> TargetPage:
-    names = list(zones)
-    ids = [f"id-{name}" for name in names]
-    timezones = list(zones.values())
-    return TargetPage(ids, names, ["ios"] * len(names), "", timezones=timezones)
-
-
 async def test_a_window_sorts_devices_by_their_own_clock() -> None:
     """Expanding groups a page by due time; nobody without a zone gets anything."""
     bench = Bench(window=DAY)
@@ -190,12 +176,12 @@ async def test_a_window_sorts_devices_by_their_own_clock() -> None:
         "nowhere": "",
         "honolulu": "Pacific/Honolulu",
     }
-    devices = await bench.expand(page(zones))
-    assert devices.asked == [Detail.TIMEZONE]
+    devices = await bench.expand(zones)
+    assert devices.asked == [[Detail.TIMEZONE]]
     assert bench.waiting() == {
         0: ["berlin"],
         7 * 3600: ["honolulu"],
-        12 * 3600: ["tokyo", "seoul"],
+        12 * 3600: ["seoul", "tokyo"],
     }
     assert bench.failed("no_timezone") == 1
     assert bench.sink.codes == [("id-nowhere", "no_timezone")]
@@ -204,14 +190,14 @@ async def test_a_window_sorts_devices_by_their_own_clock() -> None:
     assert bench.provider.sent == ["berlin"]
     bench.clock.advance(12 * 3600)
     await bench.work()
-    assert bench.provider.sent == ["berlin", "honolulu", "tokyo", "seoul"]
+    assert bench.provider.sent == ["berlin", "honolulu", "seoul", "tokyo"]
 
 
 async def test_what_would_open_after_the_end_is_expired() -> None:
     """expire_at wins over the window."""
     bench = Bench(window=DAY)
     zones = {"tokyo": "Asia/Tokyo", "honolulu": "Pacific/Honolulu"}
-    await bench.expand(page(zones), expire_at_ms=NOON_MS + 8 * 3_600_000)
+    await bench.expand(zones, expire_at_ms=NOON_MS + 8 * 3_600_000)
     assert bench.waiting() == {7 * 3600: ["honolulu"]}
     assert bench.failed("expired") == 1
 
@@ -221,7 +207,7 @@ async def test_a_walk_does_not_stop_for_batches_of_tomorrow() -> None:
     bench = Bench(window=DAY)
     for number in range(100):
         bench.put(job_of(batch(f"x{number}")), NOON_MS + 3_600_000)
-    await bench.expand(page({"a": "UTC"}))
+    await bench.expand({"a": "UTC"})
     assert bench.waiting()[0] == ["a"]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from tests.support.jobs import ManualClock
 
+from tocsin.broker.presence_memory import MemoryPresence
 from tocsin.broker.reached_memory import MemoryReached
-from tocsin.core.channel import ClientInfo, PresenceStats
+from tocsin.core.channel import ClientInfo
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BrokerUnavailable
 from tocsin.core.ports.online import Stage
@@ -34,31 +35,25 @@ JOB = Job(
 )
 
 
-@dataclass
-class Presence:
-    """The `PresenceStore` port: people who came, in one channel."""
+class Presence(MemoryPresence):
+    """People in one channel, beside somebody without a name; it may be away."""
 
-    users: set[str] = field(default_factory=set)
-    away: bool = False
-    looks: int = 0
+    away = False
+    looks = 0
+
+    async def come(self, *users: str) -> None:
+        """Exactly these are there from now on."""
+        for client in await super().fetch("chat"):
+            await self.remove("chat", client, "")
+        for number, user in enumerate([*users, ""]):
+            await self.add("chat", ClientInfo(user, f"c{number}"))
 
     async def fetch(self, channel: str) -> Mapping[str, ClientInfo]:
-        assert channel == "chat"
         self.looks += 1
         await asyncio.sleep(0)
         if self.away:
             raise BrokerUnavailable("away")
-        found = [*sorted(self.users), ""]
-        return {f"c{n}": ClientInfo(user, f"c{n}") for n, user in enumerate(found)}
-
-    async def add(self, channel: str, info: ClientInfo) -> None:
-        raise NotImplementedError
-
-    async def remove(self, channel: str, client: str, user: str) -> None:
-        raise NotImplementedError
-
-    async def fetch_stats(self, channel: str) -> PresenceStats:
-        raise NotImplementedError
+        return await super().fetch(channel)
 
 
 class Reached(MemoryReached):
@@ -110,7 +105,7 @@ async def test_who_was_there_at_either_look_is_spared() -> None:
     """Who left in between and who came in between; nobody else."""
     bench = Bench()
     await bench.publish("left")
-    bench.presence.users = {"came"}
+    await bench.presence.come("came")
     assert await bench.spared("left", "came", "away", "") == {"left", "came"}
 
 
@@ -118,9 +113,9 @@ async def test_the_second_look_is_the_last() -> None:
     """Pages and providers that come later decide nothing anew."""
     bench = Bench()
     await bench.publish()
-    bench.presence.users = {"anna"}
+    await bench.presence.come("anna")
     assert await bench.spared("anna") == {"anna"}
-    bench.presence.users = {"ben"}
+    await bench.presence.come("ben")
     bench.clock.advance(KEPT_S - 1)
     assert await bench.spared("anna", "ben") == {"anna"}
     bench.clock.advance(KEPT_S - 1)
@@ -132,14 +127,14 @@ async def test_walks_that_begin_together_agree() -> None:
     """Providers have a walk each; who is found by either is spared by both."""
     bench = Bench()
     await bench.publish("left")
-    bench.presence.users = {"anna"}
+    await bench.presence.come("anna")
     other = OnlineUsers(bench.presence, bench.reached, bench.clock)
     walks = [replace(JOB, id=name, provider=name) for name in ("fcm", "apns")]
     decided = await asyncio.gather(
         bench.online.decide(walks[0], CHECK), other.decide(walks[1], CHECK)
     )
     assert decided == [True, True]
-    bench.presence.users = {"ben"}
+    await bench.presence.come("ben")
     for online, job in zip((bench.online, other), walks, strict=True):
         assert await online.decide(job, CHECK)
         found = await online.find(job, CHECK, ["anna", "ben", "left"])
@@ -171,7 +166,7 @@ async def test_a_publisher_has_time_to_publish() -> None:
 async def test_without_a_publication_nobody_is_spared() -> None:
     """Whoever is in the channel: what they should have seen was not published."""
     bench = Bench()
-    bench.presence.users = {"anna"}
+    await bench.presence.come("anna")
     bench.clock.advance(PUBLISH_GRACE_MS / 1000)
     assert await bench.spared("anna") == set()
     assert await bench.reached.fetch_stage("p", ttl_s=60) is Stage.DECIDED
@@ -191,7 +186,7 @@ async def test_users_beside_the_filter_are_not_kept() -> None:
     """A channel of thousands costs nothing where the filter names two users."""
     bench = Bench()
     await bench.publish()
-    bench.presence.users = {"anna", "eve"}
+    await bench.presence.come("anna", "eve")
     work = Expand(DeviceFilter(users=("anna", "ben")), online=CHECK)
     assert await bench.online.decide(replace(JOB, work=work), CHECK)
     assert await bench.online.find(JOB, CHECK, ["anna", "eve"]) == {"anna"}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.support.jobs import ManualClock, make_payload, make_send_job
+from tests.support.memory_registry import MemoryDevices, MemoryReceipts
 
-from tocsin.core.device import DeadToken
+from tocsin.core.device import DeadToken, Registration
 from tocsin.core.errors import InternalError
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
@@ -21,44 +22,6 @@ from tocsin.telemetry.metrics import Metrics
 
 OK = Outcome(Verdict.DELIVERED)
 GONE = Outcome(Verdict.UNREGISTERED, "unregistered")
-
-
-@dataclass
-class MemoryReceipts:
-    """The `ReceiptStore` port over a dictionary."""
-
-    due: dict[str, tuple[Ticket, int]] = field(default_factory=dict)
-    away: int = 0
-    log: list[str] = field(default_factory=list)
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def add(self, tickets: Sequence[Ticket], *, due_at_ms: int) -> None:
-        if self.away:
-            self.away -= 1
-            raise InternalError("database is unavailable")
-        for ticket in tickets:
-            self.due.setdefault(ticket.id, (ticket, due_at_ms))
-
-    async def claim(
-        self, integration: str, *, now_ms: int, next_due_ms: int, limit: int
-    ) -> list[Ticket]:
-        if self.away:
-            self.away -= 1
-            raise InternalError("database is unavailable")
-        found = [one for one, due_ms in self.due.values() if due_ms <= now_ms]
-        found = [one for one in found if one.integration == integration][:limit]
-        self.due.update({one.id: (one, next_due_ms) for one in found})
-        return found
-
-    async def drop(self, tickets: Sequence[Ticket]) -> list[Ticket]:
-        self.log.append("drop")
-        gone = [one for one in tickets if self.due.pop(one.id, None) is not None]
-        if not self.due:
-            self.emptied.set()
-        return gone
-
-    async def purge_overdue(self, *, due_before_ms: int, limit: int) -> int:
-        raise NotImplementedError("the poller purges nothing")
 
 
 @dataclass
@@ -79,33 +42,24 @@ class Source:
         return self.answer
 
 
-class Registry:
-    """Removes whatever it is told to."""
-
-    def __init__(self, store: MemoryReceipts) -> None:
-        self.dead: list[DeadToken] = []
-        self._store = store
-
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
-        self._store.log.append("remove")
-        self.dead.extend(dead)
-        return [token.device_id for token in dead]
-
-
 class World:
     """A keeper and a poller around one source."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = MemoryReceipts()
+        self.registry = MemoryDevices(clock=self.clock)
+        for number in range(30):
+            registration = Registration("fcm", f"token-{number}", "android")
+            self.registry.put(registration, f"device-{number}")
+        self.clock.advance(1)
         self.source = Source()
         self.metrics = Metrics()
-        self.registry = Registry(self.store)
         self.keeper = TicketKeeper(self.store, {"fcm": self.source})
         self.poller = ReceiptPoller(
             self.store,
             [self.source],
-            removal=DeviceRemoval(self.registry, self.metrics),  # type: ignore[arg-type] # only remove_dead is asked
+            removal=DeviceRemoval(self.registry, self.metrics),
             clock=self.clock,
             metrics=self.metrics,
         )
@@ -119,7 +73,7 @@ class World:
         await self.keeper.keep(run, [(i, o, now_ms) for i, o in enumerate(outcomes)])
 
     def tickets(self) -> list[Ticket]:
-        return [ticket for ticket, _ in self.store.due.values()]
+        return self.store.tickets
 
 
 @pytest.fixture
@@ -141,7 +95,7 @@ async def test_only_accepted_messages_have_tickets(world: World) -> None:
         Ticket("t0", "fcm", "fcm", started_ms, "device-0", "token-0"),
         Ticket("t3", "fcm", "fcm", started_ms, "device-3", "token-3"),
     ]
-    assert world.store.due["t0"][1] == started_ms + 900_000
+    assert world.store.due["fcm", "t0"][0] == started_ms + 900_000
 
 
 async def test_other_providers_are_left_alone(world: World) -> None:
@@ -153,7 +107,7 @@ async def test_other_providers_are_left_alone(world: World) -> None:
 
 async def test_a_store_that_is_away_does_not_stop_the_sending(world: World) -> None:
     """The messages are out; only their receipts are lost."""
-    world.store.away = 1
+    world.store.faults = [InternalError("database is unavailable")]
     await world.keep(world.run(), accepted("t0"))
     assert world.tickets() == []
 
@@ -164,10 +118,17 @@ async def test_a_dead_device_is_removed_by_its_receipt(world: World) -> None:
     await world.keep(run, accepted("t0"), accepted("t1"))
     world.source.answer = {"t0": OK, "t1": GONE}
     world.clock.advance(901)
+    drop, removed_by_then = world.store.drop, []
+
+    async def watched(tickets: Sequence[Ticket]) -> list[Ticket]:
+        removed_by_then.append(len(world.registry.dead))
+        return await drop(tickets)
+
+    world.store.drop = watched  # type: ignore[method-assign] # looks, then drops
     assert not await world.poller.poll(world.source)
     token = DeadToken("device-1", "token-1", run.started_ms, "fcm: unregistered")
     assert world.registry.dead == [token]
-    assert world.store.log == ["remove", "drop"]
+    assert removed_by_then == [1]
     assert world.tickets() == []
     assert world.metrics.push_receipts.get("fcm", "true", "") == 1
     assert world.metrics.push_receipts.get("fcm", "false", "unregistered") == 1
@@ -182,7 +143,7 @@ async def test_a_receipt_that_another_acted_on_is_not_counted(world: World) -> N
     original = world.source.fetch_receipts
 
     async def fetch_receipts(ids: Sequence[str]) -> Mapping[str, Outcome] | Outcome:
-        world.store.due.pop("t0")
+        del world.store.due["fcm", "t0"]
         return await original(ids)
 
     world.source.fetch_receipts = fetch_receipts  # type: ignore[method-assign] # a slow one
@@ -277,9 +238,10 @@ async def test_the_poller_outlives_a_store_that_is_away(world: World) -> None:
     await world.keep(world.run(), accepted("t0"))
     world.source.answer = {"t0": OK}
     world.clock.advance(1)
-    world.store.away = 2
+    world.store.faults = [InternalError("database is unavailable")] * 2
     task = asyncio.create_task(world.poller.poll_for_ever())
     async with asyncio.timeout(10):
-        await world.store.emptied.wait()
+        while world.tickets():  # noqa: ASYNC110 - a state is waited for
+            await asyncio.sleep(0.001)
     task.cancel()
-    assert world.store.away == 0
+    assert world.store.faults == []

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.support.jobs import ManualClock, make_payload
 from tests.support.memory_queue import MemoryJobQueue
+from tests.support.memory_registry import MemoryDevices
 
 from tocsin.core.analytics import NotificationRow
-from tocsin.core.device import Detail, DeviceFilter, TargetPage
+from tocsin.core.device import Detail, DeviceFilter, Registration
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import (
@@ -30,39 +31,6 @@ from tocsin.delivery.settlement import Settlement
 from tocsin.telemetry.metrics import Metrics
 
 CHECK = OnlineCheck("chat", ManualClock().now_ms())
-
-
-class Devices:
-    """A device store that has only the hot walk; one platform for each device."""
-
-    def __init__(self, users: Sequence[str]) -> None:
-        self.users = list(users)
-        self.details: list[Collection[Detail]] = []
-
-    async def fetch_targets(
-        self,
-        filter: DeviceFilter,
-        *,
-        provider: str,
-        cursor: str,
-        limit: int,
-        details: Collection[Detail] = (),
-    ) -> TargetPage:
-        self.details.append(details)
-        start = int(cursor or 0)
-        users = self.users[start : start + limit]
-        numbers = range(start, start + len(users))
-        page = TargetPage(
-            [f"d{number}" for number in numbers],
-            [f"t{number}" for number in numbers],
-            [("ios", "android")[number % 2] for number in numbers],
-            str(start + limit) if start + limit < len(self.users) else "",
-        )
-        if Detail.USER in details:
-            page.users = users
-        if Detail.TIMEZONE in details:
-            page.timezones = ["UTC"] * len(users)
-        return page
 
 
 @dataclass
@@ -121,7 +89,12 @@ class Bench:
         self.clock = ManualClock()
         self.queue = MemoryJobQueue(self.clock)
         self.payload = make_payload()
-        self.devices = Devices(users)
+        self.devices = MemoryDevices(clock=self.clock)
+        for number, user in enumerate(users):
+            platform = ("ios", "android")[number % 2]
+            registration = Registration("fcm", f"t{number}", platform, user=user)
+            device = replace(registration, timezone="UTC", topics=("t",))
+            self.devices.put(device, f"d{number:05d}")
         self.metrics = Metrics()
         self.sink = Sink()
         self.online = Online(self.clock)
@@ -130,7 +103,7 @@ class Bench:
     def build(self, online: Online | None) -> Expander:
         return Expander(
             queue=self.queue,
-            devices=self.devices,  # type: ignore[arg-type] # only fetch_targets is asked
+            devices=self.devices,
             batch_sizes={"fcm": 2},
             settlement=Settlement(
                 devices=None,
@@ -195,7 +168,7 @@ async def test_devices_of_reached_users_are_left_out() -> None:
     await bench.work()
     assert bench.sent() == ["t1", "t2", "t4"]
     assert bench.queue.held == []
-    assert bench.sink.rows == [("d0", "online"), ("d3", "online")]
+    assert bench.sink.rows == [("d00000", "online"), ("d00003", "online")]
     text = bench.metrics.render().decode()
     name = "centrifugo_push_online_skipped_count"
     assert f'{name}{{provider="fcm",platform="ios"}} 1' in text
@@ -208,7 +181,7 @@ async def test_batches_carry_no_users_that_nothing_needs() -> None:
     bench = Bench("anna", "ben")
     await bench.work()
     assert [work_of(job).users for job, _ in bench.batches()] == [()]
-    assert bench.devices.details == [[Detail.USER]]
+    assert bench.devices.asked == [[Detail.USER]]
     needy = Bench("anna", "ben")
     needy.online.reached = frozenset({"anna"})
     await needy.work(walk(details={Detail.USER}))
@@ -222,7 +195,7 @@ async def test_a_walk_without_it_asks_nobody() -> None:
     bench.online.reached = frozenset({"anna"})
     await bench.work(walk(online=None))
     assert bench.sent() == ["t0"]
-    assert bench.devices.details == [[]]
+    assert bench.devices.asked == [[]]
 
 
 async def test_a_worker_that_sees_no_channel_sends_to_everybody() -> None:
@@ -250,7 +223,7 @@ async def test_what_is_not_known_yet_comes_back_as_it_was() -> None:
     bench.online.undecided = True
     await bench.work()
     assert bench.walks() == [(walk(), bench.clock.now_ms() + 7)]
-    assert bench.devices.details == []
+    assert bench.devices.asked == []
 
 
 async def test_it_is_decided_before_the_walk_waits_for_the_sending() -> None:
@@ -278,7 +251,7 @@ async def test_windows_hold_back_only_who_was_not_reached() -> None:
     ((job, due_ms),) = bench.batches()
     assert work_of(job).targets == ("t1",)
     assert due_ms > bench.clock.now_ms()
-    assert bench.sink.rows == [("d0", "online")]
+    assert bench.sink.rows == [("d00000", "online")]
 
 
 async def test_a_crash_before_the_page_is_written_counts_nobody() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from tests.support.jobs import (
     make_send_job,
 )
 from tests.support.memory_queue import MemoryJobQueue
+from tests.support.memory_registry import MemoryDevices
 
-from tocsin.core.device import DeadToken, Detail, DeviceFilter, TargetPage
+from tocsin.core.device import Detail, DeviceFilter, Registration
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.push import Expand, Job, Payload, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
@@ -34,30 +35,6 @@ BUSY = Outcome(Verdict.RETRY, "unavailable")
 BAD = Outcome(Verdict.REJECTED, "invalid_argument", "message.data is no map")
 
 
-class _Registry:
-    """Pages of devices, all of which can be removed."""
-
-    def __init__(self, count: int) -> None:
-        self.ids = [f"{number:06d}" for number in range(count)]
-
-    async def fetch_targets(
-        self,
-        filter: DeviceFilter,
-        *,
-        provider: str,
-        cursor: str,
-        limit: int,
-        details: Collection[Detail] = (),
-    ) -> TargetPage:
-        rest = [id for id in self.ids if id > cursor]
-        page = rest[:limit]
-        more = page[-1] if len(rest) > limit else ""
-        return TargetPage(page, [f"t{id}" for id in page], ["ios"] * len(page), more)
-
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
-        return [token.device_id for token in dead]
-
-
 class _Bench:
     """The two stages over a queue in memory, delivery by delivery."""
 
@@ -68,7 +45,12 @@ class _Bench:
         by_target = {f"token-{i}": answer for i, answer in enumerate(answers)}
         provider = ScriptedProvider(lambda target: by_target.get(target, DELIVERED))
         self.provider = provider
-        registry: Any = _Registry(devices)
+        registry = MemoryDevices(clock=self.clock)
+        registry.fill(devices, topics=("t",))
+        for number in range(len(answers)):
+            registration = Registration("fcm", f"token-{number}", "android")
+            registry.put(registration, f"device-{number}")
+        self.clock.advance(1)
         metrics = Metrics()
         self.settlement = Settlement(
             devices=registry,

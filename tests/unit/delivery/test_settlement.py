@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock, make_payload, make_send_job
+from tests.support.memory_registry import (
+    MemoryDevices,
+    MemoryRegistry,
+    MemoryVerdicts,
+)
 
-from tocsin.core.device import DeadToken, RemovedFilter
+from tocsin.core.device import DeadToken, Registration
 from tocsin.core.errors import NotAvailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
@@ -28,76 +32,25 @@ SUSPECT = Outcome(Verdict.SUSPECT, "sender_id_mismatch")
 DEAD = Outcome(Verdict.UNREGISTERED, "unregistered")
 
 
-class DeadList:
-    """Takes dead tokens and removes them all."""
-
-    def __init__(self) -> None:
-        self.dead: list[DeadToken] = []
-        self.restored: list[str] = []
-
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
-        self.dead.extend(dead)
-        return [token.device_id for token in dead]
-
-    async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
-        self.restored.extend(filter.ids)
-        return list(filter.ids)
-
-
-class Verdicts:
-    """What all workers know, in memory; marks nobody, removes on demand."""
-
-    def __init__(self, letters: str) -> None:
-        self.letters = letters
-        self.delivered_ever = letters.count("d")
-        self.notes = 0
-        self.away = False
-        self.removes = False
-        self.accused: list[DeadToken] = []
-        self.delivered = 0
-        self.suspects: set[str] = set()
-        self.acquitted: set[str] = set()
-        self.acquitted_all: list[tuple[str, str]] = []
-
-    async def note(
-        self, provider: str, integration: str, letters: str, *, delivered: int
-    ) -> RecentVerdicts:
-        if self.away:
-            raise NotAvailable("the database is away")
-        self.notes += 1
-        self.letters = (self.letters + letters)[-200:]
-        self.delivered_ever += delivered
-        return RecentVerdicts(self.letters, self.delivered_ever)
-
-    async def suspect(
-        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
-    ) -> list[str]:
-        self.accused += accused
-        self.delivered = delivered
-        return [each.device_id for each in accused] if self.removes else []
-
-    async def fetch_suspects(
-        self, provider: str, integration: str, *, limit: int
-    ) -> set[str]:
-        return set(self.suspects)
-
-    async def acquit(self, ids: Collection[str]) -> None:
-        self.acquitted |= set(ids)
-
-    async def acquit_all(self, provider: str, integration: str) -> None:
-        self.acquitted_all.append((provider, integration))
-
-
 class Case:
     """A settlement with one run; `history` is what was answered before."""
 
     def __init__(self, *, size: int = 4, history: str = "", **changes: object) -> None:
         self.clock = ManualClock()
-        self.devices = DeadList()
+        registry = MemoryRegistry()
+        self.devices = MemoryDevices(registry, clock=self.clock)
         self.metrics = Metrics()
-        self.verdicts = Verdicts(history)
+        self.verdicts = MemoryVerdicts(registry, clock=self.clock)
+        for provider in ("fcm", "webpush"):
+            registry.answers[provider, provider] = (
+                RecentVerdicts(history, history.count("d")),
+                self.clock.now_ms(),
+            )
+        for number in range(size):
+            self.register("fcm", number, f"token-{number}")
+        self.clock.advance(1)
         self.settlement = Settlement(
-            devices=self.devices,  # type: ignore[arg-type] # only remove_dead is asked
+            devices=self.devices,
             retry=RetryPolicy(first_delay_s=1.0),
             clock=self.clock,
             metrics=self.metrics,
@@ -107,6 +60,25 @@ class Case:
         self.run = Run(
             Delivery(job, "send:fcm|1", 1, b""), make_payload(), self.clock.now_ms()
         )
+
+    def register(self, provider: str, number: int, token: str) -> None:
+        """The device of a target, from before the send."""
+        self.devices.put(Registration(provider, token, "android"), f"device-{number}")
+
+    async def mark(self, *numbers: int) -> None:
+        """Guarded verdicts about these devices were believed once before."""
+        before_ms = self.clock.now_ms()
+        said = [DeadToken(f"device-{n}", f"token-{n}", before_ms, "x") for n in numbers]
+        assert await self.verdicts.suspect(said, delivered=0, proof=0) == []
+        self.verdicts.accused.clear()
+        self.clock.advance(1)
+        self.run.started_ms = self.clock.now_ms()
+
+    @property
+    def letters(self) -> str:
+        """What all workers know of the credential."""
+        recent, _ = self.devices.registry.answers["fcm", "fcm"]
+        return recent.letters
 
     async def take(self, *outcomes: Outcome) -> None:
         start = len(self.run.results)
@@ -195,7 +167,7 @@ async def test_a_believed_suspect_is_noted_for_the_registry() -> None:
 async def test_a_suspect_that_the_registry_removes_is_counted() -> None:
     """Where it was marked before."""
     case = Case(history="d" * 100)
-    case.verdicts.removes = True
+    await case.mark(1)
     await case.finish(DELIVERED, SUSPECT, DELIVERED, DELIVERED)
     assert case.run.removed == 1
     assert case.metrics.push_devices_removed.get("fcm", "sender_id_mismatch") == 1
@@ -259,7 +231,7 @@ async def test_a_fresh_worker_knows_the_storm_of_the_others() -> None:
 async def test_a_delivery_acquits_a_suspect() -> None:
     """Only those of whom something was on record cost a write."""
     case = Case()
-    case.verdicts.suspects = {"device-1", "device-9"}
+    await case.mark(1, 3)
     await case.take(DELIVERED, DELIVERED)
     assert case.verdicts.acquitted == {"device-1"}
 
@@ -284,12 +256,16 @@ async def test_a_flood_of_definite_verdicts_removes_nobody() -> None:
 async def test_one_push_service_that_is_broken_removes_none_of_its_browsers() -> None:
     """A fifth of the answers, all of them from one service: nobody goes."""
     case = Case(size=100, history="d" * 100)
-    targets_of = tuple(
-        make_target(f"https://{'bad' if n % 5 == 0 else 'good'}.example/{n}", "{}")
-        for n in range(100)
-    )
+    endpoints = [
+        f"https://{'bad' if n % 5 == 0 else 'good'}.example/{n}" for n in range(100)
+    ]
+    targets_of = tuple(make_target(endpoint, "{}") for endpoint in endpoints)
     case.run.delivery.job = replace(case.run.job, provider="webpush")
     case.run.work = replace(case.run.work, targets=targets_of)
+    for number, endpoint in enumerate(endpoints):
+        case.register("webpush", number, endpoint)
+    case.clock.advance(1)
+    case.run.started_ms = case.clock.now_ms()
     for _ in range(10):
         await case.take(*[DEAD, *[DELIVERED] * 4])
     assert len(case.devices.dead) == 10, "not yet seen to be one"
@@ -312,20 +288,18 @@ async def test_an_old_registry_is_cleaned_up() -> None:
 async def test_a_registry_that_is_away_removes_nothing() -> None:
     """Nobody can say what other workers saw; the sending goes on."""
     case = Case(history="d" * 100)
-    case.verdicts.away = True
+    case.verdicts.failure = NotAvailable("the database is away")
     await case.finish(DELIVERED, SUSPECT, DEAD, DELIVERED)
     assert case.devices.dead == case.verdicts.accused == []
     assert case.settlement.plan(case.run)[0] == []
-    case.verdicts.away = False
+    case.verdicts.failure = None
     case.run = Case().run
     await case.finish(DEAD)
     assert case.devices.dead == [], "it is not asked for a while: nobody shall wait"
     case.clock.advance(10)
     case.run = Case().run
     await case.finish(DELIVERED, DELIVERED, DELIVERED, DEAD)
-    assert case.verdicts.letters.endswith("dsud" + "u" + "dddu"), (
-        "what was kept is told"
-    )
+    assert case.letters.endswith("dsud" + "u" + "dddu"), "what was kept is told"
     assert len(case.devices.dead) == 1
 
 
@@ -362,7 +336,7 @@ async def test_healthy_answers_are_shared_now_and_then() -> None:
     assert case.verdicts.notes == 1
     case.clock.advance(1)
     await case.take(DELIVERED)
-    assert (case.verdicts.notes, case.verdicts.letters) == (2, "dddd")
+    assert (case.verdicts.notes, case.letters) == (2, "dddd")
 
 
 async def test_good_news_after_bad_is_shared_at_once() -> None:
@@ -370,7 +344,7 @@ async def test_good_news_after_bad_is_shared_at_once() -> None:
     case = Case(size=70, history="d" * 200)
     await case.take(SUSPECT)
     await case.take(DELIVERED)
-    assert case.verdicts.letters.endswith("sd")
+    assert case.letters.endswith("sd")
     for _ in range(60):
         await case.take(DELIVERED)
     assert case.verdicts.notes == 1 + BROKEN_AFTER, "not for ever"
@@ -408,7 +382,7 @@ async def test_batches_that_are_answered_at_once_share_together(
     assert 1 <= case.verdicts.notes <= most
     case.clock.advance(1)
     await case.take(DELIVERED)
-    assert case.verdicts.letters.endswith(letter * 20 + "d"), "each told once"
+    assert case.letters.endswith(letter * 20 + "d"), "each told once"
 
 
 async def test_a_registry_that_hangs_is_waited_for_once_by_all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -15,8 +15,9 @@ from tests.support.jobs import (
     make_send_job,
 )
 from tests.support.memory_queue import MemoryJobQueue
+from tests.support.memory_registry import MemoryDevices
 
-from tocsin.core.device import Detail, DeviceFilter, TargetPage
+from tocsin.core.device import DeviceFilter
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
@@ -32,32 +33,19 @@ from tocsin.delivery.worker import MAX_DELIVERIES, Worker
 from tocsin.telemetry.metrics import Metrics
 
 
-class Pages:
-    """A device store that has only the hot walk."""
-
-    def __init__(self, count: int) -> None:
-        self.ids = [f"{number:024d}" for number in range(count)]
-
-    async def fetch_targets(
-        self,
-        filter: DeviceFilter,
-        *,
-        provider: str,
-        cursor: str,
-        limit: int,
-        details: Collection[Detail] = (),
-    ) -> TargetPage:
-        rest = [id for id in self.ids if id > cursor]
-        page = rest[:limit]
-        more = page[-1] if len(rest) > limit else ""
-        return TargetPage(page, [f"t{id}" for id in page], ["ios"] * len(page), more)
+def pages(count: int, *faults: Exception) -> MemoryDevices:
+    """So many devices on topic `t`; the first walks fail."""
+    devices = MemoryDevices()
+    devices.fill(count, topics=("t",))
+    devices.faults = [*faults]
+    return devices
 
 
 class Bench:
     """A worker and everything around it."""
 
     def __init__(
-        self, provider: ScriptedProvider, devices: Pages | None = None
+        self, provider: ScriptedProvider, devices: MemoryDevices | None = None
     ) -> None:
         self.clock = ManualClock()
         self.queue = MemoryJobQueue(self.clock)
@@ -79,7 +67,7 @@ class Bench:
         )
         self.expander = Expander(
             queue=self.queue,
-            devices=devices,  # type: ignore[arg-type] # only fetch_targets is asked
+            devices=devices,
             batch_sizes={"fcm": 500},
             settlement=self.settlement,
             clock=self.clock,
@@ -342,7 +330,7 @@ async def test_a_batch_that_another_settled_leaves_no_trace(
     stage: str, answer: Outcome, changes: dict[str, int], integration: str
 ) -> None:
     """No dead letter, retry, expiry or put-back is counted or reported of it."""
-    bench = Bench(ScriptedProvider(answer=lambda _: answer), Pages(3))
+    bench = Bench(ScriptedProvider(answer=lambda _: answer), pages(3))
     job = make_send_job(3, integration=integration, **changes)
     if stage == "expand":
         job = job.with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
@@ -400,36 +388,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker_module, name, 0.002)
 
 
-class FailingPages(Pages):
-    """A registry that is away for its first walks."""
-
-    fault: type[InternalError] = InternalError
-
-    def __init__(self, count: int, failures: int) -> None:
-        super().__init__(count)
-        self.failures = failures
-
-    async def fetch_targets(
-        self,
-        filter: DeviceFilter,
-        *,
-        provider: str,
-        cursor: str,
-        limit: int,
-        details: Collection[Detail] = (),
-    ) -> TargetPage:
-        if self.failures:
-            self.failures -= 1
-            raise self.fault("the database says no")
-        return await super().fetch_targets(
-            filter, provider=provider, cursor=cursor, limit=limit, details=details
-        )
-
-
 @pytest.mark.usefixtures("quick")
 async def test_a_registry_that_is_away_makes_no_walk_poison() -> None:
     """However often it fails, the walk goes on when it is back; two lines tell it."""
-    devices = FailingPages(PAGE_SIZE + 1, failures=5 * MAX_DELIVERIES)
+    away = [InternalError("the database says no")] * (5 * MAX_DELIVERIES)
+    devices = pages(PAGE_SIZE + 1, *away)
     bench = Bench(ScriptedProvider(), devices)
     walk = Expand(DeviceFilter(topics=("t",)))
     with capture_logs() as logs:
@@ -447,8 +410,7 @@ async def test_a_registry_that_is_away_makes_no_walk_poison() -> None:
 @pytest.mark.usefixtures("quick")
 async def test_a_statement_that_is_refused_is_a_fault_of_the_job() -> None:
     """The store is there: given back uncounted, such a job would come for ever."""
-    devices = FailingPages(1, failures=1)
-    devices.fault = StatementRefused
+    devices = pages(1, StatementRefused("the database says no"))
     bench = Bench(ScriptedProvider(), devices)
     walk = Expand(DeviceFilter(topics=("t",)))
     with capture_logs() as logs:
@@ -564,7 +526,7 @@ async def test_a_job_of_an_integration_that_is_gone_is_no_silent_loss(
     stage: str,
 ) -> None:
     """It must not be sent with the keys of another project."""
-    bench = Bench(ScriptedProvider(), Pages(3))
+    bench = Bench(ScriptedProvider(), pages(3))
     job = make_send_job(3, integration="shop")
     if stage == "expand":
         job = job.with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
@@ -585,7 +547,7 @@ async def test_a_job_of_an_integration_that_is_gone_is_no_silent_loss(
 @pytest.mark.parametrize("count", [0, 1, 499, 500, PAGE_SIZE, PAGE_SIZE + 1, 12_345])
 async def test_a_filter_becomes_batches_of_every_device_once(count: int) -> None:
     """Pages and batches cover each device exactly once."""
-    bench = Bench(ScriptedProvider(answer=lambda _: DELIVERED), Pages(count))
+    bench = Bench(ScriptedProvider(answer=lambda _: DELIVERED), pages(count))
     job = make_send_job(1).with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
     bench.queue.put(job)
     async with bench.running():
@@ -596,7 +558,7 @@ async def test_a_filter_becomes_batches_of_every_device_once(count: int) -> None
 
 async def test_expanding_waits_when_batches_pile_up() -> None:
     """Far ahead of the sending, the walk is put off instead of filling the queue."""
-    bench = Bench(ScriptedProvider(), Pages(10))
+    bench = Bench(ScriptedProvider(), pages(10))
     for number in range(AHEAD_BATCHES):
         bench.queue.put(make_send_job(1, id=f"p1:fcm:0:{number}"))
     job = make_send_job(1).with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.memory import MemoryDevices
+from tests.support.memory_registry import MemoryDevices, MemoryUserTopics
 
 from tocsin.core.device import (
     Device,
@@ -111,7 +111,7 @@ async def test_registration_merges_topics_and_keeps_the_rest() -> None:
     )
     id = await _service(devices).register(registration)
     stored = devices.rows[id]
-    assert stored.topics == ("b", "a")
+    assert stored.topics == ("a", "b")
     assert (stored.user, stored.meta, stored.integration) == ("u", {"m": ""}, "fcm")
 
 
@@ -270,7 +270,8 @@ async def test_update_that_sets_nothing() -> None:
 async def test_owner_change_follows_the_configuration(switch: bool) -> None:
     """The configuration decides whether an owner change switches user topics."""
     devices = MemoryDevices()
-    await devices.user_topics.update("new", TopicsChange(TopicOp.SET, ("theirs",)))
+    user_topics = MemoryUserTopics(devices.registry)
+    await user_topics.update("new", TopicsChange(TopicOp.SET, ("theirs",)))
     service = DeviceService(devices, LIMITS, switch_user_topics=switch)
     id = await service.register(GOOD)
     await service.update(DeviceSelector(ids=(id,)), DeviceChange(user="new"))

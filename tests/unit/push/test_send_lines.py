@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock
-from tests.support.memory import MemoryUids
 from tests.support.memory_queue import MemoryJobQueue
+from tests.support.memory_registry import MemoryUids
 
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BadRequest, InternalError

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock, make_payload
-from tests.support.memory import MemoryUids
 from tests.support.memory_queue import MemoryJobQueue, MemoryQueueData
+from tests.support.memory_registry import MemoryUids
 
 from tocsin.core.analytics import NotificationRow, SendEvent, event_row
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens

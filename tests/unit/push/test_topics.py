@@ -3,9 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.support.memory import MemoryDevices, MemoryUserTopics
+from tests.support.memory_registry import MemoryDevices, MemoryUserTopics
 
 from tocsin.core.device import (
+    GLOBAL_USER,
     DeviceTopicFilter,
     ProviderTokens,
     Registration,
@@ -26,7 +27,7 @@ class Room:
 
     def __init__(self) -> None:
         self.user_topics = MemoryUserTopics()
-        self.devices = MemoryDevices(self.user_topics)
+        self.devices = MemoryDevices(self.user_topics.registry)
         self.service = TopicService(self.devices, self.user_topics, LIMITS)
 
 
@@ -68,7 +69,7 @@ async def test_bad_names(room: Room) -> None:
     with pytest.raises(BadRequest, match="user: "):
         await room.service.update_user("\0", ADD)
     await room.service.update_user("", ADD)
-    assert room.user_topics.of("anybody") == ("a",)
+    assert room.user_topics.registry.topics_of(GLOBAL_USER) == ["a"]
 
 
 async def test_unknown_device_and_wrong_owner(room: Room) -> None:
@@ -87,7 +88,7 @@ async def test_set_with_nothing_clears(room: Room) -> None:
     """`set` without topics empties the list."""
     await room.service.update_user("u", ADD)
     await room.service.update_user("u", TopicsChange(TopicOp.SET, ()))
-    assert room.user_topics.rows == {}
+    assert room.user_topics.registry.bound == {}
 
 
 @pytest.mark.parametrize(
