@@ -17,13 +17,14 @@ from tests.support.messages import PLAUSIBLE, SCALARS, fields
 
 from tocsin.api.call import Call
 from tocsin.api.methods.table import BUILT, SERVICE
-from tocsin.core.device import PLATFORMS, PROVIDERS
+from tocsin.core.device import PLATFORMS
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.core.ids import new_id
+from tocsin.core.push_services import SERVICES
 
 _TEXTS = st.one_of(
     st.sampled_from(
-        ["", *PROVIDERS, *PLATFORMS, "add", "remove", "set", "u", "news", "UTC", "en"]
+        ["", *SERVICES, *PLATFORMS, "add", "remove", "set", "u", "news", "UTC", "en"]
     ),
     st.sampled_from(["x", "kept:1", "seen:1", "map:1", "no:1", "[", "*", "AA==", "eq"]),
     st.just(new_id("fcm")),

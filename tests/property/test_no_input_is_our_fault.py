@@ -32,8 +32,9 @@ from tocsin.api.methods.table import SERVICE, snake_case
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import start_server
 from tocsin.config import load_config
-from tocsin.core.device import PLATFORMS, PROVIDERS
+from tocsin.core.device import PLATFORMS
 from tocsin.core.ids import new_id
+from tocsin.core.push_services import SERVICES
 from tocsin.protocol import client_pb2
 from tocsin.simulator.server import Simulator
 
@@ -64,7 +65,7 @@ def _integers(low: int, high: int) -> st.SearchStrategy[int]:
 
 
 _TEXTS = st.one_of(
-    st.sampled_from(["", *PROVIDERS, *PLATFORMS, "add", "remove", "set", "u", "d"]),
+    st.sampled_from(["", *SERVICES, *PLATFORMS, "add", "remove", "set", "u", "d"]),
     st.sampled_from(["kept:1", "seen:1", "map:1", "no:1", "x", "eq", "and", "in"]),
     st.sampled_from(
         ["[", "{", "\\", "*" * 50, "[z-a]", "(?P<", "%", "_", "'", '"', ";"]

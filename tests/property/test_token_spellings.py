@@ -3,15 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.core.device import PROVIDERS
-from tocsin.core.tokens import comparable_token, normalise_token
+from tocsin.core.push_services import SERVICES
 
 
-@given(st.sampled_from(PROVIDERS), st.text(max_size=80))
+@given(st.sampled_from(tuple(SERVICES)), st.text(max_size=80))
 def test_a_spelling_is_final(provider: str, text: str) -> None:
     """Normalising again changes nothing, and nothing else is ever raised."""
-    once = comparable_token(provider, text)
-    assert comparable_token(provider, once) == once
+    once = SERVICES.tokens_of(provider).comparable(text)
+    assert SERVICES.tokens_of(provider).comparable(once) == once
 
 
 @given(st.binary(min_size=1, max_size=100))
@@ -25,4 +24,4 @@ def test_every_spelling_of_any_bytes_agrees(data: bytes) -> None:
         f"0x{data.hex()}",
         data.hex(":"),
     ):
-        assert normalise_token("apns", spelled) == data.hex()
+        assert SERVICES.tokens_of("apns").normalise(spelled) == data.hex()

@@ -8,7 +8,7 @@ from hashlib import sha256
 from tocsin.core.analytics import NotificationRow, PushStatus
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.push import Job, Payload, Send, TargetKind
-from tocsin.core.webpush import stored_token
+from tocsin.core.push_services import SERVICES
 
 Result = tuple[int, Outcome, int]
 """Index of the target, its outcome, Unix milliseconds of the answer."""
@@ -41,13 +41,12 @@ def rows_of(
     targets, ids = work.targets, work.device_ids
     platforms, users = work.platforms, work.users
     is_token = work.kind is TargetKind.TOKEN
+    stored = SERVICES.tokens_of(provider).stored
     rows = []
     for index, outcome, at_ms in results:
         target = targets[index]
         if is_token:
-            if provider == "webpush":
-                target = stored_token(provider, target)
-            target = mark_of_token(target)
+            target = mark_of_token(stored(target))
         sent = outcome.verdict is _DELIVERED
         rows.append(
             NotificationRow(

@@ -21,24 +21,11 @@ from tocsin.core.push import (
     Templating,
     TimeWindow,
 )
+from tocsin.core.push_services import SERVICES
 from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
 from tocsin.push.limits import parse_window
-from tocsin.push.send_checks import RAW_FIELDS, check_seconds
-
-_JSON_BODIES: Mapping[str, str] = {
-    "fcm": "fcm",
-    "hms": "hms",
-    "expo": "expo",
-    "one_signal": "one-signal",
-    "push_webhook": "push-webhook",
-    "pusher_beams": "pusher-beams",
-    "pushpad": "pushpad",
-}
-"""Fields of the notification that hold only `message`, and their providers."""
-
-_HEADER_BODIES = ("apns", "webpush")
-"""Fields of the notification that hold `headers` and `payload`."""
+from tocsin.push.send_checks import check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +131,21 @@ def _recipient_from(
     if kind == "topics":
         topics = tuple(recipient.topics)
         return DeviceFilter(topics=topics), {"topics": "recipient.topics"}
-    provider, target_kind = RAW_FIELDS[kind]
     value = getattr(recipient, kind)
-    targets = tuple(value) if target_kind is TargetKind.TOKEN else (value,)
-    return RawRecipient(provider, target_kind, targets), {}
+    for service in SERVICES.values():
+        for raw in service.raw_targets:
+            if raw.name == kind:
+                targets = tuple(value) if raw.kind is TargetKind.TOKEN else (value,)
+                return RawRecipient(service.name, raw.kind, targets), {}
+    raise BadRequest(f"recipient.{kind}", "is of no push service here")
 
 
 def _bodies_from(notification: api_pb2.PushNotification) -> dict[str, Body]:
     bodies = {}
-    for field, provider in _JSON_BODIES.items():
-        if notification.HasField(field):
-            bodies[provider] = Body(getattr(notification, field).message)
-    for provider in _HEADER_BODIES:
-        if notification.HasField(provider):
-            part = getattr(notification, provider)
-            bodies[provider] = Body(part.payload, dict(part.headers))
+    for service in SERVICES.values():
+        field = service.body
+        if notification.HasField(field.name):
+            part = getattr(notification, field.name)
+            headers = dict(part.headers) if field.headers else {}
+            bodies[service.name] = Body(getattr(part, field.content), headers)
     return bodies

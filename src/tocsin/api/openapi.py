@@ -16,12 +16,12 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from tocsin import __version__
 from tocsin.api.errors import HTTP_STATUSES
 from tocsin.api.json_reading import is_map, takes_one_object
 from tocsin.api.json_writing import ALWAYS_WRITTEN
 from tocsin.api.legacy import NUMBERS
 from tocsin.api.methods.table import COMMANDS, SERVICE
+from tocsin.core.version import VERSION
 from tocsin.protocol import api_pb2
 
 Json = dict[str, Any]
@@ -67,7 +67,7 @@ def describe(proto: str) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Tocsin server API",
-            "version": __version__,
+            "version": VERSION,
             "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tocsin import providers
 from tocsin.api.errors import grpc_status, http_status
-from tocsin.core.device import PROVIDERS
 from tocsin.core.errors import ERRORS, ApiError
 from tocsin.core.outcome import Verdict
+from tocsin.core.push_services import SERVICES
 
 _HEAD = """\
 # Errors
@@ -127,11 +127,11 @@ def _codes() -> Iterator[tuple[str, str, str]]:
 
 def _origin(module: str) -> str:
     """The provider that a file is about; what several use belongs to all."""
-    for name in PROVIDERS:
-        stem = name.replace("-", "_")
-        if module == stem or module.startswith(f"{stem}_"):
+    for name, service in SERVICES.items():
+        beginnings = (f"{service.section}_", *service.further_files)
+        if module == service.section or module.startswith(beginnings):
             return name
-    return "fcm" if module.startswith("google_") else _SHARED
+    return _SHARED
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import structlog
 from aiohttp import web
 
-from tocsin import __version__
 from tocsin.api.call import ChannelServices
 from tocsin.app.client_doors import client_routes
 from tocsin.app.counted import CountedBroker, CountedBus, CountedPresence
@@ -50,6 +49,7 @@ from tocsin.core.ports.channels import (
 )
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import ReachedStore
+from tocsin.core.version import VERSION
 from tocsin.hub.hub import Hub
 from tocsin.sessions.connection import Context
 from tocsin.sessions.ports import answer_ping
@@ -60,7 +60,7 @@ from tocsin.transports.admission import Admission as Doorkeeper
 from tocsin.transports.key_fetcher import HttpKeyFetcher
 
 NODES_INTERVAL_S = 10.0
-VERSION = f"{__version__} OSS"
+VERSION = f"{VERSION} OSS"
 
 _log = structlog.get_logger(__name__)
 

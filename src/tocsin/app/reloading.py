@@ -12,7 +12,7 @@ import structlog
 from tocsin.app.realtime import Realtime
 from tocsin.app.renewal import ProviderSet, find_other_keys
 from tocsin.config import Config
-from tocsin.config.push import BUILT_PROVIDERS
+from tocsin.config.integrations import PATH, SECTIONS
 from tocsin.config.root import built
 
 _PERSONAL = "client.subscribe_to_user_personal_channel"
@@ -24,13 +24,7 @@ RELOADED = (
     f"{_PERSONAL}.personal_channel_namespace",
 )
 """Keys, and sections of keys, that take effect without a restart."""
-CREDENTIALS = tuple(
-    f"push_notifications.{section}"
-    for section in (
-        *(provider.replace("-", "_") for provider in BUILT_PROVIDERS),
-        "integrations",
-    )
-)
+CREDENTIALS = (*SECTIONS.values(), PATH)
 """Sections of which a worker takes what its adapters alone know."""
 
 _log = structlog.get_logger(__name__)

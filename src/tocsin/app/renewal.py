@@ -16,19 +16,10 @@ import structlog
 
 from tocsin.config import Config
 from tocsin.config.fields import Section, file_keys
-from tocsin.config.integrations import Credential
+from tocsin.config.integrations import Credential, Item
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
 from tocsin.core.ports.receipts import ReceiptSource
-
-KEPT = frozenset(
-    {
-        *("identifier", "provider", "active", "tokens_batch_size", "receipt_delay"),
-        *("allowed_endpoint_origins", "extra_allowed_endpoint_origins"),
-        "allow_private_addresses",
-    }
-)
-"""Keys of a credential that other parts of the process hold since its start."""
 
 _log = structlog.get_logger(__name__)
 
@@ -226,20 +217,23 @@ def find_other_keys(running: Config, fresh: Config) -> list[str]:
             continue
         found += [
             f"{each.path}.{key}"
-            for key in type(each.settings).model_fields
-            if key in KEPT and getattr(old.settings, key) != getattr(each.settings, key)
+            for key in _kept(each)
+            if getattr(old.settings, key) != getattr(each.settings, key)
         ]
     return [*found, *(each.path for each in known.values())]
+
+
+def _kept(credential: Credential) -> list[str]:
+    """Its keys that other parts of the process hold since its start."""
+    settings = type(credential.settings)
+    kept = settings.KEPT.union(Item.model_fields, ("provider",))
+    return [key for key in settings.model_fields if key in kept]
 
 
 def _merge(running: Credential, wanted: Credential) -> Credential:
     """The running one with all keys of the other that may change."""
     settings = wanted.settings.model_copy(
-        update={
-            key: getattr(running.settings, key)
-            for key in type(wanted.settings).model_fields
-            if key in KEPT
-        }
+        update={key: getattr(running.settings, key) for key in _kept(wanted)}
     )
     return Credential(
         identifier=running.identifier,

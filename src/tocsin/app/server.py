@@ -15,8 +15,7 @@ from tocsin.app.client_doors import open_uni_grpc
 from tocsin.app.clock import SystemClock
 from tocsin.app.credentials import (
     configured_integrations,
-    endpoint_rules,
-    warn_of_private_addresses,
+    warn_of_dangers,
 )
 from tocsin.app.door_tls import server_tls
 from tocsin.app.file_sharing import warn_of_another
@@ -156,13 +155,12 @@ def build_services(
     push = resources.config.push_notifications
     limits = DeviceLimits(
         token_length=push.limits.token_length,
-        webpush_token_length=2 * push.limits.token_length,
         topic_length=push.limits.topic_length,
         topics_per_device=push.limits.topics_per_device,
         page_size=push.limits.page_size,
     )
     integrations = configured_integrations(push)
-    warn_of_private_addresses(push)
+    warn_of_dangers(push)
     metrics = resources.metrics
 
     def count_expired(provider: str, kind: RecipientType, count: int) -> None:
@@ -185,7 +183,6 @@ def build_services(
             limits,
             integrations=integrations,
             switch_user_topics=push.switch_user_topics_on_update,
-            endpoint_rules=endpoint_rules(push.webpush),
         ),
         topics=TopicService(resources.devices, resources.user_topics, limits),
         sends=SendService(

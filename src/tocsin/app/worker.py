@@ -10,6 +10,7 @@ import structlog
 
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.app.analytics import open_analytics, purge_analytics
+from tocsin.app.credentials import build_provider
 from tocsin.app.lifecycle import (
     Stopper,
     keep_what_started,
@@ -27,7 +28,7 @@ from tocsin.config.integrations import Credential
 from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.ports.analytics import RowSink
 from tocsin.core.ports.devices import DeviceStore
-from tocsin.core.ports.providers import PushProvider
+from tocsin.core.ports.providers import Expiring, PushProvider
 from tocsin.core.ports.sends import ResultSink
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.events import EventLog
@@ -192,8 +193,6 @@ async def build_providers(resources: Resources, stack: AsyncExitStack) -> Provid
         build = _builder(resources)
 
     def show_expiry(provider: PushProvider) -> None:
-        from tocsin.providers.table import Expiring
-
         if isinstance(provider, Expiring) and provider.credential_expires_at_s:
             resources.metrics.push_credential_expiry.set(
                 provider.credential_expires_at_s, provider.name, provider.integration
@@ -205,14 +204,7 @@ async def build_providers(resources: Resources, stack: AsyncExitStack) -> Provid
 
 
 def _builder(resources: Resources) -> Callable[[Credential], PushProvider]:
-    from tocsin.providers.table import build_provider
-
-    return lambda credential: build_provider(
-        credential.provider,
-        credential.settings,
-        integration=credential.identifier,
-        tokens=resources.tokens,
-    )
+    return lambda credential: build_provider(credential, resources.tokens)
 
 
 def _dry_run_builder(latency_s: float) -> Callable[[Credential], PushProvider]:

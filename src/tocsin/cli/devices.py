@@ -93,17 +93,16 @@ def run(args: argparse.Namespace) -> int:
 
 def read_filter(args: argparse.Namespace, *, now_s: float) -> RemovedFilter:
     """What the options select; ValueError says what is wrong with them."""
-    from tocsin.core.device import PROVIDERS, RemovedFilter
+    from tocsin.core.device import RemovedFilter
+    from tocsin.core.push_services import SERVICES
 
     chosen = RemovedFilter(
         **{field: tuple(getattr(args, field)) for field, _ in _LISTS.values()},
         since_ms=_read_time("--since", args.since, now_s),
         until_ms=_read_time("--until", args.until, now_s),
     )
-    if unknown := [name for name in chosen.providers if name not in PROVIDERS]:
-        raise ValueError(
-            f"--provider: {unknown[0]!r} is none of {', '.join(PROVIDERS)}"
-        )
+    if unknown := [name for name in chosen.providers if name not in SERVICES]:
+        raise ValueError(f"--provider: {unknown[0]!r} is none of {', '.join(SERVICES)}")
     if args.action == "removed":
         if args.all or args.dry_run:
             raise ValueError("devices removed takes no --all or --dry-run")

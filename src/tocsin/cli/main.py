@@ -14,10 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from tocsin import __version__
 from tocsin.app.signals import INBOX
 from tocsin.cli.arguments import CommandParser, VerbParser
 from tocsin.cli.process import is_of_output
+from tocsin.core.version import VERSION
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Notification service: gRPC in, pushes out.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=VERSION)
     verbs = parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, parser_class=VerbParser
     )

@@ -19,10 +19,10 @@ from tocsin.config.fields import (
     Kind,
     NamesFile,
     Secret,
-    Section,
     Shown,
     Text,
 )
+from tocsin.config.service_section import ServiceSection
 from tocsin.config.urls import split_url
 
 ENVIRONMENTS = ("development", "production")
@@ -49,7 +49,7 @@ KeyFile = Annotated[AnyText, AfterValidator(_KEY.check), _KEY]
 P12File = Annotated[AnyText, AfterValidator(_P12.check), _P12]
 
 
-class Apns(Section):
+class ApnsSection(ServiceSection):
     """Apple Push Notification service."""
 
     endpoint: Annotated[Text, AfterValidator(_check_endpoint)] = "development"
@@ -93,19 +93,29 @@ class Apns(Section):
         cert = self.cert_p12_file or self.cert_p12_b64.get_secret_value()
         return "cert" if cert else "token"
 
-    def find_faults(self) -> Iterator[tuple[str, str]]:
-        """Keys that are missing or contradict each other: (key, what is wrong)."""
+    def find_missing(self, service: str) -> Iterator[tuple[str, str, str]]:
+        """See `ServiceSection`; keys that contradict each other too."""
         if self.resolved_auth_type == "token":
             for key in ("bundle_id", "token_key_id", "token_team_id"):
                 if not getattr(self, key):
-                    yield key, "must be set, since apns signs with a key"
-            yield from self._need_one("token_key_file", "token_key_pem")
+                    yield key, f"must be set, since {service} signs with a key", ""
+            yield from self._need_one("token_key_file", "token_key_pem", service)
         else:
-            yield from self._need_one("cert_p12_file", "cert_p12_b64")
+            yield from self._need_one("cert_p12_file", "cert_p12_b64", service)
 
-    def _need_one(self, file: str, text: str) -> Iterator[tuple[str, str]]:
+    def used_files(self) -> Iterator[tuple[str, str]]:
+        """See `ServiceSection`: of the two credentials, those of the one in use."""
+        is_cert = self.resolved_auth_type == "cert"
+        unused = "token_key_file" if is_cert else "cert_p12_file"
+        for key, name in super().used_files():
+            if key != unused:
+                yield key, name
+
+    def _need_one(
+        self, file: str, text: str, service: str
+    ) -> Iterator[tuple[str, str, str]]:
         has_text = bool(getattr(self, text).get_secret_value())
         if getattr(self, file) and has_text:
-            yield file, f"and {text} are both set; keep one"
+            yield file, f"and {text} are both set; keep one", ""
         elif not (getattr(self, file) or has_text):
-            yield file, f"or {text} must be set, since apns is enabled"
+            yield file, f"or {text} must be set, since {service} is enabled", ""

@@ -5,34 +5,19 @@ It must not touch files or the network; a configuration may be meant for elsewhe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tocsin.config.apns import Apns
 from tocsin.config.channel_checks import find_channel_faults
 from tocsin.config.durations import format_duration
-from tocsin.config.integrations import PATH
+from tocsin.config.integrations import PATH, SECTIONS
 from tocsin.config.path_checks import find_path_faults
-from tocsin.config.push import PROVIDERS
 from tocsin.config.root import Config
 from tocsin.config.showing import show_name
-from tocsin.config.webpush import WebPush, is_pair
 
 _QUEUE = "push_notifications.queue"
 _DSN = "database.postgresql.dsn"
 _SQLITE = "database.sqlite.path"
-_NEEDED: Mapping[str, Mapping[str, str]] = {
-    "fcm": {
-        "credentials_file": "must name the service account file, since fcm is enabled"
-    },
-    "hms": dict.fromkeys(("app_id", "app_secret"), ""),
-    "one-signal": dict.fromkeys(("app_id", "api_key"), ""),
-    "push-webhook": dict.fromkeys(("url", "secret"), ""),
-    "pusher-beams": dict.fromkeys(("instance_id", "secret_key"), ""),
-    "pushpad": dict.fromkeys(("auth_token", "project_id"), ""),
-    "webpush": dict.fromkeys(("vapid_public_key", "vapid_private_key", "subject"), ""),
-}
-"""Keys without which a provider cannot send, with words for some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +38,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
         yield from _check_queue(config)
         yield from _check_providers(config)
     yield from _check_identifiers(config)
-    yield from _check_vapid(config)
+    yield from _check_sections(config)
     yield from _check_retry(config)
     for found in find_channel_faults(config):
         yield Contradiction(*found)
@@ -155,29 +140,23 @@ def _check_providers(config: Config) -> Iterator[Contradiction]:
     if push.dry_run:
         return  # nobody is contacted, so nothing is needed for it
     for credential in push.active_credentials:
-        name, path = credential.provider, credential.path
+        path = credential.path
         # A key of the list is about the list; a section's key about itself.
         listed = path.partition("[")[0] if "[" in path else ""
-        if isinstance(credential.settings, Apns):
-            for key, message in credential.settings.find_faults():
-                yield Contradiction(f"{path}.{key}", message, (listed or path,))
-        for key, message in _NEEDED.get(name, {}).items():
-            if not getattr(credential.settings, key):
-                yield Contradiction(
-                    f"{path}.{key}",
-                    message or f"must be set, since {name} is enabled",
-                    (listed or f"{path}.{key}",),
-                )
+        missing = credential.settings.find_missing(credential.provider)
+        for key, message, about in missing:
+            depends = listed or (f"{path}.{about}" if about else path)
+            yield Contradiction(f"{path}.{key}", message, (depends,))
 
 
 def _check_identifiers(config: Config) -> Iterator[Contradiction]:
     seen: set[str] = set()
-    for number, item in enumerate(config.push_notifications.integrations):
+    for number, item in enumerate(config.push_notifications.items):
         name = item.identifier
         reason = ""
         if name in seen:
             reason = f"{show_name(name)} is the identifier of two integrations"
-        elif name in PROVIDERS:
+        elif name in SECTIONS:
             reason = (
                 f"{name} is the integration of the section push_notifications.{name}"
             )
@@ -186,22 +165,11 @@ def _check_identifiers(config: Config) -> Iterator[Contradiction]:
             yield Contradiction(f"{PATH}[{number}].identifier", reason, (PATH,))
 
 
-def _check_vapid(config: Config) -> Iterator[Contradiction]:
-    push = config.push_notifications
-    found = {"push_notifications.webpush": push.webpush}
-    for credential in push.credentials:
-        if isinstance(credential.settings, WebPush):
-            found[credential.path] = credential.settings
-    for path, webpush in found.items():
-        if webpush.subject_fault:
+def _check_sections(config: Config) -> Iterator[Contradiction]:
+    for path, settings in config.push_notifications.all_settings.items():
+        for key, message in settings.find_contradictions():
             about = (path.partition("[")[0],)
-            yield Contradiction(f"{path}.subject", webpush.subject_fault, about)
-        public = webpush.vapid_public_key
-        private = webpush.vapid_private_key.get_secret_value()
-        if public and private and not is_pair(public, private):
-            message = "is not the public key of vapid_private_key"
-            about = (path.partition("[")[0],)
-            yield Contradiction(f"{path}.vapid_public_key", message, about)
+            yield Contradiction(f"{path}.{key}", message, about)
 
 
 def _check_retry(config: Config) -> Iterator[Contradiction]:

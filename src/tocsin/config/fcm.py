@@ -5,15 +5,17 @@ It must not read the service account file: the adapter does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tocsin.config.fields import FilePath, Int, Kind, Section
+from tocsin.config.fields import FilePath, Int, Kind
 from tocsin.config.origins import Origin
+from tocsin.config.service_section import ServiceSection
 
 
-class Fcm(Section):
+class FcmSection(ServiceSection):
     """Firebase Cloud Messaging."""
 
     credentials_file: FilePath = ""
@@ -28,3 +30,10 @@ class Fcm(Section):
     """recipients per batch"""
     max_connections: Annotated[Int, Field(ge=1, le=100)] = 2
     """HTTP/2 connections per worker"""
+
+    def find_missing(self, service: str) -> Iterator[tuple[str, str, str]]:
+        """See `ServiceSection`."""
+        if not self.credentials_file:
+            key = "credentials_file"
+            words = f"must name the service account file, since {service} is enabled"
+            yield key, words, key

@@ -6,12 +6,15 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from tocsin.config.fields import FilePath, Identity, Int, Secret, Section
+from tocsin.config.fields import FilePath, Identity, Int, Secret
 from tocsin.config.origins import Origin
+from tocsin.config.service_section import ServiceSection
 
 
-class Hms(Section):
+class HmsSection(ServiceSection):
     """Huawei Push Kit."""
+
+    NEEDED = ("app_id", "app_secret")
 
     app_id: Identity = ""
     """the application's id, which is its OAuth client id"""

@@ -18,10 +18,10 @@ from tocsin.config.faults import ConfigError, Fault
 from tocsin.config.fields import parse_bool
 from tocsin.config.files import read_file
 from tocsin.config.placeholders import find_placeholder, is_example
-from tocsin.config.push import PROVIDERS
 from tocsin.config.resolving import Level, Setting
 from tocsin.config.root import Config, built
 from tocsin.config.showing import show_name, show_path, show_value
+from tocsin.core.push_services import SERVICES
 
 OWN_PREFIX = "TOCSIN_"
 PUBLISHED_PREFIX = "CENTRIFUGO_"
@@ -255,7 +255,7 @@ def _words(item: Any, key: str, value: object) -> str:
         case "extra_forbidden":
             text = "is not known"
         case "union_tag_invalid" | "union_tag_not_found":
-            text = f"must have a provider, one of {', '.join(PROVIDERS)}"
+            text = f"must have a provider, one of {', '.join(SERVICES)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             text = "must be an object"
         case _:

@@ -5,13 +5,13 @@ It must not connect to anything; it resolves only what follows from the keys.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tocsin.config.apns import Apns
 from tocsin.config.database import DatabaseKind, Dsn
-from tocsin.config.fcm import Fcm
+from tocsin.config.durations import format_duration
 from tocsin.config.fields import (
     Bool,
     Duration,
@@ -23,47 +23,38 @@ from tocsin.config.fields import (
     Text,
     Texts,
 )
-from tocsin.config.hms import Hms
-from tocsin.config.integrations import Credential, Items, from_item
-from tocsin.config.raw_push import (
-    Expo,
-    OneSignal,
-    PusherBeams,
-    Pushpad,
-    PushWebhook,
+from tocsin.config.integrations import (
+    SECTIONS,
+    Credential,
+    from_item,
+    from_section,
+    with_services,
 )
 from tocsin.config.redis_addresses import check_redis
+from tocsin.config.service_section import ServiceSection
 from tocsin.config.showing import show_value
-from tocsin.config.webpush import WebPush
-
-PROVIDERS = (
-    "fcm",
-    "hms",
-    "apns",
-    "webpush",
-    "expo",
-    "one-signal",
-    "push-webhook",
-    "pusher-beams",
-    "pushpad",
-)
-"""Every provider that has a name, in the order of the documents."""
-
-BUILT_PROVIDERS = PROVIDERS
-"""Those that this release can send to."""
+from tocsin.core.push_services import SERVICES, PushService
 
 QueueKind = Literal["redis", "postgresql", "sqlite"]
-
-_FIRST_DELAY_S = 1.0
-_FIRST_DELAY_BY_PROVIDER_S = {"fcm": 10.0}  # FCM's guidance: wait at least 10 s
 
 
 def _check_providers(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        if name not in PROVIDERS:
-            known = ", ".join(PROVIDERS)
+        if name not in SERVICES:
+            known = ", ".join(SERVICES)
             raise ValueError(f"{show_value(name)} is no provider; known: {known}")
     return tuple(dict.fromkeys(names))
+
+
+def _first_delays() -> str:
+    """The waits before a first retry, as the reference shows them."""
+    usual = PushService.first_retry_s
+    others = ", ".join(
+        f"{name} {format_duration(service.first_retry_s)}"
+        for name, service in SERVICES.items()
+        if service.first_retry_s != usual
+    )
+    return f"{format_duration(usual)}{others and f' ({others})'}"
 
 
 Positive = Annotated[Int, Field(ge=1, le=2**31 - 1)]
@@ -147,7 +138,7 @@ class Queue(Section):
 class Retry(Section):
     """When a send that failed for now is tried again, and when work changes hands."""
 
-    first_delay: Annotated[Delay | None, Shown("1s (fcm 10s)")] = None
+    first_delay: Annotated[Delay | None, Shown(_first_delays())] = None
     """then doubled, with jitter between 1 and 1.5 times"""
     max_delay: Delay = 300.0
     """longest wait between two tries"""
@@ -160,7 +151,7 @@ class Retry(Section):
         """Seconds before the first retry at that provider."""
         if self.first_delay is not None:
             return self.first_delay
-        return _FIRST_DELAY_BY_PROVIDER_S.get(provider, _FIRST_DELAY_S)
+        return SERVICES[provider].first_retry_s
 
 
 class Limits(Section):
@@ -178,6 +169,7 @@ class Limits(Section):
     """bytes of one provider's body"""
 
 
+@with_services
 class PushNotifications(Section):
     """Push notifications."""
 
@@ -200,17 +192,6 @@ class PushNotifications(Section):
     queue: Queue = Queue()
     retry: Retry = Retry()
     limits: Limits = Limits()
-    fcm: Fcm = Fcm()
-    hms: Hms = Hms()
-    apns: Apns = Apns()
-    webpush: WebPush = WebPush()
-    expo: Expo = Expo()
-    one_signal: OneSignal = OneSignal()
-    push_webhook: PushWebhook = PushWebhook()
-    pusher_beams: PusherBeams = PusherBeams()
-    pushpad: Pushpad = Pushpad()
-    integrations: Items = ()
-    """further credentials: identifier, provider, active and that provider's keys"""
 
     @model_validator(mode="after")
     def _resolve_enabled(self) -> Self:
@@ -227,23 +208,35 @@ class PushNotifications(Section):
         then the list. A section without any key is none where the list has its
         provider: then `enabled_providers` speaks of that.
         """
-        items = [from_item(item) for item in self.integrations]
+        items = self.items
         listed = {item.provider for item in items if item.active}
-        sections = [
-            Credential(
-                identifier=name,
-                provider=name,
-                active=True,
-                settings=section,
-                batch_size=section.tokens_batch_size,
-                path=f"push_notifications.{key}",
-            )
-            for name in self.enabled_providers
-            for key in (name.replace("-", "_"),)
-            for section in (getattr(self, key),)
-            if section.model_fields_set or name not in listed
-        ]
-        return (*sections, *items)
+        sections = self.sections
+        return (
+            *(
+                from_section(name, sections[name])
+                for name in self.enabled_providers
+                if sections[name].model_fields_set or name not in listed
+            ),
+            *items,
+        )
+
+    @property
+    def sections(self) -> Mapping[str, ServiceSection]:
+        """The section of each declared service, enabled or not."""
+        return {
+            name: self.__dict__[service.section] for name, service in SERVICES.items()
+        }
+
+    @property
+    def all_settings(self) -> Mapping[str, ServiceSection]:
+        """The keys of every section and of every item, by the path that leads there."""
+        sections = {SECTIONS[name]: each for name, each in self.sections.items()}
+        return sections | {each.path: each.settings for each in self.items}
+
+    @property
+    def items(self) -> tuple[Credential, ...]:
+        """What the list of integrations holds, active or not."""
+        return tuple(map(from_item, self.__dict__["integrations"]))
 
     @property
     def active_credentials(self) -> tuple[Credential, ...]:

@@ -17,16 +17,18 @@ from tocsin.config.fields import (
     Int,
     Kind,
     Secret,
-    Section,
     Shown,
 )
 from tocsin.config.origins import OptionalOrigin, Origin, Url
+from tocsin.config.service_section import ServiceSection
 
 Connections = Annotated[Int, Field(ge=1, le=100)]
 
 
-class Expo(Section):
+class ExpoSection(ServiceSection):
     """Expo's push service."""
+
+    KEPT = ServiceSection.KEPT | {"receipt_delay"}
 
     access_token: Secret = SecretStr("")
     """needed where the Expo project asks for it (enhanced push security)"""
@@ -42,8 +44,10 @@ class Expo(Section):
     """after a send, and between two tries, before its receipts are asked for"""
 
 
-class OneSignal(Section):
+class OneSignalSection(ServiceSection):
     """OneSignal."""
+
+    NEEDED = ("app_id", "api_key")
 
     app_id: Identity = ""
     """the application's id"""
@@ -68,8 +72,10 @@ class OneSignal(Section):
     """requests under way at once per worker"""
 
 
-class PushWebhook(Section):
+class PushWebhookSection(ServiceSection):
     """An HTTP endpoint of your own."""
+
+    NEEDED = ("url", "secret")
 
     url: Annotated[Url, Holds(), Field(repr=False)] = ""
     """where each recipient's message is posted"""
@@ -83,8 +89,10 @@ class PushWebhook(Section):
     """requests under way at once per worker"""
 
 
-class PusherBeams(Section):
+class PusherBeamsSection(ServiceSection):
     """Pusher Beams."""
+
+    NEEDED = ("instance_id", "secret_key")
 
     instance_id: Identity = ""
     """the instance's id"""
@@ -103,8 +111,10 @@ class PusherBeams(Section):
     """requests under way at once per worker"""
 
 
-class Pushpad(Section):
+class PushpadSection(ServiceSection):
     """Pushpad."""
+
+    NEEDED = ("auth_token", "project_id")
 
     auth_token: Secret = SecretStr("")
     """the access token of the account"""

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 from tocsin.config import names
 from tocsin.config.fields import Leaf, Section
-from tocsin.config.push import BUILT_PROVIDERS
 from tocsin.config.root import Config, built
+from tocsin.core.push_services import SERVICES
 
 _HEAD = """\
 # Configuration
@@ -116,7 +116,7 @@ def render() -> str:
         old_names.setdefault(new, []).append(old)
     parts = [_HEAD, "\n"]
     parts += [f"- `{key}`: {why}\n" for key, why in names.GUARDED.items()]
-    parts.append(_SECTIONS.format(providers=", ".join(BUILT_PROVIDERS)))
+    parts.append(_SECTIONS.format(providers=", ".join(SERVICES)))
     parts.append(_REDIS)
     section = ""
     for path, leaf in built().items():
@@ -154,7 +154,7 @@ def _meanings(section: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
         if isinstance(kind, type) and issubclass(kind, Section):
             yield from _meanings(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", written[name]
+            yield f"{prefix}{name}", field.description or written[name]
 
 
 def _docstrings(section: type[Section]) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,13 @@
 """The section of Web Push: VAPID keys and the origins it may reach. Part of `config`.
 
-It must not resolve or call an origin; `checks.py` asks whether both keys are a pair.
+It must not resolve or call an origin.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -17,11 +18,11 @@ from tocsin.config.fields import (
     Identity,
     Int,
     Secret,
-    Section,
     Shown,
     Text,
     Texts,
 )
+from tocsin.config.service_section import ServiceSection
 from tocsin.config.showing import hide
 from tocsin.config.vapid_keys import (
     find_subject_fault,
@@ -29,6 +30,7 @@ from tocsin.config.vapid_keys import (
     read_public,
     read_subject,
 )
+from tocsin.core.endpoints import EndpointRules
 
 _ORIGIN = re.compile(
     r"https://(?:\*\.)?(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?",
@@ -72,8 +74,15 @@ def _check_origins(texts: tuple[str, ...]) -> tuple[str, ...]:
 Origins = Annotated[Texts, AfterValidator(_check_origins)]
 
 
-class WebPush(Section):
+class WebPushSection(ServiceSection):
     """Web Push of the browsers (RFC 8030, 8291, 8292)."""
+
+    NEEDED = ("vapid_public_key", "vapid_private_key", "subject")
+    KEPT = ServiceSection.KEPT | {
+        "allowed_endpoint_origins",
+        "extra_allowed_endpoint_origins",
+        "allow_private_addresses",
+    }
 
     vapid_public_key: Annotated[Identity, AfterValidator(read_public)] = ""
     """P-256 public key, the page's applicationServerKey: base64url, PEM or JWK"""
@@ -105,3 +114,31 @@ class WebPush(Section):
         if self.allow_private_addresses or not apple:
             return ""
         return find_subject_fault(self.subject)
+
+    def find_contradictions(self) -> Iterator[tuple[str, str]]:
+        """See `ServiceSection`."""
+        if self.subject_fault:
+            yield "subject", self.subject_fault
+        private = self.vapid_private_key.get_secret_value()
+        if (
+            self.vapid_public_key
+            and private
+            and not is_pair(self.vapid_public_key, private)
+        ):
+            yield "vapid_public_key", "is not the public key of vapid_private_key"
+
+    def find_dangers(self, path: str) -> Iterator[str]:
+        """See `ServiceSection`."""
+        if self.allow_private_addresses:
+            yield (
+                "Web Push endpoints may have private addresses; unset"
+                f" {path}.allow_private_addresses outside of tests"
+            )
+
+    def endpoint_rules(self) -> EndpointRules:
+        """Which endpoints may be registered; the same hold when sending."""
+        return EndpointRules.configured(
+            self.allowed_endpoint_origins,
+            self.extra_allowed_endpoint_origins,
+            allow_private=self.allow_private_addresses,
+        )

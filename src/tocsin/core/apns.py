@@ -5,9 +5,12 @@ Used where a send is accepted and where it is sent, so that both agree.
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
+
+from tocsin.core.push_services import InvalidHeader
 
 PUSH_TYPES: Mapping[str, str] = {
     "alert": "",
@@ -35,13 +38,10 @@ _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 
-class InvalidHeader(ValueError):
+def _invalid(name: str, reason: str) -> InvalidHeader:
     """A header that Apple would refuse; `name` is as it was written."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name = name
-        self.reason = reason
-        super().__init__(f"{name}: {reason}")
+    place = f"[{json.dumps(name)}]"
+    return InvalidHeader(name, reason, place=place, text=f"{name}: {reason}")
 
 
 def payload_limit(headers: Mapping[str, str]) -> int:
@@ -60,17 +60,17 @@ def parse_headers(headers: Mapping[str, str]) -> dict[str, str]:
         lowered = name.lower()
         check = _CHECKS.get(lowered)
         if check is None:
-            raise InvalidHeader(name, f"is none of {', '.join(_CHECKS)}")
+            raise _invalid(name, f"is none of {', '.join(_CHECKS)}")
         if lowered in parsed:
-            raise InvalidHeader(name, "is there twice, in two spellings")
+            raise _invalid(name, "is there twice, in two spellings")
         reason = check(value)
         if reason:
-            raise InvalidHeader(name, reason)
+            raise _invalid(name, reason)
         parsed[lowered] = value
     push_type, priority = parsed.get("apns-push-type"), parsed.get("apns-priority")
     if push_type == "background" and priority == "10":
         name = next(name for name in headers if name.lower() == "apns-priority")
-        raise InvalidHeader(name, "must be 5 or 1, since apns-push-type is background")
+        raise _invalid(name, "must be 5 or 1, since apns-push-type is background")
     return parsed
 
 

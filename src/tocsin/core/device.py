@@ -9,17 +9,6 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-PROVIDERS: tuple[str, ...] = (
-    "fcm",
-    "hms",
-    "apns",
-    "webpush",
-    "expo",
-    "one-signal",
-    "push-webhook",
-    "pusher-beams",
-    "pushpad",
-)
 PLATFORMS: tuple[str, ...] = ("ios", "android", "web")
 
 GLOBAL_USER = ""

@@ -11,23 +11,14 @@ import secrets
 import threading
 import time
 
+from tocsin.core.push_services import SERVICES
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = frozenset(_ALPHABET)
 _LENGTH = 24
 
-_TAGS = {
-    "fcm": "f",
-    "hms": "h",
-    "apns": "a",
-    "webpush": "w",
-    "expo": "e",
-    "one-signal": "s",
-    "push-webhook": "k",
-    "pusher-beams": "b",
-    "pushpad": "p",
-    "device_topic": "t",
-    "user_topic": "n",
-}
+_LETTERS = {"device_topic": "t", "user_topic": "n"}
+"""What marks ids of rows other than devices, whose service has a letter."""
 
 
 def _encode(value: int, width: int) -> str:
@@ -47,8 +38,8 @@ class IdSource:
         self._counter = 0
 
     def new(self, kind: str) -> str:
-        """A fresh id; `kind` is a provider name, `device_topic`, `user_topic`."""
-        tag = _TAGS[kind]
+        """A fresh id; `kind` is a push service, `device_topic` or `user_topic`."""
+        letter = _LETTERS.get(kind) or SERVICES[kind].id_letter
         with self._lock:
             now = time.time_ns() // 1_000_000
             if now > self._last_ms:
@@ -59,7 +50,7 @@ class IdSource:
         return (
             _encode(stamp, 10)
             + _encode(count, 5)
-            + tag
+            + letter
             + _encode(secrets.randbits(40), 8)
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from tocsin.core.device import DeviceFilter
 from tocsin.core.endpoints import EndpointRules
@@ -18,8 +19,8 @@ DEFAULT_BATCH = 500
 class Integration:
     """One credential of a push service.
 
-    `batch_size` is recipients per job. `endpoint_rules` say which Web Push endpoints
-    it may send to, `None` for other services.
+    `batch_size` is recipients per job. `endpoint_rules` say which URLs it may send to,
+    `None` where targets are none.
     """
 
     identifier: str
@@ -43,10 +44,18 @@ class Integrations:
     """All credentials in the order of their creation, each under its identifier.
 
     A device keeps the identifier that it was registered with. One without any
-    belongs to the credential that bears its provider's name.
+    belongs to the credential that bears its provider's name. `endpoint_rules` are those
+    by provider for devices that come before any credential of it.
     """
 
-    def __init__(self, given: Iterable[Integration] = ()) -> None:
+    def __init__(
+        self,
+        given: Iterable[Integration] = (),
+        *,
+        endpoint_rules: Mapping[str, EndpointRules] = MappingProxyType({}),
+    ) -> None:
+        self._endpoint_rules = endpoint_rules
+        self._plain_rules = EndpointRules.of()
         self._by_name = {each.identifier: each for each in given}
         self._active: dict[str, list[Integration]] = {}
         for each in self._by_name.values():
@@ -96,6 +105,13 @@ class Integrations:
             return self.newest(provider)
         active = self._active.get(provider, ())
         return next((each for each in active if each.identifier == identifier), None)
+
+    def rules_for(self, provider: str, identifier: str) -> EndpointRules:
+        """Which URLs a device may have that names this integration, or none."""
+        chosen = self.get(identifier) if identifier else self.newest(provider)
+        if chosen is not None and chosen.endpoint_rules is not None:
+            return chosen.endpoint_rules
+        return self._endpoint_rules.get(provider, self._plain_rules)
 
     def walks(
         self, provider: str, filter: DeviceFilter, *, only: str = ""

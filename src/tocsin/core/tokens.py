@@ -1,4 +1,4 @@
-"""The one spelling of each provider's tokens, for whoever compares or stores them.
+"""What tokens of push services are: their one spelling, to compare and store them.
 
 One phone must be one device however its app printed the token. What cannot be the
 token of its provider is refused by name; no error repeats the text. Pure.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from urllib.parse import unquote
 
-from tocsin.core.endpoints import parse_endpoint
+from tocsin.core.endpoints import EndpointRules
 
 _PLAIN = re.compile(r"[A-Za-z0-9_:.-]+", re.ASCII)
-"""Nearly all tokens of FCM, HMS and Expo: there is nothing to look at."""
+"""Nearly all tokens that a service makes up: there is nothing to look at."""
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
@@ -35,37 +36,68 @@ _NO_TOKEN = frozenset(
 """What programs write, in any case, where they have no token: all phones in one."""
 
 
-def normalise_token(provider: str, text: str) -> str:
-    """The spelling under which a token is stored and compared.
+class Tokens:
+    """What the tokens of a push service are: their one spelling, and whose they are.
 
-    Raises ValueError with what is wrong. Names of users and targets of one's own
-    (OneSignal's external ids, Pusher Beams, Pushpad, webhooks) are letters that
-    nobody else may change.
+    Plain ones are letters that nobody else may change: names of users and targets of
+    one's own. `normalise` gives the spelling under which a token is stored and
+    compared, and raises ValueError with what is wrong; `is_marked` tells a token of
+    this service by a mark that others do not have.
     """
-    if provider == "apns":
-        return text if _HEX.fullmatch(text) else _read_hex(_unwrap(text))
-    if provider in {"fcm", "hms", "expo"}:
-        return _read_opaque(text if _PLAIN.fullmatch(text) else _unwrap(text))
-    if provider == "webpush":
-        return normalise_endpoint(text)
-    return text
 
+    length_factor = 1
+    """A token may be this many times `limits.token_length`."""
+    has_keys = False
+    """Whether the registry keeps keys beside a token, which a target carries."""
 
-def comparable_token(provider: str, text: str) -> str:
-    """The same for looking something up: what is no token stays as it is."""
-    try:
-        return normalise_token(provider, text)
-    except ValueError:
+    def __init__(
+        self,
+        normalise: Callable[[str], str] = str,
+        is_marked: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self.normalise = normalise
+        self.is_marked = is_marked
+
+    def comparable(self, text: str) -> str:
+        """As `normalise`, for looking something up: what is no token stays as is."""
+        try:
+            return self.normalise(text)
+        except ValueError:
+            return text
+
+    def register(self, text: str, rules: EndpointRules) -> tuple[str, str]:  # noqa: ARG002 - as the subclass has it
+        """Token and keys of a device that brings this text; raises ValueError."""
+        return self.normalise(text), ""
+
+    def read_target(self, text: str, rules: EndpointRules) -> str:  # noqa: ARG002 - as the subclass has it
+        """The target of a send to this text; raises ValueError."""
+        return self.normalise(text)
+
+    def selected(self, text: str) -> str:
+        """The token that a selector means by this text."""
         return text
 
+    def make_target(self, token: str, keys: str) -> str:  # noqa: ARG002 - as the subclass has it
+        """The target of a send to a device with this token and these keys."""
+        return token
 
-def normalise_endpoint(url: str) -> str:
-    """A push URL with its origin in one spelling; what is none stays as it is."""
-    try:
-        endpoint = parse_endpoint(url, allow_address=True)
-    except ValueError:
-        return url
-    return endpoint.origin + endpoint.path
+    def stored(self, target: str) -> str:
+        """What the registry keeps as the token of a device that a send went to."""
+        return target
+
+    def origin(self, target: str) -> str:  # noqa: ARG002 - as the subclass has it
+        """Who answers for a target, where one credential sends to several; or ""."""
+        return ""
+
+
+def read_hex_token(text: str) -> str:
+    """A token of bytes as lower-case hex, out of whatever describes them."""
+    return text if _HEX.fullmatch(text) else _read_hex(_unwrap(text))
+
+
+def read_opaque_token(text: str) -> str:
+    """A token whose letters only its service reads, out of what was put around it."""
+    return _read_opaque(text if _PLAIN.fullmatch(text) else _unwrap(text))
 
 
 def _unwrap(text: str) -> str:
@@ -150,8 +182,13 @@ def _read_base64(text: str) -> str | None:
 
 
 def _whose(text: str) -> str:
-    if text.startswith(("ExponentPushToken[", "ExpoPushToken[")):
-        return "is a token of Expo: register it with provider expo"
-    if ":APA91" in text:
-        return "is a token of FCM: register it with provider fcm"
+    # Here, since services are declared with their tokens.
+    from tocsin.core.push_services import SERVICES
+
+    for service in SERVICES.values():
+        if service.tokens.is_marked(text):
+            return (
+                f"is a token of {service.title}: register it with provider"
+                f" {service.name}"
+            )
     return "must be the bytes of the device token as hex"

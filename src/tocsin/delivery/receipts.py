@@ -17,7 +17,7 @@ from tocsin.core.errors import ApiError
 from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.receipts import ReceiptSource, ReceiptStore, Ticket
-from tocsin.core.tokens import comparable_token
+from tocsin.core.push_services import SERVICES
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.removal import DeviceRemoval
@@ -184,7 +184,9 @@ class ReceiptPoller:
                 [
                     DeadToken(
                         device_id=ticket.device_id,
-                        token=comparable_token(ticket.provider, ticket.token),
+                        token=SERVICES.tokens_of(ticket.provider).comparable(
+                            ticket.token
+                        ),
                         before_ms=ticket.sent_at_ms,
                         reason=f"{ticket.provider}: {outcome.code}",
                     )

@@ -10,7 +10,7 @@ from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Job, Payload, Send
-from tocsin.core.webpush import origin_of
+from tocsin.core.push_services import SERVICES
 from tocsin.delivery.credentials import Trust
 
 Result = tuple[int, Outcome, int]
@@ -34,6 +34,8 @@ class Run:
         self.payload = payload
         self.started_ms = started_ms
         self.work: Send = delivery.job.work
+        # Asked for each result, so it is looked up once.
+        self._origin_of = SERVICES.tokens_of(delivery.job.provider).origin
         size = len(self.work.targets)
         self.bitmap = bytearray(delivery.done.ljust((size + 7) // 8, b"\0"))
         self.pending = [
@@ -59,7 +61,7 @@ class Run:
 
     def origin(self, index: int) -> str:
         """The push service of a target, where a credential has several."""
-        return origin_of(self.job.provider, self.work.targets[index])
+        return self._origin_of(self.work.targets[index])
 
     @property
     def job(self) -> Job:

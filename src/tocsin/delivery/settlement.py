@@ -20,8 +20,7 @@ from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore, VerdictStore
 from tocsin.core.ports.sends import ResultSink
 from tocsin.core.push import Job, Payload, Send
-from tocsin.core.tokens import comparable_token
-from tocsin.core.webpush import stored_token
+from tocsin.core.push_services import SERVICES
 from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.lines import count_recipients, job_fields
 from tocsin.delivery.outages import Outages
@@ -461,12 +460,11 @@ def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadT
     job, work = run.job, run.work
     if not work.device_ids:
         return []
+    rules = SERVICES.tokens_of(job.provider)
     return [
         DeadToken(
             device_id=work.device_ids[index],
-            token=comparable_token(
-                job.provider, stored_token(job.provider, work.targets[index])
-            ),
+            token=rules.comparable(rules.stored(work.targets[index])),
             # Not registered again since the send began: the request was
             # accepted before any worker could read this token.
             # A service that names a later time has another clock, or unit.

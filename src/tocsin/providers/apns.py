@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from tocsin.config.apns import ApnsSection
+from tocsin.config.pasted import read_text
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports.providers import Batch, Pace, Report, TokenStore
+from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report, TokenStore
 from tocsin.core.push import Body
 from tocsin.http2 import Failure, Http2Pool, RequestHead, Response
 from tocsin.providers.apns_answers import (
@@ -32,11 +34,13 @@ from tocsin.providers.apns_message import (
 from tocsin.providers.apns_setup import (
     CertAuth,
     TokenAuth,
+    apns_auth,
     find_origin,
     load_identity,
     tell_expiry,
 )
 from tocsin.providers.outcomes import is_success, report_all
+from tocsin.providers.process_tokens import ProcessTokenStore
 from tocsin.providers.pump import Pump
 from tocsin.providers.retry_after import in_seconds
 
@@ -200,3 +204,24 @@ class _Exchange:
         self._token = token
         self._prepared = None
         return None
+
+
+def build_apns(
+    settings: ApnsSection, integration: str, tokens: TokenStore | None
+) -> PushProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    build: Callable[..., PushProvider] = ApnsProvider
+    if settings.transport == "sdk":
+        from tocsin.providers.apns_sdk import ApnsSdkProvider
+
+        build = ApnsSdkProvider
+    return build(
+        auth=apns_auth(settings),
+        tokens=tokens or ProcessTokenStore(),
+        bundle_id=read_text(settings.bundle_id),
+        endpoint=settings.endpoint,
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        integration=integration,
+    )

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 from tocsin.core.apns import (
     PUSH_TYPES,
-    InvalidHeader,
     parse_headers,
     payload_limit,
 )
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Report
 from tocsin.core.push import Body
+from tocsin.core.push_services import InvalidHeader
 from tocsin.providers.answer_class import DRY_RUN
 from tocsin.providers.json_message import InvalidMessage, parse_message
 

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
+from tocsin.config.apns import ApnsSection
 from tocsin.config.pasted import (
     BEGIN,
     decode_any_base64,
@@ -30,6 +31,7 @@ from tocsin.config.pasted import (
     pick_pem,
     read_text,
 )
+from tocsin.config.pem import PemError, load_pem
 from tocsin.config.urls import mask_url
 from tocsin.providers.apns_jwt import SigningKey
 from tocsin.providers.errors import ProviderSetupError
@@ -289,3 +291,28 @@ def _show(context: ssl.SSLContext, bundle: _Bundle) -> None:
         except ssl.SSLError as error:
             reason = error.reason or "OpenSSL cannot use it"
             raise ProviderSetupError(bundle.source, reason) from None
+
+
+def apns_auth(settings: ApnsSection) -> TokenAuth | CertAuth:
+    """The credential of a section; raises `ProviderSetupError`."""
+    if settings.resolved_auth_type == "cert":
+        return CertAuth(
+            p12_file=settings.cert_p12_file,
+            p12_b64=settings.cert_p12_b64.get_secret_value(),
+            password=settings.cert_p12_password.get_secret_value(),
+        )
+    pem = b""
+    if settings.token_key_pem.get_secret_value():
+        try:
+            pem = load_pem(settings.token_key_pem)
+        except PemError as error:
+            pem = decode_any_base64(settings.token_key_pem.get_secret_value()) or b""
+            if not pem.startswith(b"\x30"):  # a key without its BEGIN and END lines
+                key = "push_notifications.apns.token_key_pem"
+                raise ProviderSetupError(key, str(error)) from None
+    return TokenAuth(
+        key_id=read_text(settings.token_key_id),
+        team_id=read_text(settings.token_team_id),
+        key_file=settings.token_key_file,
+        key_pem=pem,
+    )

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from tocsin.config.pasted import read_text
+from tocsin.config.raw_push import ExpoSection
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.chunks import Shape, Split, send_batch
@@ -91,3 +93,16 @@ class ExpoProvider:
             self._send_url, b"[" + message + b"]", self._headers
         )
         return read_tickets(answer, targets)
+
+
+def build_expo(settings: ExpoSection, integration: str) -> ExpoProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    return ExpoProvider(
+        access_token=read_text(settings.access_token.get_secret_value()),
+        endpoint=settings.endpoint,
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        receipt_delay_s=settings.receipt_delay,
+        integration=integration,
+    )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tocsin.config.fcm import FcmSection
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.ports.providers import Batch, Pace, Report
+from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
 from tocsin.http2 import Failure, Http2Pool, RequestHead, Response
 from tocsin.providers.fcm_answers import (
     classify,
@@ -156,3 +157,20 @@ def _builder(batch: Batch) -> Callable[[int], bytes]:
 
 def _invalid(wrong: InvalidMessage) -> Outcome:
     return Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
+
+
+def build_fcm(settings: FcmSection, integration: str) -> PushProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    build: Callable[..., PushProvider] = FcmProvider
+    if settings.transport == "sdk":
+        from tocsin.providers.fcm_sdk import FcmSdkProvider
+
+        build = FcmSdkProvider
+    return build(
+        credentials_file=settings.credentials_file,
+        endpoint=settings.endpoint,
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        integration=integration,
+    )

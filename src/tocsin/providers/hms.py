@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import orjson
 
+from tocsin.config.hms import HmsSection
+from tocsin.config.pasted import read_text
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import TargetKind
@@ -126,3 +128,18 @@ def _encode(template: JsonTemplate, batch: Batch, targets: Sequence[str]) -> byt
     if batch.validate_only:
         return b'{"validate_only":true,"message":' + message + b"}"
     return b'{"message":' + message + b"}"
+
+
+def build_hms(settings: HmsSection, integration: str) -> HmsProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    return HmsProvider(
+        app_id=read_text(settings.app_id),
+        app_secret=read_text(settings.app_secret.get_secret_value()),
+        project_id=read_text(settings.project_id),
+        auth_endpoint=settings.auth_endpoint,
+        push_endpoint=settings.push_endpoint,
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        integration=integration,
+    )

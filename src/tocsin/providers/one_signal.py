@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import orjson
 
+from tocsin.config.pasted import read_text
+from tocsin.config.raw_push import OneSignalSection
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.answer_class import (
@@ -196,3 +198,17 @@ def _text(errors: Any) -> str:
     if isinstance(errors, list):
         return "; ".join(str(error) for error in errors)
     return "" if errors is None else str(errors)
+
+
+def build_one_signal(settings: OneSignalSection, integration: str) -> OneSignalProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    return OneSignalProvider(
+        app_id=read_text(settings.app_id),
+        api_key=read_text(settings.api_key.get_secret_value()),
+        api_version=settings.api_version,
+        endpoint=settings.endpoint,
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        integration=integration,
+    )

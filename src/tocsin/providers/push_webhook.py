@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from tocsin.config.raw_push import PushWebhookSection
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers import answer_class
@@ -95,3 +96,17 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome:
     found = class_of_status(answer.status, BY_STATUS)
     text = fields.get("message") or fields.get("error") or ""
     return outcome_of(found, answer, str(text), targets)
+
+
+def build_push_webhook(
+    settings: PushWebhookSection, integration: str
+) -> PushWebhookProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    return PushWebhookProvider(
+        url=settings.url,
+        secret=settings.secret.get_secret_value(),
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        integration=integration,
+    )

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import orjson
 
+from tocsin.config.pasted import read_text
+from tocsin.config.raw_push import PusherBeamsSection
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.answer_class import (
@@ -102,3 +104,18 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome:
 
 def _refuse_long(target: str) -> Outcome | None:
     return TOO_LONG if len(target) > USER_LENGTH else None
+
+
+def build_pusher_beams(
+    settings: PusherBeamsSection, integration: str
+) -> PusherBeamsProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    return PusherBeamsProvider(
+        instance_id=read_text(settings.instance_id),
+        secret_key=read_text(settings.secret_key.get_secret_value()),
+        endpoint=settings.endpoint,
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        integration=integration,
+    )

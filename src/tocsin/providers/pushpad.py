@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import orjson
 
+from tocsin.config.pasted import read_text
+from tocsin.config.raw_push import PushpadSection
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.answer_class import (
@@ -99,3 +101,16 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
         return sent
     known = {str(uid) for uid in reached}
     return [sent if one in known else NOT_SUBSCRIBED for one in targets]
+
+
+def build_pushpad(settings: PushpadSection, integration: str) -> PushpadProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    return PushpadProvider(
+        auth_token=read_text(settings.auth_token.get_secret_value()),
+        project_id=read_text(settings.project_id),
+        endpoint=settings.endpoint,
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        max_connections=settings.max_connections,
+        integration=integration,
+    )

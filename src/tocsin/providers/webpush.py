@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import orjson
 import structlog
 
+from tocsin.config.webpush import WebPushSection
 from tocsin.core.endpoints import Endpoint, EndpointRules
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import Body, TargetKind
+from tocsin.core.push_services import InvalidHeader
 from tocsin.core.webpush import (
-    InvalidHeader,
     PushHeaders,
     Target,
     parse_headers,
@@ -265,3 +266,16 @@ class _Exchange:
         origin = self._service.origin
         self._authorization = self._vapid.renew(origin, self._authorization)
         return None
+
+
+def build_webpush(settings: WebPushSection, integration: str) -> WebPushProvider:
+    """The adapter for one credential; raises `ProviderSetupError`."""
+    return WebPushProvider(
+        vapid_public_key=settings.vapid_public_key,
+        vapid_private_key=settings.vapid_private_key.get_secret_value(),
+        subject=settings.subject,
+        rules=settings.endpoint_rules(),
+        ca_file=settings.ca_file,
+        batch_size=settings.tokens_batch_size,
+        integration=integration,
+    )

@@ -15,7 +15,6 @@ import structlog
 
 from tocsin.core.device import (
     PLATFORMS,
-    PROVIDERS,
     DeviceFilter,
     PageRequest,
     ProviderTokens,
@@ -25,8 +24,8 @@ from tocsin.core.device import (
 from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
 from tocsin.core.locales import usable_locale
+from tocsin.core.push_services import SERVICES
 from tocsin.core.timezones import usable_timezone
-from tocsin.core.tokens import comparable_token, normalise_token
 
 NAME_LENGTH = 255
 """Cap of users, uids, integrations and map keys, in bytes of UTF-8."""
@@ -48,7 +47,6 @@ class DeviceLimits:
     """Caps from the configuration; lengths are bytes of UTF-8."""
 
     token_length: int = 4096
-    webpush_token_length: int = 8192
     topic_length: int = 255
     topics_per_device: int = 1000
     page_size: int = 1000
@@ -122,7 +120,7 @@ def check_id(field: str, value: str) -> None:
 
 def check_provider(field: str, value: str) -> None:
     """A known provider, enabled or not."""
-    check_choice(field, value, PROVIDERS)
+    check_choice(field, value, SERVICES)
 
 
 def read_platform(field: str, value: str) -> str:
@@ -259,9 +257,7 @@ def join_prefix(first: str, second: str) -> str:
 
 def token_limit(provider: str, limits: DeviceLimits) -> int:
     """Cap of one provider's token in bytes."""
-    if provider == "webpush":
-        return limits.webpush_token_length
-    return limits.token_length
+    return SERVICES[provider].tokens.length_factor * limits.token_length
 
 
 def check_device_filter(
@@ -290,7 +286,7 @@ def check_device_filter(
             path("users"), filter.users, NAME_LENGTH, required=users_required
         ),
         topics=check_texts(path("topics"), filter.topics, limits.topic_length),
-        providers=check_choices(path("providers"), filter.providers, PROVIDERS),
+        providers=check_choices(path("providers"), filter.providers, SERVICES),
         platforms=read_platforms(path("platforms"), filter.platforms),
         provider_tokens=check_provider_tokens(
             path("provider_tokens"), filter.provider_tokens, limits
@@ -305,7 +301,7 @@ def check_device_filter(
 def check_provider_tokens(
     field: str, groups: Sequence[ProviderTokens], limits: DeviceLimits
 ) -> tuple[ProviderTokens, ...]:
-    """Tokens as selectors; a Web Push subscription selects by its endpoint."""
+    """Tokens as selectors, in the spelling in which they are stored."""
     checked = []
     for index, group in enumerate(groups):
         check_provider(f"{field}[{index}].provider", group.provider)
@@ -313,29 +309,9 @@ def check_provider_tokens(
         if not group.tokens:
             raise BadRequest(path, "must not be empty")
         tokens = check_texts(path, group.tokens, token_limit(group.provider, limits))
-        if group.provider == "webpush":
-            tokens = tuple(map(_endpoint_of, tokens))
+        rules = SERVICES[group.provider].tokens
+        tokens = tuple(map(rules.selected, tokens))
         # As it was written too: a row of an older release may hold it like that.
-        same = (comparable_token(group.provider, token) for token in tokens)
+        same = map(rules.comparable, tokens)
         checked.append(ProviderTokens(group.provider, merge(tokens, same)))
     return tuple(checked)
-
-
-def read_token(field: str, provider: str, text: str, limits: DeviceLimits) -> str:
-    """A token in the spelling in which it is stored; a subscription is no token."""
-    check_text(field, text, token_limit(provider, limits))
-    try:
-        return normalise_token(provider, text)
-    except ValueError as error:
-        raise BadRequest(field, str(error)) from None
-
-
-def _endpoint_of(token: str) -> str:
-    """A selector may be the stored endpoint or the subscription it came from."""
-    if not token.startswith("{"):
-        return token
-    try:
-        endpoint = json.loads(token).get("endpoint")
-    except (ValueError, RecursionError):
-        return token
-    return endpoint if isinstance(endpoint, str) else token

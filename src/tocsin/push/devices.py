@@ -19,13 +19,12 @@ from tocsin.core.device import (
     Page,
     Registration,
 )
-from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import BadRequest, NotAvailable
 from tocsin.core.integrations import Integrations
 from tocsin.core.ports.devices import DeviceStore
+from tocsin.core.push_services import SERVICES
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits, Paging
-from tocsin.push.subscription import parse_subscription
 
 NO_DATABASE = (
     "a database is needed: set database.postgresql.dsn or database.sqlite.path"
@@ -49,7 +48,6 @@ class DeviceService:
         enabled_providers: Collection[str] = (),
         integrations: Integrations | None = None,
         switch_user_topics: bool = True,
-        endpoint_rules: EndpointRules | None = None,
     ) -> None:
         self._devices = devices
         self._limits = limits
@@ -57,7 +55,6 @@ class DeviceService:
             enabled_providers
         )
         self._switch_user_topics = switch_user_topics
-        self._endpoint_rules = endpoint_rules or EndpointRules.of()
 
     async def register(self, registration: Registration) -> str:
         """Create or overwrite a device; returns its id.
@@ -124,37 +121,30 @@ class DeviceService:
         checks.check_provider("provider", registration.provider)
         platform = checks.read_platform("platform", registration.platform)
         registration = replace(registration, platform=platform)
-        is_webpush = registration.provider == "webpush"
-        if is_webpush:
-            limit = checks.token_limit(registration.provider, self._limits)
-            checks.check_text("token", registration.token, limit)
-        else:
-            token = checks.read_token(
-                "token", registration.provider, registration.token, self._limits
-            )
-            registration = replace(registration, token=token)
+        token, keys = self._read_token(registration)
         if registration.id:
             checks.check_id("id", registration.id)
         checks.check_text("user", registration.user, checks.NAME_LENGTH, required=False)
         checks.check_meta("meta", registration.meta)
         checks.check_tags("tags", registration.tags)
-        registration = replace(
+        return replace(
             self._name_integration(registration),
+            token=token,
+            webpush_keys=keys,
             timezone=checks.read_timezone("timezone", registration.timezone),
             locale=checks.read_locale("locale", registration.locale),
+            topics=checks.check_topics("topics", registration.topics, self._limits),
         )
-        topics = checks.check_topics("topics", registration.topics, self._limits)
-        if not is_webpush:
-            return replace(registration, topics=topics)
-        chosen = self._integrations.get(registration.integration or "webpush")
-        rules = (chosen and chosen.endpoint_rules) or self._endpoint_rules
-        subscription = parse_subscription("token", registration.token, rules)
-        return replace(
-            registration,
-            topics=topics,
-            token=subscription.endpoint,
-            webpush_keys=subscription.keys,
-        )
+
+    def _read_token(self, registration: Registration) -> tuple[str, str]:
+        """Token and keys as the registry keeps them."""
+        provider, text = registration.provider, registration.token
+        checks.check_text("token", text, checks.token_limit(provider, self._limits))
+        rules = self._integrations.rules_for(provider, registration.integration)
+        try:
+            return SERVICES[provider].tokens.register(text, rules)
+        except ValueError as error:
+            raise BadRequest("token", str(error)) from None
 
     def _name_integration(self, registration: Registration) -> Registration:
         """With the integration that an empty name stands for at this time.

@@ -15,6 +15,7 @@ from tocsin.core.integrations import Integrations
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import OnlinePublisher
 from tocsin.core.push import RawRecipient, SendRequest, TargetKind
+from tocsin.core.push_services import SERVICES
 from tocsin.push import checks
 from tocsin.push.bodies import body_field, check_body
 from tocsin.push.checks import DeviceLimits
@@ -22,27 +23,8 @@ from tocsin.push.devices import NO_DATABASE
 from tocsin.push.limits import check_rate
 from tocsin.push.online_first import check_wait
 from tocsin.push.routes import find_routes
-from tocsin.push.subscription import parse_subscription
 from tocsin.push.templates import check_templating
 
-RAW_FIELDS: Mapping[str, tuple[str, TargetKind]] = {
-    "fcm_tokens": ("fcm", TargetKind.TOKEN),
-    "fcm_topic": ("fcm", TargetKind.TOPIC),
-    "fcm_condition": ("fcm", TargetKind.CONDITION),
-    "hms_tokens": ("hms", TargetKind.TOKEN),
-    "hms_topic": ("hms", TargetKind.TOPIC),
-    "hms_condition": ("hms", TargetKind.CONDITION),
-    "apns_tokens": ("apns", TargetKind.TOKEN),
-    "webpush_tokens": ("webpush", TargetKind.TOKEN),
-    "expo_tokens": ("expo", TargetKind.TOKEN),
-    "one_signal_ids": ("one-signal", TargetKind.TOKEN),
-    "push_webhook_targets": ("push-webhook", TargetKind.TOKEN),
-    "pusher_beams_users": ("pusher-beams", TargetKind.TOKEN),
-    "pushpad_uids": ("pushpad", TargetKind.TOKEN),
-}
-"""The raw recipients of the schema: field of `recipient`, provider, kind."""
-
-_FIELD_OF = {target: field for field, target in RAW_FIELDS.items()}
 _TOPIC_LENGTH = 1024
 _CONDITION_LENGTH = 4096
 _LAST_SECOND = 253_402_300_799
@@ -62,7 +44,6 @@ class SendChecks:
         has_database: bool,
         payload_size: int,
         limits: DeviceLimits,
-        endpoint_rules: EndpointRules,
         online: OnlinePublisher | None,
     ) -> None:
         self._integrations = integrations
@@ -71,7 +52,6 @@ class SendChecks:
         self._has_database = has_database
         self._payload_size = payload_size
         self._limits = limits
-        self._endpoint_rules = endpoint_rules
         self._online = online
 
     def check(
@@ -187,38 +167,14 @@ class SendChecks:
         if recipient.kind is TargetKind.TOKEN:
             limit = checks.token_limit(recipient.provider, self._limits)
             targets = checks.check_texts(field, recipient.targets, limit)
-            if recipient.provider == "webpush":
-                targets = self._check_subscriptions(field, targets, integration)
-            else:
-                targets = self._read_tokens(field, recipient.provider, targets)
+            rules = self._integrations.rules_for(recipient.provider, integration)
+            targets = _read_targets(field, recipient.provider, targets, rules)
             return replace(recipient, targets=targets)
         limit = _CONDITION_LENGTH
         if recipient.kind is TargetKind.TOPIC:
             limit = _TOPIC_LENGTH
         checks.check_text(field, recipient.targets[0], limit)
         return recipient
-
-    def _read_tokens(
-        self, field: str, provider: str, texts: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        """Tokens in their one spelling; two spellings of one are merged."""
-        tokens = [
-            checks.read_token(f"{field}[{index}]", provider, text, self._limits)
-            for index, text in enumerate(texts)
-        ]
-        return tuple(dict.fromkeys(tokens))
-
-    def _check_subscriptions(
-        self, field: str, texts: tuple[str, ...], integration: str
-    ) -> tuple[str, ...]:
-        """Subscriptions as targets; two texts of one subscription are merged."""
-        chosen = self._integrations.choose("webpush", integration)
-        rules = (chosen and chosen.endpoint_rules) or self._endpoint_rules
-        targets = [
-            parse_subscription(f"{field}[{index}]", text, rules).target
-            for index, text in enumerate(texts)
-        ]
-        return tuple(dict.fromkeys(targets))
 
 
 def check_seconds(field: str, value: int) -> None:
@@ -242,8 +198,23 @@ def _refuse_for_raw(request: SendRequest) -> None:
             raise BadRequest(field, "is only for devices chosen by a filter")
 
 
+def _read_targets(
+    field: str, provider: str, texts: tuple[str, ...], rules: EndpointRules
+) -> tuple[str, ...]:
+    """Targets in their one spelling; two spellings of one are merged."""
+    read = SERVICES[provider].tokens.read_target
+    targets = []
+    for index, text in enumerate(texts):
+        try:
+            targets.append(read(text, rules))
+        except ValueError as error:
+            raise BadRequest(f"{field}[{index}]", str(error)) from None
+    return tuple(dict.fromkeys(targets))
+
+
 def _field_of(recipient: RawRecipient) -> str:
-    return _FIELD_OF[recipient.provider, recipient.kind]
+    raw_targets = SERVICES[recipient.provider].raw_targets
+    return next(raw.name for raw in raw_targets if raw.kind is recipient.kind)
 
 
 def _not_enabled(field: str, provider: str) -> NotAvailable:

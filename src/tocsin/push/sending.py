@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 
 from tocsin.core.analytics import ONLINE_FIRST, SEND_AT, SendEvent, event_row
-from tocsin.core.endpoints import EndpointRules
 from tocsin.core.errors import ApiError, NotAvailable
 from tocsin.core.integrations import Integrations
 from tocsin.core.ports.analytics import RowSink
@@ -109,7 +108,6 @@ class SendService:
         payload_size: int = 65536,
         uid_ttl_s: float = 86400,
         limits: DeviceLimits | None = None,
-        endpoint_rules: EndpointRules | None = None,
         online: OnlinePublisher | None = None,
         watch: QueueWatch | None = None,
         on_expired: OnExpired = _ignore,
@@ -130,7 +128,6 @@ class SendService:
             has_database=has_database,
             payload_size=payload_size,
             limits=limits or DeviceLimits(),
-            endpoint_rules=endpoint_rules or EndpointRules.of(),
             online=online,
         )
         self._uid_ttl_s = uid_ttl_s

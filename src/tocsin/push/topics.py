@@ -7,7 +7,6 @@ the device topics alone, and copying user topics onto devices is the stores' wor
 from __future__ import annotations
 
 from tocsin.core.device import (
-    PROVIDERS,
     DeviceTopic,
     DeviceTopicFilter,
     Page,
@@ -17,6 +16,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import NotAvailable
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore
+from tocsin.core.push_services import SERVICES
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits, Paging
 from tocsin.push.devices import NO_DATABASE
@@ -116,7 +116,7 @@ class TopicService:
                 f"{prefix}device_ids", filter.device_ids, checks.NAME_LENGTH
             ),
             device_providers=checks.check_choices(
-                f"{prefix}device_providers", filter.device_providers, PROVIDERS
+                f"{prefix}device_providers", filter.device_providers, SERVICES
             ),
             device_platforms=checks.read_platforms(
                 f"{prefix}device_platforms", filter.device_platforms

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, or_, select, union
 
 from tocsin.core.device import (
-    PROVIDERS,
     DeviceFilter,
     DeviceSelector,
     DeviceTopicFilter,
@@ -20,6 +19,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
+from tocsin.core.push_services import SERVICES
 from tocsin.storage.rows import among, has_prefix, has_tags
 from tocsin.storage.tables import device_topics, devices, token_key
 
@@ -171,7 +171,7 @@ def belong(integrations: Sequence[str], dialect: str) -> Conditions:
     One that names none belongs to the integration that bears its provider's name.
     """
     named = chosen((devices.c.integration, integrations), dialect=dialect)
-    sections = [name for name in integrations if name in PROVIDERS]
+    sections = [name for name in integrations if name in SERVICES]
     if not sections:
         return named
     nameless = and_(

@@ -12,14 +12,14 @@ from sqlalchemy import ColumnElement, Select, Text, cast
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tocsin.core import webpush
 from tocsin.core.device import Detail, DeviceFilter, TargetPage
+from tocsin.core.push_services import SERVICES
 from tocsin.storage.device_filters import filter_conditions, walk
 from tocsin.storage.rows import is_postgres
 from tocsin.storage.tables import devices
 
 _COLUMNS = (devices.c.id, devices.c.token, devices.c.platform)
-_WEBPUSH_COLUMNS = (*_COLUMNS, devices.c.webpush_keys)
+_COLUMNS_AND_KEYS = (*_COLUMNS, devices.c.webpush_keys)
 _DETAILS: Mapping[Detail, tuple[str, ColumnElement[Any]]] = {
     Detail.USER: ("users", devices.c.user_id),
     Detail.TIMEZONE: ("timezones", devices.c.timezone),
@@ -43,11 +43,11 @@ async def fetch_target_page(
     if filter.providers and provider not in filter.providers:
         return TargetPage([], [], [], "")
     dialect = connection.dialect.name
-    is_webpush = provider == webpush.PROVIDER
+    rules = SERVICES.tokens_of(provider)
     more_columns = [_DETAILS[detail] for detail in details]
     statement = walk(
         [
-            *(_WEBPUSH_COLUMNS if is_webpush else _COLUMNS),
+            *(_COLUMNS_AND_KEYS if rules.has_keys else _COLUMNS),
             *(column for _, column in more_columns),
         ],
         [devices.c.provider == provider, *filter_conditions(filter, dialect)],
@@ -64,8 +64,8 @@ async def fetch_target_page(
     if not rows:
         return TargetPage([], [], [], "")
     ids, tokens, platforms, *rest = map(list, zip(*rows[:limit], strict=True))
-    if is_webpush:  # a message is encrypted for the device's keys
-        tokens = list(map(webpush.make_target, tokens, rest.pop(0)))
+    if rules.has_keys:  # a message is encrypted for the device's keys
+        tokens = list(map(rules.make_target, tokens, rest.pop(0)))
     page = TargetPage(ids, tokens, platforms, ids[-1] if more else "")
     for (name, _), values in zip(more_columns, rest, strict=True):
         setattr(page, name, values)

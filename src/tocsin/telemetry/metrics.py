@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tocsin import __version__
+from tocsin.core.version import VERSION
 from tocsin.telemetry.client_metrics import ClientMetrics
 from tocsin.telemetry.process import process_series
 from tocsin.telemetry.series import (
@@ -77,7 +77,7 @@ class Metrics:
         self._define_node()
         self._define_analytics()
         build = self._gauge("node_build", "The release at work.", "version")
-        build.set(1, __version__)
+        build.set(1, VERSION)
 
     def _define_push(self) -> None:
         self.push_notifications = self._counter(

@@ -21,7 +21,7 @@ from tocsin.core.device import (
     TopicsChange,
 )
 from tocsin.core.ids import new_id
-from tocsin.core.tokens import normalise_token
+from tocsin.core.push_services import SERVICES
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
 from tocsin.storage.migrations import build_config, migrate
@@ -178,7 +178,7 @@ async def test_nine_spellings_of_a_phone_become_one(
 
     # Whoever registers it now, in whatever spelling, has this device.
     store = SqlDeviceStore(older, clock=Clock())
-    token = normalise_token("apns", SPELLINGS[2])
+    token = SERVICES.tokens_of("apns").normalise(SPELLINGS[2])
     again = Registration("apns", token, "ios", user="kim")
     assert await store.register(again) == ids[newest]
 

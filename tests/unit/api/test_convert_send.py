@@ -17,11 +17,16 @@ from tocsin.core.push import (
     Templating,
     TimeWindow,
 )
+from tocsin.core.push_services import SERVICES
 from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
 from tocsin.push.fingerprint import fingerprint
-from tocsin.push.send_checks import RAW_FIELDS
 
+RAW_FIELDS = {
+    raw.name: (service.name, raw.kind)
+    for service in SERVICES.values()
+    for raw in service.raw_targets
+}
 NOW_S = 1_800_000_000
 FCM = {"message": b'{"a":1}'}
 GOOD: dict[str, Any] = {"recipient": {"topics": ["x"]}, "notification": {"fcm": FCM}}

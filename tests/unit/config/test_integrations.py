@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tocsin.config import Config, ConfigError, load_config
-from tocsin.config.push import PROVIDERS, PushNotifications
+from tocsin.config.push import PushNotifications
+from tocsin.core.push_services import SERVICES
 
 SECTION = {"credentials_file": "a.json"}
 B: dict[str, Any] = {
@@ -156,7 +157,7 @@ def test_the_environment_takes_the_list_as_json(tmp_path: Path) -> None:
     assert names(load_config(None, environ=environ).config) == [("shop", "fcm")]
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", SERVICES)
 def test_every_provider_can_be_in_the_list(load: Load, provider: str) -> None:
     """With all the keys of its section, under its own name."""
     item = {"identifier": "x", "provider": provider, "active": False}

@@ -13,14 +13,15 @@ from tests.support.credential_texts import CREDENTIALS
 
 from tocsin.config import ConfigError, load_config
 from tocsin.config.fields import NamesFile, Section
-from tocsin.config.integrations import AnyItem
 from tocsin.config.root import built
 
 PATH_KEYS = [path for path, leaf in built().items() if leaf.names_file]
 
 
 def items() -> Iterator[type[Section]]:
-    union, *_ = get_args(AnyItem)
+    listed = built()["push_notifications.integrations"].field
+    annotated, _ = get_args(listed.annotation)
+    union, *_ = get_args(annotated)
     yield from get_args(union)
 
 

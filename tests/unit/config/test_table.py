@@ -8,8 +8,8 @@ import pytest
 
 from tocsin.config import names
 from tocsin.config.fields import Leaf
-from tocsin.config.push import BUILT_PROVIDERS
 from tocsin.config.root import built
+from tocsin.core.push_services import SERVICES
 
 TABLE = Path(__file__).parents[2] / "data" / "config_table.csv"
 
@@ -41,8 +41,7 @@ def rows(step: str) -> Iterator[dict[str, str]]:
 
 def providers_of(key: str) -> list[str]:
     """Only two providers have a library beside the own engine."""
-    chosen = ("fcm", "apns") if key.endswith(".transport") else BUILT_PROVIDERS
-    return [name for name in chosen if name in BUILT_PROVIDERS]
+    return ["fcm", "apns"] if key.endswith(".transport") else list(SERVICES)
 
 
 def leaf_of(key: str) -> Leaf:

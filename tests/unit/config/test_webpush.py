@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tocsin.config import Config
 from tocsin.config.checks import find_contradictions
-from tocsin.config.webpush import WebPush, is_pair
+from tocsin.config.webpush import WebPushSection, is_pair
 from tocsin.core.endpoints import EndpointRules
 from tocsin.simulator.webpush import make_vapid_keys
 
@@ -29,7 +29,7 @@ def faults(**webpush: Any) -> dict[str, str]:
 
 def test_a_pair_with_a_subject_is_enough() -> None:
     """The origins are built in, the batch is small, and tests are not on."""
-    made = WebPush.model_validate(KEYS)
+    made = WebPushSection.model_validate(KEYS)
     assert made.allowed_endpoint_origins == ()
     assert made.tokens_batch_size == 100
     assert not made.allow_private_addresses
@@ -89,7 +89,7 @@ def test_pairs_are_pairs() -> None:
 def test_what_cannot_be_meant(key: str, value: Any) -> None:
     """The fault is at the key, and a key's value is not repeated."""
     with pytest.raises(ValidationError) as caught:
-        WebPush.model_validate({**KEYS, key: value})
+        WebPushSection.model_validate({**KEYS, key: value})
     assert [error["loc"][0] for error in caught.value.errors()] == [key]
     assert PRIVATE not in str(caught.value)
 
@@ -99,7 +99,9 @@ def test_what_cannot_be_meant(key: str, value: Any) -> None:
 )
 def test_subjects(subject: str) -> None:
     """A mail address or a page."""
-    assert WebPush.model_validate({**KEYS, "subject": subject}).subject == subject
+    assert (
+        WebPushSection.model_validate({**KEYS, "subject": subject}).subject == subject
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_subjects(subject: str) -> None:
 )
 def test_origins_are_what_the_rules_read(origins: str) -> None:
     """Whatever passes here can be used when sending, as a list or as words."""
-    made = WebPush.model_validate({"allowed_endpoint_origins": origins})
+    made = WebPushSection.model_validate({"allowed_endpoint_origins": origins})
     rules = EndpointRules.configured(
         made.allowed_endpoint_origins, (), allow_private=False
     )

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.core.apns import PUSH_TYPES, InvalidHeader, parse_headers, payload_limit
+from tocsin.core.apns import PUSH_TYPES, parse_headers, payload_limit
+from tocsin.core.push_services import InvalidHeader
 
 GOOD = {
     "Apns-Topic": "com.example.app.voip",

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from tocsin.core.tokens import comparable_token, normalise_token
+from tocsin.core.push_services import SERVICES
 
 HEX = "740f4707bebcf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61bb78ad"
 GROUPS = " ".join(HEX[at : at + 8] for at in range(0, 64, 8))
@@ -42,7 +42,7 @@ SPELLINGS = {
 @pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS)
 def test_one_phone_has_one_token(spelled: str) -> None:
     """Whatever the app made of the bytes that Apple gave it."""
-    assert normalise_token("apns", spelled) == HEX
+    assert SERVICES.tokens_of("apns").normalise(spelled) == HEX
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_one_phone_has_one_token(spelled: str) -> None:
 def test_what_cannot_be_apples_is_refused_by_name(text: str, reason: str) -> None:
     """The reason helps to mend the app, and repeats nothing of the token."""
     with pytest.raises(ValueError, match=reason) as caught:
-        normalise_token("apns", text)
+        SERVICES.tokens_of("apns").normalise(text)
     assert HEX[:6] not in str(caught.value)
-    assert comparable_token("apns", text) == text
+    assert SERVICES.tokens_of("apns").comparable(text) == text
 
 
 def test_tokens_of_other_lengths_are_apples_too() -> None:
     """Apple says that their length may change; Live Activities have longer ones."""
     for size in (1, 20, 33, 80, 100):
-        assert normalise_token("apns", "AB" * size) == "ab" * size
+        assert SERVICES.tokens_of("apns").normalise("AB" * size) == "ab" * size
 
 
 FCM = "dQw4w9WgXcQ:APA91bHPRgkF3JUikC4ENAHEeMrd41Zxv3hVZjC9KtT8OvPVGJ-hQMRKRrZu"
@@ -105,7 +105,7 @@ FCM = "dQw4w9WgXcQ:APA91bHPRgkF3JUikC4ENAHEeMrd41Zxv3hVZjC9KtT8OvPVGJ-hQMRKRrZu"
 )
 def test_opaque_tokens_lose_what_is_around_them(provider: str, spelled: str) -> None:
     """Their letters, the case of them included, stay."""
-    assert normalise_token(provider, spelled) == FCM
+    assert SERVICES.tokens_of(provider).normalise(spelled) == FCM
 
 
 @pytest.mark.parametrize("provider", ["fcm", "hms", "expo"])
@@ -113,7 +113,7 @@ def test_a_token_has_no_spaces(provider: str) -> None:
     """Two tokens in one line, or half a message, are no token."""
     for text in (f"{FCM} {FCM}", f"{FCM[:40]}\n{FCM[40:]}", "a\u200bb"):
         with pytest.raises(ValueError, match="spaces"):
-            normalise_token(provider, text)
+            SERVICES.tokens_of(provider).normalise(text)
 
 
 @pytest.mark.parametrize("provider", ["fcm", "hms", "expo"])
@@ -121,16 +121,20 @@ def test_a_word_for_no_token_is_no_token(provider: str) -> None:
     """Every phone whose library failed would be one device, held by the last user."""
     for text in ("null", "(null)", " undefined\n", '"nil"', "None", "BLACKLISTED"):
         with pytest.raises(ValueError, match="word for no token"):
-            normalise_token(provider, text)
-        assert comparable_token(provider, text) == text  # to find old rows by
+            SERVICES.tokens_of(provider).normalise(text)
+        assert (
+            SERVICES.tokens_of(provider).comparable(text) == text
+        )  # to find old rows by
 
 
 def test_case_tells_opaque_tokens_apart() -> None:
     """Only Apple's are numbers."""
     for provider in ("fcm", "hms", "expo"):
-        assert normalise_token(provider, "Ab:c") != normalise_token(provider, "ab:c")
+        assert SERVICES.tokens_of(provider).normalise("Ab:c") != SERVICES.tokens_of(
+            provider
+        ).normalise("ab:c")
     for token in ("ExponentPushToken[aB]", "ExpoPushToken[aB]"):
-        assert normalise_token("expo", token) == token
+        assert SERVICES.tokens_of("expo").normalise(token) == token
 
 
 @pytest.mark.parametrize(
@@ -145,12 +149,12 @@ def test_names_of_ones_own_stay_letter_for_letter(provider: str) -> None:
         "%41",
         "0F9E8D7C-0000-4000-8000-00000000ABCD",
     ):
-        assert normalise_token(provider, text) == text
+        assert SERVICES.tokens_of(provider).normalise(text) == text
 
 
 def test_endpoints_have_one_origin() -> None:
     """What is no endpoint stays as it is: a lookup of it finds nothing."""
     same = "https://push.example/AbC"
     for url in ("https://PUSH.example:443/AbC", "HTTPS://push.example/AbC#x", same):
-        assert normalise_token("webpush", url) == same
-    assert normalise_token("webpush", "not a url") == "not a url"
+        assert SERVICES.tokens_of("webpush").normalise(url) == same
+    assert SERVICES.tokens_of("webpush").normalise("not a url") == "not a url"

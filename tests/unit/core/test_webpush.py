@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
+from tocsin.core.push_services import SERVICES, InvalidHeader
 from tocsin.core.webpush import (
     DEFAULT_TTL_S,
-    InvalidHeader,
     PushHeaders,
     make_target,
     parse_headers,
     parse_target,
-    stored_token,
 )
 
 POINT = bytes(range(65))
@@ -36,7 +35,7 @@ def test_a_target_holds_endpoint_and_keys(endpoint: str) -> None:
     target = make_target(endpoint, _keys())
     parsed = parse_target(target)
     assert (parsed.endpoint, parsed.p256dh, parsed.auth) == (endpoint, POINT, AUTH)
-    assert stored_token("webpush", target) == endpoint
+    assert SERVICES.tokens_of("webpush").stored(target) == endpoint
 
 
 def test_keys_in_the_other_alphabet() -> None:
@@ -85,7 +84,7 @@ def test_what_is_no_target(target: str) -> None:
 )
 def test_other_targets_are_their_own_token(provider: str, target: str) -> None:
     """Only a subscription is more than its token."""
-    assert stored_token(provider, target) == target
+    assert SERVICES.tokens_of(provider).stored(target) == target
 
 
 @pytest.mark.parametrize(

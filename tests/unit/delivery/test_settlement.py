@@ -260,8 +260,9 @@ async def test_one_push_service_that_is_broken_removes_none_of_its_browsers() ->
         f"https://{'bad' if n % 5 == 0 else 'good'}.example/{n}" for n in range(100)
     ]
     targets_of = tuple(make_target(endpoint, "{}") for endpoint in endpoints)
-    case.run.delivery.job = replace(case.run.job, provider="webpush")
-    case.run.work = replace(case.run.work, targets=targets_of)
+    work = replace(case.run.work, targets=targets_of)
+    case.run.delivery.job = replace(case.run.job, provider="webpush", work=work)
+    case.run = Run(case.run.delivery, case.run.payload, case.run.started_ms)
     for number, endpoint in enumerate(endpoints):
         case.register("webpush", number, endpoint)
     case.clock.advance(1)

@@ -12,17 +12,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from tests.support.pastings import PEM_WAYS
 
-from tocsin.config.apns import Apns
+from tocsin.config.apns import ApnsSection
 from tocsin.providers.apns_setup import (
     CertAuth,
     TokenAuth,
+    apns_auth,
     find_origin,
     load_identity,
     load_key,
     tell_expiry,
 )
 from tocsin.providers.errors import ProviderSetupError
-from tocsin.providers.table import apns_auth
 from tocsin.simulator.apns_keys import (
     BUNDLE_ID,
     KEY_ID,
@@ -266,7 +266,7 @@ def test_a_key_is_read_without_its_begin_and_end_lines(
     lines = files.key_file.read_bytes().strip().split(b"\n")
     for body in (b"\n".join(lines[1:-1]), b"".join(lines[1:-1])):
         assert load_key(replace(key, key_pem=body)).name == load_key(key).name
-        settings = Apns.model_validate(
+        settings = ApnsSection.model_validate(
             {"token_key_pem": body.decode(), "token_key_id": "k", "token_team_id": "t"}
         )
         auth = apns_auth(settings)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.core.device import PROVIDERS
 from tocsin.core.errors import BadRequest
 from tocsin.core.push import Body
+from tocsin.core.push_services import SERVICES
 from tocsin.push.bodies import body_field, canonical_body, check_body
 
 
@@ -165,7 +165,7 @@ def test_every_provider_has_a_body_field() -> None:
         "notification.one_signal",
         "notification.one_signal.message",
     )
-    assert len({body_field(provider) for provider in PROVIDERS}) == len(PROVIDERS)
+    assert len({body_field(provider) for provider in SERVICES}) == len(SERVICES)
 
 
 def test_canonical_form() -> None:

@@ -340,7 +340,8 @@ async def test_a_subscription_is_stored_by_its_endpoint() -> None:
         await DeviceService(devices, DeviceLimits()).register(subscription)
     assert devices.writes == 0
     rules = EndpointRules.of(["https://push.example"])
-    service = DeviceService(devices, DeviceLimits(), endpoint_rules=rules)
+    known = Integrations(endpoint_rules={"webpush": rules})
+    service = DeviceService(devices, DeviceLimits(), integrations=known)
     await service.register(subscription)
     (device,) = devices.rows.values()
     assert device.token == "https://push.example/1"

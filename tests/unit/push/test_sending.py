@@ -39,12 +39,12 @@ from tocsin.core.push import (
     Templating,
     TimeWindow,
 )
+from tocsin.core.push_services import SERVICES
 from tocsin.core.rates import RateLimit
 from tocsin.core.webpush import parse_target
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.fingerprint import fingerprint
 from tocsin.push.queue_watch import ProcessQueueMarks, QueueWatch
-from tocsin.push.send_checks import RAW_FIELDS
 from tocsin.push.sending import ONCE_LONGER_S, SendService
 
 NOW_MS = 1_800_000_000_000
@@ -637,9 +637,12 @@ def test_fingerprint_tells_contents_apart() -> None:
 
 def test_raw_fields_name_every_raw_recipient_once() -> None:
     """Each raw recipient of the schema has one provider and kind, spelled like it."""
-    assert len(set(RAW_FIELDS.values())) == len(RAW_FIELDS)
-    for field, (provider, _) in RAW_FIELDS.items():
-        assert re.match(provider.replace("-", "_"), field)
+    for service in SERVICES.values():
+        assert len({raw.kind for raw in service.raw_targets}) == len(
+            service.raw_targets
+        )
+        for raw in service.raw_targets:
+            assert re.match(service.section, raw.name)
 
 
 SUBSCRIPTION = (
@@ -651,7 +654,9 @@ SUBSCRIPTION = (
 async def test_raw_subscriptions_become_targets() -> None:
     """Checked as at registration; two spellings of one are one recipient."""
     rules = EndpointRules.of(["https://push.example"])
-    room = Room(enabled_providers=("webpush",), endpoint_rules=rules)
+    site = Integration("webpush", "webpush", endpoint_rules=rules)
+    known = Integrations([site])
+    room = Room(enabled_providers=(), integrations=known, limits=DeviceLimits())
     request = SendRequest(
         _raw(SUBSCRIPTION, f" {SUBSCRIPTION}", provider="webpush"),
         {"webpush": Body(b"[1]")},
@@ -665,7 +670,7 @@ async def test_raw_subscriptions_become_targets() -> None:
 
 async def test_raw_subscriptions_obey_the_endpoint_rules() -> None:
     """The index is named, and nothing is queued."""
-    room = Room(enabled_providers=("webpush",))
+    room = Room(enabled_providers=("webpush",), limits=DeviceLimits())
     request = SendRequest(
         _raw(SUBSCRIPTION, provider="webpush"), {"webpush": Body(b"{}")}
     )

@@ -107,7 +107,7 @@ class DeviceStore(Protocol):
         """The hot walk: live devices of one provider after `cursor`, by id.
 
         A device that several topics match appears once. The tokens are targets:
-        for Web Push what `webpush.make_target` makes of endpoint and keys. Only
+        what the service's `Tokens.make_target` makes of token and keys. Only
         the named details are brought along.
         """
         ...

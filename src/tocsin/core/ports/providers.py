@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tocsin.core.outcome import Outcome
 from tocsin.core.push import Body, TargetKind
@@ -94,3 +94,11 @@ class PushProvider(Protocol):
     async def close(self) -> None:
         """Close connections; called once, with no send under way."""
         ...
+
+
+@runtime_checkable
+class Expiring(Protocol):
+    """A provider whose credential may end, as a certificate does."""
+
+    credential_expires_at_s: float | None
+    """Unix seconds; `None` where it never does."""

@@ -15,7 +15,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 # The rule of registrations itself: what differed from it would be two devices.
-from tocsin.core.tokens import comparable_token
+from tocsin.core.push_services import SERVICES
 from tocsin.storage.tables import token_key
 
 revision = "v0004"
@@ -108,7 +108,7 @@ def _normalise_tokens(connection: sa.Connection) -> int:
         tokens: dict[str, str] = {}
         wanted: defaultdict[str, list[str]] = defaultdict(list)
         for id, provider, token in rows:
-            same = comparable_token(provider, token)
+            same = SERVICES.tokens_of(provider).comparable(token)
             if same != token:
                 tokens[id] = same
                 wanted[token_key(provider, same)].append(id)
