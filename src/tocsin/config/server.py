@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pkgutil
 import re
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-import tocsin
 from tocsin.config.fields import (
     Bool,
     Duration,
@@ -27,6 +27,8 @@ from tocsin.config.fields import (
 )
 
 DEFAULT_MESSAGE_SIZE = 4 * 1024 * 1024
+
+_PACKAGE = Path(__file__).parents[1]
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _HOST = re.compile(
@@ -54,7 +56,7 @@ def _split_room(text: str) -> tuple[str, str]:
 
 
 def _check_rooms(value: tuple[str, ...]) -> tuple[str, ...]:
-    known = sorted(each.name for each in pkgutil.iter_modules(tocsin.__path__))
+    known = sorted(each.name for each in pkgutil.iter_modules([str(_PACKAGE)]))
     for text in value:
         room, level = _split_room(text)
         if room not in known:
