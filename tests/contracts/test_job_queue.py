@@ -30,7 +30,7 @@ from tests.support.job_queues import (
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.push import Send, TargetKind
-from tocsin.queue.timing import WallClock
+from tocsin.queue.rules import WallClock
 
 QUICK_S = 0.75
 """A take-over time that a test can wait for."""

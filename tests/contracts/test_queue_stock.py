@@ -26,9 +26,9 @@ from tocsin.app.moving import move_queue
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.ports.queue_stock import QueueStock, Stored, StoredLetter
 from tocsin.core.push import Send
-from tocsin.queue.redis_stock import RedisQueueStock
-from tocsin.queue.sql_stock import SqlQueueStock
-from tocsin.queue.timing import WallClock
+from tocsin.queue.redis_operator import RedisQueueStock
+from tocsin.queue.rules import WallClock
+from tocsin.queue.sql_operator import SqlQueueStock
 
 QUICK_S = 2.0
 MOVES = [

@@ -17,9 +17,8 @@ from tests.support.job_queues import PLACES, QueueBackend, backend_for
 from tocsin.core.ports.queue import RateLimiter
 from tocsin.core.rates import US_PER_MS, RateLimit, take_token
 from tocsin.delivery.limits import MemoryRateLimiter
+from tocsin.queue.rates import RedisRateLimiter, SqlRateLimiter
 from tocsin.queue.redis_connection import connect
-from tocsin.queue.redis_rates import RedisRateLimiter
-from tocsin.queue.sql_rates import SqlRateLimiter
 
 START_MS = 1_800_000_000_000
 TWO_A_SECOND = [RateLimit(2, 1000)]

@@ -25,7 +25,7 @@ from tests.support.redis_server import RedisServer
 
 from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.core.push import Job
-from tocsin.queue.timing import WallClock
+from tocsin.queue.rules import WallClock
 
 WORKERS = 3
 TAKEOVER_S = 0.05

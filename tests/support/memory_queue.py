@@ -20,8 +20,7 @@ from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.queue.codec import refresh
-from tocsin.queue.high_water import HighWater
-from tocsin.queue.timing import Timing, WallClock
+from tocsin.queue.rules import HighWater, Timing, WallClock
 
 LOOK_S = 0.005
 """Between two looks of a waiting reader: clocks that a test moves wake nobody."""

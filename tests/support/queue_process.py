@@ -29,7 +29,7 @@ from tests.support.job_queues import (
 
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Expand, Job
-from tocsin.queue.timing import WallClock
+from tocsin.queue.rules import WallClock
 
 PAGES = 6
 SENDS_PER_PAGE = 3

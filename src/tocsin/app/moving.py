@@ -67,9 +67,9 @@ async def open_stock(
     """
     from tocsin.app.resources import open_database, opening_queue
     from tocsin.queue.redis_connection import connect
-    from tocsin.queue.redis_stock import RedisQueueStock
+    from tocsin.queue.redis_operator import RedisQueueStock
     from tocsin.queue.sql import SqlJobQueue
-    from tocsin.queue.sql_stock import SqlQueueStock
+    from tocsin.queue.sql_operator import SqlQueueStock
     from tocsin.storage.engine import open_postgres
 
     push = config.push_notifications

@@ -230,8 +230,8 @@ async def _open_queue(
 async def _open_redis_queue(
     resources: Resources, stack: AsyncExitStack, *, as_it_is: bool
 ) -> None:
+    from tocsin.queue.rates import RedisRateLimiter
     from tocsin.queue.redis_connection import connect
-    from tocsin.queue.redis_rates import RedisRateLimiter
     from tocsin.queue.redis_stream import RedisStreamJobQueue
     from tocsin.queue.tokens import RedisTokenStore
     from tocsin.queue.uids import RedisUidStore
@@ -264,8 +264,8 @@ async def _open_sql_queue(
     *,
     as_it_is: bool,
 ) -> None:
+    from tocsin.queue.rates import SqlRateLimiter
     from tocsin.queue.sql import SqlJobQueue
-    from tocsin.queue.sql_rates import SqlRateLimiter
     from tocsin.queue.tokens import SqlTokenStore
     from tocsin.storage.engine import open_postgres
 

@@ -1,6 +1,6 @@
-"""Opens Redis, runs the scripts of `lua/` and turns Redis faults into own errors.
+"""The queue's Redis: its client, its scripts, its faults and the names of its keys.
 
-Part of the queue room; it must not know keys, jobs or uids.
+Part of the queue room; it must not know what a job is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from redis import exceptions as foreign
 from redis.asyncio import Redis
 
 from tocsin.core.errors import DependencyLost, QueueUnavailable
+from tocsin.core.ports.clock import Clock
 from tocsin.redis_access import scripts
 from tocsin.redis_access.commands import run, run_at
 from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
@@ -21,11 +22,17 @@ from tocsin.redis_access.refusals import find_words, is_refusal
 from tocsin.redis_access.routed import check_command
 
 __all__ = [
+    "GROUP",
+    "SCHEDULE_KEPT_MS",
     "AddressError",
+    "Keys",
     "Script",
     "check_writing",
     "connect",
+    "now_argument",
     "own_errors",
+    "parse_receipt",
+    "receipt_of",
     "run",
     "run_at",
     "run_confirmed",
@@ -147,3 +154,74 @@ class Script(scripts.Script):
     def __init__(self, name: str) -> None:
         source = resources.files("tocsin.queue").joinpath("lua", f"{name}.lua")
         super().__init__(source.read_text(encoding="utf-8"))
+
+
+def now_argument(clock: Clock | None) -> int | str:
+    """What a script takes for the time: empty means that of its server."""
+    return "" if clock is None else clock.now_ms()
+
+
+GROUP = "workers"
+"""The consumer group of every stream."""
+SCHEDULE_KEPT_MS = 7 * 86_400_000
+"""How long after its moment a send that no worker took can still be cancelled."""
+
+
+class Keys:
+    """Key names under one prefix.
+
+    The braces are a hash tag: all keys share one cluster slot, which scripts
+    that touch several of them need.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._tag = f"{{{prefix}}}:"
+        self.progress = f"{self._tag}progress"
+        self.dead = f"{self._tag}dead"
+        self.sequence = f"{self._tag}sequence"
+        self.origin = f"{self._tag}origin"
+        self.confirm = f"{self._tag}confirm"
+        self.ready = f"{self._tag}ready"
+
+    def stream(self, queue: str) -> str:
+        """The entries of a queue; all of them are unfinished."""
+        return f"{self._tag}stream:{queue}"
+
+    def delayed(self, queue: str) -> str:
+        """Members due later, scored by Unix milliseconds."""
+        return f"{self._tag}delayed:{queue}"
+
+    def delayed_jobs(self, queue: str) -> str:
+        """The jobs of those members."""
+        return f"{self._tag}delayed-jobs:{queue}"
+
+    def all_of(self, queue: str) -> list[str]:
+        """Stream, delayed set and delayed jobs of a queue."""
+        return [self.stream(queue), self.delayed(queue), self.delayed_jobs(queue)]
+
+    def payload(self, push_id: str) -> str:
+        """The payload of a request and the number of its unfinished jobs."""
+        return f"{self._tag}payload:{push_id}"
+
+    def once(self, push_id: str) -> str:
+        """The mark of an accepted request."""
+        return f"{self._tag}once:{push_id}"
+
+    def scheduled(self, uid: str) -> str:
+        """Where the jobs wait that can be taken back under this uid."""
+        return f"{self._tag}scheduled:{uid}"
+
+    def rate(self, name: str) -> str:
+        """The token buckets of one key."""
+        return f"{self._tag}rate:{name}"
+
+
+def receipt_of(queue: str, entry_id: str) -> str:
+    """How the queue names a delivery, also the field of its progress."""
+    return f"{queue}|{entry_id}"
+
+
+def parse_receipt(receipt: str) -> tuple[str, str]:
+    """The queue and the entry id in a receipt."""
+    queue, _, entry_id = receipt.rpartition("|")
+    return queue, entry_id

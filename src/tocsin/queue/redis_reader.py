@@ -1,5 +1,7 @@
 """Reads stream entries: fairly, with due delayed ones and those of silent workers.
 
+It also renews what it handed out, so that nobody takes it for silent.
+
 Part of the queue room; it must not decode jobs nor decide what follows from one.
 """
 
@@ -17,9 +19,16 @@ from redis.exceptions import ResponseError
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.ports.clock import Clock
-from tocsin.queue.redis_connection import Script, run
-from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt
-from tocsin.queue.timing import Timing, now_argument
+from tocsin.core.ports.queue import Delivery
+from tocsin.queue.redis_connection import (
+    GROUP,
+    Keys,
+    Script,
+    now_argument,
+    parse_receipt,
+    run,
+)
+from tocsin.queue.rules import Timing
 
 _MOVES_PER_READ = 64
 """Delayed jobs moved per queue and read: bounds how long a script runs."""
@@ -67,6 +76,8 @@ class StreamReader:
         self._clock = clock
         self._fetch_script = Script("fetch")
         self._take_over_script = Script("take_over")
+        self._renew_script = Script("keep_alive")
+        self._excuse_script = Script("excuse")
         self._forget_script = Script("forget_consumers")
         self._sweep_script = Script("sweep_progress")
         self._turn = 0
@@ -96,6 +107,29 @@ class StreamReader:
             if entries:
                 return entries
 
+    async def renew(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Renew the hold on these; returns the receipts that were lost."""
+        if not deliveries:
+            return []
+        streams, args = self._places(deliveries)
+        # Before Redis is asked: no delay of the answer may make the hold longer.
+        held_until = elapsed_s() + self._timing.trusted_s
+        lost = set(
+            await self._renew_script(
+                self._client, streams, [GROUP, self._consumer, *args]
+            )
+        )
+        for position, delivery in enumerate(deliveries):
+            if position not in lost:
+                delivery.held_until = held_until
+        return [deliveries[position].receipt for position in sorted(lost)]
+
+    async def excuse(self, deliveries: Sequence[Delivery]) -> None:
+        """Take back the last hand-out of these, whoever holds them."""
+        if deliveries:
+            streams, args = self._places(deliveries)
+            await self._excuse_script(self._client, streams, [GROUP, *args])
+
     async def forget(self, consumer: str, queues: Sequence[str]) -> None:
         """Forget a consumer that leaves, where it holds nothing."""
         streams = [self._keys.stream(queue) for queue in queues]
@@ -104,6 +138,15 @@ class StreamReader:
     def known_queues(self) -> list[str]:
         """The queues that were read so far."""
         return list(self._next_look)
+
+    def _places(self, deliveries: Sequence[Delivery]) -> tuple[list[str], list[Any]]:
+        """Their streams, and for each the number of its stream from 1 and its id."""
+        numbers: dict[str, int] = {}
+        args: list[Any] = []
+        for delivery in deliveries:
+            queue, id = parse_receipt(delivery.receipt)
+            args += (numbers.setdefault(queue, len(numbers) + 1), id)
+        return [self._keys.stream(queue) for queue in numbers], args
 
     def _rotated(self, queues: Sequence[str]) -> list[str]:
         # Whoever comes first gets the remainder of the division: take turns.

@@ -21,7 +21,6 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
@@ -32,22 +31,26 @@ from tocsin.queue.codec import (
     encode_letter,
     encode_payload,
     find_payload,
+    parse_cancelled,
     parse_job,
 )
-from tocsin.queue.high_water import HighWater
 from tocsin.queue.redis_connection import (
+    GROUP,
+    SCHEDULE_KEPT_MS,
+    Keys,
     Script,
     check_writing,
+    now_argument,
     own_errors,
+    parse_receipt,
+    receipt_of,
     run,
     run_at,
     run_confirmed,
 )
-from tocsin.queue.redis_dead import DeadStream
-from tocsin.queue.redis_keys import GROUP, Keys, parse_receipt, receipt_of
+from tocsin.queue.redis_operator import DeadStream
 from tocsin.queue.redis_reader import Entry, StreamReader
-from tocsin.queue.redis_schedule import SCHEDULE_KEPT_MS, Schedule
-from tocsin.queue.timing import Timing, WallClock, now_argument
+from tocsin.queue.rules import HighWater, Timing, WallClock
 
 _log = structlog.get_logger(__name__)
 
@@ -90,11 +93,9 @@ class RedisStreamJobQueue:
             clock=clock,
         )
         self._dead = DeadStream(client, self._keys)
-        self._schedule = Schedule(client, self._keys)
+        self._cancel = Script("cancel")
         self._enqueue = Script("enqueue")
         self._settle = Script("settle")
-        self._keep_alive = Script("keep_alive")
-        self._excuse = Script("excuse")
         self._waiting = Script("waiting")
         self._position = Script("position")
         self._high_water = HighWater()
@@ -183,9 +184,24 @@ class RedisStreamJobQueue:
         return bool(answer)
 
     async def cancel(self, uid: str) -> list[Job]:
-        """Take back jobs of this uid that are not due yet; see the port."""
+        """Take back jobs of this uid that are not due yet; see the port.
+
+        Where they wait was written down under the uid when they came in.
+        """
+        place = self._keys.scheduled(uid)
+        taken: list[bytes] = []
         with own_errors():
-            return await self._schedule.cancel(uid)
+            found = await run(self._client, "LRANGE", place, 0, -1)
+            by_push: dict[str, list[tuple[str, str]]] = {}
+            for entry in found:
+                queue, _, member = entry.decode().partition("|")
+                push_id = member.partition(":")[2]
+                by_push.setdefault(push_id, []).append((queue, member))
+            for push_id, members in by_push.items():
+                taken += await self._take_back(push_id, members)
+            if found:
+                await run(self._client, "DEL", place)
+        return parse_cancelled(taken, uid)
 
     async def receive(
         self, queues: Sequence[str], *, limit: int, wait_s: float
@@ -251,27 +267,13 @@ class RedisStreamJobQueue:
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         """Renew the hold on these; returns the receipts that were lost."""
-        if not deliveries:
-            return []
-        streams, args = self._entries(deliveries)
-        held_until = elapsed_s() + self._timing.trusted_s
         with own_errors():
-            lost = set(
-                await self._keep_alive(
-                    self._client, streams, [GROUP, self._consumer, *args]
-                )
-            )
-        for position, delivery in enumerate(deliveries):
-            if position not in lost:
-                delivery.held_until = held_until
-        return [deliveries[position].receipt for position in sorted(lost)]
+            return await self._reader.renew(deliveries)
 
     async def excuse(self, deliveries: Sequence[Delivery]) -> None:
         """Do not count the last hand-out of these; see the port."""
-        streams, args = self._entries(deliveries)
-        if streams:
-            with own_errors():
-                await self._excuse(self._client, streams, [GROUP, *args])
+        with own_errors():
+            await self._reader.excuse(deliveries)
 
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
         """Those whose entry is in its stream; see the port."""
@@ -349,14 +351,18 @@ class RedisStreamJobQueue:
             with own_errors():
                 await self._reader.forget(self._consumer, queues)
 
-    def _entries(self, deliveries: Sequence[Delivery]) -> tuple[list[str], list[Any]]:
-        """Their streams, and for each the number of its stream from 1 and its id."""
+    async def _take_back(
+        self, push_id: str, members: list[tuple[str, str]]
+    ) -> list[bytes]:
         numbers: dict[str, int] = {}
-        args: list[Any] = []
-        for delivery in deliveries:
-            queue, id = parse_receipt(delivery.receipt)
-            args += (numbers.setdefault(queue, len(numbers) + 1), id)
-        return [self._keys.stream(queue) for queue in numbers], args
+        args: list[str | int] = []
+        for queue, member in members:
+            args += (numbers.setdefault(queue, len(numbers)), member)
+        keys = [self._keys.payload(push_id)]
+        for queue in numbers:
+            keys += self._keys.all_of(queue)[1:]
+        taken: list[bytes] = await self._cancel(self._client, keys, args)
+        return taken
 
     async def _bury(self, entry: Entry, reason: str) -> None:
         letter = encode_letter(None, reason, self._dates.now_ms())

@@ -33,14 +33,12 @@ from tocsin.queue.codec import (
     parse_cancelled,
     parse_job,
 )
-from tocsin.queue.high_water import HighWater
+from tocsin.queue.rules import HighWater, Timing
 from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
 from tocsin.queue.sql_connection import QueueDatabase
-from tocsin.queue.sql_dead import DeadTable
-from tocsin.queue.sql_jobs import JobRows
-from tocsin.queue.sql_origin import find_or_make_origin, find_origin, last_job_id
+from tocsin.queue.sql_jobs import JobRows, find_or_make_origin, find_origin, last_job_id
+from tocsin.queue.sql_operator import DeadTable
 from tocsin.queue.sql_tables import build_tables, migrate, require_steps
-from tocsin.queue.timing import Timing
 
 _LOOK_S = {"sqlite": 0.25, "postgresql": 0.1}
 """Seconds between two looks of a waiting reader."""

@@ -36,9 +36,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from tocsin.core.elapsed import elapsed_s
+from tocsin.queue.rules import Timing
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
-from tocsin.queue.timing import Timing
 
 _JUMP_S = 1.0
 """By so much a clock does not run fast between two looks; it was set."""

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.clock import Clock
-from tocsin.queue.timing import WallClock
+from tocsin.queue.rules import WallClock
 
 _WAL_ATTEMPTS = 200
 _WAL_PAUSE_S = 0.01

@@ -22,7 +22,7 @@ from tests.support.redis_server import RedisServer
 
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.queue import JobQueue
-from tocsin.queue.redis_keys import Keys
+from tocsin.queue.redis_connection import Keys
 from tocsin.redis_access.slots import SLOTS, key_slot
 
 OWNER = key_slot(Keys("tocsin").dead) * 3 // SLOTS

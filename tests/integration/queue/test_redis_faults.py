@@ -24,11 +24,10 @@ from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.queue import Delivery, JobQueue, QueuePosition
-from tocsin.queue.redis_connection import Script
-from tocsin.queue.redis_keys import GROUP, Keys
+from tocsin.queue.redis_connection import GROUP, Keys, Script
 from tocsin.queue.redis_reader import StreamReader
 from tocsin.queue.redis_stream import RedisStreamJobQueue
-from tocsin.queue.timing import Timing, WallClock
+from tocsin.queue.rules import Timing, WallClock
 
 STREAM = "{tocsin}:stream:send:fcm"
 KEYS = Keys("tocsin")

@@ -24,8 +24,8 @@ from tocsin.broker.users_redis import RedisUserStatuses
 from tocsin.core.channel import ClientInfo, HistoryFilter, PublishOptions
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.core.rates import RateLimit
+from tocsin.queue.rates import RedisRateLimiter
 from tocsin.queue.redis_connection import connect
-from tocsin.queue.redis_rates import RedisRateLimiter
 from tocsin.queue.redis_stream import RedisStreamJobQueue
 from tocsin.queue.uids import RedisUidStore
 

@@ -1,4 +1,4 @@
-"""Addresses of Redis and the texts of its faults."""
+"""Addresses of Redis, the texts of its faults and the names of its keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from redis import exceptions as foreign
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 
 from tocsin.core.errors import InternalError, QueueUnavailable
-from tocsin.queue.redis_connection import AddressError, connect, own_errors
+from tocsin.queue.redis_connection import (
+    AddressError,
+    Keys,
+    connect,
+    own_errors,
+    parse_receipt,
+    receipt_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +99,21 @@ def test_other_errors_pass() -> None:
     """A bug of ours is not a fault of Redis."""
     with pytest.raises(KeyError), own_errors():
         raise KeyError("x")
+
+
+def test_all_keys_share_a_slot() -> None:
+    """Each key starts with the same hash tag, so that scripts may touch them all."""
+    keys = Keys("mine")
+    names = [
+        *keys.all_of("send:fcm"),
+        *(keys.progress, keys.dead, keys.sequence),
+        *(keys.payload("p"), keys.once("p")),
+    ]
+    assert all(name.startswith("{mine}:") for name in names)
+    assert len(set(names)) == len(names)
+
+
+def test_receipt_round_trips() -> None:
+    """The queue's own name may hold any separator."""
+    receipt = receipt_of("send:odd|name", "17-0")
+    assert parse_receipt(receipt) == ("send:odd|name", "17-0")

@@ -1,4 +1,4 @@
-"""Token buckets in PostgreSQL or SQLite, shared by all workers.
+"""Token buckets in Redis, or in PostgreSQL or SQLite, shared by all workers.
 
 Part of the queue room; it must not know what a key stands for.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.ports.clock import Clock
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
+from tocsin.queue.redis_connection import Keys, Script, own_errors
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import build_tables
 
@@ -99,3 +102,37 @@ class SqlRateLimiter:
         ]
         if rows:
             await connection.execute(self._store, rows)
+
+
+_KEYS_PER_CALL = 500
+"""Bounds how long a script holds up the server."""
+
+
+class RedisRateLimiter:
+    """`RateLimiter` on Redis; the client belongs to whoever opened it.
+
+    Buckets are judged by the clock of Redis, as due times are, for which a `clock`
+    stands in tests. They end by themselves when they are full.
+    """
+
+    def __init__(
+        self, client: Redis, *, prefix: str = "tocsin", clock: Clock | None = None
+    ) -> None:
+        self._client = client
+        self._keys = Keys(prefix)
+        self._clock = clock
+        self._take = Script("take_tokens")
+
+    async def take(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[int]:
+        """Take a token for each key in turn; see the port."""
+        clock = self._clock
+        args: list[Any] = ["" if clock is None else clock.now_ms() * US_PER_MS]
+        for limit in limits:
+            args += (limit.spacing_us, limit.fill_us)
+        names = [self._keys.rate(buckets_name(key, limits)) for key in keys]
+        answers: list[int] = []
+        with own_errors():
+            for start in range(0, len(names), _KEYS_PER_CALL):
+                some = names[start : start + _KEYS_PER_CALL]
+                answers += await self._take(self._client, some, args)
+        return answers

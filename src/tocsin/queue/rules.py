@@ -1,14 +1,12 @@
-"""When silence becomes death: the times that both engines derive alike.
+"""Rules of both engines: when silence becomes death, and when data went back.
 
-Part of the queue room; it must not read any clock but the one of the system.
+Part of the queue room; it must not talk to any engine.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-
-from tocsin.core.ports.clock import Clock
 
 MOVE_MARK_S = 7 * 86_400.0
 """How long a queue knows what it took over from another, in seconds."""
@@ -20,11 +18,6 @@ class WallClock:
     def now_ms(self) -> int:
         """Unix milliseconds."""
         return time.time_ns() // 1_000_000
-
-
-def now_argument(clock: Clock | None) -> int | str:
-    """What a Redis script takes for the time: empty means that of its server."""
-    return "" if clock is None else clock.now_ms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +54,32 @@ class Timing:
     def housekeeping_s(self) -> float:
         """Seconds between two rounds of cleaning up."""
         return self.beat_s * 60
+
+
+class HighWater:
+    """What one process knows of a number that only rises while no data is lost.
+
+    `certain` is the highest that the engine has confirmed to this process, `missing`
+    how many of those confirmed it found to be gone, over its whole life. Both methods
+    get `before`, the value of `certain` from before the engine was asked: whatever it
+    answers has to be above that, in whichever order answers come.
+    """
+
+    def __init__(self) -> None:
+        self.certain = 0
+        self.missing = 0
+
+    def take(self, number: int, *, before: int) -> None:
+        """The engine has accepted something under this number."""
+        self._look(number - 1, before)
+        self.certain = max(self.certain, number)
+
+    def compare(self, reached: int, *, before: int) -> None:
+        """The engine says that this is the last number that it gave."""
+        self._look(reached, before)
+
+    def _look(self, reached: int, before: int) -> None:
+        # Of several answers after one loss the first counts it.
+        if reached < before and reached < self.certain:
+            self.missing += self.certain - reached
+            self.certain = reached
