@@ -4,6 +4,7 @@ import pytest
 from tests.support.channels import Corridor, connection
 
 from tocsin.api.call import ChannelServices
+from tocsin.broker.users_memory import MemoryUserStatuses
 from tocsin.channels.claims import ConnectionClaims, SubscriptionClaims
 from tocsin.channels.users import STATUS_TTL_S, UserStatusService, token_key
 from tocsin.core.client_codes import (
@@ -63,41 +64,30 @@ async def test_who_came_and_went_between_two_writes_was_online() -> None:
     assert found.online == corridor.now_s
 
 
-class AwayStatuses:
-    """A `UserStatusStore` that fails until it is mended."""
+class AwayStatuses(MemoryUserStatuses):
+    """A store that fails until it is mended."""
 
-    def __init__(self) -> None:
-        self.is_away = True
-        self.online: list[str] = []
-
-    async def set_active(
-        self, users: Sequence[str], state: str, *, now_s: int, ttl_s: int
-    ) -> None:
-        raise BrokerUnavailable
+    is_away = True
 
     async def set_online(self, users: Sequence[str], *, now_s: int, ttl_s: int) -> None:
         if self.is_away:
             raise BrokerUnavailable
-        self.online += users
-
-    async def fetch(self, users: Sequence[str]) -> Sequence[UserStatus]:
-        return [UserStatus(user) for user in users]
-
-    async def delete(self, users: Sequence[str]) -> None:
-        raise BrokerUnavailable
+        await super().set_online(users, now_s=now_s, ttl_s=ttl_s)
 
 
 async def test_notes_outlive_a_store_that_is_away() -> None:
     """They are written when it is back, at the latest at the end."""
-    store = AwayStatuses()
-    service = UserStatusService(store, clock=Corridor().clock)
+    clock = Corridor().clock
+    store = AwayStatuses(clock)
+    service = UserStatusService(store, clock=clock)
     service.start()
     service.note_online("a")
     with pytest.raises(BrokerUnavailable):
         await service.fetch(["a"])
     store.is_away = False
     await service.close()
-    assert store.online == ["a"]
+    (status,) = await store.fetch(["a"])
+    assert status.online == clock.now_ms() // 1000
 
 
 @pytest.mark.parametrize("users", [[], [""], ["a", ""], ["a"] * 10_001])

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock
+from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.errors import InternalError, QueueUnavailable
 from tocsin.core.ports.queue import QueuePosition
@@ -14,16 +15,15 @@ from tocsin.core.ports.sends import QueueMark
 from tocsin.push.queue_watch import NAMED_FOR_MS, ProcessQueueMarks, QueueWatch
 
 
-class Place:
-    """A queue of which only the position is asked."""
+class Place(MemoryJobQueue):
+    """A queue that says of its data what a test wants."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.now = QueuePosition("a", 0)
-        self.failure: Exception | None = None
 
     async def position(self) -> QueuePosition:
-        if self.failure is not None:
-            raise self.failure
+        await super().position()
         return self.now
 
 
@@ -41,7 +41,7 @@ class Bench:
             self.losses[kind] += 1
 
         return QueueWatch(
-            self.place,  # type: ignore[arg-type] # only the position is asked
+            self.place,
             self.marks,
             place="here",
             clock=self.clock,
