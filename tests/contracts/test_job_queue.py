@@ -27,10 +27,10 @@ from tests.support.job_queues import (
     send_job,
 )
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.push import Send, TargetKind
-from tocsin.queue.rules import WallClock
 
 QUICK_S = 0.75
 """A take-over time that a test can wait for."""
@@ -46,7 +46,7 @@ async def backend(
 
 
 def now_ms() -> int:
-    return WallClock().now_ms()
+    return SystemClock().now_ms()
 
 
 async def test_jobs_come_out_as_they_went_in(backend: QueueBackend) -> None:

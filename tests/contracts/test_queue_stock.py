@@ -23,11 +23,11 @@ from tests.support.job_queues import (
 )
 
 from tocsin.app.moving import move_queue
+from tocsin.core.clock import SystemClock
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.ports.queue_stock import QueueStock, Stored, StoredLetter
 from tocsin.core.push import Send
 from tocsin.queue.redis_operator import RedisQueueStock
-from tocsin.queue.rules import WallClock
 from tocsin.queue.sql_operator import SqlQueueStock
 
 QUICK_S = 2.0
@@ -69,7 +69,7 @@ async def sides(
 
 
 def now_ms() -> int:
-    return WallClock().now_ms()
+    return SystemClock().now_ms()
 
 
 async def fill(queue: JobQueue) -> None:

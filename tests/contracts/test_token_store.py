@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from tests.support.clock import MovedClock
 
-from tocsin.app.clock import SystemClock
+from tocsin.core.clock import SystemClock
 from tocsin.core.ports.providers import SharedToken, TokenStore
 from tocsin.providers.process_tokens import ProcessTokenStore
 from tocsin.queue.redis_connection import connect

@@ -12,10 +12,10 @@ import pytest
 from tests.support.brokers import KINDS, empty_engine, open_redis
 from tests.support.ports import free_port
 
-from tocsin.app.clock import SystemClock
 from tocsin.broker.redis_clients import open_clients
 from tocsin.broker.users_memory import MemoryDenials, MemoryUserStatuses
 from tocsin.broker.users_redis import RedisDenials, RedisUserStatuses
+from tocsin.core.clock import SystemClock
 from tocsin.core.errors import BrokerUnavailable
 from tocsin.core.ports.channels import (
     DenialKind,

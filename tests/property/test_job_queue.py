@@ -23,9 +23,9 @@ from tests.support.job_queues import (
 )
 from tests.support.redis_server import RedisServer
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.core.push import Job
-from tocsin.queue.rules import WallClock
 
 WORKERS = 3
 TAKEOVER_S = 0.05
@@ -87,7 +87,7 @@ class History:
         self.requests += 1
         jobs = [expand_job(push_id), *(send_job(push_id) for _ in range(size))]
         payload = replace(payload_for(push_id), uid=push_id)
-        due_ms = WallClock().now_ms() + 15
+        due_ms = SystemClock().now_ms() + 15
         assert await self.queues[worker].enqueue(payload, jobs, due_ms=due_ms)
         self.accepted.update(job.id for job in jobs)
 
@@ -114,7 +114,7 @@ class History:
             return
         delivery = self.held[worker].pop(0)
         jobs = [send_job(delivery.job.push_id) for _ in range(follow)]
-        due_ms = WallClock().now_ms() + 5
+        due_ms = SystemClock().now_ms() + 5
         plan = [(job, due_ms * (n % 2)) for n, job in enumerate(jobs)]
         if await self.queues[worker].settle(delivery, follow=plan):
             self._count(delivery.job, jobs)

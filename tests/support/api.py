@@ -13,11 +13,11 @@ from tests.support.memory_registry import (
     MemoryDevices,
     MemoryUids,
     MemoryUserTopics,
-    SystemClock,
 )
 
 from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
+from tocsin.core.clock import SystemClock
 from tocsin.core.push import RecipientType
 from tocsin.protocol import api_pb2_grpc
 from tocsin.push.checks import DeviceLimits

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from tests.support.jobs import make_payload
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.queue.codec import refresh
-from tocsin.queue.rules import HighWater, Timing, WallClock
+from tocsin.queue.rules import HighWater, Timing
 
 LOOK_S = 0.005
 """Between two looks of a waiting reader: clocks that a test moves wake nobody."""
@@ -137,7 +138,7 @@ class MemoryJobQueue:
         self.silent_s = timing.silent_ms / 1000
         self.trusted_s = timing.trusted_s
         self._told = clock
-        self._clock = clock or WallClock()
+        self._clock = clock or SystemClock()
         self._high_water = HighWater()
         self._turn = 0
         self.failure: Exception | None = None

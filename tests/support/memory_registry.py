@@ -7,12 +7,12 @@ Each store keeps the contract of its port beside the ones on SQL (`tests/contrac
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.device import (
     GLOBAL_USER,
     DeadToken,
@@ -56,13 +56,6 @@ Item = TypeVar("Item", Device, DeviceTopic, UserTopic)
 
 KEPT_ANSWERS = 200
 FORGOTTEN_AFTER_MS = 86_400_000
-
-
-class SystemClock:
-    """The real time."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
 
 
 @dataclass

@@ -27,9 +27,9 @@ from tests.support.job_queues import (
     send_job,
 )
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Expand, Job
-from tocsin.queue.rules import WallClock
 
 PAGES = 6
 SENDS_PER_PAGE = 3
@@ -105,7 +105,7 @@ def follow_ups(job: Job, *, delay_ms: int = 5) -> list[tuple[Job, int]]:
     ]
     if page + 1 < PAGES:
         work = replace(job.work, page=page + 1)
-        due_ms = WallClock().now_ms() + delay_ms
+        due_ms = SystemClock().now_ms() + delay_ms
         follow.append((replace(job, work=work, id=f"{job.push_id}/{page}"), due_ms))
     return follow
 

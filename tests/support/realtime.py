@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tocsin.broker.presence_memory import MemoryPresence
 from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.channels.tokens import TokenSettings, TokenVerifier
 from tocsin.core.channel import ChannelOptions
+from tocsin.core.clock import SystemClock
 from tocsin.hub.hub import Hub
 from tocsin.sessions.connection import Context
 from tocsin.sessions.settings import SessionSettings
@@ -43,13 +43,6 @@ OPEN_CHANNEL = ChannelOptions(
     allow_presence_for_client=True,
     allow_presence_for_anonymous=True,
 )
-
-
-class SystemClock:
-    """`Clock` by the system's time."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
 
 
 def build_context(

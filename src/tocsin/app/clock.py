@@ -1,4 +1,4 @@
-"""The clocks behind the `Clock` port; tests bring their own.
+"""The clock that processes share.
 
 Of several machines each has its own idea of the time, so work on a queue that they
 share goes by the clock of its server: what is due, expired, or older than what.
@@ -23,14 +23,6 @@ _LONGEST_ANSWER_S = 1.0
 """A slower answer tells the time too badly, once it is known."""
 
 _log = structlog.get_logger(__name__)
-
-
-class SystemClock:
-    """Unix time of this machine."""
-
-    def now_ms(self) -> int:
-        """Unix milliseconds."""
-        return time.time_ns() // 1_000_000
 
 
 class SharedClock:

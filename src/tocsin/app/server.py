@@ -12,7 +12,6 @@ from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.app.analytics import open_analytics
 from tocsin.app.client_doors import open_uni_grpc
-from tocsin.app.clock import SystemClock
 from tocsin.app.credentials import (
     configured_integrations,
     warn_of_dangers,
@@ -29,6 +28,7 @@ from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.worker import build_providers, row_sink, start_worker
 from tocsin.config import Config
+from tocsin.core.clock import SystemClock
 from tocsin.core.ports.online import OnlinePublisher
 from tocsin.core.ports.sends import ResultSink
 from tocsin.core.push import RecipientType

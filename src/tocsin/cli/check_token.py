@@ -80,9 +80,9 @@ def _find_no_key(config: Config, *, is_subscription: bool) -> str:
 
 
 async def _verify(config: Config, token: str, is_subscription: bool) -> dict[str, Any]:
-    from tocsin.app.clock import SystemClock
     from tocsin.app.realtime_settings import token_settings
     from tocsin.channels.tokens import TokenVerifier
+    from tocsin.core.clock import SystemClock
     from tocsin.transports.key_fetcher import HttpKeyFetcher
 
     fetcher = HttpKeyFetcher()

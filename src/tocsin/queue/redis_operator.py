@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue_stock import Stored, StoredLetter
@@ -35,7 +36,7 @@ from tocsin.queue.redis_connection import (
     run,
     run_at,
 )
-from tocsin.queue.rules import MOVE_MARK_S, Timing, WallClock
+from tocsin.queue.rules import MOVE_MARK_S, Timing
 
 Found = list[tuple[bytes, Mapping[bytes, bytes]]]
 
@@ -122,7 +123,7 @@ class RedisQueueStock:
         self._client = client
         self._keys = Keys(prefix)
         self._silent_ms = Timing(takeover_s).silent_ms
-        self._clock = clock or WallClock()
+        self._clock = clock or SystemClock()
         self._take_in = Script("take_in")
         self._give_up = Script("give_up")
 

@@ -21,6 +21,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
@@ -50,7 +51,7 @@ from tocsin.queue.redis_connection import (
 )
 from tocsin.queue.redis_operator import DeadStream
 from tocsin.queue.redis_reader import Entry, StreamReader
-from tocsin.queue.rules import HighWater, Timing, WallClock
+from tocsin.queue.rules import HighWater, Timing
 
 _log = structlog.get_logger(__name__)
 
@@ -83,7 +84,7 @@ class RedisStreamJobQueue:
         self._limit = max_stream_length
         self._timing = Timing(takeover_s)
         self._clock = clock
-        self._dates = clock or dates or WallClock()
+        self._dates = clock or dates or SystemClock()
         self._keys = Keys(prefix)
         self._reader = StreamReader(
             client,

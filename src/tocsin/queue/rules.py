@@ -5,19 +5,10 @@ Part of the queue room; it must not talk to any engine.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 MOVE_MARK_S = 7 * 86_400.0
 """How long a queue knows what it took over from another, in seconds."""
-
-
-class WallClock:
-    """The system's wall clock."""
-
-    def now_ms(self) -> int:
-        """Unix milliseconds."""
-        return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from sqlalchemy import BigInteger, ColumnElement, Table, bindparam, cast, exc, f
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.clock import Clock
-from tocsin.queue.rules import WallClock
 
 _WAL_ATTEMPTS = 200
 _WAL_PAUSE_S = 0.01
@@ -41,7 +41,7 @@ class QueueDatabase:
         # All but urgent ones stand here first, so that these pass the line.
         self._line = asyncio.Lock()
         self._given = clock is not None
-        self.clock = clock or dates or WallClock()
+        self.clock = clock or dates or SystemClock()
         # Leases are judged by several hosts: on PostgreSQL its clock is the one
         # they share. statement_timestamp is stable, so an index can serve it.
         self._shared_clock = clock is None and not self.is_sqlite

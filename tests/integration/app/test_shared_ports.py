@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import structlog
 
-from tocsin.app.clock import SystemClock
 from tocsin.app.realtime import open_realtime
 from tocsin.config import Config
+from tocsin.core.clock import SystemClock
 from tocsin.telemetry.metrics import Metrics
 
 

@@ -16,10 +16,10 @@ from tests.support.http2_client import eventually
 from tests.support.sends import FreePace, batch_of
 from tests.support.simulated_fcm import running_simulator
 
-from tocsin.app.clock import SystemClock
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import start_server
 from tocsin.config import load_config
+from tocsin.core.clock import SystemClock
 from tocsin.core.device import DeviceFilter, PageRequest, Registration
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.queue import Delivery

@@ -22,12 +22,13 @@ from tests.support.job_queues import (
 )
 from tests.support.redis_server import RedisServer, start_redis
 
+from tocsin.core.clock import SystemClock
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.queue import Delivery, JobQueue, QueuePosition
 from tocsin.queue.redis_connection import GROUP, Keys, Script
 from tocsin.queue.redis_reader import StreamReader
 from tocsin.queue.redis_stream import RedisStreamJobQueue
-from tocsin.queue.rules import Timing, WallClock
+from tocsin.queue.rules import Timing
 
 STREAM = "{tocsin}:stream:send:fcm"
 KEYS = Keys("tocsin")
@@ -64,7 +65,7 @@ async def test_restarted_server_has_all_and_is_used_again(
     await queue.enqueue(payload_for("p1"), jobs, once_ttl_s=60)
     settled, held = await queue.receive([SEND], limit=2, wait_s=1)
     retry = send_job("p1", attempt=1)
-    await queue.settle(settled, follow=[(retry, WallClock().now_ms() + 300)])
+    await queue.settle(settled, follow=[(retry, SystemClock().now_ms() + 300)])
     await queue.record_progress({held.receipt: b"\x03"})
     reading = asyncio.create_task(queue.receive(["send:hms"], limit=1, wait_s=30))
     await asyncio.sleep(0.1)  # until it blocks; any earlier it fails as well
@@ -231,7 +232,7 @@ async def test_progress_recorded_too_late_is_swept(
     await queue.settle(settled)
     await queue.record_progress({settled.receipt: b"\x01", held.receipt: b"\x01"})
     reader = StreamReader(
-        client, KEYS, consumer="w", timing=Timing(15), clock=WallClock()
+        client, KEYS, consumer="w", timing=Timing(15), clock=SystemClock()
     )
     assert await reader.sweep_progress() == 1
     assert await client.hkeys(KEYS.progress) == [held.receipt.encode()]

@@ -5,11 +5,9 @@ It tells how much is missing, and nothing else does.
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from tocsin.queue.rules import HighWater, Timing, WallClock
+from tocsin.queue.rules import HighWater, Timing
 
 
 @pytest.mark.parametrize("takeover_s", [0.5, 4, 15, 60])
@@ -30,11 +28,6 @@ def test_default_promise() -> None:
     """15 s is 12 s of silence and a look per second."""
     timing = Timing(15)
     assert (timing.silent_ms, timing.beat_s) == (12_000, 1.0)
-
-
-def test_wall_clock_is_unix_milliseconds() -> None:
-    """It agrees with the system's time."""
-    assert abs(WallClock().now_ms() - time.time() * 1000) < 1000
 
 
 def test_a_number_that_rises_misses_nothing() -> None:
