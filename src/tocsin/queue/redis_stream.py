@@ -138,6 +138,8 @@ class RedisStreamJobQueue:
                 saved_at=about.get("rdb_last_save_time", 0),
             )
 
+    # --- JobProducer ---
+
     async def enqueue(
         self,
         payload: Payload,
@@ -203,6 +205,8 @@ class RedisStreamJobQueue:
             if found:
                 await run(self._client, "DEL", place)
         return parse_cancelled(taken, uid)
+
+    # --- JobConsumer ---
 
     async def receive(
         self, queues: Sequence[str], *, limit: int, wait_s: float
@@ -285,6 +289,8 @@ class RedisStreamJobQueue:
                 if await run(self._client, "XRANGE", self._keys.stream(queue), id, id):
                     found.add(delivery.receipt)
         return found
+
+    # --- what every process asks, and operators ---
 
     async def position(self) -> QueuePosition:
         """Which data this is, and how far it has come; see the port."""

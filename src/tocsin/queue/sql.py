@@ -110,6 +110,8 @@ class SqlJobQueue:
         async with self._database.reading() as connection:
             await require_steps(connection, self._prefix)
 
+    # --- JobProducer ---
+
     async def enqueue(
         self,
         payload: Payload,
@@ -155,6 +157,8 @@ class SqlJobQueue:
             for push_id, number in Counter(push_id for push_id, _ in taken).items():
                 await self._rows.change_outstanding(connection, push_id, -number)
         return parse_cancelled((body for _, body in taken), uid)
+
+    # --- JobConsumer ---
 
     async def receive(
         self, queues: Sequence[str], *, limit: int, wait_s: float
@@ -235,6 +239,8 @@ class SqlJobQueue:
                 select(jobs.c.id).where(jobs.c.id.in_(ids))
             )
             return {str(id) for id in found.scalars()}
+
+    # --- what every process asks, and operators ---
 
     async def position(self) -> QueuePosition:
         """Which data this is, and how far it has come; see the port.
