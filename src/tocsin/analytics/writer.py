@@ -20,7 +20,7 @@ from tocsin.analytics.rows import Result, rows_of
 from tocsin.core.analytics import NOTIFICATIONS, NotificationRow, RowsRefused
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome
-from tocsin.core.ports.analytics import AnalyticsStore
+from tocsin.core.ports.analytics import RowStore
 from tocsin.core.push import Job, Payload
 from tocsin.telemetry.metrics import Metrics
 
@@ -60,7 +60,7 @@ class AnalyticsWriter:
 
     def __init__(
         self,
-        store: AnalyticsStore,
+        store: RowStore,
         limits: BufferLimits,
         metrics: Metrics,
         *,

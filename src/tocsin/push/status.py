@@ -15,7 +15,7 @@ from tocsin.core.analytics import (
     find_state,
 )
 from tocsin.core.errors import InternalError, NotAvailable
-from tocsin.core.ports.analytics import AnalyticsStore, RowSink
+from tocsin.core.ports.analytics import FunnelSource, RowSink
 from tocsin.core.ports.clock import Clock
 from tocsin.push import checks
 
@@ -48,7 +48,7 @@ class StatusService:
     def __init__(
         self,
         rows: RowSink | None = None,
-        store: AnalyticsStore | None = None,
+        store: FunnelSource | None = None,
         *,
         clock: Clock | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.support.analytics import row
 
 from tocsin.analytics.writer import AnalyticsWriter, BufferLimits
-from tocsin.core.analytics import Funnel, NotificationRow, RowsRefused
+from tocsin.core.analytics import NotificationRow, RowsRefused
 from tocsin.core.errors import InternalError
 from tocsin.core.outcome import DELIVERED
 from tocsin.core.push import Job, Payload, RecipientType, Send, TargetKind
@@ -21,7 +21,7 @@ PAYLOAD = Payload("p", "uid-1", "", {})
 
 @dataclass
 class Store:
-    """Keeps batches; fails with `faults` first, waits while `gate` is shut."""
+    """A `RowStore`; fails with `faults` first, waits while `gate` is shut."""
 
     faults: list[Exception] = field(default_factory=list)
     batches: list[Sequence[NotificationRow]] = field(default_factory=list)
@@ -37,15 +37,6 @@ class Store:
         if self.faults:
             raise self.faults.pop(0)
         self.batches.append(rows)
-
-    async def fetch_funnel(self, uid: str) -> Funnel:
-        raise NotImplementedError
-
-    async def purge(self, *, before_ms: int, limit: int) -> int:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
 
     @property
     def devices(self) -> list[str]:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from tests.support.clock import MovedClock
 
@@ -27,24 +25,15 @@ class Rows:
         return True
 
 
-class Store:
-    """An `AnalyticsStore` that knows one funnel."""
-
-    async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
-        raise NotImplementedError
+class Funnels:
+    """A `FunnelSource` that knows one funnel."""
 
     async def fetch_funnel(self, uid: str) -> Funnel:
         return Funnel(uid, sent=7)
 
-    async def purge(self, *, before_ms: int, limit: int) -> int:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
-
 
 def service(rows: Rows) -> StatusService:
-    return StatusService(rows, Store(), clock=MovedClock(1234))
+    return StatusService(rows, Funnels(), clock=MovedClock(1234))
 
 
 @pytest.mark.parametrize("status", ["delivered", "interacted"])

@@ -8,8 +8,8 @@ from typing import Protocol
 from tocsin.core.analytics import Funnel, NotificationRow
 
 
-class AnalyticsStore(Protocol):
-    """Where rows are kept, for a while."""
+class RowStore(Protocol):
+    """Where rows go that were gathered."""
 
     async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
         """Store all rows, or none.
@@ -21,9 +21,17 @@ class AnalyticsStore(Protocol):
         """
         ...
 
+
+class FunnelSource(Protocol):
+    """What rows of a send add up to."""
+
     async def fetch_funnel(self, uid: str) -> Funnel:
         """What became of that send; all zero for a uid without rows."""
         ...
+
+
+class AnalyticsStore(RowStore, FunnelSource, Protocol):
+    """Where rows are kept, for a while."""
 
     async def purge(self, *, before_ms: int, limit: int) -> int:
         """Forget rows older than that Unix millisecond, among the `limit` oldest.
