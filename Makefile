@@ -65,7 +65,7 @@ lint: $(STAMP) ## Lint
 	@$(BIN)/ruff check -q .
 
 .PHONY: types
-types: $(STAMP) ## Check types strictly
+types: $(STAMP) ## Check types strictly, in tests and benchmarks too
 	@$(BIN)/mypy
 
 .PHONY: imports

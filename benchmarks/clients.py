@@ -166,6 +166,8 @@ class _H2Loop(asyncio.Protocol):
 async def h2_loop(target: Target, tally: Tally) -> None:
     """One connection."""
     parts = urlsplit(target.origin)
+    assert parts.hostname is not None
+    assert parts.port is not None
     _, protocol = await asyncio.get_running_loop().create_connection(
         lambda: _H2Loop(target, tally),
         parts.hostname,

@@ -43,7 +43,7 @@ OPEN = SessionSettings(
 )
 
 
-class Events(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventHandler):
+class Events(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventHandler):  # type: ignore[misc] # untyped
     """Writes down what the SDK tells, and lets a test wait for it."""
 
     def __init__(self) -> None:

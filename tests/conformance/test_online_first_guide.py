@@ -74,7 +74,7 @@ async def test_the_example_works(tmp_path: Path) -> None:
 
                 async def complete() -> bool:
                     found = (await tocsin.funnel("message-4711"))["result"]
-                    return found["sent"] == 2 and found["failed"] == {"online": 1}
+                    return (found["sent"], found["failed"]) == (2, {"online": 1})
 
                 await until(complete)
         pushed = dict(simulator.ledger.delivered)

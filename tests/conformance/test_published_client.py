@@ -26,7 +26,9 @@ class Recorder(api_pb2_grpc.CentrifugoApiServicer):
     ) -> api_pb2.DeviceRegisterResponse:
         """Answer the token as the id."""
         self.requests.append(request)
-        self.metadata = [(pair[0], pair[1]) for pair in context.invocation_metadata()]
+        self.metadata = [
+            (pair[0], pair[1]) for pair in context.invocation_metadata() or ()
+        ]
         return api_pb2.DeviceRegisterResponse(
             result=api_pb2.DeviceRegisterResult(id=request.token)
         )
@@ -101,7 +103,7 @@ async def test_request_and_key_arrive(
     client: PublishedClient, recorder: Recorder, address: str
 ) -> None:
     """A registration by a published client reads the same through our schema."""
-    registration = {
+    registration: dict[str, Any] = {
         "provider": "fcm",
         "token": "t",
         "platform": "android",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from tests.support.clock import MovedClock
@@ -867,7 +868,7 @@ async def test_remove_takes_dead_devices_along(
 
 async def test_targets_bring_the_details_that_are_asked_for(store: DeviceStore) -> None:
     """Parallel lists, in any choice; metas are JSON texts; nothing else is read."""
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "a": {"user": "bob", "timezone": "Asia/Tokyo", "meta": {"n": 'x"ü'}},
         "b": {"locale": "pt-BR", "topics": ("t",)},
     }

@@ -30,6 +30,7 @@ from tests.support.job_queues import (
 from tocsin.core.clock import SystemClock
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Send, TargetKind
 
 QUICK_S = 0.75
@@ -563,7 +564,7 @@ async def test_progress_of_many_batches_at_once(backend: QueueBackend) -> None:
     progress = {d.receipt: bytes([n + 1, 0]) for n, d in enumerate(held)}
     await queue.record_progress(progress)
     await queue.record_progress({})
-    again = []
+    again: list[Delivery] = []
     while len(again) < len(held):
         again += await queue.receive([SEND], limit=50, wait_s=5)
     assert {d.receipt: d.done for d in again[:20]} == progress

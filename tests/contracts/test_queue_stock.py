@@ -134,7 +134,8 @@ async def test_what_a_living_worker_holds_stays(sides: tuple[Side, Side]) -> Non
         await asyncio.sleep(0.05)
     moved = await move_queue(old.stock(), new.stock())
     assert (moved.entries, moved.held) == (1, 0)
-    sizes = [d.job.work.targets for d in await drain(new.queue) if _is_send(d.job.work)]
+    works = [d.job.work for d in await drain(new.queue)]
+    sizes = [work.targets for work in works if isinstance(work, Send)]
     assert sorted(map(len, sizes)) == [1, 3]  # two of the held one were done
     assert ("token-b",) in sizes
 
@@ -162,10 +163,6 @@ async def test_unreadable_entries_move_as_they_are(sides: tuple[Side, Side]) -> 
     assert await drain(new.queue) == []
     [letter] = await new.queue.list_dead(limit=5)
     assert letter.reason.startswith("undecodable")
-
-
-def _is_send(work: Any) -> bool:
-    return isinstance(work, Send)
 
 
 class BreaksOff:

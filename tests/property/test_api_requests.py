@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,7 +60,8 @@ def _requests(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 async def _answer(world: World, name: str, request: Any) -> tuple[ApiError | None, Any]:
-    result = GetMessageClass(SERVICE.methods_by_name[name].output_type)().result
+    response: Any = GetMessageClass(SERVICE.methods_by_name[name].output_type)()
+    result = response.result
     try:
         await BUILT[name](world.services, request, result, Call("c"))
     except ApiError as error:
@@ -68,7 +69,7 @@ async def _answer(world: World, name: str, request: Any) -> tuple[ApiError | Non
     return None, result
 
 
-def _knows(message: Descriptor, path: str) -> bool:
+def _knows(message: Any, path: str) -> bool:
     """Whether the path of an error leads through fields of the schema."""
     for part in path.split("[")[0].split("."):
         field = message.fields_by_name.get(part)

@@ -313,7 +313,7 @@ def test_frames_in_any_pieces(
 def test_random_frames(pieces: list[bytes]) -> None:
     """Random bytes are frames or a violation with a close code."""
     reader = FrameReader(100)
-    codes = set()
+    codes: set[int] = set()
     with contextlib.suppress(Violation):
         for piece in pieces:
             for _, payload in codes_of(reader, piece, codes):

@@ -48,8 +48,10 @@ _STEPS = {  # step: what its number may be; frequent ones stand more than once
 }
 _steps = st.lists(
     st.one_of(
-        st.tuples(st.just(name.strip()), _worker, number)
-        for name, number in _STEPS.items()
+        [
+            st.tuples(st.just(name.strip()), _worker, number)
+            for name, number in _STEPS.items()
+        ]
     ),
     # Short histories have no past that could go wrong.
     min_size=30,

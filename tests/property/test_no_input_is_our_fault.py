@@ -23,6 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.messages import PLAUSIBLE, SCALARS, fields
+from tests.support.postgres import PostgresServer
 from tests.support.simulated_fcm import simulator_in_thread
 from tests.support.tokens import SECRET, sign
 from websockets.exceptions import ConnectionClosed
@@ -38,7 +39,7 @@ from tocsin.core.push_services import SERVICES
 from tocsin.protocol import client_pb2
 from tocsin.simulator.server import Simulator
 
-_RPCS = {rpc.name: rpc for rpc in SERVICE.methods}
+_RPCS: dict[str, Any] = {rpc.name: rpc for rpc in SERVICE.methods}
 _SINGLE = tuple(sorted(set(_RPCS) - {"Batch"}))
 _KEY = (("authorization", "apikey k"),)
 _MANY = 70_000
@@ -209,6 +210,7 @@ def server(request: pytest.FixtureRequest, simulator: Simulator) -> Iterator[_Se
     """One server of each kind for all examples, with everything switched on."""
     with tempfile.TemporaryDirectory() as directory:
         config = _configuration(simulator)
+        postgres: PostgresServer | None = None
         if request.param == "sqlite and memory":
             config["database"] = {"sqlite": {"path": f"{directory}/t.db"}}
         else:
@@ -226,7 +228,7 @@ def server(request: pytest.FixtureRequest, simulator: Simulator) -> Iterator[_Se
             yield running
         finally:
             running.stop()
-    if request.param != "sqlite and memory":
+    if postgres is not None:
         postgres.drop_database("no_input_is_our_fault")
 
 
@@ -461,9 +463,11 @@ def _talk(
     server: _Server, connect: dict[str, Any], commands: list[dict[str, Any]]
 ) -> None:
     """One client's life; no reply and no end of it may be the server's fault."""
+    last = {"connect": connect}
     with ws_connect(f"ws://127.0.0.1:{server.http_port}/connection/websocket") as ws:
         try:
-            for number, command in enumerate([{"connect": connect}, *commands], 1):
+            for number, command in enumerate([last, *commands], 1):
+                last = command
                 ws.send(json.dumps({"id": number, **command}))
                 if "send" in command:  # which has no reply
                     continue
@@ -475,7 +479,7 @@ def _talk(
         else:
             return
     # A close code that is none in WebSocket ends without one.
-    assert end is None or end.code not in {1011, 3004}, (command, end)
+    assert end is None or end.code not in {1011, 3004}, (last, end)
 
 
 def _wait_for_reply(ws: Any, number: int, command: Mapping[str, Any]) -> Any:
@@ -557,8 +561,8 @@ def _takes_many(field: Any) -> bool:
     """Whether a field is a list of texts, or maps texts to texts."""
     kind = field.message_type
     if kind is None:
-        return field.is_repeated and field.type == FieldDescriptor.TYPE_STRING
-    return (
+        return bool(field.is_repeated and field.type == FieldDescriptor.TYPE_STRING)
+    return bool(
         kind.GetOptions().map_entry
         and kind.fields_by_name["value"].message_type is None
     )
@@ -579,7 +583,7 @@ _LONG_LISTS = [
 ]
 _LONG_FILTERS = [
     (rpc.name, field.name)
-    for rpc in SERVICE.methods
+    for rpc in _RPCS.values()
     if "filter" in rpc.input_type.fields_by_name
     for field in rpc.input_type.fields_by_name["filter"].message_type.fields
     if _takes_many(field)

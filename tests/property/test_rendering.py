@@ -117,12 +117,13 @@ _scraps = st.sampled_from([scrap.replace("_", " ") for scrap in _SCRAPS.split(" 
 @given(text=st.lists(_scraps, max_size=25).map("".join))
 def test_every_text_is_a_template_or_a_fault(text: str) -> None:
     """Reading never crashes, and what was read can be rendered for any device."""
-    fault = None
+    fault = template = None
     try:
         template = parse_template(text, Scope(meta=True, l10n=True))
     except TemplateFault as found:
         fault = found
-    if fault is not None:
+    if template is None:
+        assert fault is not None
         assert 1 <= fault.column <= len(text) + 1
         assert fault.reason
         return

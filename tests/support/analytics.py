@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from tocsin.core.analytics import NotificationRow
 from tocsin.core.ports.analytics import AnalyticsStore
@@ -26,7 +27,7 @@ _PLAIN = NotificationRow(
 )
 
 
-def row(**fields: object) -> NotificationRow:
+def row(**fields: Any) -> NotificationRow:
     """A row that differs from a plain one in these fields."""
     return _PLAIN._replace(**fields)
 

@@ -132,7 +132,7 @@ def slow_line(server_port: int, *, delay_s: float) -> Iterator[Line]:
         entering = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
         yield entering.result(20)
         leaving = context.__aexit__(None, None, None)
-        asyncio.run_coroutine_threadsafe(leaving, loop).result(20)  # type: ignore[arg-type] # an awaitable that is a coroutine
+        asyncio.run_coroutine_threadsafe(leaving, loop).result(20)
         asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result(20)
     finally:
         loop.call_soon_threadsafe(loop.stop)

@@ -67,8 +67,8 @@ class Deployment:
     def serve_beside(self) -> tuple[Process, str]:
         """One more server on ports of its own, with its gRPC address."""
         http_port, grpc_port = free_port(), free_port()
-        ports = ("--http_server.port", str(http_port))
-        ports += ("--grpc_api.port", str(grpc_port))
+        ports = ["--http_server.port", str(http_port)]
+        ports += ["--grpc_api.port", str(grpc_port)]
         process = self.processes.start("serve", "--config", str(self.path), *ports)
         return process.wait_ready(http_port), f"127.0.0.1:{grpc_port}"
 

@@ -62,7 +62,7 @@ class H2Peer:
                 normalize_outbound_headers=False,
             )
         )
-        self.conn.local_settings.update(settings)
+        self.conn.local_settings.update(dict(settings.items()))
         self.conn.local_settings.acknowledge()
         self._acknowledge = acknowledge
         self._reader = reader
@@ -180,7 +180,7 @@ class H2Peer:
 
     def change(self, settings: dict[SettingCodes, int]) -> None:
         """Send new settings."""
-        self.conn.update_settings(settings)
+        self.conn.update_settings(dict(settings.items()))
         self.flush()
 
     def refuse(self, stream: int, code: int) -> None:

@@ -36,7 +36,7 @@ class Answer:
 
     @property
     def content_type(self) -> str:
-        return self.headers.get("Content-Type", "")
+        return str(self.headers.get("Content-Type", ""))
 
 
 class HttpCaller:

@@ -62,7 +62,7 @@ async def open_doors(
         clock=asyncio.get_running_loop().time,
     )
     limit = (stream or StreamSettings()).max_request_body_size
-    handlers = {
+    handlers: dict[str, Any] = {
         "/connection/sse": SseEndpoint(context, admission, stream),
         "/connection/http_stream": HttpStreamEndpoint(context, admission, stream),
         "/connection/uni_sse": UniSseEndpoint(context, admission, stream),
@@ -201,15 +201,15 @@ class StreamClient:
                 if self._rest:
                     size, at = read_varint(self._rest, 0)
                     if len(self._rest) >= at + size:
-                        break
+                        end = at + size
+                        reply = pb.Reply.FromString(self._rest[at:end])
+                        self._rest = self._rest[end:]
+                        return MessageToDict(reply, preserving_proto_field_name=True)
                 piece = await self._read_piece()
                 if not piece:
                     assert not self._rest
                     return None
                 self._rest += piece
-        data, self._rest = self._rest[at : at + size], self._rest[at + size :]
-        reply = pb.Reply.FromString(data)
-        return MessageToDict(reply, preserving_proto_field_name=True)
 
     async def close(self) -> None:
         self.writer.close()

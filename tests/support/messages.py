@@ -64,7 +64,7 @@ def messages(
 
 
 def fields(
-    kind: Descriptor, scalars: Scalars, *, depth: int = 0
+    kind: Any, scalars: Scalars, *, depth: int = 0
 ) -> st.SearchStrategy[dict[str, Any]]:
     """Some of the message's fields, so that good requests come up too."""
     optional = {

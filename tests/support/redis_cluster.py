@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class RedisCluster:
         for server in self.primaries:
             server.flush()
         for server in self.primaries:
-            wait_for(lambda one=server: _hears_all(one, self.primaries))
+            wait_for(partial(_hears_all, server, self.primaries))
 
     def owner_of(self, key: str) -> RedisServer:
         """The primary that a key was given to at the start."""
@@ -103,7 +104,7 @@ def start_cluster(
     wait_for(lambda: all(_is_ready(server) for server in servers))
     wait_for(lambda: all(_is_in_step(replica) for replica in cluster.replicas))
     for server in servers:
-        wait_for(lambda one=server: _hears_all(one, servers))
+        wait_for(partial(_hears_all, server, servers))
     return cluster
 
 
@@ -213,7 +214,8 @@ def _info(server: RedisServer, section: str) -> dict[str, Any]:
 
 def _sees_replica(sentinel: RedisServer) -> bool:
     found = ask(sentinel, "SENTINEL", "MASTER", "main")
-    return dict(zip(found[::2], found[1::2], strict=True))["num-slaves"] == "1"
+    about = dict(zip(found[::2], found[1::2], strict=True))
+    return bool(about["num-slaves"] == "1")
 
 
 def _port_with_bus() -> int:

@@ -62,7 +62,7 @@ def switchable_simulator(directory: Path, *, port: int = 0) -> Iterator[Switch]:
         entering = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
         yield Switch(entering.result(20), loop)
         leaving = context.__aexit__(None, None, None)
-        asyncio.run_coroutine_threadsafe(leaving, loop).result(20)  # type: ignore[arg-type] # an awaitable that is a coroutine
+        asyncio.run_coroutine_threadsafe(leaving, loop).result(20)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)

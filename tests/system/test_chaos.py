@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,9 @@ class Sender(threading.Thread):
                 if self._is_answered(request):
                     self.unanswered.remove(request)
 
+    def has_fewer_unanswered(self, count: int) -> bool:
+        return len(self.unanswered) < count
+
     def _is_answered(self, request: dict[str, Any]) -> bool:
         self.calls += 1
         answer = self._client.call(
@@ -226,7 +230,7 @@ def test_a_killed_server_keeps_what_it_answered(
     sender = Sender(published_client, clustered.address, uids=400, devices=5)
     sender.start()
     for left in (300, 150):
-        wait_until(lambda left=left: len(sender.unanswered) < left, what="answers")
+        wait_until(partial(sender.has_fewer_unanswered, left), what="answers")
         time.sleep(chance.uniform(0.0, 0.05))
         server.kill()
         server = clustered.serve()
@@ -249,7 +253,7 @@ def test_a_killed_server_with_its_worker_inside_keeps_what_it_answered(
     sender = Sender(published_client, embedded.address, uids=300, devices=10)
     sender.start()
     for left in (200, 100):
-        wait_until(lambda left=left: len(sender.unanswered) < left, what="answers")
+        wait_until(partial(sender.has_fewer_unanswered, left), what="answers")
         server.kill()
         server = embedded.serve()
     sender.join()

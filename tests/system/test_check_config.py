@@ -1,6 +1,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.verbs import run_verb
@@ -9,7 +10,7 @@ pytestmark = pytest.mark.system
 
 
 def check(
-    folder: Path, *arguments: str, **variables: str
+    folder: Path, *arguments: str, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     return run_verb(folder, "check-config", *arguments, **variables)
 

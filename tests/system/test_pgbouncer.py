@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -49,10 +50,14 @@ def test_registry_and_queue_behind_pgbouncer(
     answers = published_client.call_many(beside, "DeviceList", requests, key="k")
     assert [a for a in answers if not a["ok"] or a["response"].get("error")] == []
     delivered = simulator.ledger.delivered
+
+    def has_delivered(wanted: int) -> bool:
+        return sum(delivered.values()) >= wanted
+
     for sends in range(1, 5):
         send(published_client, at)
         wait_until(
-            lambda wanted=sends * DEVICES: sum(delivered.values()) >= wanted,
+            partial(has_delivered, sends * DEVICES),
             what=f"{sends} sends at {DEVICES} devices",
         )
         assert len(delivered) == DEVICES

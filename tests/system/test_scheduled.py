@@ -196,7 +196,7 @@ def test_rendered_pushes_reach_each_device_in_its_words(
     database = {"database": {"sqlite": {"path": str(tmp_path / "t.db")}}}
     site = Site(processes, simulator, published_client, database, {"type": "database"})
     site.serve()
-    devices = [
+    devices: list[dict[str, Any]] = [
         {"token": "a", "user": "ann", "locale": "pt-BR", "meta": {"n": 'A"\\ü'}},
         {"token": "b", "user": "bob", "locale": "de", "timezone": "Europe/Berlin"},
         {"token": "c", "user": "ann", "locale": "en"},
@@ -204,7 +204,7 @@ def test_rendered_pushes_reach_each_device_in_its_words(
     for device in devices:
         site.call("DeviceRegister", provider="fcm", platform="ios", **device)
     text = "{{default [[Hi]] .l10n.hi}} {{.device.user}} {{.device.meta.n}}"
-    request = {
+    request: dict[str, Any] = {
         "recipient": {"filter": {"users": ["ann", "bob"]}},
         "notification": {"fcm": {"message": {"notification": {"body": text}}}},
         "localizations": {"pt": {"translations": {"hi": "Oi"}}},

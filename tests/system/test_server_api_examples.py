@@ -10,7 +10,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ class Server:
 
 
 @pytest.fixture
-def server(processes: Processes) -> Iterator[Server]:
+def server(processes: Processes) -> Server:
     return Server(processes)
 
 

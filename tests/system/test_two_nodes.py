@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Pair:
     async def joined(self) -> None:
         """Wait until each knows the other."""
         for node in (self.here, self.other):
-            await until(lambda node=node: node.result("info"), num_nodes(2))
+            await until(partial(node.result, "info"), num_nodes(2))
 
 
 async def until(ask: Callable[[], Awaitable[Any]], fits: Callable[[Any], bool]) -> Any:

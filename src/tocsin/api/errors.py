@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import grpc
 from google.protobuf import any_pb2
-from google.rpc import status_pb2  # type: ignore[import-untyped] # ships no py.typed
+from google.rpc import status_pb2
 
 from tocsin.core.errors import ApiError, QueueFull
 from tocsin.protocol import api_pb2

@@ -267,7 +267,7 @@ async def play(
     metadata = (("authorization", f"apikey {on.key}"),)
     address = f"127.0.0.1:{on.listening.grpc_port}"
     async with grpc.aio.insecure_channel(address) as channel:
-        api = api_pb2_grpc.CentrifugoApiStub(channel)  # type: ignore[no-untyped-call] # generated
+        api = api_pb2_grpc.CentrifugoApiStub(channel)
         started = loop.time()
         await _register(api, metadata, devices, on.summary, show)
         on.summary.register_s = loop.time() - started

@@ -319,7 +319,7 @@ class RedisShard:
     async def _drop_pubsub(self) -> None:
         if self._pubsub is not None:
             with suppress(RedisError, OSError):
-                await self._pubsub.aclose()  # type: ignore[no-untyped-call] # not in the stubs
+                await self._pubsub.aclose()
 
     def _tell_change(self) -> None:
         # The new server may lack the last of what the old one had: positions are

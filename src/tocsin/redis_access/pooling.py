@@ -102,9 +102,9 @@ class CheckedConnection(_Base):
 
     def drop(self) -> None:
         """Close it at once; the next use dials anew."""
-        self._parser.on_disconnect()  # type: ignore[no-untyped-call] # not in the stubs
-        self.reset_should_reconnect()  # type: ignore[no-untyped-call] # nor is this
-        self._close()  # type: ignore[no-untyped-call] # nor this
+        self._parser.on_disconnect()
+        self.reset_should_reconnect()  # type: ignore[no-untyped-call] # not in the stubs
+        self._close()  # type: ignore[no-untyped-call] # nor is this
 
 
 class TcpConnection(CheckedConnection, Connection):

@@ -69,7 +69,7 @@ class RoutedRedis(Redis):
         """One command, at the server in charge of its key."""
         return await self.at(
             find_key(args),
-            lambda server: server.execute_command(*args, **options),  # type: ignore[no-untyped-call] # its stub
+            lambda server: server.execute_command(*args, **options),
             anywhere=args[0] == "PUBLISH",
         )
 
@@ -163,7 +163,7 @@ class RoutedRedis(Redis):
         async def write(node: Node) -> None:
             command = check_command(self._key_at(node, key))
             try:
-                await self._server(node).execute_command(*command)  # type: ignore[no-untyped-call] # its stub
+                await self._server(node).execute_command(*command)
             except (foreign.RedisError, OSError) as error:
                 if isinstance(error, (*_AWAY, foreign.AskError)) or is_refusal(error):
                     self.suspect(node)
@@ -286,7 +286,7 @@ async def _act(server: Redis, action: Action[T], *, alone: bool, is_asking: bool
         return await action(server)
     async with server.client() as one:
         if is_asking:
-            await one.execute_command("ASKING")  # type: ignore[no-untyped-call] # its stub
+            await one.execute_command("ASKING")
         return await action(one)
 
 

@@ -143,7 +143,7 @@ def _owners(ranges: Sequence[Any], asked: Node) -> Owners:
 
 
 async def _run(client: Redis, *command: str) -> Any:
-    return await client.execute_command(*command)  # type: ignore[no-untyped-call] # not in the stubs
+    return await client.execute_command(*command)
 
 
 def _text(value: bytes | str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc.aio import EOF  # type: ignore[attr-defined] # not in the stubs
 from tests.support.api import WITH_KEY, World, serving
 
 from tocsin.api.methods.table import SERVICE
@@ -32,7 +33,7 @@ async def test_bodies_that_are_no_message(
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         for name in methods:
-            call = channel.unary_unary(f"/{SERVICE.full_name}/{name}")
+            call = channel.unary_unary(f"/{SERVICE.full_name}/{name}", None, None)
             code, details = await _refused(call(body, metadata=WITH_KEY))
             assert code is grpc.StatusCode.INVALID_ARGUMENT
             assert details == "bad request: body: is no message of this method"
@@ -48,13 +49,13 @@ async def test_bodies_of_health_and_reflection(
         serving(World()) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        check = channel.unary_unary(f"{HEALTH}/Check")
+        check = channel.unary_unary(f"{HEALTH}/Check", None, None)
         code, _ = await _refused(check(b"\xff"))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
-        watch = channel.unary_stream(f"{HEALTH}/Watch")
+        watch = channel.unary_stream(f"{HEALTH}/Watch", None, None)
         code, _ = await _refused(watch(b"\xff").read())
         assert code is grpc.StatusCode.INVALID_ARGUMENT
-        reflect = channel.stream_stream(REFLECT)
+        reflect = channel.stream_stream(REFLECT, None, None)
         asked = reflect(iter([b"\xff"]), metadata=WITH_KEY)
-        assert await asked.read() is grpc.aio.EOF
+        assert await asked.read() is EOF
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR]

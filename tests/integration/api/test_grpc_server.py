@@ -10,6 +10,7 @@ import grpc
 import pytest
 import structlog
 from google.rpc import status_pb2
+from grpc.aio import EOF  # type: ignore[attr-defined] # not in the stubs
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.support.api import KEY, WITH_KEY, World, calling, serving
@@ -17,9 +18,10 @@ from tests.support.certificates import make_ca
 
 from tocsin.api import grpc_server, pace
 from tocsin.api.grpc_calls import address_of
-from tocsin.api.grpc_server import GrpcServer, GrpcSettings, ServerTls
+from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.api.listening import ListenError
 from tocsin.api.methods.table import COMMANDS, SERVICE
+from tocsin.api.tls import ServerTls
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ids import is_id
@@ -140,7 +142,7 @@ async def test_errors_are_in_band() -> None:
 async def _transport_error(call: Any) -> tuple[grpc.StatusCode, api_pb2.Error]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    trailers = dict(caught.value.trailing_metadata() or ())
+    trailers: dict[str, bytes] = dict(caught.value.trailing_metadata() or ())  # type: ignore[arg-type] # pairs
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     error = api_pb2.Error()
     assert status.details[0].Unpack(error)
@@ -238,16 +240,18 @@ async def test_key_comes_before_everything(
         assert await _code(stub.DeviceRegister(GOOD, metadata=metadata)) == refused
         publish = stub.Publish(api_pb2.PublishRequest(), metadata=metadata)
         assert await _code(publish) == refused
-        unknown = channel.unary_unary("/no.such.Service/Method")
+        unknown = channel.unary_unary("/no.such.Service/Method", None, None)
         assert await _code(unknown(b"", metadata=metadata)) == refused
         for version in ("v1", "v1alpha"):
             reflect = channel.stream_stream(
-                f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+                f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+                None,
+                None,
             )
             # Nothing is ever written: the refusal must not wait for a message.
-            stream = reflect(metadata=metadata)
+            stream = reflect(None, metadata=metadata)
             assert await _code(stream.read()) == refused
-        await channel.close()
+        await channel.close(None)
     assert world.changes == 0
     assert world.observed.commands == []
 
@@ -358,13 +362,13 @@ async def test_insecure() -> None:
 async def test_not_built_and_unknown_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the key, what is not built answers UNIMPLEMENTED."""
     bare = dataclasses.replace(COMMANDS["revoke_token"], method=None)
-    monkeypatch.setitem(COMMANDS, "revoke_token", bare)  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, "revoke_token", bare)
     async with serving(World()) as server, calling(server) as stub:
         assert await _code(
             stub.RevokeToken(api_pb2.RevokeTokenRequest(), metadata=WITH_KEY)
         ) == (grpc.StatusCode.UNIMPLEMENTED, "method RevokeToken not implemented")
         async with _channel(server) as channel:
-            unknown = channel.unary_unary(f"/{SERVICE.full_name}/NoSuch")
+            unknown = channel.unary_unary(f"/{SERVICE.full_name}/NoSuch", None, None)
             code, _ = await _code(unknown(b"", metadata=WITH_KEY))
             assert code is grpc.StatusCode.UNIMPLEMENTED
 
@@ -377,7 +381,7 @@ async def _reflect(
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    stream = reflect(metadata=WITH_KEY)
+    stream = reflect(None, metadata=WITH_KEY)
     await stream.write(reflection_pb2.ServerReflectionRequest(**request))
     reply: reflection_pb2.ServerReflectionResponse = await stream.read()
     await stream.done_writing()
@@ -576,7 +580,7 @@ async def test_open_streams_do_not_hold_up_a_drain() -> None:
             SERVICE.full_name: states.NOT_SERVING,
             "unknown": states.SERVICE_UNKNOWN,
         }
-        assert await reflect.read() is grpc.aio.EOF
+        assert await reflect.read() is EOF
         await asyncio.wait_for(stopping, 10)
 
 

@@ -23,7 +23,7 @@ def unbuilt(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a method that stands in the schema only."""
     name = "revoke_token"
     bare = dataclasses.replace(COMMANDS[name], method=None)
-    monkeypatch.setitem(COMMANDS, name, bare)  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, name, bare)
     return name
 
 
@@ -36,7 +36,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> str:
 
     name = "device_list"
     broken = dataclasses.replace(COMMANDS[name], method=fail)
-    monkeypatch.setitem(COMMANDS, name, broken)  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, name, broken)
     return name
 
 
@@ -260,7 +260,7 @@ async def test_what_is_not_built(unbuilt: str) -> None:
         assert (await http.send(f"/api/{unbuilt}")).json == {"error": error}
         command = {"method": unbuilt}
         assert (await http.send("/api", command)).json == {"error": error}
-        batch = {"commands": [{unbuilt: {}}]}
+        batch: dict[str, Any] = {"commands": [{unbuilt: {}}]}
         answer = await http.send("/api/batch", batch)
         assert answer.json == {"replies": [{"error": error}]}
 

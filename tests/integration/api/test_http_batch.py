@@ -48,7 +48,7 @@ async def test_of_several_fields_the_first_runs() -> None:
             (("cancel_push", "device_list"), "device_list"),
         ):
             world.observed.commands.clear()
-            body = {"commands": [{name: {} for name in fields}]}
+            body: dict[str, Any] = {"commands": [{name: {} for name in fields}]}
             await http.send("/api/batch", body)
             names = [name for name, _, _ in world.observed.commands]
             assert names == [first, "batch"]
@@ -102,7 +102,7 @@ async def test_parallel_commands_run_side_by_side(
         running -= 1
 
     slow = dataclasses.replace(COMMANDS["device_list"], method=wait)
-    monkeypatch.setitem(COMMANDS, "device_list", slow)  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, "device_list", slow)
     body = {"commands": [{"device_list": {}}] * 1100, "parallel": True}
     async with serving_http(World()) as http:
         answer = await http.send("/api/batch", body)

@@ -17,6 +17,7 @@ from tests.support.sessions import run_until
 
 from tocsin.api import http_connection
 from tocsin.api.http_gateway import HttpGateway
+from tocsin.hub.share import TurnShare
 from tocsin.transports.http_link import EXTRA_BYTES_MOST
 from tocsin.transports.websocket_codec import PING, PONG, TEXT
 
@@ -113,7 +114,7 @@ async def test_requests_one_behind_the_other_leave_time(
     """They wait for their share once they had some time of the processor."""
     monkeypatch.setattr(http_connection, "READ_S", 0.0)
     pauses = 0
-    share = http_connection.TurnShare
+    share = TurnShare
     pause = share.pause
 
     async def count(self: Any) -> None:

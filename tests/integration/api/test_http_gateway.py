@@ -145,7 +145,8 @@ async def test_readiness_comes_and_goes() -> None:
 
 async def test_a_check_that_hangs_is_not_begun_again() -> None:
     """Whoever asks is answered; the one under way is ended with the port."""
-    begun, ended = [], []
+    begun: list[None] = []
+    ended: list[None] = []
 
     async def hang() -> None:
         begun.append(None)

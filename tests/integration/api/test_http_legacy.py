@@ -81,7 +81,8 @@ async def test_a_command_without_method_is_a_publish() -> None:
     """An absent method counts as number 0."""
     world = World()
     async with serving_http(world) as http:
-        for command in ({"params": {}}, {"method": None, "params": {}}, None, {}):
+        commands: list[Any] = [{"params": {}}, {"method": None, "params": {}}, None, {}]
+        for command in commands:
             await _legacy(http, command)
     assert {name for name, _, _ in world.observed.commands} == {"publish"}
 

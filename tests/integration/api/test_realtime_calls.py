@@ -76,7 +76,7 @@ async def test_publish_with_every_parameter(door: str) -> None:
     corridor = Corridor()
     await corridor.hear("x", "kept:1")
     async with opened(door, corridor) as send:
-        nothing = {"result": {}}
+        nothing: dict[str, Any] = {"result": {}}
         assert await send("publish", {"channel": "x", "data": {"text": "hello"}}) == (
             nothing
         )
@@ -287,7 +287,7 @@ async def test_presence_and_its_numbers(door: str) -> None:
     """Infos only where they are set; an empty channel is an empty object."""
     corridor = Corridor()
     async with opened(door, corridor) as send:
-        empty = {"presence": {}}
+        empty: dict[str, Any] = {"presence": {}}
         assert await send("presence", {"channel": "seen:1"}) == {"result": empty}
         zeros = {"num_clients": 0, "num_users": 0}
         assert await send("presence_stats", {"channel": "seen:1"}) == {"result": zeros}
@@ -647,7 +647,7 @@ async def test_binary_data_over_grpc() -> None:
     world = World()
     world.services = replace(world.services, realtime=corridor.services)
     command = COMMANDS["publish"]
-    request: Any = command.request_class(channel="x", data=b"\x00\xff")  # type: ignore[call-arg] # a message
+    request: Any = command.request_class(channel="x", data=b"\x00\xff")
     async with serving(world) as server, calling(server) as stub:
         response = await stub.Publish(request, metadata=WITH_KEY)
     assert response.HasField("result")

@@ -62,7 +62,7 @@ async def test_funnel_of_a_send(simulator: Simulator, tmp_path: Path) -> None:
         async def complete() -> bool:
             found = await tocsin.funnel("campaign")
             counts = found["result"]
-            return counts["sent"] == 3 and counts["interacted"] == 1
+            return (counts["sent"], counts["interacted"]) == (3, 1)
 
         await until(complete)
         assert await tocsin.funnel("campaign") == {"result": expected}

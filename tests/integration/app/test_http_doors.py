@@ -174,9 +174,10 @@ async def test_a_shared_port_keeps_internal_ports_apart() -> None:
 
 async def test_one_shared_port_for_all() -> None:
     """With reuse_port and no internal port everything is on the shared port."""
-    shared = {"address": "127.0.0.1", "port": free_port(), "reuse_port": True}
+    port = free_port()
+    shared = {"address": "127.0.0.1", "port": port, "reuse_port": True}
     async with AsyncExitStack() as stack:
         for _ in range(2):
             doors = await _open(stack, http_server=shared, http_api={"key": "k"})
-            assert doors.port == doors.internal_port == shared["port"]
-        assert (await _call(shared["port"], "/api/device_list"))[0] == 200
+            assert doors.port == doors.internal_port == port
+        assert (await _call(port, "/api/device_list"))[0] == 200

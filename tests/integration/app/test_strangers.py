@@ -166,7 +166,7 @@ async def test_grpc_calls_without_the_key_are_one_line(
                 for number in range(TIMES):
                     method = methods[number % len(methods)]
                     with pytest.raises(grpc.aio.AioRpcError):
-                        await channel.unary_unary(method)(b"", timeout=10)
+                        await channel.unary_unary(method, None, None)(b"", timeout=10)
     finally:
         await server.stop(0)
     (line,) = [line for line in lines if line["event"].startswith("call refused")]

@@ -24,7 +24,7 @@ async def broker(redis_address: str) -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def client(redis_address: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(f"redis://{redis_address}")  # type: ignore[no-untyped-call] # its stub
+    client = Redis.from_url(f"redis://{redis_address}")
     yield client
     await client.aclose()
 
@@ -89,7 +89,7 @@ async def test_all_that_wait_are_told_of_a_silent_server() -> None:
     """They hear at once what the first waited for, however many they are."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-        client = Redis.from_url(address, socket_timeout=0.2)  # type: ignore[no-untyped-call] # its stub
+        client = Redis.from_url(address, socket_timeout=0.2)
         script = JoinedScript(client, "publish")
         async with asyncio.timeout(20):
             results = await asyncio.gather(
@@ -104,7 +104,7 @@ async def test_a_close_tells_who_waits() -> None:
     """Nobody waits on for an answer of a script that was closed."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-        client = Redis.from_url(address)  # type: ignore[no-untyped-call] # its stub
+        client = Redis.from_url(address)
         script = JoinedScript(client, "publish")
         waiting = asyncio.ensure_future(script([], []))
         await asyncio.sleep(0)

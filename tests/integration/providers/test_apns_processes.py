@@ -18,10 +18,10 @@ _ROOT = Path(__file__).parents[3]
 @pytest.fixture(params=["sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Kind and address of what the processes share."""
-    address = {
-        "sqlite": lambda: str(tmp_path / "queue.db"),
-        "redis": lambda: request.getfixturevalue("redis_address"),
-    }[request.param]()
+    if request.param == "sqlite":
+        address = str(tmp_path / "queue.db")
+    else:
+        address = request.getfixturevalue("redis_address")
     return request.param, address
 
 

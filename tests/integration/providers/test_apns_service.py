@@ -66,7 +66,7 @@ async def serving(directory: Path) -> AsyncIterator[Service]:
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(f"127.0.0.1:{listening.grpc_port}")
         )
-        yield Service(api_pb2_grpc.CentrifugoApiStub(channel), simulator)  # type: ignore[no-untyped-call] # generated
+        yield Service(api_pb2_grpc.CentrifugoApiStub(channel), simulator)
 
 
 def _settings(directory: Path, simulator: Simulator) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.provider_cases import build_hms
@@ -107,7 +108,7 @@ async def test_an_unknown_authority_is_not_trusted(simulator: Simulator) -> None
         ({"ca_file": "/does/not/exist"}, "push_notifications.hms.ca_file"),
     ],
 )
-def test_a_wrong_setting_is_named(given: dict[str, str], key: str) -> None:
+def test_a_wrong_setting_is_named(given: dict[str, Any], key: str) -> None:
     """The error carries the configuration key."""
     with pytest.raises(ProviderSetupError) as caught:
         HmsProvider(**{"app_id": "1", "app_secret": "s", **given})

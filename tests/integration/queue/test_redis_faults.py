@@ -77,7 +77,7 @@ async def test_restarted_server_has_all_and_is_used_again(
     with pytest.raises(QueueUnavailable):
         await queue.check()
     durable_server.start_again()
-    found = {}
+    found: dict[str, Delivery] = {}
     while len(found) < 3:
         delivery = await _receive_when_back(queue)
         found[delivery.job.id] = delivery
@@ -246,8 +246,8 @@ async def test_nothing_is_left_of_finished_work(redis_backend: QueueBackend) -> 
     await queue.record_progress({delivery.receipt: b"\x01"})
     await queue.settle(delivery, follow=[(send_job("p1"), 1)])
     await queue.settle(await receive_soon(queue))
-    keys = {key.decode() for key in await client.keys("*")}
-    assert keys == {STREAM, KEYS.sequence}
+    keys = {key async for key in client.scan_iter()}
+    assert keys == {STREAM.encode(), KEYS.sequence.encode()}
     assert await client.xlen(STREAM) == 0
 
 

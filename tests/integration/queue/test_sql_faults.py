@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -269,13 +270,12 @@ async def test_expired_once_marks_are_cleaned_up(sql_backend: QueueBackend) -> N
     await queue.enqueue(payload_for("p2"), [], once_ttl_s=100)
     clock.move_ms(2_000)
     deadline = time.monotonic() + 5
-    marks = 2
-    while marks > 1 and time.monotonic() < deadline:
+    names: Sequence[str] = ["p1", "p2"]
+    while len(names) > 1 and time.monotonic() < deadline:
         await queue.receive([SEND], limit=1, wait_s=0.1)
         async with sql_backend.sql().connect() as connection:
             found = await connection.execute(text("SELECT push_id FROM queue_once"))
             names = found.scalars().all()
-        marks = len(names)
     assert names == ["p2"]
 
 

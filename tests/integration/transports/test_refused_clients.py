@@ -96,7 +96,7 @@ async def test_the_limit_of_connections() -> None:
         aiohttp.ClientSession() as http,
     ):
         assert doors.admission.enter()
-        stub = unistream_pb2_grpc.CentrifugoUniStreamStub(channel)  # type: ignore[no-untyped-call]
+        stub = unistream_pb2_grpc.CentrifugoUniStreamStub(channel)
         request = pb.ConnectRequest(token=sign({"sub": "u"}, SECRET))
         with capture_logs() as lines:
             url = f"http://127.0.0.1:{doors.port}/connection/uni_sse"

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -232,7 +233,7 @@ async def test_a_walk(path: str) -> None:
         assert told["node"] == "node-1"
         assert told["pong"] is True
         assert len(told["session"]) == 36
-        up = lambda *commands: post_up(doors.port, told, *commands)  # noqa: E731
+        up = partial(post_up, doors.port, told)
         assert await up({"id": 2, "subscribe": {"channel": "news"}}) == 204
         assert (await read(client))["id"] == 2
         await context.broker.publish("news", b'{"a":\r\n1}', PublishOptions())

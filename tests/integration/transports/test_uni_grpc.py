@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc.aio import EOF  # type: ignore[attr-defined] # not in the stubs
 from tests.support.http_streams import open_doors
 from tests.support.realtime import OPEN_CHANNEL, SECRET, build_context
 from tests.support.tokens import sign
@@ -44,7 +45,7 @@ async def test_a_stream_from_connect_to_disconnect() -> None:
         while not (push := await stream.read()).HasField("disconnect"):
             pass
         assert (push.disconnect.code, push.disconnect.reason) == (4321, "why")
-        assert await stream.read() is grpc.aio.EOF
+        assert await stream.read() is EOF
 
 
 async def test_a_stream_is_pinged() -> None:
@@ -84,7 +85,7 @@ async def test_a_request_that_is_no_message(caplog: pytest.LogCaptureFixture) ->
     ):
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_stream(CONSUME)(b"\xff").read()
+                await channel.unary_stream(CONSUME, None, None)(b"\xff").read()
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         stub: Any = unistream_pb2_grpc.CentrifugoUniStreamStub(channel)
         stream = stub.Consume(pb.ConnectRequest(token=TOKEN), timeout=30)

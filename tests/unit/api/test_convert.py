@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_older_spelling_of_updates_means_set() -> None:
         ("tags_update.op", {"tags_update": {"op": "SET"}}),
     ],
 )
-def test_unknown_op_of_updates(field: str, request_: dict[str, object]) -> None:
+def test_unknown_op_of_updates(field: str, request_: dict[str, Any]) -> None:
     """An unknown op is named by its path."""
     with pytest.raises(BadRequest) as caught:
         convert.change_from(api_pb2.DeviceUpdateRequest(**request_))
@@ -176,7 +177,7 @@ def test_paging(
 
 def test_device_filters() -> None:
     """The filter message and the lists beside it are read apart."""
-    lists = {
+    lists: dict[str, Any] = {
         "ids": ["i"],
         "users": ["u"],
         "topics": ["x"],
@@ -255,7 +256,7 @@ BARE = api_pb2.Device(
 )
 
 
-def _with(**fields: object) -> api_pb2.Device:
+def _with(**fields: Any) -> api_pb2.Device:
     device = api_pb2.Device()
     device.CopyFrom(BARE)
     device.MergeFrom(api_pb2.Device(**fields))
@@ -273,7 +274,7 @@ def _with(**fields: object) -> api_pb2.Device:
     ],
 )
 def test_devices_have_what_was_asked_for(
-    flags: dict[str, bool], expected: api_pb2.Device
+    flags: dict[str, Any], expected: api_pb2.Device
 ) -> None:
     """Metadata, tags, topics and keys are written only on demand."""
     result = api_pb2.DeviceListResult()

@@ -38,7 +38,12 @@ def _text(message: Any) -> str:
             ),
         ),
         (
-            api_pb2.ChannelsResult(channels={"b": {}, "a": {"num_clients": 2}}),
+            api_pb2.ChannelsResult(
+                channels={
+                    "b": api_pb2.ChannelInfo(),
+                    "a": api_pb2.ChannelInfo(num_clients=2),
+                }
+            ),
             '{"channels":{"a":{"num_clients":2},"b":{}}}',
         ),
         (api_pb2.ConnectionsResult(), '{"connections":{}}'),

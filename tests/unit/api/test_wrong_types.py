@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
 from tocsin.api.json_reading import (
     JsonFault,
@@ -39,19 +39,19 @@ def wanted(field: FieldDescriptor) -> tuple[tuple[type, ...], str]:
         return types, "must be a list"
     if field.message_type is not None:
         return (dict,), "must be an object"
-    types = {
+    scalars: dict[int, tuple[type, ...]] = {
         FieldDescriptor.TYPE_STRING: (str,),
         FieldDescriptor.TYPE_BOOL: (bool,),
         FieldDescriptor.TYPE_DOUBLE: (int, float),
-    }.get(field.type, (int,))
-    return types, KINDS[field.type]
+    }
+    return scalars.get(field.type, (int,)), KINDS[field.type]
 
 
 def wrong_bodies(
-    kind: Descriptor, wrap: Any, path: str, depth: int
+    fields: Any, wrap: Any, path: str, depth: int
 ) -> Iterator[tuple[Any, str, str]]:
     """Body, path of the field at fault, and the words, for each field and type."""
-    for field in kind.fields:
+    for field in fields:
         here = f"{path}.{field.name}" if path else field.name
         if field.type == FieldDescriptor.TYPE_BYTES:
             continue  # takes any JSON
@@ -73,7 +73,7 @@ def wrong_bodies(
             )
             yield one([1]), here, "must be"
         if field.message_type is not None and depth:
-            yield from wrong_bodies(field.message_type, one, here, depth - 1)
+            yield from wrong_bodies(field.message_type.fields, one, here, depth - 1)
 
 
 def _good(field: FieldDescriptor) -> Any:
@@ -84,8 +84,9 @@ def _good(field: FieldDescriptor) -> Any:
 def test_every_field_of_a_wrong_type_is_named(name: str) -> None:
     """Whoever sends `"user": 42` reads that `user` must be a string."""
     kind = COMMANDS[name].request_class
-    cases = list(wrong_bodies(kind.DESCRIPTOR, lambda body: body, "", DEPTH))
-    if kind.DESCRIPTOR.fields and not all(map(holds_json, kind.DESCRIPTOR.fields)):
+    fields: Any = kind.DESCRIPTOR.fields
+    cases = list(wrong_bodies(fields, lambda body: body, "", DEPTH))
+    if fields and not all(map(holds_json, fields)):
         assert cases
     for body, path, words in cases:
         with pytest.raises(JsonFault) as caught:

@@ -90,7 +90,7 @@ async def test_an_integration_has_its_own_name(settings: FcmSection) -> None:
     ],
 )
 async def test_a_wrong_setting_is_named(
-    settings: FcmSection, change: dict[str, str], key: str
+    settings: FcmSection, change: dict[str, Any], key: str
 ) -> None:
     """The error carries the configuration key."""
     with pytest.raises(ProviderSetupError) as caught:

@@ -136,7 +136,8 @@ async def test_only_what_changed_is_built_anew() -> None:
     assert credentials.prepare(fresh).apply() == []
     source = credentials.providers["expo"]
     assert isinstance(source, ReceiptSource)
-    assert await source.fetch_receipts([]) == {"by": build.built[-1]}
+    answer: Any = await source.fetch_receipts([])
+    assert answer == {"by": build.built[-1]}
     await credentials.close()
     assert [each.closed for each in build.built] == [True] * 3
 

@@ -54,6 +54,11 @@ KEYS: dict[str, Any] = {
 }
 
 
+def _with_key(name: str, text: str) -> TokenSettings:
+    given: dict[str, Any] = {name: text}
+    return TokenSettings(**given)
+
+
 def settings_for(algorithm: str) -> TokenSettings:
     if algorithm.startswith("HS"):
         return HMAC
@@ -133,7 +138,7 @@ async def test_public_keys_are_read_however_they_were_pasted(
     pem = public_pem(KEYS[algorithm]).strip() + "\n"
     pasted = PEM_WAYS[way](pem.encode()).decode()
     name = "rsa_public_key" if algorithm == "RS256" else "ecdsa_public_key"
-    settings = TokenSettings(**{name: pasted})
+    settings = _with_key(name, pasted)
     token = sign({"sub": "u"}, KEYS[algorithm], algorithm)
     assert (await connect(token, settings)).user == "u"
 
@@ -155,7 +160,7 @@ async def test_a_certificate_or_bare_base64_stands_for_its_public_key(
     body = "".join(public_pem(private).strip().split("\n")[1:-1])
     token = sign({"sub": "u"}, private, "RS256" if is_rsa else "ES256")
     for text in (certificate, body):
-        assert (await connect(token, TokenSettings(**{name: text}))).user == "u"
+        assert (await connect(token, _with_key(name, text))).user == "u"
 
 
 async def test_the_secret_before_is_taken_while_it_is_valid() -> None:
@@ -477,7 +482,7 @@ async def test_claims_that_no_other_node_could_read(claims: str) -> None:
     ],
 )
 async def test_who_holds_a_signed_token_may_know_what_is_wrong(
-    claims: dict[str, Any], settings: dict[str, str], is_proven: bool
+    claims: dict[str, Any], settings: dict[str, Any], is_proven: bool
 ) -> None:
     """Who made one up with another key may not, whatever else is wrong."""
     made = TokenVerifier(

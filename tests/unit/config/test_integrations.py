@@ -161,6 +161,7 @@ def test_the_environment_takes_the_list_as_json(tmp_path: Path) -> None:
 def test_every_provider_can_be_in_the_list(load: Load, provider: str) -> None:
     """With all the keys of its section, under its own name."""
     item = {"identifier": "x", "provider": provider, "active": False}
-    (listed,) = load(integrations=[item]).push_notifications.integrations
+    (credential,) = load(integrations=[item]).push_notifications.items
+    listed = credential.settings
     section = getattr(PushNotifications(), provider.replace("-", "_"))
     assert set(type(listed).model_fields) == {*item, *type(section).model_fields}

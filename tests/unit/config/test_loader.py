@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tocsin.config import ConfigError, LoadedConfig, load_config
+from tocsin.config import Config, ConfigError, LoadedConfig, load_config
 
 ACCEPTANCE = """
 {"http_server":{"port":8000},"http_api":{"key":"k"},"grpc_api":{"port":10000,"key":"k"},
@@ -45,6 +45,11 @@ SEED_APNS = """
   "apns_cert_p12_path": "x", "apns_cert_p12_b64": "x", "apns_cert_p12_password": "x",
   "max_inactive_device_days": 60}}
 """
+
+
+def keys_of(config: Config, provider: str) -> Any:
+    """The provider's section, which has keys of its own."""
+    return config.push_notifications.sections[provider]
 
 
 class Files:
@@ -92,7 +97,7 @@ def test_the_configuration_of_the_acceptance_run_loads(files: Files) -> None:
     assert push.enabled
     assert push.enabled_providers == ("fcm",)
     assert push.queue.redis.address == ("127.0.0.1:6379",)
-    assert push.fcm.endpoint == "https://127.0.0.1:9443"
+    assert keys_of(config, "fcm").endpoint == "https://127.0.0.1:9443"
     assert config.grpc_api.key.get_secret_value() == "k"
     assert config.http_api.key.get_secret_value() == "k"
 
@@ -112,7 +117,10 @@ def test_the_documents_fcm_example_loads_by_its_old_names(files: Files) -> None:
     loaded = files.load(SEED_FCM)
     push = loaded.config.push_notifications
     assert loaded.config.database.postgresql.dsn.startswith("postgresql://postgres:")
-    assert push.fcm.credentials_file == "/path/to/service/account/credentials.json"
+    assert (
+        keys_of(loaded.config, "fcm").credentials_file
+        == "/path/to/service/account/credentials.json"
+    )
     assert push.queue.redis.address == ("localhost:6379",)
     assert loaded.config.queue_kind == "redis"
     assert len(loaded.warnings) == 3
@@ -131,7 +139,7 @@ def test_the_documents_database_queue_example_loads(files: Files) -> None:
 
 def test_the_documents_hms_example_loads(files: Files) -> None:
     """Id and secret under their old names; both are needed."""
-    hms = files.load(SEED_HMS).config.push_notifications.hms
+    hms = keys_of(files.load(SEED_HMS).config, "hms")
     assert hms.app_id == "<your_app_id>"
     assert hms.app_secret.get_secret_value() == "<your_app_secret>"
     bare = json.loads(SEED_HMS)
@@ -143,7 +151,7 @@ def test_the_documents_hms_example_loads(files: Files) -> None:
 
 def test_the_documents_apns_example_loads(files: Files) -> None:
     """Every old name of key and certificate means what the new one means."""
-    apns = files.load(SEED_APNS).config.push_notifications.apns
+    apns = keys_of(files.load(SEED_APNS).config, "apns")
     assert (apns.endpoint, apns.bundle_id) == ("development", "com.example.your_app")
     assert apns.resolved_auth_type == "token"
     assert apns.token_key_file == "/path/to/auth/key/file.p8"
@@ -197,7 +205,7 @@ def test_what_apns_needs(
     found = files.faults(content) if faults else {}
     assert found.keys() == {f"push_notifications.apns.{key}" for key in faults}
     if not faults:
-        assert files.load(content).config.push_notifications.apns.endpoint
+        assert keys_of(files.load(content).config, "apns").endpoint
 
 
 def test_no_configuration_at_all_is_a_sqlite_file(files: Files) -> None:
@@ -270,7 +278,7 @@ def test_variables_carry_every_kind_of_value(files: Files) -> None:
     assert push.enabled_providers == ("fcm",)
     assert push.queue.redis.address == ("a:1",)
     assert config.engine.redis.address == ("a:1", "b:2")
-    assert push.fcm.credentials_file == "sa.json"
+    assert keys_of(config, "fcm").credentials_file == "sa.json"
     assert config.grpc_api.key.get_secret_value() == "secret"
 
 

@@ -95,7 +95,8 @@ def test_an_item_of_the_list_refuses_it_too(
 def test_a_line_end_behind_a_path_is_no_part_of_it() -> None:
     """A variable that was filled from a file has one."""
     environ = {"TOCSIN_PUSH_NOTIFICATIONS_FCM_CREDENTIALS_FILE": "/etc/sa.json\n"}
-    fcm = load_config(None, environ=environ).config.push_notifications.fcm
+    push = load_config(None, environ=environ).config.push_notifications
+    fcm: Any = push.sections["fcm"]
     assert fcm.credentials_file == "/etc/sa.json"
 
 

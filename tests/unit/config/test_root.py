@@ -198,7 +198,8 @@ def test_an_endpoint_on_loopback_may_be_plain() -> None:
     made = Config.model_validate(
         {"push_notifications": {"fcm": {"endpoint": "http://127.0.0.1:9/"}}}
     )
-    assert made.push_notifications.fcm.endpoint == "http://127.0.0.1:9"
+    fcm: Any = made.push_notifications.sections["fcm"]
+    assert fcm.endpoint == "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tocsin.delivery.rendering import (
 HOSTILE = '"},"token":"x","a":{"\\\\u0000\n</script>{{.device.id}}'
 
 
-def batch(**lists: tuple[str, ...]) -> Send:
+def batch(**lists: Any) -> Send:
     return Send(TargetKind.TOKEN, ("t",), ("d1",), ("ios",), **lists)
 
 

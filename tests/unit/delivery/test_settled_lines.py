@@ -20,7 +20,7 @@ from tests.support.memory_registry import MemoryDevices
 
 from tocsin.core.device import Detail, DeviceFilter, Registration
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.push import Expand, Job, Payload, TimeWindow
+from tocsin.core.push import Expand, Job, Payload, Send, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
@@ -184,6 +184,7 @@ async def test_a_batch_that_a_window_splits() -> None:
     bench.payload = replace(make_payload(), window=window)
     job = _job(3)
     zones = ("", "Europe/Berlin", "Europe/Berlin")
+    assert isinstance(job.work, Send)
     job = job.with_work(replace(job.work, timezones=zones), id=job.id)
     line = _settled(await bench.work(job))
     assert (line["failed"], line["put_back"]) == ({"no_timezone": 1}, 2)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -327,7 +328,7 @@ _BROKEN = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
 )
 @pytest.mark.parametrize("stage", ["send", "poison", "expand"])
 async def test_a_batch_that_another_settled_leaves_no_trace(
-    stage: str, answer: Outcome, changes: dict[str, int], integration: str
+    stage: str, answer: Outcome, changes: dict[str, Any], integration: str
 ) -> None:
     """No dead letter, retry, expiry or put-back is counted or reported of it."""
     bench = Bench(ScriptedProvider(answer=lambda _: answer), pages(3))

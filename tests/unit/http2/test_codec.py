@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hyperframe.frame import (
     ContinuationFrame,
@@ -16,9 +18,9 @@ from tocsin.http2 import codec
 from tocsin.http2.codec import ConnectionFault, ErrorCode
 
 
-def parse(data: bytes) -> list[Frame]:
+def parse(data: bytes) -> list[Any]:
     """The frames as the independent `hyperframe` library reads them."""
-    frames = []
+    frames: list[Any] = []  # each kind of frame has fields of its own
     view = memoryview(data)
     while view:
         frame, length = Frame.parse_frame_header(view[:9])

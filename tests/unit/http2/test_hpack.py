@@ -159,7 +159,7 @@ def test_our_blocks_are_read_by_another_library() -> None:
 def test_credentials_are_never_indexed() -> None:
     """Authorization is marked so that no proxy puts it into a table."""
     assert encode_field(b"authorization", b"x")[0] & 0xF0 == 0x10
-    field = hpack.Decoder().decode(encode_field(b"authorization", b"x"))[0]
+    (field,) = hpack.Decoder().decode(encode_field(b"authorization", b"x"))
     assert not getattr(field, "indexable", True)
 
 

@@ -388,7 +388,7 @@ async def test_a_plain_request_changes_hands() -> None:
 
 async def test_a_closed_socket_changes_no_hands() -> None:
     """Who is gone is a lost connection."""
-    seen = []
+    seen: list[object] = []
 
     async def switch(request: web.Request) -> web.StreamResponse:
         wire.close()

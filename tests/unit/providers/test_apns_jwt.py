@@ -53,8 +53,9 @@ async def test_a_token_is_what_apple_asks_for(rig: Rig) -> None:
     token = await rig.process().fetch()
     assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": "KEY"}
     public = rig.key.private.public_key()
-    options = {"verify_iat": False}
-    claims = jwt.decode(token, public, algorithms=["ES256"], options=options)
+    claims = jwt.decode(
+        token, public, algorithms=["ES256"], options={"verify_iat": False}
+    )
     assert claims == {"iss": "TEAM", "iat": int(rig.now_s())}
 
 

@@ -142,11 +142,13 @@ def test_a_wrong_key_is_named(
 @pytest.mark.parametrize("kind", ["rsa", "p384", "encrypted"])
 def test_another_kind_of_key_is_refused(key: TokenAuth, kind: str) -> None:
     """Apple's keys are of the curve P-256 and without a password."""
-    made = {
-        "rsa": lambda: rsa.generate_private_key(65537, 2048),
-        "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
-        "encrypted": lambda: ec.generate_private_key(ec.SECP256R1()),
-    }[kind]()
+    made = (
+        rsa.generate_private_key(65537, 2048)
+        if kind == "rsa"
+        else ec.generate_private_key(
+            ec.SECP384R1() if kind == "p384" else ec.SECP256R1()
+        )
+    )
     locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if kind == "encrypted":
         locked = serialization.BestAvailableEncryption(b"p")
@@ -347,7 +349,7 @@ def test_a_wrong_password_is_told_from_a_wrong_file(
 ) -> None:
     """One of them is at fault, and it is said which."""
     with pytest.raises(ProviderSetupError, match=said):
-        load_identity(replace(cert, **change), bundle_id="x")  # type: ignore[arg-type] # texts
+        load_identity(replace(cert, **change), bundle_id="x")
 
 
 def test_pem_in_place_of_a_certificate_is_named(

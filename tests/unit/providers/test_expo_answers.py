@@ -102,7 +102,7 @@ def test_each_error_means_the_same_in_tickets_and_receipts(
 ) -> None:
     """None of them concerns everybody else; no token stands in the text."""
     ticket = error(code, '"ExponentPushToken[secret]" is wrong')
-    (found,) = read_tickets(answer({"data": [ticket]}), ["ExponentPushToken[secret]"])  # type: ignore[misc, union-attr] # a list here
+    (found,) = read_tickets(answer({"data": [ticket]}), ["ExponentPushToken[secret]"])  # type: ignore[misc] # a list here
     assert (found.verdict, found.slow_down) == (verdict, False)
     assert found.detail == f'{code} "<target>" is wrong'
     receipts = read_receipts(answer({"data": {"t-1": error(code)}}))

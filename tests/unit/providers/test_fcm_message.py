@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ ODD = (
 """Whitespace, escapes, huge and odd numbers, a doubled key: all of it must stay."""
 
 
-def build(message: bytes, target: str = "t", **options: object) -> bytes:
+def build(message: bytes, target: str = "t", **options: Any) -> bytes:
     kind = TargetKind(options.get("kind", "token"))
     only = bool(options.get("validate_only"))
     return BodyTemplate(message, kind, validate_only=only).build(target)

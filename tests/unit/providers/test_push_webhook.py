@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_other_statuses(status: int, verdict: Verdict, slow_down: bool) -> None:
         ),
     ],
 )
-def test_both_settings_are_needed(given: dict[str, str], key: str) -> None:
+def test_both_settings_are_needed(given: dict[str, Any], key: str) -> None:
     """An unsigned webhook is not sent."""
     with pytest.raises(ProviderSetupError) as caught:
         PushWebhookProvider(**given)

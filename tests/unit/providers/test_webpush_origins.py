@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from hpack import Decoder
@@ -169,7 +170,7 @@ async def test_the_fields_of_a_push(
 ) -> None:
     """TTL always, what was said besides, and what WNS insists on."""
     head = _service(origin).head("vapid t=a, k=b", push).with_path("/x?y")
-    fields = dict(Decoder().decode(head.block))
+    fields: dict[Any, Any] = dict(Decoder().decode(head.block))
     assert {name: value for name, value in fields.items() if name[0] != ":"} == {
         "authorization": "vapid t=a, k=b",
         "content-encoding": "aes128gcm",

@@ -727,11 +727,13 @@ async def test_an_end_before_the_beginning(expire_at_ms: int) -> None:
 async def test_cancel_takes_back_what_waits(given: str) -> None:
     """By the uid that was given or answered; again, or unknown, is no error."""
     room = Room()
-    request: dict[str, Any] = {
+    changes: dict[str, Any] = {
         "recipient": _raw("a", "b", "c", "d"),
         "send_at_ms": LATER_MS,
     }
-    uid = await room.send(**request, **({"uid": "u"} if given == "theirs" else {}))
+    if given == "theirs":
+        changes["uid"] = "u"
+    uid = await room.send(**changes)
     await room.service.cancel(uid)
     assert room.queue.accepted == []
     tokens = RecipientType.TOKENS

@@ -60,13 +60,13 @@ def test_schemes_choose_the_connection() -> None:
 def test_unusable_addresses_say_why(address: str | list[str], why: str) -> None:
     """What cannot be used is refused with the reason, never guessed."""
     with pytest.raises(AddressError, match=why):
-        connect(address)
+        _ = connect(address)
 
 
 def test_bad_address_does_not_show_its_password() -> None:
     """The text of the error may land in a log."""
     with pytest.raises(AddressError) as caught:
-        connect("redis://user:secret@cache:port")
+        _ = connect("redis://user:secret@cache:port")
     assert "secret" not in str(caught.value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
@@ -77,12 +78,12 @@ def test_a_file_that_is_no_use_is_told(
         path.write_text(content)
     key = f"&tls_key_pem={path}" if name == "tls_cert_pem" else ""
     with pytest.raises(UnusableAddress, match=name):
-        open_client(f"rediss://h?{name}={path}{key}", LIMITS)
+        _ = open_client(f"rediss://h?{name}={path}{key}", LIMITS)
 
 
 async def test_a_routed_client_has_no_server_of_its_own() -> None:
     """What does not go by a key is a mistake of ours, not a call to some server."""
-    client = open_client("redis+cluster://127.0.0.1:1", LIMITS)
+    client: Any = open_client("redis+cluster://127.0.0.1:1", LIMITS)
     with pytest.raises(TypeError):
         await client.pipeline().ping().execute()
     await client.aclose()

@@ -538,6 +538,7 @@ async def test_label_filters_choose_connections(node: Node) -> None:
     ):
         context.hub.run(DisconnectCommand(Target(all_users=True, label_filter=tree)))
         assert client.closed is None
-    tree = {"op": "not", "nodes": [{"key": "tier", "cmp": "eq", "val": "tin"}]}
-    context.hub.run(DisconnectCommand(Target(all_users=True, label_filter=tree)))
+    negated = {"key": "tier", "cmp": "eq", "val": "tin"}
+    refused: dict[str, Any] = {"op": "not", "nodes": [negated]}
+    context.hub.run(DisconnectCommand(Target(all_users=True, label_filter=refused)))
     assert client.closed == (3503, "force disconnect")

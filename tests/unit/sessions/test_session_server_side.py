@@ -44,9 +44,8 @@ async def seen(client: SessionClient) -> dict[str, bool]:
 @pytest.mark.parametrize("option", OVERRIDES)
 async def test_overrides(node: Node, option: str, value: bool) -> None:
     """Each option may be switched on and off; the others stay the namespace's."""
-    options = ChannelOptions(
-        **dict.fromkeys(OVERRIDES, not value), history_size=5, history_ttl=60
-    )
+    switches: dict[str, Any] = dict.fromkeys(OVERRIDES, not value)
+    options = ChannelOptions(**switches, history_size=5, history_ttl=60)
     client = SessionClient(node(CLOSED, options=options))
     watcher = SessionClient(client.context)
     for each, user in ((client, "u"), (watcher, "w")):

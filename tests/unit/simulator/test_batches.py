@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tocsin.simulator import one_signal, push_webhook, pusher_beams, pushpad
-from tocsin.simulator.batches import PlainService
 from tocsin.simulator.exchange import Ending, Reply, Request
 from tocsin.simulator.faults import FaultPlan
 from tocsin.simulator.ledger import Ledger
@@ -37,7 +36,7 @@ class World:
             pusher_beams.PusherBeams,
             pushpad.Pushpad,
         )
-        self.services: list[PlainService] = [
+        self.services: list[Any] = [
             kind(self.ledger, faults, lambda: 1_800_000_000) for kind in kinds
         ]
 
@@ -49,7 +48,7 @@ class World:
             digest = hmac.new(secret, raw, hashlib.sha256).hexdigest()
             headers = {"x-novu-signature": digest}
         request = Request("POST", path, "", headers, raw)
-        replies = [service.answer(request) for service in self.services]  # type: ignore[attr-defined] # each has it
+        replies: list[Reply | None] = [each.answer(request) for each in self.services]
         (reply,) = [one for one in replies if one is not None]
         return reply
 
@@ -63,13 +62,14 @@ def aimed(path: str, targets: list[str]) -> dict[str, Any]:
     """A good body for these targets, as the service at that path wants it."""
     app = {"app_id": one_signal.APP_ID}
     by_alias = {"include_aliases": {"external_id": targets}, "target_channel": "push"}
-    return {
+    bodies: dict[str, dict[str, Any]] = {
         "/notifications": {**app, **by_alias},
         "/api/v1/notifications": {**app, "include_player_ids": targets},
         BEAMS: {"users": targets},
         PUSHPAD: {"notification": {"body": "b"}, "uids": targets},
         push_webhook.PATH: {"target": targets},
-    }[path]
+    }
+    return bodies[path]
 
 
 PATHS = ["/notifications", push_webhook.PATH, BEAMS, PUSHPAD]

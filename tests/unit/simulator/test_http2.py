@@ -193,6 +193,7 @@ def test_a_goodbye_leaves_its_request_to_be_sent_again() -> None:
     streams += [peer.request(b"x"), peer.request(b"x")]
     fresh = peer.exchange()
     (gone,) = [e for e in fresh if isinstance(e, h2.events.ConnectionTerminated)]
+    assert gone.last_stream_id is not None
     assert streams[0] <= gone.last_stream_id < streams[1]
     assert gone.additional_data == b"bye"
     assert len(site.asked) == 2

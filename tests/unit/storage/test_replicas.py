@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ async def test_replicas_take_turns() -> None:
 async def test_a_replica_that_is_away_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next server answers, the broken one is asked again only after a while."""
     now = 1000.0
-    monkeypatch.setattr(replicas.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     broken = Server("broken", error=DatabaseUnavailable("away"))
     found = reader(Server("primary"), broken, Server("good"))
     assert {await found.read(name_of) for _ in range(6)} == {"good"}

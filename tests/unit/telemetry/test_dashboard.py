@@ -26,7 +26,8 @@ _SHOWN = re.compile(r"\{\{(\w+)\}\}")
 
 def known() -> dict[str, Series]:
     """Every name that may stand in a query, with what it belongs to."""
-    metrics, names = Metrics(), {}
+    metrics = Metrics()
+    names: dict[str, Series] = {}
     own = [(metrics.prefix + series.name, series) for series in metrics.all_series()]
     for name, series in [*own, *((s.name, s) for s in process_series())]:
         if isinstance(series, Histogram):
