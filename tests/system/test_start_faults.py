@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+from tests.support import old_queue_tables
 from tests.support.ports import free_port
 from tests.support.verbs import run_verb
 
@@ -182,6 +185,28 @@ def test_looking_at_a_queue_without_tables(tmp_path: Path) -> None:
     code, output, _ = run(tmp_path, "queue", "status", config=config)
     assert code == 1
     assert "run `tocsin migrate`" in errors(output)[0]
+    assert run(tmp_path, "migrate", config=config)[0] == 0
+    assert run(tmp_path, "queue", "status", config=config)[0] == 0
+
+
+def test_a_queue_of_an_older_release(tmp_path: Path) -> None:
+    """Looking tells what is behind; `migrate` takes the tables over."""
+    config: dict[str, object] = {"database": {"sqlite": {"path": "x.db"}}}
+    assert run(tmp_path, "migrate", config=config)[0] == 0
+    config["push_notifications"] = PUSH
+
+    async def make_old(step: int) -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}")
+        async with engine.begin() as connection:
+            await old_queue_tables.migrate(connection, upto=step)
+        await engine.dispose()
+
+    asyncio.run(make_old(3))
+    code, output, _ = run(tmp_path, "queue", "status", config=config)
+    assert code == 1
+    assert "at schema q0003" in errors(output)[0]
+    asyncio.run(make_old(4))
+    assert run(tmp_path, "queue", "status", config=config)[0] == 0
     assert run(tmp_path, "migrate", config=config)[0] == 0
     assert run(tmp_path, "queue", "status", config=config)[0] == 0
 

@@ -74,8 +74,7 @@ def explain(error: Exception) -> Explained | None:
     from tocsin.core.errors import ApiError, QueueUnavailable
     from tocsin.providers.errors import ProviderSetupError
     from tocsin.queue.redis_connection import AddressError
-    from tocsin.queue.sql_tables import QueueSchemaError
-    from tocsin.storage.migrations import MigrationError
+    from tocsin.sql_access.schema import MigrationError
 
     if isinstance(error, CannotOpen):
         return Explained(str(error), is_configuration=error.is_configuration)
@@ -86,7 +85,7 @@ def explain(error: Exception) -> Explained | None:
     if isinstance(error, AddressError):
         key = "push_notifications.queue.redis.address"
         return Explained(f"{key}: {error}", is_configuration=True)
-    if isinstance(error, ListenError | MigrationError | QueueSchemaError):
+    if isinstance(error, ListenError | MigrationError):
         return Explained(str(error), is_configuration=False)
     if isinstance(error, QueueUnavailable):
         why = f": {error.reason}" if error.reason else ""

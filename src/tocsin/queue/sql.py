@@ -33,12 +33,13 @@ from tocsin.queue.codec import (
     parse_cancelled,
     parse_job,
 )
+from tocsin.queue.migrations import migrate, queue_schema
 from tocsin.queue.rules import HighWater, Timing
 from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_jobs import JobRows, find_or_make_origin, find_origin, last_job_id
 from tocsin.queue.sql_operator import DeadTable
-from tocsin.queue.sql_tables import build_tables, migrate, require_steps
+from tocsin.queue.sql_tables import build_tables
 
 _LOOK_S = {"sqlite": 0.25, "postgresql": 0.1}
 """Seconds between two looks of a waiting reader."""
@@ -100,15 +101,18 @@ class SqlJobQueue:
     async def start(self) -> None:
         """Make or update the tables; safe while others do the same."""
         await self._database.prepare()
+        async with self._database.reading() as connection:
+            if await queue_schema(self._prefix).is_settled(connection):
+                return
         async with self._database.writing() as connection:
-            steps = await migrate(connection, self._prefix)
-        if steps:
-            _log.info("queue tables updated", steps=steps)
+            applied = await migrate(connection, self._prefix)
+        if applied:
+            _log.info("queue tables updated", steps=len(applied))
 
     async def start_as_it_is(self) -> None:
-        """Instead of `start`: make nothing; raises `QueueSchemaError`."""
+        """Instead of `start`: make nothing; raises `MigrationError`."""
         async with self._database.reading() as connection:
-            await require_steps(connection, self._prefix)
+            await queue_schema(self._prefix).require_head(connection)
 
     # --- JobProducer ---
 

@@ -13,15 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from tests.support.simultaneous import run_together
 
+from tocsin.sql_access.schema import MigrationError
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
-from tocsin.storage.migrations import (
-    VERSION_TABLE,
-    MigrationError,
-    build_config,
-    fetch_revision,
-    head,
-    migrate,
-)
+from tocsin.storage.migrations import SCHEMA, fetch_revision, migrate
 from tocsin.storage.tables import metadata
 
 START = """
@@ -57,8 +51,8 @@ async def test_applies_everything_once(empty: Database) -> None:
     """An empty database gets all revisions, a second call finds nothing to do."""
     assert await fetch_revision(empty) is None
     applied = await migrate(empty)
-    assert applied[-1] == head()
-    assert await fetch_revision(empty) == head()
+    assert applied[-1] == SCHEMA.head
+    assert await fetch_revision(empty) == SCHEMA.head
     assert await migrate(empty) == []
 
 
@@ -80,7 +74,7 @@ async def test_database_of_a_newer_release_is_refused(empty: Database) -> None:
 
     async def pretend(connection: object) -> None:
         await connection.execute(  # type: ignore[attr-defined] # an AsyncConnection
-            text(f"UPDATE {VERSION_TABLE} SET version_num = 'v9999'")
+            text(f"UPDATE {SCHEMA.version_table} SET version_num = 'v9999'")
         )
 
     await empty.write(pretend)
@@ -95,7 +89,8 @@ async def test_migrated_schema_is_what_the_tables_say(empty: Database) -> None:
 
     def difference(connection: Connection) -> list[object]:
         context = MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+            connection,
+            opts={"version_table": SCHEMA.version_table, "compare_type": True},
         )
         return list(compare_metadata(context, metadata))
 
@@ -108,8 +103,8 @@ async def test_migrated_schema_is_what_the_tables_say(empty: Database) -> None:
 async def test_head_is_the_newest_revision(empty: Database) -> None:
     """The constant that spares loading Alembic agrees with the revisions."""
     async with empty.engine.connect() as connection:
-        config = await connection.run_sync(build_config)
-    assert ScriptDirectory.from_config(config).get_current_head() == head()
+        config = await connection.run_sync(SCHEMA.build_config)
+    assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA.head
 
 
 async def test_every_text_column_sorts_by_bytes(migrated_postgres_dsn: str) -> None:

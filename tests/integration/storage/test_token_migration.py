@@ -24,7 +24,7 @@ from tocsin.core.ids import new_id
 from tocsin.core.push_services import SERVICES
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
-from tocsin.storage.migrations import build_config, migrate
+from tocsin.storage.migrations import SCHEMA, migrate
 from tocsin.storage.migrations.versions import v0004_verdicts_and_tokens as revision
 from tocsin.storage.tables import token_key
 from tocsin.storage.user_topics import SqlUserTopicStore
@@ -55,7 +55,7 @@ async def older(
         database = open_postgres(request.getfixturevalue("postgres_dsn"))
 
     def upgrade(connection: Connection) -> None:
-        command.upgrade(build_config(connection), "v0003")
+        command.upgrade(SCHEMA.build_config(connection), "v0003")
 
     await database.write(lambda connection: connection.run_sync(upgrade))
     yield database

@@ -1,0 +1,1 @@
+"""What rooms with SQL tables share: how a database gets this release's schema."""
