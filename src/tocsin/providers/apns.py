@@ -24,7 +24,7 @@ from tocsin.providers.apns_answers import (
     read_failure,
     read_success,
 )
-from tocsin.providers.apns_jwt import ProviderTokens
+from tocsin.providers.apns_jwt import ApnsTokens
 from tocsin.providers.apns_message import (
     find_path,
     headers_for,
@@ -86,7 +86,7 @@ class ApnsProvider:
         self.topic = identity.topic
         self.credential_expires_at_s = identity.expires_at_s
         key = identity.key
-        self.tokens = ProviderTokens(key, tokens, clock=clock) if key else None
+        self.tokens = ApnsTokens(key, tokens, clock=clock) if key else None
         self._pool = Http2Pool(
             self._origin,
             ssl_context=identity.tls,
@@ -116,6 +116,8 @@ class ApnsProvider:
 
     async def close(self) -> None:
         """As the port says."""
+        if self.tokens is not None:
+            await self.tokens.close()
         await self._pool.aclose()
 
     def head_for(self, token: str, headers: Mapping[str, str]) -> RequestHead:

@@ -8,20 +8,20 @@ key nor token may reach a log line or an outcome.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
+import math
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import orjson
+import jwt
 import structlog
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from tocsin.core.ports.providers import TOKEN_AHEAD_MS, SharedToken, TokenStore
+from tocsin.providers.credential import InTask, Issued, RenewedCredential
 
 RENEW_AGE_S = 45 * 60.0
 """Age at which a token is replaced; Apple refuses it from 60 minutes on."""
@@ -31,7 +31,6 @@ LEAST_AGE_S = 20 * 60.0
 """Apple allows no new token before the last one has this age."""
 _STORE_TTL_S = 3600.0
 _STORE_WAIT_S = 5.0
-_NUMBER_BYTES = 32
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 _log = structlog.get_logger(__name__)
@@ -58,23 +57,22 @@ class SigningKey:
     def mint(self, now_s: float) -> SharedToken:
         """A token made at that Unix second (its fraction is dropped)."""
         made_at_s = int(now_s)
-        head = {"alg": "ES256", "kid": self.key_id}
-        claims = {"iss": self.team_id, "iat": made_at_s}
-        text = b".".join((_encode(orjson.dumps(head)), _encode(orjson.dumps(claims))))
-        r, s = decode_dss_signature(self.private.sign(text, ec.ECDSA(hashes.SHA256())))
-        signature = b"".join(n.to_bytes(_NUMBER_BYTES, "big") for n in (r, s))
-        token = b".".join((text, _encode(signature)))
-        return SharedToken(token.decode(), made_at_s * 1000)
+        token = jwt.encode(
+            {"iss": self.team_id, "iat": made_at_s},
+            self.private,
+            algorithm="ES256",
+            # As in Apple's own example: `alg` and `kid`, and no `typ`.
+            headers={"typ": "", "kid": self.key_id},
+            sort_headers=False,
+        )
+        return SharedToken(token, made_at_s * 1000)
 
 
-def _encode(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
-
-
-class ProviderTokens:
+class ApnsTokens:
     """The current token of one key, as this process knows it.
 
-    `clock` gives Unix seconds. Belongs to one event loop.
+    `clock` gives Unix seconds, for Apple reads from the token when it was made.
+    Belongs to one event loop.
     """
 
     def __init__(
@@ -90,20 +88,12 @@ class ProviderTokens:
         self._clock = clock
         self._current: SharedToken | None = None
         self._previous: SharedToken | None = None
-        self._renew_at_s = 0.0
-        self._lock = asyncio.Lock()
+        self._agreeing = InTask(self._agree)
+        self._credential = RenewedCredential(self._agreeing, clock=clock)
 
     async def fetch(self) -> str:
         """The token to send with."""
-        current = self._current
-        if current is not None and not self._is_due(current):
-            return current.value
-        async with self._lock:
-            current = self._current
-            now_s = self._clock()
-            if current is None or self._is_due(current):
-                current = await self._agree(now_s - RENEW_AGE_S)
-            return current.value
+        return await self._credential.fetch()
 
     async def renew(self, refused: str) -> str | None:
         """A token other than `refused`, which Apple calls expired.
@@ -111,14 +101,12 @@ class ProviderTokens:
         `None` where it is too young to be replaced: then this machine's clock, or
         Apple's, is wrong, and one more token would only be refused as too many.
         """
-        async with self._lock:
-            current = self._current
-            if current is None or current.value != refused:
-                return current.value if current is not None else None
-            if self._age_s(current) < LEAST_AGE_S:
-                return None
-            agreed = await self._agree(current.made_at_ms / 1000)
-            return agreed.value if agreed.value != refused else None
+        found = await self._credential.renew(refused)
+        return found if found != refused else None
+
+    async def close(self) -> None:
+        """End an agreement that is under way."""
+        await self._agreeing.close()
 
     def keep_old(self, refused: str) -> None:
         """Apple says that tokens change too often: back to the one before.
@@ -130,9 +118,10 @@ class ProviderTokens:
             return
         until_s = current.made_at_ms / 1000 + LEAST_AGE_S
         if previous is not None and self._age_s(previous) < LAST_AGE_S:
-            self._current, self._previous = previous, None
             until_s = min(until_s, previous.made_at_ms / 1000 + LAST_AGE_S)
-        self._renew_at_s = until_s
+            current = self._current = previous
+            self._previous = None
+        self._credential.take(_issue(current, until_s))
         _log.warning(
             "APNs sees this key's token change too often: does something else send"
             " with the same key? The old token is used again",
@@ -140,17 +129,15 @@ class ProviderTokens:
             key_id=self._key.key_id,
         )
 
-    def _is_due(self, token: SharedToken) -> bool:
-        """Whether to look for another: it is old, or this clock was set back."""
-        ahead_s = token.made_at_ms / 1000 - self._clock()
-        return self._clock() >= self._renew_at_s or ahead_s > TOKEN_AHEAD_MS / 1000
-
     def _age_s(self, token: SharedToken) -> float:
         return self._clock() - token.made_at_ms / 1000
 
-    async def _agree(self, made_after_s: float) -> SharedToken:
+    async def _agree(self, refused: str) -> Issued:
         """Offer a fresh token, and take what all agree on."""
-        now_s = self._clock()
+        now_s, current = self._clock(), self._current
+        made_after_s = now_s - RENEW_AGE_S
+        if current is not None and current.value == refused:
+            made_after_s = current.made_at_ms / 1000
         offered = self._key.mint(now_s)
         try:
             async with asyncio.timeout(_STORE_WAIT_S):
@@ -164,8 +151,13 @@ class ProviderTokens:
             agreed = self._do_without_store(offered, error)
         if not _TOKEN.fullmatch(agreed.value):
             agreed = offered  # somebody else wrote into the store
-        self._take(agreed)
-        return agreed
+        if current is None or agreed.value != current.value:
+            self._previous, self._current = current, agreed
+        # One that is old already stays for a while: the store may be back then.
+        made_at_s = agreed.made_at_ms / 1000
+        return _issue(
+            agreed, max(made_at_s + RENEW_AGE_S, self._clock() + _STORE_WAIT_S)
+        )
 
     def _do_without_store(self, offered: SharedToken, error: Exception) -> SharedToken:
         current = self._current
@@ -179,9 +171,15 @@ class ProviderTokens:
         )
         return current if usable and current is not None else offered
 
-    def _take(self, token: SharedToken) -> None:
-        if self._current is None or token.value != self._current.value:
-            self._previous, self._current = self._current, token
-        made_at_s = token.made_at_ms / 1000
-        # One that is old already stays for a while: the store may be back then.
-        self._renew_at_s = max(made_at_s + RENEW_AGE_S, self._clock() + _STORE_WAIT_S)
+
+def _issue(token: SharedToken, renew_at_s: float) -> Issued:
+    """The token until then; nobody goes on with an old one while others agree."""
+    made_at_s = token.made_at_ms / 1000
+    return Issued(
+        token.value,
+        renew_at_s,
+        ends_at_s=renew_at_s,
+        since_s=made_at_s - TOKEN_AHEAD_MS / 1000,
+        held_from_s=-math.inf,
+        held_until_s=made_at_s + LEAST_AGE_S,
+    )

@@ -23,7 +23,7 @@ from tocsin.providers.apns_answers import (
     classify,
     read_success,
 )
-from tocsin.providers.apns_jwt import ProviderTokens
+from tocsin.providers.apns_jwt import ApnsTokens
 from tocsin.providers.apns_message import (
     find_path,
     headers_for,
@@ -76,7 +76,7 @@ class ApnsSdkProvider:
         self.topic = identity.topic
         self.credential_expires_at_s = identity.expires_at_s
         key = identity.key
-        self.tokens = ProviderTokens(key, tokens, clock=clock) if key else None
+        self.tokens = ApnsTokens(key, tokens, clock=clock) if key else None
         self._token = ""
         self._client = SdkClient(
             find_origin(endpoint),
@@ -104,6 +104,8 @@ class ApnsSdkProvider:
 
     async def close(self) -> None:
         """As the port says."""
+        if self.tokens is not None:
+            await self.tokens.close()
         await self._client.close()
 
     def _authorization(self) -> str:

@@ -1,4 +1,4 @@
-"""An OAuth access token by client credentials, one exchange at a time.
+"""An OAuth access token by client credentials.
 
 Shared by all batches of a provider; neither secret nor token may reach a log line or
 an outcome.
@@ -6,7 +6,6 @@ an outcome.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -15,14 +14,10 @@ import structlog
 
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.credential import InTask, Issued, RenewedCredential
 from tocsin.providers.http1 import Answer, Http1Client, RequestFailed
 from tocsin.providers.json_message import parse_object
 
-RENEW_EARLY_S = 300.0
-"""A token is renewed in the background this long before it ends."""
-HOLD_FAILURE_S = 2.0
-"""For so long a failure is the answer to everybody, without asking again."""
-_LAST_MOMENT_S = 30.0
 _USUAL_LIFE_S = 3600.0
 _HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
 _DETAIL_LIMIT = 200
@@ -54,64 +49,28 @@ class ClientCredentials:
             }
         ).encode()
         self._clock = clock
-        self._token = ""
-        self._renew_at = self._ends_at = self._failed_until = 0.0
-        self._failure: Outcome | None = None
-        self._running: asyncio.Task[str] | None = None
+        self._exchanging = InTask(self._exchange)
+        self._credential = RenewedCredential(self._exchanging, clock=clock)
 
     async def fetch(self) -> str:
-        """A token that is good for some while; raises `RequestFailed`.
-
-        Near its end the old one is still given out while the next is fetched.
-        """
-        now_s = self._clock()
-        if now_s < self._renew_at:
-            return self._token
-        if now_s < self._ends_at:
-            if now_s >= self._failed_until:
-                _ = self._start()
-            return self._token
-        if self._failure is not None and now_s < self._failed_until:
-            raise RequestFailed(self._failure)
-        # Whoever is cancelled must not take the exchange away from the others.
-        return await asyncio.shield(self._start())
+        """A token that is good for some while; raises `RequestFailed`."""
+        return await self._credential.fetch()
 
     async def renew(self, refused: str) -> str:
         """A token other than `refused`, which the service did not take."""
-        if self._token == refused:
-            self._token, self._renew_at, self._ends_at = "", 0.0, 0.0
-        return await self.fetch()
+        return await self._credential.renew(refused)
 
     async def close(self) -> None:
         """End an exchange that is under way."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        await self._exchanging.close()
 
-    def _start(self) -> asyncio.Task[str]:
-        if self._running is None:
-            self._running = asyncio.create_task(self._exchange())
-            self._running.add_done_callback(self._end)
-        return self._running
-
-    def _end(self, task: asyncio.Task[str]) -> None:
-        self._running = None
-        if not task.cancelled():
-            task.exception()  # a renewal in the background has nobody to hear of it
-
-    async def _exchange(self) -> str:
+    async def _exchange(self, _refused: str) -> Issued:
         try:
             answer = await self._http.post(self._url, self._form, _FORM)
             token, life_s = self._read(answer)
         except RequestFailed as failure:
-            self._failed_until = self._clock() + HOLD_FAILURE_S
-            self._failure = self._explain(failure.outcome)
-            raise RequestFailed(self._failure) from None
-        now_s = self._clock()
-        self._token, self._failure = token, None
-        self._renew_at = now_s + life_s - min(RENEW_EARLY_S, life_s / 2)
-        self._ends_at = now_s + life_s - min(_LAST_MOMENT_S, life_s / 10)
-        return token
+            raise RequestFailed(self._explain(failure.outcome)) from None
+        return Issued.lasting(token, life_s, self._clock())
 
     def _read(self, answer: Answer) -> tuple[str, float]:
         """The token and its life in seconds; raises `RequestFailed`."""

@@ -12,6 +12,7 @@ from tocsin.config.fcm import FcmSection
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
 from tocsin.http2 import Failure, Http2Pool, RequestHead, Response
+from tocsin.providers.credential import RenewedCredential
 from tocsin.providers.fcm_answers import (
     classify,
     is_stale_access_token,
@@ -21,7 +22,6 @@ from tocsin.providers.fcm_message import BodyTemplate, InvalidMessage, RenderedB
 from tocsin.providers.fcm_setup import CREDENTIALS_KEY, SECTION, check_endpoint
 from tocsin.providers.files import load_trust
 from tocsin.providers.google_token import (
-    AccessTokens,
     TokenFailure,
     load_service_account,
     share_access_tokens,
@@ -93,7 +93,7 @@ class FcmProvider:
         return self._head[1]
 
     @property
-    def tokens(self) -> AccessTokens:
+    def tokens(self) -> RenewedCredential:
         """The access tokens that all batches share."""
         return self._tokens
 

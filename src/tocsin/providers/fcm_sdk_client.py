@@ -22,8 +22,9 @@ from firebase_admin import _http_client, _retry, credentials, exceptions, messag
 from google.auth.credentials import Credentials
 
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.credential import RenewedCredential
 from tocsin.providers.fcm_answers import classify
-from tocsin.providers.google_token import AccessTokens, ServiceAccount, TokenFailure
+from tocsin.providers.google_token import ServiceAccount, TokenFailure
 from tocsin.providers.outcomes import ACCEPTED, is_success
 from tocsin.providers.retry_after import in_seconds
 
@@ -40,7 +41,7 @@ class SdkClient:
     def __init__(
         self,
         account: ServiceAccount,
-        tokens: AccessTokens,
+        tokens: RenewedCredential,
         *,
         endpoint: str,
         trust: ssl.SSLContext,
@@ -137,7 +138,7 @@ def _outcome_of(error: Exception, target: str) -> Outcome:
 class _SharedToken(Credentials):
     """google-auth's interface over the process's own access tokens."""
 
-    def __init__(self, tokens: AccessTokens) -> None:
+    def __init__(self, tokens: RenewedCredential) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # google-auth is half typed
         self._tokens = tokens
         # The SDK has one transport object per send: it tells whose token was refused.

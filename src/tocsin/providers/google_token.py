@@ -1,12 +1,11 @@
 """Access tokens for Google, from a service account file and shared by the process.
 
-Signing and exchange are firebase-admin's and google-auth's; this file decides when.
+Signing and exchange are firebase-admin's and google-auth's.
 Neither key nor token may reach a log line or an outcome.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import ipaddress
 import re
@@ -14,7 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -25,16 +23,13 @@ import structlog
 from tocsin.config.showing import show_path
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.credential import Issued, RenewedCredential, in_thread
 from tocsin.providers.errors import ProviderSetupError, explain_trust
 from tocsin.providers.files import read_file
 from tocsin.providers.service_account import DOWNLOAD, NoAccount, read_account
 
-RENEW_EARLY_S = 300.0
-"""A token is renewed in the background this long before it ends."""
 _SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 """All that sending needs; firebase-admin would ask for six wider ones."""
-_LAST_MOMENT_S = 30.0
-_HOLD_FAILURE_S = 2.0
 _UNKNOWN_LIFE_S = 600.0
 """For an endpoint that does not say `expires_in`."""
 _HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
@@ -122,129 +117,47 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class AccessTokens:
-    """The current access token of one account; one exchange at a time, in a thread.
+def renewed_by(
+    exchange: Callable[[], tuple[str, float]],
+    *,
+    clock: Callable[[], float] | None = None,
+) -> RenewedCredential:
+    """The current access token of one account, exchanged in a thread.
 
-    Belongs to no event loop, so providers of several loops may share it.
     `exchange` blocks and returns (token, Unix seconds of its end) or raises
-    `TokenFailure`.
+    `TokenFailure`. `clock`, for tests, gives Unix seconds.
     """
+    # Ends are told in Unix time and kept as what elapses until then, so that a
+    # clock that is set back neither keeps a failure nor a spent token for hours.
+    unix_s, elapsed = clock or time.time, clock or elapsed_s
 
-    def __init__(
-        self,
-        exchange: Callable[[], tuple[str, float]],
-        *,
-        clock: Callable[[], float] | None = None,
-        hold_failure_s: float = _HOLD_FAILURE_S,
-    ) -> None:
-        """`clock`, for tests, gives Unix seconds."""
-        self._exchange = exchange
-        # Ends are told in Unix time and kept as what elapses until then, so that a
-        # clock that is set back neither keeps a failure nor a spent token for hours.
-        self._unix_s = clock or time.time
-        self._clock = clock or elapsed_s
-        self._hold_failure_s = hold_failure_s
-        self._lock = threading.Lock()
-        self._token = ""
-        self._renew_at = self._ends_at = 0.0
-        self._running: Future[str] | None = None
-        self._failure: TokenFailure | None = None
-        self._failed_until = 0.0
-
-    async def fetch(self) -> str:
-        """A token that is good for some while; raises `TokenFailure`.
-
-        Near its end the old one is still given out while the next is fetched.
-        """
-        now_s = self._clock()
-        if now_s < self._renew_at:
-            return self._token
-        if now_s < self._ends_at:
-            if now_s >= self._failed_until:
-                self._start()
-            return self._token
-        return await asyncio.wrap_future(self._start())
-
-    async def renew(self, refused: str) -> str:
-        """A token other than `refused`, which the service did not take."""
-        return await asyncio.wrap_future(self._start_renewal(refused))
-
-    def renew_blocking(self, refused: str) -> str:
-        """`renew` for a thread that may wait."""
-        return self._start_renewal(refused).result()
-
-    @property
-    def current(self) -> str:
-        """The newest token, maybe about to end; empty before the first fetch."""
-        return self._token
-
-    def _start_renewal(self, refused: str) -> Future[str]:
-        with self._lock:
-            if self._token == refused:
-                self._token, self._renew_at, self._ends_at = "", 0.0, 0.0
-        return self._start()
-
-    def _start(self) -> Future[str]:
-        """The exchange under way, or a new one; settled already where none is due."""
-        with self._lock:
-            if self._running is not None:
-                return self._running
-            now_s = self._clock()
-            settled: Future[str] = Future()
-            if now_s < self._renew_at:
-                settled.set_result(self._token)
-                return settled
-            if self._failure is not None and now_s < self._failed_until:
-                settled.set_exception(self._failure)
-                return settled
-            running: Future[str] = Future()
-            running.set_running_or_notify_cancel()
-            self._running = running
-        threading.Thread(
-            target=self._run, args=(running,), name="google-token", daemon=True
-        ).start()
-        return running
-
-    def _run(self, running: Future[str]) -> None:
+    def make(_refused: str) -> Issued:
         try:
-            token, ends_at = self._exchange()
-        except TokenFailure as failure:
-            self._fail(running, failure)
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+            token, ends_at_s = exchange()
+        except TokenFailure:
+            raise
+        except Exception as error:
             name = type(error).__name__
             outcome = Outcome(Verdict.RETRY, "token_unavailable", name)
-            self._fail(running, TokenFailure(outcome))
-        else:
-            with self._lock:
-                life_s = max(0.0, ends_at - self._unix_s())
-                ends_at = self._clock() + life_s
-                self._token = token
-                self._renew_at = ends_at - min(RENEW_EARLY_S, life_s / 2)
-                self._ends_at = ends_at - min(_LAST_MOMENT_S, life_s / 10)
-                self._running = self._failure = None
-            running.set_result(token)
+            raise TokenFailure(outcome) from error
+        return Issued.lasting(token, max(0.0, ends_at_s - unix_s()), elapsed())
 
-    def _fail(self, running: Future[str], failure: TokenFailure) -> None:
-        with self._lock:
-            self._running = None
-            self._failure = failure
-            self._failed_until = self._clock() + self._hold_failure_s
-        running.set_exception(failure)
+    return RenewedCredential(in_thread(make, "google-token"), clock=elapsed)
 
 
-_shared: weakref.WeakValueDictionary[tuple[str, str], AccessTokens] = (
+_shared: weakref.WeakValueDictionary[tuple[str, str], RenewedCredential] = (
     weakref.WeakValueDictionary()
 )
 _shared_lock = threading.Lock()
 
 
-def share_access_tokens(account: ServiceAccount, ca_file: str) -> AccessTokens:
+def share_access_tokens(account: ServiceAccount, ca_file: str) -> RenewedCredential:
     """The process's one source of tokens for this file and trust."""
     place = (account.fingerprint, ca_file)
     with _shared_lock:
         known = _shared.get(place)
         if known is None:
-            known = AccessTokens(GoogleExchange(account, ca_file))
+            known = renewed_by(GoogleExchange(account, ca_file))
             _shared[place] = known
         return known
 

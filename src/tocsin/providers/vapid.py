@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import orjson
-from cryptography.hazmat.primitives import hashes, serialization
+import jwt
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from tocsin.config.vapid_keys import read_subject
 from tocsin.core.webpush import decode_key
+from tocsin.providers.credential import Issued, RenewedCredential, at_once
 from tocsin.providers.errors import ProviderSetupError
 
 LIFE_S = 12 * 3600
@@ -52,7 +52,7 @@ class VapidKey:
         point = pair.public_key().public_bytes(
             serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
         )
-        expected = _encode(point).decode()
+        expected = base64.urlsafe_b64encode(point).rstrip(b"=").decode()
         if public.rstrip("=") != expected:
             raise ProviderSetupError(
                 f"{_SECTION}.vapid_public_key",
@@ -68,62 +68,64 @@ class VapidKey:
 
     def sign(self, audience: str, expires_s: int) -> str:
         """The value of an Authorization header for one origin, until that second."""
-        claims = {"aud": audience, "exp": expires_s, "sub": self.subject}
-        text = b".".join((_HEAD, _encode(orjson.dumps(claims))))
-        r, s = decode_dss_signature(self.private.sign(text, ec.ECDSA(hashes.SHA256())))
-        signature = b"".join(n.to_bytes(_NUMBER_BYTES, "big") for n in (r, s))
-        token = b".".join((text, _encode(signature))).decode()
+        token = jwt.encode(
+            {"aud": audience, "exp": expires_s, "sub": self.subject},
+            self.private,
+            algorithm="ES256",
+            sort_headers=False,  # `typ` before `alg`, as RFC 8292 shows it
+        )
         return f"vapid t={token}, k={self.public}"
-
-
-@dataclass(slots=True)
-class _Kept:
-    header: str
-    expires_s: int
-    renewed_at_s: float | None = None
 
 
 class VapidHeaders:
     """The Authorization header of each origin, signed once and used for hours.
 
-    `clock` gives Unix seconds. Belongs to one event loop.
+    `clock` gives Unix seconds, as services read the end from the token. Belongs to
+    one event loop.
     """
 
     def __init__(self, key: VapidKey, *, clock: Callable[[], float] = time.time):
         self._key = key
         self._clock = clock
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, RenewedCredential] = OrderedDict()
 
     def fetch(self, origin: str) -> str:
         """The header to send with."""
-        kept = self._kept.get(origin)
-        if kept is None or kept.expires_s - self._clock() < RENEW_EARLY_S:
-            kept = self._make(origin)
-        return kept.header
+        return self._of(origin).fetch_blocking()
 
     def may_renew(self, origin: str, refused: str) -> bool:
         """Whether `renew` would give another header than this refused one."""
         kept = self._kept.get(origin)
-        if kept is None or kept.header != refused or kept.renewed_at_s is None:
-            return True
-        return not 0 <= self._clock() - kept.renewed_at_s < HOLD_S
+        return kept is None or kept.may_renew(refused)
 
     def renew(self, origin: str, refused: str) -> str:
         """A header other than `refused`, unless one was made just now."""
-        if self.may_renew(origin, refused):
-            kept = self._kept.get(origin)
-            if kept is None or kept.header == refused:
-                self._make(origin).renewed_at_s = self._clock()
-        return self.fetch(origin)
+        return self._of(origin).renew_blocking(refused)
 
-    def _make(self, origin: str) -> _Kept:
-        expires_s = int(self._clock()) + LIFE_S
-        kept = _Kept(self._key.sign(origin, expires_s), expires_s)
-        self._kept[origin] = kept
-        self._kept.move_to_end(origin)
-        if len(self._kept) > _KEPT_ORIGINS:
-            self._kept.popitem(last=False)
+    def _of(self, origin: str) -> RenewedCredential:
+        kept = self._kept.get(origin)
+        if kept is None:
+            sign = at_once(lambda refused: self._sign(origin, refused))
+            kept = self._kept[origin] = RenewedCredential(sign, clock=self._clock)
+            if len(self._kept) > _KEPT_ORIGINS:
+                self._kept.popitem(last=False)
         return kept
+
+    def _sign(self, origin: str, refused: str) -> Issued:
+        self._kept.move_to_end(origin)  # whose header is oldest is forgotten first
+        now_s = self._clock()
+        expires_s = int(now_s) + LIFE_S
+        renew_at_s = expires_s - RENEW_EARLY_S
+        header = self._key.sign(origin, expires_s)
+        if not refused:
+            return Issued(header, renew_at_s, ends_at_s=renew_at_s)
+        return Issued(
+            header,
+            renew_at_s,
+            ends_at_s=renew_at_s,
+            held_from_s=now_s,
+            held_until_s=now_s + HOLD_S,
+        )
 
 
 def _parse_private(text: str) -> ec.EllipticCurvePrivateKey:
@@ -131,10 +133,3 @@ def _parse_private(text: str) -> ec.EllipticCurvePrivateKey:
     if len(raw) != _NUMBER_BYTES:
         raise ValueError("has the wrong length")
     return ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1())
-
-
-def _encode(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
-
-
-_HEAD = _encode(b'{"typ":"JWT","alg":"ES256"}')

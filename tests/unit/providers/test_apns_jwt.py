@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.utils import base64url_decode
 from tests.support.clock import MovedClock
 
 from tocsin.core.ports.providers import SharedToken
-from tocsin.providers.apns_jwt import ProviderTokens, SigningKey
+from tocsin.providers.apns_jwt import ApnsTokens, SigningKey
 from tocsin.providers.process_tokens import ProcessTokenStore
 
 MINUTE_MS = 60_000
@@ -25,9 +27,9 @@ class Rig:
     def now_s(self) -> float:
         return self.clock.now_ms() / 1000
 
-    def process(self, store: object = None) -> ProviderTokens:
+    def process(self, store: object = None) -> ApnsTokens:
         chosen = store or self.store
-        return ProviderTokens(self.key, chosen, clock=self.now_s)  # type: ignore[arg-type] # some stores here are broken
+        return ApnsTokens(self.key, chosen, clock=self.now_s)  # type: ignore[arg-type] # some stores here are broken
 
     def pass_minutes(self, minutes: float) -> None:
         self.clock.move_ms(int(minutes * MINUTE_MS))
@@ -57,6 +59,15 @@ async def test_a_token_is_what_apple_asks_for(rig: Rig) -> None:
         token, public, algorithms=["ES256"], options={"verify_iat": False}
     )
     assert claims == {"iss": "TEAM", "iat": int(rig.now_s())}
+
+
+async def test_a_token_letter_for_letter(rig: Rig) -> None:
+    """Head and claims as in Apple's example: no `typ`, no blanks, in this order."""
+    head, claims, signature = (await rig.process().fetch()).split(".")
+    assert base64url_decode(head) == b'{"alg":"ES256","kid":"KEY"}'
+    made_at_s = int(rig.now_s())
+    assert base64url_decode(claims) == b'{"iss":"TEAM","iat":%d}' % made_at_s
+    assert len(base64url_decode(signature)) == 64
 
 
 async def test_all_processes_use_one_token(rig: Rig) -> None:
@@ -207,3 +218,41 @@ async def test_a_clock_that_was_set_back_makes_a_token_anew(rig: Rig) -> None:
     right = await process.fetch()
     assert right != wrong
     assert await process.fetch() == right
+
+
+async def test_who_gives_up_leaves_the_agreement_to_the_others(rig: Rig) -> None:
+    """A batch that is cancelled while the store is asked takes it from nobody."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(_Failing):
+        async def agree(self, *args: Any, **named: Any) -> SharedToken:
+            asked.set()
+            await answer.wait()
+            return await super().agree(*args, **named)
+
+    store = Slow(rig.store)
+    process = rig.process(store)
+    first, second = (asyncio.create_task(process.fetch()) for _ in range(2))
+    await asked.wait()
+    first.cancel()
+    answer.set()
+    assert await second == await process.fetch()
+    assert store.asked == 1
+
+
+async def test_closing_ends_an_agreement(rig: Rig) -> None:
+    """No task is left behind while the store takes its time."""
+    asked = asyncio.Event()
+
+    class Silent:
+        async def agree(self, *_: object, **__: object) -> SharedToken:
+            asked.set()
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    process = rig.process(Silent())
+    waiting = asyncio.create_task(process.fetch())
+    await asked.wait()
+    await process.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

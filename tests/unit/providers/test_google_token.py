@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.credential import RENEW_EARLY_S, RenewedCredential
 from tocsin.providers.errors import ProviderSetupError
 from tocsin.providers.google_token import (
-    RENEW_EARLY_S,
-    AccessTokens,
     TokenFailure,
     load_service_account,
+    renewed_by,
     share_access_tokens,
 )
 from tocsin.simulator.service_account import prepare_service_account
@@ -41,8 +41,8 @@ class Exchange:
             raise self.failure
         return f"token-{number}", self.now_s + LIFE_S
 
-    def tokens(self) -> AccessTokens:
-        return AccessTokens(self, clock=lambda: self.now_s, hold_failure_s=2)
+    def tokens(self) -> RenewedCredential:
+        return renewed_by(self, clock=lambda: self.now_s)
 
 
 REFUSED = TokenFailure(Outcome(Verdict.MISCONFIGURED, "invalid_grant"))
@@ -135,7 +135,7 @@ async def test_an_unforeseen_fault_reaches_who_waits() -> None:
         raise RuntimeError("secret")
 
     with pytest.raises(TokenFailure) as caught:
-        await AccessTokens(broken).fetch()
+        await renewed_by(broken).fetch()
     assert caught.value.outcome.verdict is Verdict.RETRY
     assert "secret" not in caught.value.outcome.detail
 

@@ -47,12 +47,13 @@ def test_a_header_as_rfc_8292_has_it() -> None:
     scheme, t, k = header.split(" ")
     assert (scheme, k) == ("vapid", f"k={PUBLIC_KEY}")
     head, claims, signature = t.removeprefix("t=").rstrip(",").split(".")
-    assert json.loads(_bytes(head)) == {"typ": "JWT", "alg": "ES256"}
+    assert _bytes(head) == b'{"typ":"JWT","alg":"ES256"}'
     assert json.loads(_bytes(claims)) == {
         "aud": ORIGIN,
         "exp": 1_800_043_200,
         "sub": SUBJECT,
     }
+    assert b" " not in _bytes(claims)
     raw = _bytes(signature)
     assert len(raw) == 64
     point = ec.EllipticCurvePublicKey.from_encoded_point(
@@ -131,3 +132,27 @@ def test_forgotten_origins_are_signed_again() -> None:
     assert headers.fetch(ORIGIN) == first
     headers.fetch("https://one-more.example")
     assert headers.fetch(ORIGIN) != first
+
+
+def test_a_header_made_for_a_refusal_is_held_from_then_on() -> None:
+    """Whoever signed it first: an origin that was forgotten counts as refused, too."""
+    clock = Clock()
+    headers = VapidHeaders(_key(), clock=clock)
+    assert headers.may_renew(ORIGIN, "of a process before")
+    made = headers.renew(ORIGIN, "of a process before")
+    assert not headers.may_renew(ORIGIN, made)
+    clock.now_s -= 3600
+    assert headers.may_renew(ORIGIN, made)
+
+
+def test_a_header_that_is_signed_anew_is_not_the_oldest() -> None:
+    """Of all origins that were kept, those signed longest ago are forgotten first."""
+    clock = Clock()
+    headers = VapidHeaders(_key(), clock=clock)
+    headers.fetch(ORIGIN)
+    headers.fetch("https://second.example")
+    clock.now_s += LIFE_S
+    second = headers.fetch("https://second.example")
+    for number in range(255):
+        headers.fetch(f"https://{number}.example")
+    assert headers.fetch("https://second.example") == second
