@@ -67,7 +67,7 @@ class ApnsSdkProvider:
     ) -> None:
         """Reads key or certificate; raises `ProviderSetupError`. Connects on demand."""
         # Late, for it loads aioapns with h2 and pyOpenSSL.
-        from tocsin.providers.apns_sdk_client import SdkClient
+        from tocsin.providers.apns_sdk_client import AioapnsClient
 
         self.integration = integration
         self.batch_size = batch_size
@@ -78,7 +78,7 @@ class ApnsSdkProvider:
         key = identity.key
         self.tokens = ApnsTokens(key, tokens, clock=clock) if key else None
         self._token = ""
-        self._client = SdkClient(
+        self._client = AioapnsClient(
             find_origin(endpoint),
             identity.tls,
             max_connections=max_connections,

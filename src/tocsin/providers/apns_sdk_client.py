@@ -1,7 +1,8 @@
 """aioapns, fitted to our endpoint, trust and provider token.
 
 Imported late, for it loads h2 and pyOpenSSL. The library knows Apple's hosts only and
-waits for ever for lost answers, hence the subclasses; nothing of it is patched.
+waits for ever for lost answers, hence the subclasses; nothing of it is patched. A test
+names what a new version changes of the inside that they lean on.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _IDLE_S = 3600
 _CLOSE_TIMEOUT_S = 2.0
 
 
-class SdkClient:
+class AioapnsClient:
     """aioapns' connections to one origin."""
 
     def __init__(

@@ -48,13 +48,13 @@ class FcmSdkProvider:
     ) -> None:
         """Reads the account file; raises `ProviderSetupError`. Connects on demand."""
         # Late, for it loads firebase-admin with httpx and all that.
-        from tocsin.providers.fcm_sdk_client import SdkClient
+        from tocsin.providers.fcm_sdk_client import FirebaseClient
 
         self.integration = integration
         self.batch_size = batch_size
         account = load_service_account(credentials_file, CREDENTIALS_KEY)
         self._tokens = share_access_tokens(account, ca_file)
-        self._client = SdkClient(
+        self._client = FirebaseClient(
             account,
             self._tokens,
             endpoint=check_endpoint(endpoint),

@@ -1,7 +1,6 @@
 """firebase-admin's messaging client, fitted to our endpoint, trust and credentials.
 
-Imported late, for it loads the SDK. The SDK offers no endpoint and takes typed
-messages only, hence the subclasses; nothing of it is patched.
+Imported late, for it loads the SDK, whose inside is `firebase_internals`' alone.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ from typing import Any
 
 import firebase_admin
 import httpx
-from firebase_admin import _http_client, _retry, credentials, exceptions, messaging
+from firebase_admin import credentials, exceptions
 from google.auth.credentials import Credentials
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.providers.credential import RenewedCredential
 from tocsin.providers.fcm_answers import classify
+from tocsin.providers.firebase_internals import Hooks, MessagingService
 from tocsin.providers.google_token import ServiceAccount, TokenFailure
 from tocsin.providers.outcomes import ACCEPTED, is_success
 from tocsin.providers.retry_after import in_seconds
@@ -35,7 +35,7 @@ _names = itertools.count(1)
 _JOIN_TIMEOUT_S = 5.0
 
 
-class SdkClient:
+class FirebaseClient:
     """firebase-admin in a thread with a loop of its own."""
 
     def __init__(
@@ -57,7 +57,8 @@ class SdkClient:
             name=f"tocsin-{next(_names)}",
         )
         url = f"{endpoint}/v1/projects/{account.project_id}/messages:send"
-        self._service = _Service(self._app, url, trust, timeout_s)
+        hooks: Hooks = {"request": [_forget_status], "response": [_note_status]}
+        self._service = MessagingService(self._app, url, trust, timeout_s, hooks)
         self._thread.start()
 
     def start(
@@ -162,44 +163,3 @@ class _Credential(credentials.Base):  # type: ignore[misc] # ships no types
 
     def get_credential(self) -> Credentials:
         return self._credential
-
-
-class _Service(messaging._MessagingService):  # type: ignore[misc] # ships no types
-    """The SDK's service with another address, which takes messages as they are."""
-
-    def __init__(
-        self, app: firebase_admin.App, url: str, trust: ssl.SSLContext, timeout_s: float
-    ) -> None:
-        super().__init__(app)
-        self._fcm_url = url
-        self._async_client = _HttpClient(self._credential, trust, timeout_s)
-
-    def _message_data(self, message: dict[str, Any], dry_run: bool) -> dict[str, Any]:
-        data: dict[str, Any] = {"message": message}
-        if dry_run:
-            data["validate_only"] = True
-        return data
-
-    async def aclose(self) -> None:
-        await self._async_client.aclose()
-        self._client.close()
-
-
-class _HttpClient(_http_client.HttpxAsyncClient):  # type: ignore[misc] # ships no types
-    """The SDK's client with our trust, and without its own retries and back-off."""
-
-    def __init__(
-        self, credential: Credentials, trust: ssl.SSLContext, timeout_s: float
-    ) -> None:
-        transport = _retry.HttpxRetryTransport(
-            retry=_retry.HttpxRetry(max_retries=0), verify=trust
-        )
-        self._base_url = ""
-        self._timeout = timeout_s
-        self._async_client = httpx.AsyncClient(
-            transport=transport,
-            timeout=timeout_s,
-            headers=_http_client.METRICS_HEADERS,
-            auth=_http_client.GoogleAuthCredentialFlow(credential),
-            event_hooks={"request": [_forget_status], "response": [_note_status]},
-        )
