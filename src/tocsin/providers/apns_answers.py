@@ -103,7 +103,7 @@ _DELIVERED = Verdict.DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApnsAnswer:
     """What came back through an SDK: status and reason, time of death, message id."""
 
     status: int

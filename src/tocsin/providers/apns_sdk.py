@@ -19,7 +19,7 @@ from tocsin.providers.apns import TOKEN_TOO_YOUNG
 from tocsin.providers.apns_answers import (
     EXPIRED_TOKEN,
     TOO_MANY_TOKENS,
-    Answer,
+    ApnsAnswer,
     classify,
     read_success,
 )
@@ -147,11 +147,11 @@ class ApnsSdkProvider:
         return _read(answer, own_topic=names_topic(body))
 
 
-def _is_expired(answer: Answer | Outcome) -> bool:
-    return isinstance(answer, Answer) and answer.reason == EXPIRED_TOKEN
+def _is_expired(answer: ApnsAnswer | Outcome) -> bool:
+    return isinstance(answer, ApnsAnswer) and answer.reason == EXPIRED_TOKEN
 
 
-def _read(answer: Answer, *, own_topic: bool) -> Outcome:
+def _read(answer: ApnsAnswer, *, own_topic: bool) -> Outcome:
     if is_success(answer.status):
         return read_success(answer.message_id)
     return classify(answer.status, answer.reason, answer.died_ms, own_topic=own_topic)

@@ -22,7 +22,7 @@ from h2.exceptions import ProtocolError
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import Dialer, Origin, dial
-from tocsin.providers.apns_answers import Answer
+from tocsin.providers.apns_answers import ApnsAnswer
 from tocsin.providers.outcomes import is_success
 
 _IDLE_S = 3600
@@ -48,7 +48,7 @@ class AioapnsClient:
 
     async def send(
         self, path_token: str, payload: dict[str, Any], headers: Mapping[str, str]
-    ) -> Answer | Outcome:
+    ) -> ApnsAnswer | Outcome:
         """Send one notification; the outcome where no answer came."""
         if "apns-id" not in headers:
             return await self._send(path_token, payload, headers)
@@ -65,7 +65,7 @@ class AioapnsClient:
 
     async def _send(
         self, path_token: str, payload: dict[str, Any], headers: Mapping[str, str]
-    ) -> Answer | Outcome:
+    ) -> ApnsAnswer | Outcome:
         request = _request_of(path_token, payload, headers)
         chosen: _Protocol | None = None
         try:
@@ -93,7 +93,7 @@ class AioapnsClient:
             if chosen is not None:
                 chosen.close()
             return _lost(type(error).__name__)
-        return Answer(
+        return ApnsAnswer(
             int(result.status or 0),
             result.description or "",
             result.timestamp if type(result.timestamp) is int else None,
