@@ -5,24 +5,16 @@ It must not be used where several processes send through one credential.
 
 from __future__ import annotations
 
-import time
-
+from tocsin.core.clock import SystemClock
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.providers import TOKEN_AHEAD_MS, SharedToken
-
-
-class _WallClock:
-    """The system's clock."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
 
 
 class ProcessTokenStore:
     """Tokens in memory. Belongs to one event loop."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or _WallClock()
+        self._clock = clock or SystemClock()
         self._standing: dict[str, tuple[SharedToken, float]] = {}
 
     async def agree(
