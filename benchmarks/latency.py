@@ -26,6 +26,7 @@ from tests.support.redis_server import start_redis
 from benchmarks.end_to_end import KEY, TOPIC, process, wait_ready
 from tocsin.protocol import api_pb2, api_pb2_grpc
 from tocsin.simulator.exchange import Reply, Request
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 SINGLES = 200
@@ -54,7 +55,7 @@ class Deployment:
                 "enabled_providers": ["fcm"],
                 "queue": {"redis": {"address": redis.address}},
                 "fcm": {
-                    "credentials_file": simulator.service_account_file,
+                    "credentials_file": simulator.of(Fcm).account_file,
                     "endpoint": simulator.origin,
                     "ca_file": simulator.ca_file,
                 },

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.support.apns_devices import token_of
 from tests.support.simulated_fcm import control, running_simulator
 
+from tocsin.simulator.apns_keys import BUNDLE_ID, KEY_ID, P12_PASSWORD, TEAM_ID
+from tocsin.simulator.apns_listener import ApnsListener
 from tocsin.simulator.server import Simulator
 
 MESSAGE = {"aps": {"alert": "It rings"}}
@@ -35,7 +37,7 @@ async def simulator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Simulator]:
     async with running_simulator(tmp_path) as simulator:
-        where = urlsplit(simulator.apns_origin)
+        where = urlsplit(simulator.of(ApnsListener).origin)
         kind = APNsDevelopmentClientProtocol
         monkeypatch.setattr(kind, "APNS_SERVER", where.hostname)
         monkeypatch.setattr(kind, "APNS_PORT", where.port)
@@ -63,10 +65,10 @@ def client_for(
     simulator: Simulator, context: ssl.SSLContext, *, max_connections: int = 1
 ) -> APNs:
     return APNs(
-        key=Path(simulator.apns_key_file).read_text(),
-        key_id=simulator.apns_key_id,
-        team_id=simulator.apns_team_id,
-        topic=simulator.apns_bundle_id,
+        key=Path(simulator.of(ApnsListener).key_file).read_text(),
+        key_id=KEY_ID,
+        team_id=TEAM_ID,
+        topic=BUNDLE_ID,
         use_sandbox=True,
         max_connections=max_connections,
         ssl_context=context,
@@ -97,9 +99,9 @@ async def test_a_push_arrives(client: APNs, simulator: Simulator) -> None:
     )
     assert result.is_successful
     assert simulator.ledger.delivered == {"a": 1}
-    headers = simulator.apns.requests[-1].headers
+    headers = simulator.of(ApnsListener).apns.requests[-1].headers
     assert headers["apns-id"] == result.notification_id
-    assert headers["host"] == urlsplit(simulator.apns_origin).hostname
+    assert headers["host"] == urlsplit(simulator.of(ApnsListener).origin).hostname
     assert ":authority" not in headers
 
 
@@ -159,16 +161,16 @@ async def test_a_certificate_survives_goodbyes(
     for number in range(10):
         assert (await send(client, f"d{number}")).is_successful
     assert simulator.ledger.stats()["distinct"] == 10
-    headers = simulator.apns.requests[-1].headers
-    assert headers["apns-topic"] == simulator.apns_bundle_id
+    headers = simulator.of(ApnsListener).apns.requests[-1].headers
+    assert headers["apns-topic"] == BUNDLE_ID
     assert "authorization" not in headers
     await close(client)
 
 
 def pem_of(simulator: Simulator) -> bytes:
     """The client certificate and its key as the library wants them."""
-    raw = Path(simulator.apns_p12_file).read_bytes()
-    found = pkcs12.load_pkcs12(raw, simulator.apns_p12_password.encode())
+    raw = Path(simulator.of(ApnsListener).p12_file).read_bytes()
+    found = pkcs12.load_pkcs12(raw, P12_PASSWORD.encode())
     assert found.cert is not None
     assert found.key is not None
     return found.cert.certificate.public_bytes(Encoding.PEM) + found.key.private_bytes(

@@ -15,6 +15,7 @@ import pytest
 from firebase_admin import credentials, exceptions, messaging
 from tests.support.simulated_fcm import simulator_in_thread
 
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 # Tokens are what most applications still have.
@@ -37,7 +38,7 @@ def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simul
 
 @pytest.fixture
 def app(simulator: Simulator) -> Iterator[firebase_admin.App]:
-    certificate = credentials.Certificate(simulator.service_account_file)
+    certificate = credentials.Certificate(simulator.of(Fcm).account_file)
     app = firebase_admin.initialize_app(certificate, name="conformance")
     yield app
     messaging._get_messaging_service(app)._client.close()

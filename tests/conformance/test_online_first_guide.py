@@ -18,6 +18,7 @@ from tests.support.wire_table import ROOT
 
 from tocsin.delivery.online import KEPT_S, PATIENCE_MS, PUBLISH_GRACE_MS
 from tocsin.push.online_first import MAX_WAIT_MS
+from tocsin.simulator.fcm import Fcm
 
 GUIDE = (ROOT / "docs" / "howto" / "reach-people-online-first.md").read_text("utf-8")
 WORDS = " ".join(GUIDE.split())
@@ -51,7 +52,7 @@ async def test_the_example_works(tmp_path: Path) -> None:
     async with running_simulator(directory) as simulator:
         sections["database"]["sqlite"]["path"] = str(tmp_path / "t.db")
         sections["push_notifications"]["fcm"] = {
-            "credentials_file": str(simulator.service_account_file),
+            "credentials_file": str(simulator.of(Fcm).account_file),
             "endpoint": simulator.origin,
             "ca_file": str(simulator.ca_file),
         }

@@ -16,7 +16,7 @@ from tests.support.browsers import PRIVATE_KEY, PUBLIC_KEY, SUBJECT
 from tests.support.simulated_fcm import running_simulator, simulator_in_thread
 
 from tocsin.simulator.server import Simulator
-from tocsin.simulator.webpush import make_vapid_keys
+from tocsin.simulator.webpush import WebPush, make_vapid_keys
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def push(
 
 def test_send_succeeds(simulator: Simulator, session: requests.Session) -> None:
     """201 with a message resource, and the browser has the plaintext."""
-    make = simulator.webpush.new_subscription
+    make = simulator.of(WebPush).new_subscription
     subscription = make("a", application_server_key=PUBLIC_KEY)
     answer = push(subscription, session, headers={"Urgency": "high", "Topic": "t"})
     assert answer.status_code == 201
     assert answer.headers["Location"].startswith(f"{simulator.origin}/m/")
-    received = simulator.webpush.received("a")
+    received = simulator.of(WebPush).received("a")
     assert received is not None
     assert json.loads(received.plaintext) == {"title": "It rings"}
     assert (received.headers["urgency"], received.headers["topic"]) == ("high", "t")
@@ -68,11 +68,11 @@ def test_a_loop_over_one_connection(
     """Many browsers, one session, one signer."""
     claims: dict[str, str | int] = {"sub": SUBJECT}
     for number in range(20):
-        subscription = simulator.webpush.new_subscription(f"t{number}")
+        subscription = simulator.of(WebPush).new_subscription(f"t{number}")
         push(subscription, session, vapid_claims=claims, data=f"{number}")
     assert simulator.ledger.stats()["distinct"] == 20
     assert simulator.ledger.connections == 1
-    last = simulator.webpush.received("t19")
+    last = simulator.of(WebPush).received("t19")
     assert last is not None
     assert last.plaintext == b"19"
 
@@ -86,7 +86,7 @@ def test_errors_reach_the_user(
 ) -> None:
     """Any status over 202 is its exception, with the response inside."""
     with pytest.raises(WebPushException) as caught:
-        push(simulator.webpush.new_subscription(f"{word}-1"), session)
+        push(simulator.of(WebPush).new_subscription(f"{word}-1"), session)
     assert caught.value.response is not None
     assert caught.value.response.status_code == status
 
@@ -109,7 +109,7 @@ def test_a_strict_service(
     status: int,
 ) -> None:
     """What the standards forbid is refused to everybody."""
-    make = simulator.webpush.new_subscription
+    make = simulator.of(WebPush).new_subscription
     subscription = make("a", application_server_key=PUBLIC_KEY)
     with pytest.raises(WebPushException) as caught:
         push(subscription, session, **change)
@@ -125,7 +125,7 @@ async def test_the_async_way(tmp_path: Path) -> None:
         connector = aiohttp.TCPConnector(ssl=context)
         async with aiohttp.ClientSession(connector=connector) as session:
             answer = await webpush_async(
-                simulator.webpush.new_subscription("a"),
+                simulator.of(WebPush).new_subscription("a"),
                 data="hello",
                 vapid_private_key=PRIVATE_KEY,
                 vapid_claims={"sub": SUBJECT},
@@ -133,6 +133,6 @@ async def test_the_async_way(tmp_path: Path) -> None:
                 aiohttp_session=session,
             )
             assert answer.status == 201
-        received = simulator.webpush.received("a")
+        received = simulator.of(WebPush).received("a")
     assert received is not None
     assert received.plaintext == b"hello"

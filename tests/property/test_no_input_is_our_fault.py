@@ -37,6 +37,7 @@ from tocsin.core.device import PLATFORMS
 from tocsin.core.ids import new_id
 from tocsin.core.push_services import SERVICES
 from tocsin.protocol import client_pb2
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 _RPCS: dict[str, Any] = {rpc.name: rpc for rpc in SERVICE.methods}
@@ -266,7 +267,7 @@ def _configuration(simulator: Simulator) -> dict[str, Any]:
         "push_notifications": {
             "enabled_providers": ["fcm"],
             "fcm": {
-                "credentials_file": str(simulator.service_account_file),
+                "credentials_file": str(simulator.of(Fcm).account_file),
                 "endpoint": simulator.origin,
                 "ca_file": str(simulator.ca_file),
             },

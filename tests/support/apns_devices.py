@@ -12,6 +12,8 @@ from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.apns_setup import CertAuth, TokenAuth
 from tocsin.providers.process_tokens import ProcessTokenStore
+from tocsin.simulator.apns_keys import BUNDLE_ID, KEY_ID, P12_PASSWORD, TEAM_ID
+from tocsin.simulator.apns_listener import ApnsListener
 from tocsin.simulator.server import Simulator
 
 R, M = Verdict.RETRY, Verdict.MISCONFIGURED
@@ -63,17 +65,15 @@ def token_of(name: str) -> str:
 def key_of(simulator: Simulator) -> TokenAuth:
     """The simulator's signing key."""
     return TokenAuth(
-        key_id=simulator.apns_key_id,
-        team_id=simulator.apns_team_id,
-        key_file=simulator.apns_key_file,
+        key_id=KEY_ID,
+        team_id=TEAM_ID,
+        key_file=simulator.of(ApnsListener).key_file,
     )
 
 
 def certificate_of(simulator: Simulator) -> CertAuth:
     """The simulator's client certificate."""
-    return CertAuth(
-        p12_file=simulator.apns_p12_file, password=simulator.apns_p12_password
-    )
+    return CertAuth(p12_file=simulator.of(ApnsListener).p12_file, password=P12_PASSWORD)
 
 
 def build_apns(
@@ -85,8 +85,8 @@ def build_apns(
     settings: dict[str, Any] = {
         "auth": key_of(simulator),
         "tokens": ProcessTokenStore(),
-        "bundle_id": simulator.apns_bundle_id,
-        "endpoint": simulator.apns_origin,
+        "bundle_id": BUNDLE_ID,
+        "endpoint": simulator.of(ApnsListener).origin,
         "ca_file": simulator.ca_file,
         **options,
     }

@@ -12,7 +12,7 @@ from tocsin.core.ports.providers import Batch, Pace, PushProvider, Report
 from tocsin.core.webpush import make_target
 from tocsin.providers.webpush import WebPushProvider
 from tocsin.simulator.server import Simulator
-from tocsin.simulator.webpush import make_vapid_keys
+from tocsin.simulator.webpush import WebPush, make_vapid_keys
 
 PUBLIC_KEY, PRIVATE_KEY = make_vapid_keys()
 SUBJECT = "mailto:ops@example.com"
@@ -92,7 +92,7 @@ class _ByName:
 
     def _subscribe(self, name: str) -> str:
         if name not in self._targets:
-            made = self._simulator.webpush.new_subscription(
+            made = self._simulator.of(WebPush).new_subscription(
                 name, application_server_key=PUBLIC_KEY
             )
             self._targets[name] = target_of(made)

@@ -12,6 +12,7 @@ from tests.support.ports import free_port
 from tests.support.published_client import PublishedClient
 from tests.support.tocsin_processes import Process, Processes, wait_until
 
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 TOPIC = "derby"
@@ -42,7 +43,7 @@ class Deployment:
                 "enabled_providers": ["fcm"],
                 "queue": dict(queue),
                 "fcm": {
-                    "credentials_file": str(simulator.service_account_file),
+                    "credentials_file": str(simulator.of(Fcm).account_file),
                     "endpoint": simulator.origin,
                     "ca_file": str(simulator.ca_file),
                 },

@@ -30,6 +30,7 @@ from tocsin.providers.fcm import FcmProvider
 from tocsin.providers.fcm_sdk import FcmSdkProvider
 from tocsin.providers.hms import HmsProvider
 from tocsin.simulator import hms
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 R, M = Verdict.RETRY, Verdict.MISCONFIGURED
@@ -114,7 +115,7 @@ HMS_FAULTS: Mapping[str, Outcome] = {
 def _fcm(kind: type[FcmProvider | FcmSdkProvider]) -> Callable[..., PushProvider]:
     def build(simulator: Simulator, **options: Any) -> PushProvider:
         return kind(
-            credentials_file=simulator.service_account_file,
+            credentials_file=simulator.of(Fcm).account_file,
             endpoint=simulator.origin,
             ca_file=simulator.ca_file,
             **options,

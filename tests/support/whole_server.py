@@ -14,6 +14,7 @@ import aiohttp
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import Listening, start_server
 from tocsin.config import load_config
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 TOKENS = ("good-1", "good-2", "good-3", "dead-1", "toobig-1")
@@ -89,7 +90,7 @@ async def serving(
                 "push_notifications": {
                     "enabled_providers": ["fcm"],
                     "fcm": {
-                        "credentials_file": str(simulator.service_account_file),
+                        "credentials_file": str(simulator.of(Fcm).account_file),
                         "endpoint": simulator.origin,
                         "ca_file": str(simulator.ca_file),
                     },

@@ -15,6 +15,7 @@ from tests.support.go_examples import MODULES, prepare
 from tests.support.ports import free_port
 from tests.support.tocsin_processes import Processes, wait_until
 
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -41,7 +42,7 @@ class Server:
                     "push_notifications": {
                         "enabled_providers": ["fcm"],
                         "fcm": {
-                            "credentials_file": simulator.service_account_file,
+                            "credentials_file": simulator.of(Fcm).account_file,
                             "endpoint": simulator.origin,
                             "ca_file": simulator.ca_file,
                         },

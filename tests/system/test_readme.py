@@ -17,6 +17,7 @@ from tests.support.npm_packages import why_no_packages
 from tests.support.ports import free_port
 from tests.support.tocsin_processes import Processes, fetch, wait_until
 
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 from tocsin.simulator.service_account import prepare_service_account
 
@@ -53,7 +54,7 @@ class Served:
             "grpc_api": {"port": self.grpc_port},
             "push_notifications": {
                 "fcm": {
-                    "credentials_file": simulator.service_account_file,
+                    "credentials_file": simulator.of(Fcm).account_file,
                     "endpoint": simulator.origin,
                     "ca_file": simulator.ca_file,
                 }

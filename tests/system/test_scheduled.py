@@ -23,6 +23,7 @@ from tests.support.tocsin_processes import (
 )
 
 from tocsin.simulator.exchange import Reply, Request
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 pytestmark = pytest.mark.system
@@ -51,7 +52,7 @@ class Site:
                 "enabled_providers": ["fcm"],
                 "queue": dict(self.queue),
                 "fcm": {
-                    "credentials_file": str(self.simulator.service_account_file),
+                    "credentials_file": str(self.simulator.of(Fcm).account_file),
                     "endpoint": self.simulator.origin,
                     "ca_file": str(self.simulator.ca_file),
                 },

@@ -27,6 +27,7 @@ from tests.support.tocsin_processes import (
     wait_until,
 )
 
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 from tocsin.simulator.service_account import prepare_service_account
 
@@ -346,7 +347,7 @@ def test_a_hangup_reads_the_credentials_anew(
     told = hang_up(worker, "nothing was reloaded")
     assert "push_notifications.fcm.credentials_file" in told["reason"]
 
-    shutil.copy(simulator.service_account_file, account)
+    shutil.copy(simulator.of(Fcm).account_file, account)
     told = hang_up(worker, "credentials of providers are read anew")
     assert told["changed"] == ["fcm"]
     send(port, "at-once")

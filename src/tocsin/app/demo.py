@@ -33,16 +33,14 @@ from tocsin.config import load_config
 from tocsin.config.showing import show_path
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.push import Job, Payload, queue_name
+from tocsin.core.push_services import SERVICES
 from tocsin.delivery.settlement import ONLINE
 from tocsin.protocol import api_pb2, api_pb2_grpc
-from tocsin.simulator.hms import APP_ID as HMS_APP_ID
-from tocsin.simulator.hms import APP_SECRET as HMS_APP_SECRET
+from tocsin.simulator.configuration import push_notifications
 from tocsin.simulator.server import Simulator
-from tocsin.simulator.webpush import make_vapid_keys
 
-PROVIDERS = ("fcm", "apns", "hms", "webpush")
 SIMULATED = "simulator:"
-"""Before a Web Push token: the simulator makes the subscription of that name."""
+"""Before a token: the simulator makes what a device of that name would have."""
 CONCURRENCY = 64
 STEP_S = 0.1
 FIRST_RETRY = "1s"
@@ -170,8 +168,6 @@ async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
 
 
 def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, object]:
-    public_key, private_key = make_vapid_keys()
-    ca_file = str(simulator.ca_file)
     return {
         "http_server": {"address": "127.0.0.1", "port": 0},
         "http_api": {"key": key},
@@ -180,37 +176,8 @@ def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, obje
         "shutdown": {"timeout": "5s"},
         "log": {"level": "error"},
         "push_notifications": {
-            "enabled_providers": list(PROVIDERS),
+            **push_notifications(simulator),
             "retry": {"first_delay": FIRST_RETRY},
-            "fcm": {
-                "credentials_file": str(simulator.service_account_file),
-                "endpoint": simulator.origin,
-                "ca_file": ca_file,
-            },
-            "apns": {
-                "endpoint": simulator.apns_origin,
-                "ca_file": ca_file,
-                "bundle_id": simulator.apns_bundle_id,
-                "auth_type": "token",
-                "token_key_file": simulator.apns_key_file,
-                "token_key_id": simulator.apns_key_id,
-                "token_team_id": simulator.apns_team_id,
-            },
-            "hms": {
-                "app_id": HMS_APP_ID,
-                "app_secret": HMS_APP_SECRET,
-                "auth_endpoint": simulator.origin,
-                "push_endpoint": simulator.origin,
-                "ca_file": ca_file,
-            },
-            "webpush": {
-                "vapid_public_key": public_key,
-                "vapid_private_key": private_key,
-                "subject": "mailto:ops@example.com",
-                "ca_file": ca_file,
-                "allowed_endpoint_origins": [simulator.origin],
-                "allow_private_addresses": True,
-            },
         },
     }
 
@@ -262,7 +229,7 @@ async def play(
 
     Then some users come online, and a second send goes to them.
     """
-    _subscribe_browsers(on.simulator, devices)
+    _make_tokens(on.simulator, devices)
     loop = asyncio.get_running_loop()
     metadata = (("authorization", f"apikey {on.key}"),)
     address = f"127.0.0.1:{on.listening.grpc_port}"
@@ -306,15 +273,14 @@ async def _tell_online(
     on.summary.spared = sum(each.failed[ONLINE] for each in on.ledger.later())
 
 
-def _subscribe_browsers(
+def _make_tokens(
     simulator: Simulator, devices: list[api_pb2.DeviceRegisterRequest]
 ) -> None:
-    """Give simulated browsers the subscription that a real one would bring."""
+    """Give simulated devices the token that a real one would bring."""
     for device in devices:
-        if device.token.startswith(SIMULATED):
+        if device.token.startswith(SIMULATED) and device.provider in SERVICES:
             name = device.token.removeprefix(SIMULATED)
-            subscription = simulator.webpush.new_subscription(name)
-            device.token = json.dumps(subscription)
+            device.token = simulator.new_token(device.provider, name)
 
 
 async def _register(
@@ -355,7 +321,7 @@ async def _wait_settled(on: Stage, show: Show) -> None:
     assert queue is not None  # noqa: S101 - the demo enables a provider
     lanes = [
         (provider, queue_name(stage, provider))
-        for provider in PROVIDERS
+        for provider in SERVICES
         for stage in ("expand", "send")
     ]
     names = [name for _, name in lanes]
@@ -379,7 +345,7 @@ async def _count_ends(on: Stage) -> None:
     summary.removed = int(
         sum(
             resources.metrics.push_devices_removed.get(provider, code)
-            for provider in PROVIDERS
+            for provider in SERVICES
             for code in summary.failed
         )
     )

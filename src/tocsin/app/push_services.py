@@ -43,6 +43,12 @@ class FcmService(PushService):
 
         return build_fcm(settings, setup.integration)
 
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.fcm import Fcm
+
+        return await Fcm.start(place)
+
 
 class HmsService(PushService):
     """Push Kit, of Huawei."""
@@ -70,6 +76,12 @@ class HmsService(PushService):
 
         return build_hms(settings, setup.integration)
 
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.hms import Hms
+
+        return Hms(place.ledger, place.faults)
+
 
 class ApnsService(PushService):
     """Apple's Push Notification service."""
@@ -86,6 +98,7 @@ class ApnsService(PushService):
         check_headers=apns.parse_headers,
     )
     raw_targets = (RawField("apns_tokens"),)
+    has_own_port = True
 
     def settings(self) -> type[Any]:
         """See `PushService`."""
@@ -98,6 +111,12 @@ class ApnsService(PushService):
         from tocsin.providers.apns import build_apns
 
         return build_apns(settings, setup.integration, setup.tokens)
+
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.apns_listener import ApnsListener
+
+        return await ApnsListener.start(place)
 
 
 class WebPushService(PushService):
@@ -129,6 +148,12 @@ class WebPushService(PushService):
 
         return build_webpush(settings, setup.integration)
 
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.webpush import WebPush
+
+        return WebPush.start(place)
+
 
 class ExpoService(PushService):
     """The push service of Expo."""
@@ -157,6 +182,12 @@ class ExpoService(PushService):
 
         return build_expo(settings, setup.integration)
 
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.expo import Expo
+
+        return Expo(place.ledger, place.faults)
+
 
 class OneSignalService(PushService):
     """OneSignal; a token is an id of its own, or of one's own."""
@@ -178,6 +209,12 @@ class OneSignalService(PushService):
         from tocsin.providers.one_signal import build_one_signal
 
         return build_one_signal(settings, setup.integration)
+
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.one_signal import OneSignal
+
+        return OneSignal(place.ledger, place.faults)
 
 
 class PushWebhookService(PushService):
@@ -201,6 +238,12 @@ class PushWebhookService(PushService):
 
         return build_push_webhook(settings, setup.integration)
 
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.push_webhook import PushWebhook
+
+        return PushWebhook(place.ledger, place.faults)
+
 
 class PusherBeamsService(PushService):
     """Pusher Beams; a token is a name of a user."""
@@ -223,6 +266,12 @@ class PusherBeamsService(PushService):
 
         return build_pusher_beams(settings, setup.integration)
 
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.pusher_beams import PusherBeams
+
+        return PusherBeams(place.ledger, place.faults)
+
 
 class PushpadService(PushService):
     """Pushpad; a token is a name of a user."""
@@ -244,6 +293,12 @@ class PushpadService(PushService):
         from tocsin.providers.pushpad import build_pushpad
 
         return build_pushpad(settings, setup.integration)
+
+    async def imitate(self, place: Any) -> Any:
+        """See `PushService`."""
+        from tocsin.simulator.pushpad import Pushpad
+
+        return Pushpad(place.ledger, place.faults)
 
 
 PUSH_SERVICES: tuple[PushService, ...] = (

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin.cli.arguments import port
 from tocsin.cli.configuration import add_log_config, read_log_level
+from tocsin.core.push_services import SERVICES, PushService
 
 if TYPE_CHECKING:  # asyncio and cryptography cost more than all of `--help` may
     from tocsin.app.lifecycle import Stopper
@@ -31,12 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=port, default=9443, help="port to listen on; 0 takes a free one"
     )
-    parser.add_argument(
-        "--apns-port",
-        type=port,
-        metavar="PORT",
-        help="port of the imitated APNs (default: the one after --port)",
-    )
+    for service in _own_ports():
+        parser.add_argument(
+            f"--{service.name}-port",
+            type=port,
+            metavar="PORT",
+            help=f"port of the imitated {service.title}"
+            " (default: the one after --port)",
+        )
     parser.add_argument(
         "--fast",
         action="store_true",
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return run_loop(lambda stopper: _serve(args, stopper))
     except PortTaken as error:
         address = join_address(args.host, error.port)
-        setting = "--apns-port" if error.is_apns else "--port"
+        setting = f"--{error.service}-port" if error.service else "--port"
         told: Exception = ListenError(address, setting, error.reason)
     except OSError as error:
         folder = Path(args.dir).absolute()
@@ -73,14 +75,17 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
     from tocsin.simulator.configuration import push_notifications
     from tocsin.simulator.server import Simulator
 
-    apns_port = args.apns_port
-    if apns_port is None:
-        apns_port = args.port + 1 if 0 < args.port < 65535 else 0
+    own_ports = {}
+    for number, service in enumerate(_own_ports(), 1):
+        chosen = getattr(args, f"{service.section}_port")
+        if chosen is None:
+            chosen = args.port + number if 0 < args.port <= 65535 - number else 0
+        own_ports[service.name] = chosen
     simulator = Simulator(
         args.dir,
         host=args.host,
         port=args.port,
-        apns_port=apns_port,
+        own_ports=own_ports,
         fast=args.fast,
     )
     await simulator.start()
@@ -89,20 +94,12 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
         for what, value in (
             ("origin", simulator.origin),
             ("ca file", simulator.ca_file),
-            ("service account", simulator.service_account_file),
-            ("APNs origin", simulator.apns_origin),
-            ("APNs bundle id", simulator.apns_bundle_id),
-            ("APNs team id", simulator.apns_team_id),
-            ("APNs key id", simulator.apns_key_id),
-            ("APNs key", simulator.apns_key_file),
-            ("APNs p12", simulator.apns_p12_file),
-            ("APNs p12 password", simulator.apns_p12_password),
+            *simulator.facts(),
             ("what happened", f"{curl}/stats"),
             ("make it fail", f"{curl}/faults -d '{_EXAMPLE}'"),
-            *_credentials(simulator.origin),
         ):
             print(f"{what:<19}{value}")
-        section = push_notifications(simulator, args.dir)
+        section = push_notifications(simulator)
         print("\nThe keys that lead here, for a configuration in JSON:\n")
         print(json.dumps({"push_notifications": section}, indent=2))
         sys.stdout.flush()
@@ -112,29 +109,9 @@ async def _serve(args: argparse.Namespace, stopper: Stopper) -> int:
     return 0
 
 
-def _credentials(origin: str) -> Iterator[tuple[str, str]]:
-    """What the other services take, as their configuration keys want it."""
-    from tocsin.simulator import (
-        expo,
-        hms,
-        one_signal,
-        push_webhook,
-        pusher_beams,
-        pushpad,
-    )
-
-    yield "HMS app id", hms.APP_ID
-    yield "HMS app secret", hms.APP_SECRET
-    yield "HMS project id", hms.PROJECT_ID
-    yield "Expo access token", expo.ACCESS_TOKEN
-    yield "OneSignal app id", one_signal.APP_ID
-    yield "OneSignal API key", one_signal.API_KEY
-    yield "webhook url", origin + push_webhook.PATH
-    yield "webhook secret", push_webhook.SECRET
-    yield "Beams instance id", pusher_beams.INSTANCE_ID
-    yield "Beams secret key", pusher_beams.SECRET_KEY
-    yield "Pushpad project id", pushpad.PROJECT_ID
-    yield "Pushpad auth token", pushpad.AUTH_TOKEN
+def _own_ports() -> list[PushService]:
+    """The services whose imitation does not share the common port."""
+    return [service for service in SERVICES.values() if service.has_own_port]
 
 
 _EXAMPLE = '{"send":{"fault":"unavailable","times":10}}'

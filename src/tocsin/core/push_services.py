@@ -81,6 +81,7 @@ class PushService(ABC):
 
     `first_retry_s` is the wait before the first retry. `further_files` are beginnings
     of the names of files in `providers/` that are its own and not named after it.
+    `has_own_port` says that its imitation listens by itself.
     """
 
     name: str
@@ -91,6 +92,7 @@ class PushService(ABC):
     raw_targets: tuple[RawField, ...] = ()
     first_retry_s: float = 1.0
     further_files: tuple[str, ...] = ()
+    has_own_port: bool = False
 
     @property
     def section(self) -> str:
@@ -107,6 +109,14 @@ class PushService(ABC):
 
         Called in the event loop that will send; connects to nothing. Raises
         `ProviderSetupError` naming the key at fault.
+        """
+
+    @abstractmethod
+    async def imitate(self, place: Any) -> Any:
+        """Start its local server, for trying out and for tests.
+
+        `place` is a `simulator.imitation.Place`, the answer an `Imitation`. Raises
+        `OSError` where it cannot listen, or write its files.
         """
 
 

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from pathlib import Path
 from typing import Any, cast
 
 from tocsin.simulator.apns import FAST_REPLY, SEND_PATH, Apns, Peer
+from tocsin.simulator.apns_keys import (
+    BUNDLE_ID,
+    KEY_ID,
+    P12_PASSWORD,
+    TEAM_ID,
+    prepare_apns,
+)
 from tocsin.simulator.exchange import Reply, Request
 from tocsin.simulator.faults import FaultPlan
 from tocsin.simulator.http2 import Http2Connection
+from tocsin.simulator.imitation import Imitation, Place
 from tocsin.simulator.ledger import Ledger
 
 _CLOSE_TIMEOUT_S = 2.0
 
 
-class ApnsListener:
-    """Listens from `start` to `stop`; `port` 0 takes a free one."""
+class ApnsListener(Imitation):
+    """Listens from `listen` to `stop`; `port` 0 takes a free one."""
 
     def __init__(
         self, apns: Apns, ledger: Ledger, faults: FaultPlan, *, fast: bool = False
@@ -31,8 +40,55 @@ class ApnsListener:
         self.fast = fast
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+        self.origin = ""
+        self.key_file = ""
+        self.p12_file = ""
 
-    async def start(self, host: str, port: int, context: ssl.SSLContext) -> int:
+    @classmethod
+    async def start(cls, place: Place) -> ApnsListener:
+        """Write keys and a certificate, and listen. Raises `OSError`."""
+        files, judge = await asyncio.get_running_loop().run_in_executor(
+            None, prepare_apns, place.directory
+        )
+        apns = Apns(judge, place.ledger, place.faults)
+        started = cls(apns, place.ledger, place.faults, fast=place.fast)
+        port = await started.listen(
+            place.host, place.own_port, place.certificates.asking_context()
+        )
+        started.origin = f"https://{place.name}:{port}"
+        started.key_file = str(files.key_file)
+        started.p12_file = str(files.p12_file)
+        return started
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        return {
+            "bundle_id": BUNDLE_ID,
+            "auth_type": "token",
+            "token_key_file": str(Path(self.key_file).absolute()),
+            "token_key_id": KEY_ID,
+            "token_team_id": TEAM_ID,
+            "endpoint": self.origin,
+            "ca_file": place.ca_file,
+        }
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - the port's
+        """See `Imitation`."""
+        return (
+            ("APNs origin", self.origin),
+            ("APNs bundle id", BUNDLE_ID),
+            ("APNs team id", TEAM_ID),
+            ("APNs key id", KEY_ID),
+            ("APNs key", self.key_file),
+            ("APNs p12", self.p12_file),
+            ("APNs p12 password", P12_PASSWORD),
+        )
+
+    def reset(self) -> None:
+        """See `Imitation`."""
+        self.apns.reset()
+
+    async def listen(self, host: str, port: int, context: ssl.SSLContext) -> int:
         """Listen; returns the port. Raises `OSError` where it is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(

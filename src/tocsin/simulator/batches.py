@@ -13,6 +13,7 @@ from typing import Any
 
 from tocsin.simulator.exchange import Ending, Reply, json_reply
 from tocsin.simulator.faults import SPOILT, Fault, FaultPlan
+from tocsin.simulator.imitation import Imitation
 from tocsin.simulator.ledger import Ledger
 from tocsin.simulator.spoiling import spoil
 
@@ -127,7 +128,7 @@ def retry_after(fault: Fault, now_s: float) -> tuple[tuple[str, str], ...]:
     return ()
 
 
-class PlainService:
+class PlainService(Imitation):
     """Base of services that fail by HTTP status: they differ in words and success."""
 
     def __init__(

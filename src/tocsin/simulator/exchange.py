@@ -56,14 +56,6 @@ class Reply:
     ending: Ending = Ending.ANSWER
 
 
-class Service(Protocol):
-    """One imitated push service."""
-
-    def answer(self, request: Request) -> Reply | None:
-        """The reply, or `None` where the path belongs to somebody else."""
-        ...
-
-
 def json_reply(status: int, value: Any, **more: Any) -> Reply:
     """A reply with an indented JSON body, as Google writes it."""
     return Reply(status, orjson.dumps(value, option=orjson.OPT_INDENT_2), **more)

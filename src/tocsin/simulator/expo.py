@@ -37,6 +37,7 @@ from tocsin.simulator.batches import (
 )
 from tocsin.simulator.exchange import Reply, Request, json_reply
 from tocsin.simulator.faults import Fault, FaultPlan
+from tocsin.simulator.imitation import Imitation, Place
 from tocsin.simulator.ledger import Ledger
 
 ACCESS_TOKEN = "simulated-expo-access-token"
@@ -80,7 +81,7 @@ class _Refused(Exception):
         super().__init__(text)
 
 
-class Expo:
+class Expo(Imitation):
     """`push/send` and `push/getReceipts`.
 
     With an `authorization` header its token must be `ACCESS_TOKEN`; without one
@@ -99,6 +100,14 @@ class Expo:
         self._clock = clock
         self._receipts: dict[str, Mapping[str, Any]] = {}
         self.withhold_receipts = False
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        return {"access_token": ACCESS_TOKEN, **place.keys}
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - the port's
+        """See `Imitation`."""
+        return (("Expo access token", ACCESS_TOKEN),)
 
     def answer(self, request: Request) -> Reply | None:
         """The reply, or `None` where the path is not one of Expo's."""

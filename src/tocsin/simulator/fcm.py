@@ -5,20 +5,27 @@ It decides answers only; connections, delays and control belong to the server.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from tocsin.simulator.exchange import Ending, Reply, Request, json_reply
 from tocsin.simulator.faults import SPOILT, Fault, FaultPlan
+from tocsin.simulator.imitation import Imitation, Place
 from tocsin.simulator.ledger import Ledger
-from tocsin.simulator.service_account import InvalidAssertion, ServiceAccount
+from tocsin.simulator.service_account import (
+    InvalidAssertion,
+    ServiceAccount,
+    prepare_service_account,
+)
 from tocsin.simulator.spoiling import spoil
 
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
@@ -174,8 +181,10 @@ class _Refused(Exception):
         super().__init__(text)
 
 
-class Fcm:
+class Fcm(Imitation):
     """The token endpoint `/token` and `/v1/projects/<p>/messages:send`."""
+
+    fast_reply = FAST_REPLY
 
     def __init__(
         self,
@@ -190,6 +199,28 @@ class Fcm:
         self._faults = faults
         self._clock = clock
         self._access_tokens: dict[str, float] = {}
+        self.account_file = ""
+
+    @classmethod
+    async def start(cls, place: Place) -> Fcm:
+        """With its account in a file, whose key an earlier run may have made."""
+        file = place.directory / "service-account.json"
+        account = await asyncio.get_running_loop().run_in_executor(
+            None, prepare_service_account, file, f"{place.origin}/token"
+        )
+        started = cls(account, place.ledger, place.faults)
+        started.account_file = str(file)
+        started.fast_path = started._send_path
+        return started
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        file = str(Path(self.account_file).absolute())
+        return {"credentials_file": file, **place.keys}
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - the port's
+        """See `Imitation`."""
+        return (("service account", self.account_file),)
 
     def answer(self, request: Request) -> Reply | None:
         """The reply, or `None` where the path is not one of FCM's."""

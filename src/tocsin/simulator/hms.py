@@ -34,6 +34,7 @@ from tocsin.simulator.batches import (
 )
 from tocsin.simulator.exchange import Reply, Request, json_reply
 from tocsin.simulator.faults import Fault, FaultPlan
+from tocsin.simulator.imitation import Imitation, Place
 from tocsin.simulator.ledger import Ledger
 
 APP_ID = "100000001"
@@ -80,7 +81,7 @@ class _Refused(Exception):
         super().__init__(text)
 
 
-class Hms:
+class Hms(Imitation):
     """`/oauth2/v3/token`, `/v1/<app>/messages:send`, `/v2/<project>/messages:send`."""
 
     def __init__(
@@ -93,6 +94,24 @@ class Hms:
         self._faults = faults
         self._clock = clock
         self._access_tokens: dict[str, float] = {}
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        return {
+            "app_id": APP_ID,
+            "app_secret": APP_SECRET,
+            "auth_endpoint": place.origin,
+            "push_endpoint": place.origin,
+            "ca_file": place.ca_file,
+        }
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - the port's
+        """See `Imitation`."""
+        return (
+            ("HMS app id", APP_ID),
+            ("HMS app secret", APP_SECRET),
+            ("HMS project id", PROJECT_ID),
+        )
 
     def answer(self, request: Request) -> Reply | None:
         """The reply, or `None` where the path is not one of Push Kit's."""

@@ -16,6 +16,7 @@ import orjson
 
 from tocsin.simulator.batches import PlainService
 from tocsin.simulator.exchange import Reply, Request, json_reply
+from tocsin.simulator.imitation import Place
 
 APP_ID = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f0"
 API_KEY = "simulated-one-signal-key"
@@ -29,6 +30,14 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 class OneSignal(PlainService):
     """`/api/v1/notifications` and `/notifications`."""
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        return {"app_id": APP_ID, "api_key": API_KEY, **place.keys}
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - the port's
+        """See `Imitation`."""
+        return (("OneSignal app id", APP_ID), ("OneSignal API key", API_KEY))
 
     def words(self, _status: int, text: str, /) -> Any:
         """A list of texts, whatever the status."""

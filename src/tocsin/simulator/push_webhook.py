@@ -15,6 +15,7 @@ import orjson
 
 from tocsin.simulator.batches import PlainService
 from tocsin.simulator.exchange import Reply, Request, json_reply
+from tocsin.simulator.imitation import Place
 
 PATH = "/push-webhook"
 SECRET = "simulated-webhook-secret"
@@ -22,6 +23,21 @@ SECRET = "simulated-webhook-secret"
 
 class PushWebhook(PlainService):
     """`POST /push-webhook`."""
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        return {
+            "url": place.origin + PATH,
+            "secret": SECRET,
+            "ca_file": place.ca_file,
+        }
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:
+        """See `Imitation`."""
+        return (
+            ("webhook url", place.origin + PATH),
+            ("webhook secret", SECRET),
+        )
 
     def words(self, _status: int, text: str, /) -> Any:
         """What a plain service would say."""

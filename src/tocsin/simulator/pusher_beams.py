@@ -14,6 +14,7 @@ import orjson
 
 from tocsin.simulator.batches import PlainService
 from tocsin.simulator.exchange import Reply, Request, json_reply
+from tocsin.simulator.imitation import Place
 
 INSTANCE_ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
 SECRET_KEY = "simulated-beams-secret"
@@ -25,6 +26,21 @@ _USER_LENGTH = 164
 
 class PusherBeams(PlainService):
     """`/publish_api/v1/instances/<id>/publishes/users`."""
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        return {
+            "instance_id": INSTANCE_ID,
+            "secret_key": SECRET_KEY,
+            **place.keys,
+        }
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - the port's
+        """See `Imitation`."""
+        return (
+            ("Beams instance id", INSTANCE_ID),
+            ("Beams secret key", SECRET_KEY),
+        )
 
     def words(self, status: int, text: str, /) -> Any:
         """A title and a description."""

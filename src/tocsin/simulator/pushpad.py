@@ -13,6 +13,7 @@ import orjson
 
 from tocsin.simulator.batches import PlainService
 from tocsin.simulator.exchange import Reply, Request, json_reply
+from tocsin.simulator.imitation import Place
 
 AUTH_TOKEN = "simulated-pushpad-token"
 PROJECT_ID = "4711"
@@ -25,6 +26,21 @@ _numbers = itertools.count(196_000)
 
 class Pushpad(PlainService):
     """`/api/v1/projects/<id>/notifications`."""
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`."""
+        return {
+            "auth_token": AUTH_TOKEN,
+            "project_id": PROJECT_ID,
+            **place.keys,
+        }
+
+    def facts(self, place: Place) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - the port's
+        """See `Imitation`."""
+        return (
+            ("Pushpad project id", PROJECT_ID),
+            ("Pushpad auth token", AUTH_TOKEN),
+        )
 
     def words(self, _status: int, text: str, /) -> Any:
         """One text."""

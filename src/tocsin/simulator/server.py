@@ -1,8 +1,8 @@
 """The simulator as a whole: one TLS port, HTTP/2 and HTTP/1.1, services by path.
 
-Push services have disjoint paths, so all imitated ones share the port; adding one
-is adding a `Service` here. Only APNs has a port of its own, for its rules are about
-connections. It must import no other room of the product.
+Push services have disjoint paths, so all imitated ones share the port; one whose rules
+are about connections has a port of its own. Of the product's rooms it reads the table
+of services alone, for which ones to imitate.
 """
 
 from __future__ import annotations
@@ -10,44 +10,32 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
-from tocsin.simulator.apns import Apns
-from tocsin.simulator.apns_keys import (
-    BUNDLE_ID,
-    KEY_ID,
-    P12_PASSWORD,
-    TEAM_ID,
-    prepare_apns,
-)
-from tocsin.simulator.apns_listener import ApnsListener
+from tocsin.core.push_services import SERVICES
 from tocsin.simulator.certificates import Certificates, prepare_certificates
 from tocsin.simulator.control import Control
-from tocsin.simulator.exchange import Reply, Request, Service, json_reply
-from tocsin.simulator.expo import Expo
+from tocsin.simulator.exchange import Reply, Request, json_reply
 from tocsin.simulator.faults import FaultPlan
-from tocsin.simulator.fcm import FAST_REPLY, Fcm
-from tocsin.simulator.hms import Hms
 from tocsin.simulator.http1 import Http1Connection
 from tocsin.simulator.http2 import PREFACE, Http2Connection
+from tocsin.simulator.imitation import Imitation, Place
 from tocsin.simulator.ledger import Ledger
-from tocsin.simulator.one_signal import OneSignal
-from tocsin.simulator.push_webhook import PushWebhook
-from tocsin.simulator.pusher_beams import PusherBeams
-from tocsin.simulator.pushpad import Pushpad
-from tocsin.simulator.service_account import PROJECT_ID, prepare_service_account
-from tocsin.simulator.webpush import WebPush
+
+T = TypeVar("T", bound=Imitation)
 
 _CLOSE_TIMEOUT_S = 2.0
 
 
 class PortTaken(OSError):
-    """A port cannot be listened on: the common one, or that of the imitated APNs."""
+    """A port cannot be listened on: the common one, or the own one of a `service`."""
 
-    def __init__(self, port: int, error: OSError, *, is_apns: bool = False) -> None:
+    def __init__(self, port: int, error: OSError, *, service: str = "") -> None:
         self.port = port
-        self.is_apns = is_apns
+        self.service = service
         self.reason = error.strerror or type(error).__name__
         if error.errno == errno.EADDRINUSE:
             self.reason = "the port is in use"
@@ -59,8 +47,8 @@ class Simulator:
 
     `fast` answers every send with a constant 200 without looking at token or body,
     and only counts; `/token` and `/control/` work as usual. `port` 0 takes a free
-    one, and so does `apns_port`. After `start`, `origin` is what goes into
-    `fcm.endpoint`, `apns_origin` into `apns.endpoint`.
+    one; `own_ports` are those of services that do not share it, a free one unless
+    given. What a client needs is in `settings` after `start`.
     """
 
     def __init__(
@@ -69,43 +57,32 @@ class Simulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        apns_port: int = 0,
+        own_ports: Mapping[str, int] = MappingProxyType({}),
         fast: bool = False,
     ) -> None:
         self._directory = Path(directory)
         self._host = host
         self._port = port
-        self._apns_port = apns_port
-        self._apns: ApnsListener | None = None
+        self._own_ports = own_ports
         self._fast = fast
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
-        self._services: tuple[Service, ...] = ()
-        self._granting: tuple[Fcm | Hms, ...] = ()
+        self._imitations: dict[str, Imitation] = {}
+        self._places: dict[str, Place] = {}
+        self._control: Control | None = None
         self.ledger = Ledger()
         self.faults = FaultPlan()
-        self.webpush = WebPush(("",), self.ledger, self.faults)
-        self.expo = Expo(self.ledger, self.faults)
-        self.fast_path = f"/v1/projects/{PROJECT_ID}/messages:send" if fast else ""
-        self.fast_reply = FAST_REPLY
+        self.fast_path = ""
+        self.fast_reply = Reply(200)
         self.origin = ""
         self.ca_file = ""
-        self.service_account_file = ""
-        self.apns_origin = ""
-        self.apns_bundle_id = BUNDLE_ID
-        self.apns_team_id = TEAM_ID
-        self.apns_key_id = KEY_ID
-        self.apns_key_file = ""
-        self.apns_p12_file = ""
-        self.apns_p12_password = P12_PASSWORD
 
     async def start(self) -> None:
         """Write the files and listen.
 
         Raises `PortTaken` for a port, any other `OSError` for the folder.
         """
-        loop = asyncio.get_running_loop()
-        certificates = await loop.run_in_executor(
+        certificates = await asyncio.get_running_loop().run_in_executor(
             None, prepare_certificates, self._directory, self._host
         )
         self._server = await self._listen(certificates)
@@ -113,52 +90,80 @@ class Simulator:
         name = f"[{self._host}]" if ":" in self._host else self._host
         self.origin = f"https://{name}:{port}"
         self.ca_file = str(certificates.ca_file)
-        account_file = self._directory / "service-account.json"
-        account = await loop.run_in_executor(
-            None, prepare_service_account, account_file, f"{self.origin}/token"
-        )
-        self.service_account_file = str(account_file)
-        fcm = Fcm(account, self.ledger, self.faults)
-        control = Control(
+        self._control = Control(
             self.ledger,
             self.faults,
             expire_access_tokens=self.expire_access_tokens,
             faults_changed=self._settings_changed,
             reset_faults=self._reset_faults,
         )
-        hms = Hms(self.ledger, self.faults)
-        self._granting = (fcm, hms)
-        self.webpush = WebPush(
-            (self.origin, f"https://localhost:{port}"), self.ledger, self.faults
-        )
-        plain = (OneSignal, PushWebhook, PusherBeams, Pushpad)
-        others = [service(self.ledger, self.faults) for service in plain]
-        self._services = (fcm, hms, self.webpush, self.expo, *others, control)
-        await self._start_apns(certificates, name)
+        for service in SERVICES.values():
+            place = Place(
+                directory=self._directory,
+                host=self._host,
+                name=name,
+                origin=self.origin,
+                port=port,
+                own_port=self._own_ports.get(service.name, 0),
+                certificates=certificates,
+                ledger=self.ledger,
+                faults=self.faults,
+                fast=self._fast,
+            )
+            try:
+                started = await service.imitate(place)
+            except OSError as error:
+                if not service.has_own_port:
+                    raise
+                raise PortTaken(place.own_port, error, service=service.name) from error
+            self._places[service.name] = place
+            self._imitations[service.name] = started
+            if self._fast and started.fast_path:
+                self.fast_path = started.fast_path
+                self.fast_reply = started.fast_reply
         await self._server.start_serving()
 
     async def stop(self) -> None:
-        """Close the port and every connection."""
+        """Close the ports and every connection."""
         if self._server is None:
             return
-        if self._apns is not None:
-            await self._apns.stop()
+        for each in self._imitations.values():
+            await each.stop()
         self._server.close()
         for connection in list(self._connections):
             connection.abort()
         await asyncio.wait_for(self._server.wait_closed(), _CLOSE_TIMEOUT_S)
         self._server = None
 
-    @property
-    def apns(self) -> Apns:
-        """The imitated APNs: its judge of tokens, its clock, its last requests."""
-        if self._apns is None:
-            raise RuntimeError("the simulator is not started")
-        return self._apns.apns
+    def of(self, kind: type[T]) -> T:
+        """The imitation of that class, for tests to look into."""
+        for each in self._imitations.values():
+            if isinstance(each, kind):
+                return each
+        raise RuntimeError(f"the simulator is not started, or has no {kind.__name__}")
+
+    def settings(self) -> dict[str, Mapping[str, Any]]:
+        """The keys that lead here, by service."""
+        return {
+            name: each.settings(self._places[name])
+            for name, each in self._imitations.items()
+        }
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What a person needs to send here by hand."""
+        return [
+            fact
+            for name, each in self._imitations.items()
+            for fact in each.facts(self._places[name])
+        ]
+
+    def new_token(self, service: str, name: str) -> str:
+        """What a device of that name would register as its token."""
+        return self._imitations[service].new_token(name)
 
     def expire_access_tokens(self) -> int:
         """Make every access token granted so far invalid; returns how many."""
-        return sum(service.expire_access_tokens() for service in self._granting)
+        return sum(each.expire_access_tokens() for each in self._imitations.values())
 
     # -- Site: what connections ask ------------------------------------------
 
@@ -174,8 +179,12 @@ class Simulator:
 
     def answer(self, request: Request) -> Reply:
         """Ask the services in turn; a path of none of them is 404."""
-        for service in self._services:
-            reply = service.answer(request)
+        for each in self._imitations.values():
+            reply = each.answer(request)
+            if reply is not None:
+                return reply
+        if self._control is not None:
+            reply = self._control.answer(request)
             if reply is not None:
                 return reply
         self.ledger.count("unknown_path")
@@ -200,25 +209,9 @@ class Simulator:
         except OSError as error:
             raise PortTaken(self._port, error) from error
 
-    async def _start_apns(self, certificates: Certificates, name: str) -> None:
-        files, judge = await asyncio.get_running_loop().run_in_executor(
-            None, prepare_apns, self._directory
-        )
-        apns = Apns(judge, self.ledger, self.faults)
-        self._apns = ApnsListener(apns, self.ledger, self.faults, fast=self._fast)
-        try:
-            port = await self._apns.start(
-                self._host, self._apns_port, certificates.asking_context()
-            )
-        except OSError as error:
-            raise PortTaken(self._apns_port, error, is_apns=True) from error
-        self.apns_origin = f"https://{name}:{port}"
-        self.apns_key_file = str(files.key_file)
-        self.apns_p12_file = str(files.p12_file)
-
     def _settings_changed(self) -> None:
-        if self._apns is not None:
-            self._apns.settings_changed()
+        for each in self._imitations.values():
+            each.settings_changed()
         for connection in self._connections:
             connection.settings_changed()
 
@@ -226,7 +219,8 @@ class Simulator:
         fresh = FaultPlan()
         for name in FaultPlan.__slots__:
             setattr(self.faults, name, getattr(fresh, name))
-        self.apns.reset()
+        for each in self._imitations.values():
+            each.reset()
         self._settings_changed()
 
 

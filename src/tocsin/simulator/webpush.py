@@ -22,12 +22,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -40,12 +42,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tocsin.simulator.certificates import write_private
 from tocsin.simulator.exchange import Ending, Reply, Request, json_reply
 from tocsin.simulator.faults import SLOW_MS, SPOILT, Fault, FaultPlan
+from tocsin.simulator.imitation import Imitation, Place
 from tocsin.simulator.ledger import Ledger
 from tocsin.simulator.spoiling import spoil
 
 PUSH_PATH = "/wpush/"
+
+_KEYS_FILE = "vapid.json"
 _CONTROL = "/control/webpush/"
 _BODY_LIMIT = 4096
 _LONGEST_LIFE_S = 86_400
@@ -115,7 +121,7 @@ class _Browser:
     server_key: str
 
 
-class WebPush:
+class WebPush(Imitation):
     """`/wpush/<name>` for pushes, and `/control/webpush/` for tests.
 
     `origins` are those that a VAPID token may name as its audience; the first is
@@ -135,6 +141,26 @@ class WebPush:
         self._clock = clock
         self._browsers: dict[str, _Browser] = {}
         self._received: dict[str, Received] = {}
+
+    @classmethod
+    def start(cls, place: Place) -> WebPush:
+        """For whoever reaches it by its address, or by the name of this machine."""
+        origins = (place.origin, f"https://localhost:{place.port}")
+        return cls(origins, place.ledger, place.faults)
+
+    def settings(self, place: Place) -> dict[str, Any]:
+        """See `Imitation`; the VAPID key of an earlier run in the folder is kept."""
+        return {
+            **_kept_keys(place.directory / _KEYS_FILE),
+            "subject": "mailto:ops@example.com",
+            "allowed_endpoint_origins": [place.origin],
+            "allow_private_addresses": True,
+            "ca_file": place.ca_file,
+        }
+
+    def new_token(self, name: str) -> str:
+        """The subscription that a browser of that name would hand out."""
+        return json.dumps(self.new_subscription(name))
 
     def new_subscription(
         self, name: str = "", *, application_server_key: str = ""
@@ -287,6 +313,20 @@ class WebPush:
                 "count": last.count,
             },
         )
+
+
+def _kept_keys(file: Path) -> dict[str, str]:
+    """A VAPID pair as Tocsin's keys, so that a written configuration stays good."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            name: str(kept[name]) for name in ("vapid_public_key", "vapid_private_key")
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        public, private = make_vapid_keys()
+        made = {"vapid_public_key": public, "vapid_private_key": private}
+        write_private(file, json.dumps(made).encode())
+        return made
 
 
 def make_vapid_keys() -> tuple[str, str]:

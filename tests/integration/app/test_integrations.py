@@ -12,6 +12,7 @@ import pytest
 from tests.support.simulated_fcm import running_simulator
 from tests.support.whole_server import Tocsin, serving, until
 
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 NO_INTEGRATION = "no integration of that name is configured"
@@ -64,7 +65,7 @@ class House:
 
 def keys(simulator: Simulator) -> dict[str, Any]:
     return {
-        "credentials_file": str(simulator.service_account_file),
+        "credentials_file": str(simulator.of(Fcm).account_file),
         "endpoint": simulator.origin,
         "ca_file": str(simulator.ca_file),
     }

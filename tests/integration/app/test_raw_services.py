@@ -22,6 +22,7 @@ from tocsin.simulator import (
     pusher_beams,
     pushpad,
 )
+from tocsin.simulator.expo import Expo
 from tocsin.simulator.server import Simulator
 
 WITH_KEY = (("authorization", "apikey k"),)
@@ -192,7 +193,7 @@ async def test_a_receipt_removes_a_dead_device_after_a_restart(
     simulator: Simulator, tmp_path: Path
 ) -> None:
     """Tickets outlive the process that got them; only the dead device goes."""
-    simulator.expo.withhold_receipts = True
+    simulator.of(Expo).withhold_receipts = True
     async with calling(simulator, tmp_path, receipt_delay="200ms") as caller:
         good = await caller.register("expo", "ExponentPushToken[good-1]")
         dead = await caller.register("expo", "ExponentPushToken[dead-1]")
@@ -204,7 +205,7 @@ async def test_a_receipt_removes_a_dead_device_after_a_restart(
 
         await until(asked)
         assert await caller.devices() == {good, dead}
-    simulator.expo.withhold_receipts = False
+    simulator.of(Expo).withhold_receipts = False
     async with calling(simulator, tmp_path, receipt_delay="200ms") as caller:
 
         async def gone() -> bool:

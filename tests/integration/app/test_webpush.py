@@ -19,6 +19,7 @@ from tocsin.app.server import start_server
 from tocsin.config import load_config
 from tocsin.protocol import api_pb2, api_pb2_grpc
 from tocsin.simulator.server import Simulator
+from tocsin.simulator.webpush import WebPush
 
 KEY = (("authorization", "apikey secret"),)
 
@@ -94,7 +95,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_from_registration_to_the_browser(api: Any, simulator: Simulator) -> None:
     """By topic and by raw subscription; a browser that is gone loses its device."""
-    make = simulator.webpush.new_subscription
+    make = simulator.of(WebPush).new_subscription
     for name in ("ann", "bob", "dead-eve"):
         answer = await register(api, make(name, application_server_key=PUBLIC_KEY))
         assert not answer.error.message
@@ -103,13 +104,13 @@ async def test_from_registration_to_the_browser(api: Any, simulator: Simulator) 
     assert answer.result.uid
     await until(lambda: simulator.ledger.stats()["distinct"] == 2)
     for name in ("ann", "bob"):
-        received = simulator.webpush.received(name)
+        received = simulator.of(WebPush).received(name)
         assert received is not None
         assert json.loads(received.plaintext) == {"title": "It rings"}
         assert received.headers["urgency"] == "high"
     raw = make("raw")
     assert (await send(api, {"webpush_tokens": [json.dumps(raw)]}, [1, 2])).result.uid
-    await until(lambda: simulator.webpush.received("raw") is not None)
+    await until(lambda: simulator.of(WebPush).received("raw") is not None)
 
     async def left() -> list[str]:
         page = await api.DeviceList(
@@ -138,7 +139,7 @@ async def test_a_subscription_that_is_refused(
     api: Any, simulator: Simulator, change: dict[str, Any], words: str
 ) -> None:
     """Code 107 with the field, for registrations and for raw sends alike."""
-    subscription = {**simulator.webpush.new_subscription("a"), **change}
+    subscription = {**simulator.of(WebPush).new_subscription("a"), **change}
     answer = await register(api, subscription)
     assert answer.error.code == 107
     assert words in answer.error.message

@@ -28,7 +28,8 @@ from tocsin.providers.apns import ApnsProvider
 from tocsin.providers.apns_sdk import ApnsSdkProvider
 from tocsin.providers.apns_setup import CertAuth
 from tocsin.providers.process_tokens import ProcessTokenStore
-from tocsin.simulator.apns_keys import OTHER_KEY_ID
+from tocsin.simulator.apns_keys import BUNDLE_ID, KEY_ID, OTHER_KEY_ID, P12_PASSWORD
+from tocsin.simulator.apns_listener import ApnsListener
 from tocsin.simulator.exchange import Reply, Request
 from tocsin.simulator.server import Simulator
 
@@ -121,17 +122,18 @@ async def test_a_certificate_names_its_app(
     build: Build, simulator: Simulator, kind: type[ApnsProvider]
 ) -> None:
     """Its UID is the topic, no token is sent, and its end is known."""
-    p12 = base64.b64encode(Path(simulator.apns_p12_file).read_bytes()).decode()  # noqa: ASYNC240 - a test's file
-    auth = CertAuth(p12_b64=p12, password=simulator.apns_p12_password)
+    file = Path(simulator.of(ApnsListener).p12_file)
+    p12 = base64.b64encode(file.read_bytes()).decode()  # noqa: ASYNC240 - a test's file
+    auth = CertAuth(p12_b64=p12, password=P12_PASSWORD)
     provider = build(kind, auth=auth, bundle_id="")
-    assert provider.topic == simulator.apns_bundle_id
+    assert provider.topic == BUNDLE_ID
     assert provider.credential_expires_at_s is not None
     reports = await send(provider, batch_to("a"))
     assert reports.verdicts() == {Verdict.DELIVERED: 1}
-    headers = simulator.apns.requests[-1].headers
-    assert headers["apns-topic"] == simulator.apns_bundle_id
+    headers = simulator.of(ApnsListener).apns.requests[-1].headers
+    assert headers["apns-topic"] == BUNDLE_ID
     assert "authorization" not in headers
-    assert simulator.apns.judge.accepted_count == 0
+    assert simulator.of(ApnsListener).apns.judge.accepted_count == 0
 
 
 async def test_streams_follow_settings(build: Build, simulator: Simulator) -> None:
@@ -140,7 +142,7 @@ async def test_streams_follow_settings(build: Build, simulator: Simulator) -> No
     await send(provider, batch_to("first"))
     await control(simulator, latency_ms=2, max_streams=3)
     sending = asyncio.create_task(send(provider, batch_to(*names(150))))
-    await eventually(lambda: len(simulator.apns.requests) > 50)
+    await eventually(lambda: len(simulator.of(ApnsListener).apns.requests) > 50)
     await control(simulator, latency_ms=2, max_streams=50)
     assert (await sending).verdicts() == {Verdict.DELIVERED: 150}
     assert simulator.ledger.stats()["extra"] == 0
@@ -175,12 +177,12 @@ async def test_each_key_has_its_own_connections(
     other = replace(
         key_of(simulator),
         key_id=OTHER_KEY_ID,
-        key_file=simulator.apns_key_file.replace(simulator.apns_key_id, OTHER_KEY_ID),
+        key_file=simulator.of(ApnsListener).key_file.replace(KEY_ID, OTHER_KEY_ID),
     )
     providers = build(), build(auth=other)
     for provider in (*providers, *providers):
         assert (await send(provider, batch_to("a"))).codes() == {"": 1}
-    assert simulator.apns.judge.accepted_count == 2
+    assert simulator.of(ApnsListener).apns.judge.accepted_count == 2
 
 
 @pytest.mark.parametrize("kind", [ApnsProvider, ApnsSdkProvider])
@@ -189,14 +191,14 @@ async def test_an_expired_token_is_renewed_inside_the_batch(
 ) -> None:
     """Our clock is behind Apple's: one new token, and everybody is sent once."""
     clock = MovedClock()
-    simulator.apns.clock = lambda: clock.now_ms() / 1000
-    provider = build(kind, clock=simulator.apns.clock)
+    simulator.of(ApnsListener).apns.clock = lambda: clock.now_ms() / 1000
+    provider = build(kind, clock=simulator.of(ApnsListener).apns.clock)
     await send(provider, batch_to("first"))
     clock.move_ms(44 * 60_000)
-    simulator.apns.clock = lambda: clock.now_ms() / 1000 + 60 * 18
+    simulator.of(ApnsListener).apns.clock = lambda: clock.now_ms() / 1000 + 60 * 18
     reports = await send(provider, batch_to(*names(50)))
     assert reports.codes() == {"": 50}
-    assert simulator.apns.judge.accepted_count == 2
+    assert simulator.of(ApnsListener).apns.judge.accepted_count == 2
     assert simulator.ledger.stats()["extra"] == 0
 
 
@@ -206,18 +208,20 @@ async def test_too_many_tokens_bring_the_old_one_back(
 ) -> None:
     """Somebody else used the key a minute ago: the pool waits, the old token works."""
     clock = MovedClock()
-    simulator.apns.clock = lambda: clock.now_ms() / 1000
-    mine = build(kind, clock=simulator.apns.clock)
+    simulator.of(ApnsListener).apns.clock = lambda: clock.now_ms() / 1000
+    mine = build(kind, clock=simulator.of(ApnsListener).apns.clock)
     await send(mine, batch_to("a"))
     clock.move_ms(44 * 60_000)
-    elsewhere = build(tokens=ProcessTokenStore(clock), clock=simulator.apns.clock)
+    elsewhere = build(
+        tokens=ProcessTokenStore(clock), clock=simulator.of(ApnsListener).apns.clock
+    )
     await send(elsewhere, batch_to("b"))
     clock.move_ms(2 * 60_000)
     refused = (await send(mine, batch_to("c"))).outcomes[0]
     assert refused.code == "too_many_provider_token_updates"
     assert refused.slow_down
     assert (await send(mine, batch_to("d"))).codes() == {"": 1}
-    assert simulator.apns.judge.accepted_count == 2
+    assert simulator.of(ApnsListener).apns.judge.accepted_count == 2
 
 
 @pytest.mark.parametrize("kind", [ApnsProvider, ApnsSdkProvider])
@@ -236,10 +240,10 @@ async def test_headers_go_out_whole(
     batch = replace(batch_to("a", "b"), body=Body(ALERT, given))
     reports = await send(build(kind), batch)
     assert {one.message_id for one in reports.outcomes.values()} == {message_id}
-    for request in list(simulator.apns.requests)[-2:]:
+    for request in list(simulator.of(ApnsListener).apns.requests)[-2:]:
         sent = {k: v for k, v in request.headers.items() if k.startswith("apns-")}
         assert sent == {name.lower(): value for name, value in given.items()} | {
-            "apns-topic": f"{simulator.apns_bundle_id}.location-query"
+            "apns-topic": f"{BUNDLE_ID}.location-query"
         }
 
 
@@ -256,7 +260,10 @@ async def test_each_target_may_have_its_own_body(
     batch = replace(batch_to("a", "b", "c"), bodies=bodies, body=Body(b"{"))
     reports = await send(build(kind), batch)
     assert [reports.outcomes[i].code for i in range(3)] == ["", "invalid_message", ""]
-    seen = {one.path.rpartition("/")[2]: one for one in simulator.apns.requests}
+    seen = {
+        one.path.rpartition("/")[2]: one
+        for one in simulator.of(ApnsListener).apns.requests
+    }
     assert seen.keys() == {token_of("a"), token_of("c")}
     assert b"ann" in seen[token_of("a")].body
     assert b"bob" in seen[token_of("c")].body
@@ -270,7 +277,10 @@ async def test_the_end_of_a_push_travels_along(
     """Apple does not keep for an offline device what has expired here."""
     batch = replace(batch_to("a"), deadline_ms=1_900_000_000_000)
     await send(build(), batch)
-    assert simulator.apns.requests[-1].headers["apns-expiration"] == "1900000000"
+    assert (
+        simulator.of(ApnsListener).apns.requests[-1].headers["apns-expiration"]
+        == "1900000000"
+    )
 
 
 async def test_a_token_that_is_no_hex_stays_in_its_place(
@@ -280,7 +290,7 @@ async def test_a_token_that_is_no_hex_stays_in_its_place(
     batch = batch_of(["../../x?y#z ü"], message=ALERT)
     reports = await send(build(), batch)
     assert reports.codes() == {"bad_device_token": 1}
-    (request,) = simulator.apns.requests
+    (request,) = simulator.of(ApnsListener).apns.requests
     assert request.path == "/3/device/..%2F..%2Fx%3Fy%23z%20%C3%BC"
     assert request.query == ""
 
@@ -308,18 +318,19 @@ async def test_a_dry_run_asks_nobody(
     big = Body(b'{"a":"' + b"x" * 4096 + b'"}')
     wrong = replace(batch_to("a", validate_only=True), body=big)
     assert (await send(provider, wrong)).codes() == {"payload_too_large": 1}
-    assert not simulator.apns.requests
+    assert not simulator.of(ApnsListener).apns.requests
 
 
 def watch(simulator: Simulator) -> list[float]:
     """The loop's time at each arrival of a request."""
-    loop, arrived, answer = asyncio.get_running_loop(), [], simulator.apns.answer
+    apns = simulator.of(ApnsListener).apns
+    loop, arrived, answer = asyncio.get_running_loop(), [], apns.answer
 
     def note(request: Request, peer: Any) -> Reply:
         arrived.append(loop.time())
         return answer(request, peer)
 
-    simulator.apns.answer = note  # type: ignore[method-assign] # sees what arrives
+    apns.answer = note  # type: ignore[method-assign] # sees what arrives
     return arrived
 
 
@@ -331,4 +342,4 @@ async def test_the_fast_mode_only_counts(tmp_path: Path) -> None:
         await provider.close()
         assert reports.verdicts() == {Verdict.DELIVERED: 300}
         assert simulator.ledger.stats()["fast_answers"] == 300
-        assert not simulator.apns.requests
+        assert not simulator.of(ApnsListener).apns.requests

@@ -12,6 +12,9 @@ import pytest
 from tests.support.apns_devices import key_of
 from tests.support.simulated_fcm import running_simulator
 
+from tocsin.simulator.apns_keys import BUNDLE_ID
+from tocsin.simulator.apns_listener import ApnsListener
+
 _ROOT = Path(__file__).parents[3]
 
 
@@ -39,8 +42,8 @@ async def test_two_processes_share_one_token(
                 if isinstance(value, str)
             },
             "options": {
-                "bundle_id": simulator.apns_bundle_id,
-                "endpoint": simulator.apns_origin,
+                "bundle_id": BUNDLE_ID,
+                "endpoint": simulator.of(ApnsListener).origin,
                 "ca_file": simulator.ca_file,
             },
         }
@@ -48,7 +51,7 @@ async def test_two_processes_share_one_token(
             *(run({**plan, "names": [f"{who}{i}" for i in range(5)]}) for who in "ab")
         )
         assert results == [{"": 5}, {"": 5}]
-        assert simulator.apns.judge.accepted_count == 1
+        assert simulator.of(ApnsListener).apns.judge.accepted_count == 1
         assert simulator.ledger.stats()["distinct"] == 10
 
 

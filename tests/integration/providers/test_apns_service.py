@@ -28,6 +28,8 @@ from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
 from tocsin.protocol import api_pb2, api_pb2_grpc
+from tocsin.simulator.apns_keys import BUNDLE_ID, KEY_ID, TEAM_ID
+from tocsin.simulator.apns_listener import ApnsListener
 from tocsin.simulator.server import Simulator
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database
@@ -77,11 +79,11 @@ def _settings(directory: Path, simulator: Simulator) -> dict[str, object]:
         "push_notifications": {
             "enabled_providers": ["apns"],
             "apns": {
-                "endpoint": simulator.apns_origin,
-                "bundle_id": simulator.apns_bundle_id,
-                "token_key_file": simulator.apns_key_file,
-                "token_key_id": simulator.apns_key_id,
-                "token_team_id": simulator.apns_team_id,
+                "endpoint": simulator.of(ApnsListener).origin,
+                "bundle_id": BUNDLE_ID,
+                "token_key_file": simulator.of(ApnsListener).key_file,
+                "token_key_id": KEY_ID,
+                "token_team_id": TEAM_ID,
                 "ca_file": simulator.ca_file,
             },
         },
@@ -107,7 +109,7 @@ async def test_from_the_call_to_the_phone(tmp_path: Path) -> None:
         assert [answer.error.code for answer in answers] == [0, 0]
         delivered = service.simulator.ledger.delivered
         await eventually(lambda: delivered == {"raw-1": 1, "raw-2": 1, "device": 1})
-        for request in service.simulator.apns.requests:
+        for request in service.simulator.of(ApnsListener).apns.requests:
             assert request.body == ALERT
             assert request.headers["apns-collapse-id"] == "c"
             assert request.headers["apns-priority"] == "5"
@@ -125,7 +127,7 @@ async def test_a_wrong_header_is_refused_at_the_call(tmp_path: Path) -> None:
             field = f'notification.apns.headers["{name}"]'
             assert answer.error.message.startswith(f"bad request: {field}: ")
         await asyncio.sleep(0)
-        assert not service.simulator.apns.requests
+        assert not service.simulator.of(ApnsListener).apns.requests
 
 
 async def test_a_410_counts_only_against_older_registrations(

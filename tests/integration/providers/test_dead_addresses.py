@@ -17,7 +17,10 @@ from tests.support.simulated_fcm import running_simulator
 
 from tocsin.core.outcome import Verdict
 from tocsin.providers import google_transport, http1
+from tocsin.simulator.apns_listener import ApnsListener
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
+from tocsin.simulator.webpush import WebPush
 
 HOST, DEAD, ALIVE = "localhost", "127.0.0.2", "127.0.0.1"
 
@@ -27,14 +30,16 @@ async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
     """A simulator that is known by name only, also to who wants an access token."""
     async with running_simulator(tmp_path) as simulator:
         simulator.origin = simulator.origin.replace(ALIVE, HOST)
-        simulator.apns_origin = simulator.apns_origin.replace(ALIVE, HOST)
+        simulator.of(ApnsListener).origin = simulator.of(ApnsListener).origin.replace(
+            ALIVE, HOST
+        )
         _rename_token_endpoint(simulator)
-        simulator.webpush._origins = simulator.webpush._origins[::-1]
+        simulator.of(WebPush)._origins = simulator.of(WebPush)._origins[::-1]
         yield simulator
 
 
 def _rename_token_endpoint(simulator: Simulator) -> None:
-    account = Path(simulator.service_account_file)
+    account = Path(simulator.of(Fcm).account_file)
     fields = json.loads(account.read_bytes())
     fields["token_uri"] = f"{simulator.origin}/token"
     account.write_text(json.dumps(fields))
@@ -50,7 +55,10 @@ async def test_the_second_address_is_used(
         pytest.skip("firebase-admin's client waits for the first that accepts")
     monkeypatch.setattr(google_transport, "_CONNECT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(http1, "_CONNECT_TIMEOUT_S", 0.5)
-    ports = {urlsplit(one).port for one in (simulator.origin, simulator.apns_origin)}
+    ports = {
+        urlsplit(one).port
+        for one in (simulator.origin, simulator.of(ApnsListener).origin)
+    }
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(resolving(HOST, DEAD, ALIVE))
         for port in filter(None, ports):

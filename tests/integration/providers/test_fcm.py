@@ -17,6 +17,7 @@ from tests.support.simulated_fcm import control, running_simulator
 from tocsin.core.outcome import Verdict
 from tocsin.core.ports.providers import Batch
 from tocsin.providers.fcm import FcmProvider
+from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
 
@@ -35,7 +36,7 @@ async def provider(simulator: Simulator) -> AsyncIterator[FcmProvider]:
 
 def provider_for(simulator: Simulator, **options: object) -> FcmProvider:
     settings: dict[str, object] = {
-        "credentials_file": simulator.service_account_file,
+        "credentials_file": simulator.of(Fcm).account_file,
         "endpoint": simulator.origin,
         "ca_file": simulator.ca_file,
         **options,
@@ -218,7 +219,7 @@ async def test_a_cancelled_batch_reports_nothing_more(
 
 
 def _account_with(simulator: Simulator, directory: Path, token_uri: str) -> Path:
-    content = json.loads(Path(simulator.service_account_file).read_bytes())
+    content = json.loads(Path(simulator.of(Fcm).account_file).read_bytes())
     file = directory / "other.json"
     file.write_text(json.dumps({**content, "token_uri": token_uri}))
     return file

@@ -29,7 +29,7 @@ from tocsin.providers.errors import ProviderSetupError
 from tocsin.providers.webpush import WebPushProvider
 from tocsin.simulator.exchange import Reply, Request
 from tocsin.simulator.server import Simulator
-from tocsin.simulator.webpush import make_vapid_keys
+from tocsin.simulator.webpush import WebPush, make_vapid_keys
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ async def test_the_browser_reads_what_was_sent(
     provider: WebPushProvider, simulator: Simulator, payload: bytes
 ) -> None:
     """Byte for byte; the message id is what the service gave it."""
-    target = target_of(simulator.webpush.new_subscription("a"))
+    target = target_of(simulator.of(WebPush).new_subscription("a"))
     outcome = await send_one(provider, target, message=payload)
-    received = simulator.webpush.received("a")
+    received = simulator.of(WebPush).received("a")
     assert received is not None
     assert received.plaintext == payload
     assert outcome.message_id.startswith(f"{simulator.origin}/m/")
@@ -93,11 +93,11 @@ async def test_headers_of_the_notification_arrive(
     provider: WebPushProvider, simulator: Simulator
 ) -> None:
     """Three of them in any case; nothing else of the caller's is passed on."""
-    target = target_of(simulator.webpush.new_subscription("a"))
+    target = target_of(simulator.of(WebPush).new_subscription("a"))
     headers = {"ttl": "60", "URGENCY": "High", "Topic": "news", "Cookie": "x=1"}
     batch = replace(batch_of([target]), body=Body(b"{}", headers))
     await send(provider, batch)
-    received = simulator.webpush.received("a")
+    received = simulator.of(WebPush).received("a")
     assert received is not None
     found = received.headers
     assert (found["ttl"], found["urgency"], found["topic"]) == ("60", "high", "news")
@@ -109,7 +109,7 @@ async def test_each_browser_may_have_its_own_message(
 ) -> None:
     """Rendered bodies with their own headers; a bad one harms nobody else."""
     names = ["a", "b", "c", "d", "e"]
-    targets = [target_of(simulator.webpush.new_subscription(one)) for one in names]
+    targets = [target_of(simulator.of(WebPush).new_subscription(one)) for one in names]
     large = b'"' + b"x" * MAX_PAYLOAD_BYTES + b'"'
     bodies = [
         Body(b"1", {"TTL": "1"}),
@@ -122,7 +122,7 @@ async def test_each_browser_may_have_its_own_message(
     codes = [reports.outcomes[index].code for index in range(5)]
     assert codes == ["", "unencryptable", "invalid_headers", "invalid_message", ""]
     assert reports.verdicts() == {Verdict.DELIVERED: 2, Verdict.REJECTED: 3}
-    got = {one: simulator.webpush.received(one) for one in names}
+    got = {one: simulator.of(WebPush).received(one) for one in names}
     assert {one: r.plaintext for one, r in got.items() if r} == {"a": b"1", "e": b"3"}
     assert got["a"] is not None
     assert got["a"].headers["ttl"] == "1"
@@ -156,7 +156,7 @@ async def test_browsers_of_another_key_are_suspects(
 ) -> None:
     """Told so twice at first; afterwards each costs one request only."""
     other, _ = make_vapid_keys()
-    make = simulator.webpush.new_subscription
+    make = simulator.of(WebPush).new_subscription
     strangers = [target_of(make(application_server_key=other)) for _ in range(3)]
     ours = target_of(make("ours", application_server_key=PUBLIC_KEY))
     seen = watch(simulator)
@@ -206,7 +206,7 @@ async def test_a_name_that_leads_inside_is_not_dialled(
     port = simulator.origin.rpartition(":")[2]
     rules = EndpointRules.of([f"https://*.push.example:{port}"])
     provider = build_webpush(simulator, rules=rules, lookup=lookup)
-    made = simulator.webpush.new_subscription("a")
+    made = simulator.of(WebPush).new_subscription("a")
     target = make_target(f"https://eu.push.example:{port}/wpush/a", keys_text(made))
     outcome = await send_one(provider, target)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "address_refused")
@@ -221,7 +221,7 @@ async def test_localhost_by_its_name_is_not_dialled(simulator: Simulator) -> Non
     """With the system's own resolver."""
     origin = simulator.origin.replace("127.0.0.1", "localhost")
     provider = build_webpush(simulator, rules=EndpointRules.of([origin]))
-    made = simulator.webpush.new_subscription("a")
+    made = simulator.of(WebPush).new_subscription("a")
     outcome = await send_one(provider, make_target(f"{origin}/x", keys_text(made)))
     assert outcome.code == "address_refused"
     await provider.close()
@@ -232,7 +232,7 @@ async def test_what_was_stored_before_the_rules_is_refused_too(
     simulator: Simulator, provider: WebPushProvider
 ) -> None:
     """Origins, plain http and broken keys are checked at each send."""
-    keys = keys_text(simulator.webpush.new_subscription("a"))
+    keys = keys_text(simulator.of(WebPush).new_subscription("a"))
     targets = [
         make_target("https://elsewhere.example/x", keys),
         make_target(f"{simulator.origin.replace('https', 'http')}/x", keys),
@@ -262,7 +262,7 @@ async def test_an_origin_that_is_away_holds_up_nobody(simulator: Simulator) -> N
         away = f"https://127.0.0.1:{probe.getsockname()[1]}"
         rules = EndpointRules.of([simulator.origin, away], allow_private=True)
         provider = build_webpush(simulator, rules=rules)
-        made = simulator.webpush.new_subscription("a")
+        made = simulator.of(WebPush).new_subscription("a")
         targets = [make_target(f"{away}/x", keys_text(made)), target_of(made)]
         reports = await send(provider, batch_of(targets * 3))
         await provider.close()
@@ -283,7 +283,7 @@ async def test_a_dry_run_checks_what_can_be_checked(
     provider: WebPushProvider, simulator: Simulator
 ) -> None:
     """Rules, keys and size; the service hears nothing."""
-    good = target_of(simulator.webpush.new_subscription("a"))
+    good = target_of(simulator.of(WebPush).new_subscription("a"))
     bad = make_target("https://elsewhere.example/x", "{}")
     reports = await send(provider, batch_of([good, bad], validate_only=True))
     assert reports.verdicts() == {Verdict.DELIVERED: 1, Verdict.REJECTED: 1}
