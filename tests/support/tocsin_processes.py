@@ -55,14 +55,19 @@ class Processes:
         *arguments: str,
         environ: Mapping[str, str] | None = None,
         clock_off_s: float = 0.0,
+        program: str = "",
     ) -> Process:
         """Run `tocsin` with these arguments, in the test's folder.
 
-        Its wall clock may be wrong by so much.
+        Its wall clock may be wrong by so much. `program` is a module of the tests that
+        stands in its place.
         """
         command = COMMAND
+        root = str(Path(__file__).parents[2])
+        if program:
+            environ = {**(environ or {}), "PYTHONPATH": root}
+            command = [sys.executable, "-m", program]
         if clock_off_s:
-            root = str(Path(__file__).parents[2])
             environ = {**(environ or {}), "PYTHONPATH": root}
             command = [sys.executable, "-m", "tests.support.wrong_clock"]
             command.append(str(clock_off_s))

@@ -28,7 +28,7 @@ def test_it_says_where_it_is_and_ends_on_a_signal(
     assert process.stdout is not None
     try:
         lines = [process.stdout.readline() for _ in range(24)]
-        said = dict(line.rsplit(None, 1) for line in (*lines[:10], *lines[12:]))
+        said = dict(line.rsplit(None, 1) for line in lines[:22])
         trust = ssl.create_default_context(cafile=said["ca file"])
         stats = httpx.get(
             said["origin"] + "/control/stats", verify=trust, trust_env=False
@@ -55,7 +55,7 @@ def test_it_says_where_it_is_and_ends_on_a_signal(
         process.send_signal(number)
         process.communicate(timeout=20)
     assert process.returncode == 0
-    assert f"{said['origin']}/control/faults -d " in lines[11]
+    assert f"{said['origin']}/control/faults -d " in lines[23]
 
 
 def test_the_keys_that_lead_there_are_printed(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ class WebPushService(PushService):
         check_headers=webpush.parse_headers,
     )
     raw_targets = (RawField("webpush_tokens"),)
+    further_files = ("vapid",)
 
     def settings(self) -> type[Any]:
         """See `PushService`."""

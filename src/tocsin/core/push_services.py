@@ -130,6 +130,7 @@ class PushServices(Mapping[str, PushService]):
     def __init__(self) -> None:
         self._source: Callable[[], Iterable[PushService]] = tuple
         self._declared: dict[str, PushService] | None = None
+        self._is_reading = False
 
     def declared_by(self, source: Callable[[], Iterable[PushService]]) -> None:
         """Name what declares the services, in place of what was named before.
@@ -159,7 +160,16 @@ class PushServices(Mapping[str, PushService]):
 
     def _read(self) -> dict[str, PushService]:
         if self._declared is None:
-            self._declared = _joined(self._source())
+            if self._is_reading:
+                raise RuntimeError(
+                    "push services are read while they are declared: what imports"
+                    " `tocsin.config` belongs into `settings`, `build` and `imitate`"
+                )
+            self._is_reading = True
+            try:
+                self._declared = _joined(self._source())
+            finally:
+                self._is_reading = False
         return self._declared
 
 
