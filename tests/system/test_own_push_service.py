@@ -79,7 +79,10 @@ def test_a_declared_service_is_registered_sent_to_and_imitated(
                 platform="web",
                 topics=["home"],
             )
-            return api.DeviceRegister(device, metadata=key)
+            answer: api_pb2.DeviceRegisterResponse = api.DeviceRegister(
+                device, metadata=key
+            )
+            return answer
 
         ids = {register(ring).result.id for ring in ("nl-0001 ", "NL-0001")}
         assert len(ids) == 1, "two spellings are one device"

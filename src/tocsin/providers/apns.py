@@ -106,7 +106,7 @@ class ApnsProvider:
             validate(batch, self.topic, report)
             return
         token = await self.tokens.fetch() if self.tokens is not None else ""
-        exchange = _Exchange(self, batch, token)
+        exchange = _Conversation(self, batch, token)
         if batch.bodies is None:
             request = exchange.prepare(batch.body)
             if isinstance(request, Outcome):
@@ -142,7 +142,7 @@ class ApnsProvider:
             self._pool.retire()
 
 
-class _Exchange:
+class _Conversation:
     """One batch in APNs' words, as the pump asks for it."""
 
     __slots__ = ("_batch", "_bodies", "_own_topic", "_prepared", "_provider", "_token")

@@ -30,7 +30,7 @@ class Split:
 
 
 Found = Outcome | list[Outcome] | Split
-Exchange = Callable[[JsonTemplate, Sequence[str]], Awaitable[Found]]
+SendChunk = Callable[[JsonTemplate, Sequence[str]], Awaitable[Found]]
 """One request with this message to these targets: one outcome for all of them, or
 one for each in order. It may raise `RequestFailed`."""
 
@@ -51,7 +51,7 @@ class Shape:
 
 
 async def send_batch(
-    batch: Batch, report: Report, pace: Pace, shape: Shape, exchange: Exchange
+    batch: Batch, report: Report, pace: Pace, shape: Shape, exchange: SendChunk
 ) -> None:
     """What `PushProvider.send` has to do, given how to do one request.
 

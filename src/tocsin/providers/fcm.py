@@ -74,7 +74,7 @@ class FcmProvider:
         except TokenFailure as failure:
             report_all(batch.pending, failure.outcome, report)
             return
-        exchange = _Exchange(self, batch.targets, build, token)
+        exchange = _Conversation(self, batch.targets, build, token)
         await Pump(self._pool, exchange, batch.pending, report, pace).finish()
 
     async def close(self) -> None:
@@ -98,7 +98,7 @@ class FcmProvider:
         return self._tokens
 
 
-class _Exchange:
+class _Conversation:
     """One batch in FCM's words, as the pump asks for it."""
 
     __slots__ = ("_build", "_head", "_provider", "_targets", "_token")

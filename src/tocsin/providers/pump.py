@@ -35,7 +35,7 @@ _FAILURE_CODES = {
 _STOPPED = Outcome(Verdict.RETRY, "unauthenticated", "stopped before the token renewed")
 
 
-class Exchange(Protocol):
+class Conversation(Protocol):
     """One batch as its adapter sees it: how to ask, how to read, how to renew."""
 
     def build(self, index: int) -> tuple[RequestHead, bytes] | Outcome:
@@ -78,7 +78,7 @@ class Pump:
     def __init__(
         self,
         pool: Http2Pool,
-        exchange: Exchange,
+        exchange: Conversation,
         pending: Iterable[int],
         report: Report,
         pace: Pace,

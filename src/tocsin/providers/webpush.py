@@ -33,7 +33,7 @@ from tocsin.providers.pump import Pump, failure_outcome
 from tocsin.providers.vapid import VapidHeaders, VapidKey
 from tocsin.providers.webpush_answers import REFUSED, classify
 from tocsin.providers.webpush_crypto import CHUNK, Encryptor, Unencryptable
-from tocsin.providers.webpush_origins import Lookup, PushService, PushServices
+from tocsin.providers.webpush_origins import BrowserService, BrowserServices, Lookup
 
 _SECTION = "push_notifications.webpush"
 _NOT_A_TOKEN = Outcome(
@@ -85,7 +85,7 @@ class WebPushProvider:
         self._rules = rules or EndpointRules.of()
         key = VapidKey.load(vapid_public_key, vapid_private_key, subject)
         self._vapid = VapidHeaders(key)
-        self._services = PushServices(
+        self._services = BrowserServices(
             self._rules,
             ssl_context=load_trust(_SECTION, ca_file),
             max_connections=max_connections,
@@ -144,7 +144,7 @@ class WebPushProvider:
                 report_all(indexes, outcome, report)
                 return
             bodies = await self._seal(letters)
-            exchange = _Exchange(service, self._vapid, letters, bodies)
+            exchange = _Conversation(service, self._vapid, letters, bodies)
             await Pump(service.pool, exchange, indexes, report, pace).finish()
 
     async def _seal(self, letters: Sequence[_Letter]) -> list[bytes | Outcome]:
@@ -218,12 +218,12 @@ class _Reader:
         return push
 
 
-class _Exchange:
+class _Conversation:
     """A chunk for one origin in the pump's words."""
 
     def __init__(
         self,
-        service: PushService,
+        service: BrowserService,
         vapid: VapidHeaders,
         letters: Sequence[_Letter],
         bodies: Sequence[bytes | Outcome],

@@ -30,7 +30,7 @@ Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 """Takes host and port, returns all numeric addresses; OSError when there are none."""
 
 
-class Gate:
+class OriginGate:
     """Resolves a host for each connection anew, and passes on public addresses only.
 
     What it has checked is what is dialled: a name that changes its address in between
@@ -54,10 +54,10 @@ class Gate:
         return admitted
 
 
-class PushService:
+class BrowserService:
     """One origin: its connections, its request head, and whether it wants a rest."""
 
-    def __init__(self, origin: str, gate: Gate, pool: Http2Pool) -> None:
+    def __init__(self, origin: str, gate: OriginGate, pool: Http2Pool) -> None:
         self.origin = origin
         self.pool = pool
         self.users = 0
@@ -118,7 +118,7 @@ class PushService:
             self._held_until = max(self._held_until, now + rest_s)
 
 
-class PushServices:
+class BrowserServices:
     """All origins in use: at most `MAX_ORIGINS`, the longest unused one goes first."""
 
     def __init__(
@@ -137,7 +137,7 @@ class PushServices:
         self._request_timeout_s = request_timeout_s
         self._lookup = lookup
         self._max_origins = max_origins
-        self._services: OrderedDict[str, PushService] = OrderedDict()
+        self._services: OrderedDict[str, BrowserService] = OrderedDict()
         self._freed = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -145,7 +145,7 @@ class PushServices:
         return len(self._services)
 
     @asynccontextmanager
-    async def use(self, origin: str) -> AsyncIterator[PushService]:
+    async def use(self, origin: str) -> AsyncIterator[BrowserService]:
         """The service of an origin, kept open until the end of the context.
 
         Waits while all places are taken by origins in use, so nobody may wait for a
@@ -183,8 +183,8 @@ class PushServices:
                 return True
         return False
 
-    def _open(self, origin: str) -> PushService:
-        gate = Gate(self._rules, self._lookup)
+    def _open(self, origin: str) -> BrowserService:
+        gate = OriginGate(self._rules, self._lookup)
         pool = Http2Pool(
             origin,
             ssl_context=self._ssl,
@@ -193,4 +193,4 @@ class PushServices:
             idle_timeout_s=_IDLE_S,
             resolve=gate,
         )
-        return PushService(origin, gate, pool)
+        return BrowserService(origin, gate, pool)

@@ -22,8 +22,8 @@ from tocsin.simulator.faults import SPOILT, Fault, FaultPlan
 from tocsin.simulator.imitation import Imitation, Place
 from tocsin.simulator.ledger import Ledger
 from tocsin.simulator.service_account import (
+    AccountJudge,
     InvalidAssertion,
-    ServiceAccount,
     prepare_service_account,
 )
 from tocsin.simulator.spoiling import spoil
@@ -188,7 +188,7 @@ class Fcm(Imitation):
 
     def __init__(
         self,
-        account: ServiceAccount,
+        account: AccountJudge,
         ledger: Ledger,
         faults: FaultPlan,
         clock: Callable[[], float] = time.time,

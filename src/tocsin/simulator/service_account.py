@@ -38,7 +38,7 @@ class InvalidAssertion(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceAccount:
+class AccountJudge:
     """What the simulator needs to know of the account that it gave out."""
 
     email: str
@@ -74,7 +74,7 @@ class ServiceAccount:
             )
 
 
-def prepare_service_account(path: Path, token_uri: str) -> ServiceAccount:
+def prepare_service_account(path: Path, token_uri: str) -> AccountJudge:
     """Write the account file and return what checks its signatures.
 
     The key of an earlier file in the same place is kept, so that a client that
@@ -97,7 +97,7 @@ def prepare_service_account(path: Path, token_uri: str) -> ServiceAccount:
         "token_uri": token_uri,
     }
     write_private(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    return ServiceAccount(_EMAIL, PROJECT_ID, token_uri, key.public_key())
+    return AccountJudge(_EMAIL, PROJECT_ID, token_uri, key.public_key())
 
 
 def _load_key(path: Path) -> rsa.RSAPrivateKey | None:

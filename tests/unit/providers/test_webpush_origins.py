@@ -12,7 +12,7 @@ from tocsin.core.endpoints import EndpointRules
 from tocsin.core.outcome import Verdict
 from tocsin.core.webpush import PushHeaders
 from tocsin.http2 import Http2Pool
-from tocsin.providers.webpush_origins import Gate, PushService, PushServices
+from tocsin.providers.webpush_origins import BrowserService, BrowserServices, OriginGate
 
 ANYWHERE = EndpointRules(None)
 TESTING = EndpointRules(None, allow_private=True)
@@ -34,7 +34,7 @@ class Names:
 async def test_public_addresses_pass_the_gate_in_order() -> None:
     """What may be dialled is dialled as the resolver orders it."""
     names = Names([OTHER, PUBLIC])
-    gate = Gate(ANYWHERE, names)
+    gate = OriginGate(ANYWHERE, names)
     assert await gate("push.example", 443) == [OTHER, PUBLIC]
     assert names.asked == [("push.example", 443)]
     assert gate.refused == ""
@@ -46,7 +46,7 @@ async def test_public_addresses_pass_the_gate_in_order() -> None:
 )
 async def test_private_addresses_do_not(address: str) -> None:
     """Beside a public address they are left out; alone they are the reason."""
-    gate = Gate(ANYWHERE, Names([address, PUBLIC], [address]))
+    gate = OriginGate(ANYWHERE, Names([address, PUBLIC], [address]))
     assert await gate("push.example", 443) == [PUBLIC]
     with pytest.raises(OSError, match="has private addresses only"):
         await gate("push.example", 443)
@@ -55,7 +55,7 @@ async def test_private_addresses_do_not(address: str) -> None:
 
 async def test_a_name_that_changes_is_judged_each_time() -> None:
     """Rebinding: public when it was registered, private when it is dialled."""
-    gate = Gate(ANYWHERE, Names([PUBLIC], ["127.0.0.1"], [PUBLIC]))
+    gate = OriginGate(ANYWHERE, Names([PUBLIC], ["127.0.0.1"], [PUBLIC]))
     assert await gate("push.example", 443) == [PUBLIC]
     with pytest.raises(OSError, match="private"):
         await gate("push.example", 443)
@@ -65,7 +65,7 @@ async def test_a_name_that_changes_is_judged_each_time() -> None:
 
 async def test_a_name_without_addresses_is_no_refusal() -> None:
     """It may have some later; nothing was turned away."""
-    gate = Gate(ANYWHERE, Names([]))
+    gate = OriginGate(ANYWHERE, Names([]))
     with pytest.raises(OSError, match="has no address"):
         await gate("push.example", 443)
     assert gate.refused == ""
@@ -73,14 +73,14 @@ async def test_a_name_without_addresses_is_no_refusal() -> None:
 
 async def test_private_addresses_pass_for_tests() -> None:
     """As the configuration may say."""
-    gate = Gate(TESTING, Names(["127.0.0.1"]))
+    gate = OriginGate(TESTING, Names(["127.0.0.1"]))
     assert await gate("localhost", 443) == ["127.0.0.1"]
 
 
 @pytest.fixture
-async def services() -> AsyncIterator[PushServices]:
+async def services() -> AsyncIterator[BrowserServices]:
     """Two places; nothing is connected in these tests."""
-    services = PushServices(
+    services = BrowserServices(
         TESTING,
         ssl_context=ssl.create_default_context(),
         max_connections=1,
@@ -91,7 +91,7 @@ async def services() -> AsyncIterator[PushServices]:
     await services.aclose()
 
 
-async def test_an_origin_keeps_its_connections(services: PushServices) -> None:
+async def test_an_origin_keeps_its_connections(services: BrowserServices) -> None:
     """Used one after the other or at once, it is the same service."""
     origin = "https://a.example"
     async with services.use(origin) as first, services.use(origin) as second:
@@ -102,7 +102,7 @@ async def test_an_origin_keeps_its_connections(services: PushServices) -> None:
         assert third is first
 
 
-async def test_the_longest_unused_origin_makes_room(services: PushServices) -> None:
+async def test_the_longest_unused_origin_makes_room(services: BrowserServices) -> None:
     """One in use never does."""
     async with services.use("https://a.example") as a:
         async with services.use("https://b.example"):
@@ -113,7 +113,7 @@ async def test_the_longest_unused_origin_makes_room(services: PushServices) -> N
             assert again is a
 
 
-async def test_all_places_taken_is_a_wait(services: PushServices) -> None:
+async def test_all_places_taken_is_a_wait(services: BrowserServices) -> None:
     """The next origin gets the place of the first that is free."""
     order: list[str] = []
 
@@ -131,9 +131,9 @@ async def test_all_places_taken_is_a_wait(services: PushServices) -> None:
     assert order == ["b", "c"]
 
 
-def _service(origin: str = "https://push.example") -> PushService:
+def _service(origin: str = "https://push.example") -> BrowserService:
     pool = Http2Pool(origin, ssl_context=ssl.create_default_context())
-    return PushService(origin, Gate(ANYWHERE, Names()), pool)
+    return BrowserService(origin, OriginGate(ANYWHERE, Names()), pool)
 
 
 async def test_three_429_in_a_row_give_the_origin_a_rest() -> None:
