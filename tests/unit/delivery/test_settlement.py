@@ -138,6 +138,21 @@ async def test_the_providers_time_of_death_counts() -> None:
     assert case.devices.dead[0].before_ms == 77
 
 
+@pytest.mark.parametrize("outcome", [DEAD, SUSPECT])
+@pytest.mark.parametrize("gone_after_ms", [None, -1, 0, 1])
+async def test_whoever_registered_since_the_send_began_stays(
+    outcome: Outcome, gone_after_ms: int | None
+) -> None:
+    """However late the answer is: what came back meanwhile was not what was sent to."""
+    case = Case(history="d" * 100)
+    started_ms = case.clock.now_ms()
+    gone_at_ms = None if gone_after_ms is None else started_ms + gone_after_ms
+    case.clock.advance(60)
+    await case.finish(replace(outcome, gone_at_ms=gone_at_ms), *[DELIVERED] * 3)
+    [token] = case.devices.dead + case.verdicts.accused
+    assert token.before_ms == started_ms + min(gone_after_ms or 0, 0)
+
+
 async def test_suspects_stay_until_enough_is_known() -> None:
     """A guarded verdict alone removes nothing; its recipient can be replayed."""
     case = Case()
@@ -508,6 +523,47 @@ async def test_a_broken_credential_burns_no_attempt() -> None:
     [(job, due_ms)] = case.settlement.plan(case.run)[0]
     assert job.attempt == 2
     assert due_ms == case.clock.now_ms() + 10_000
+
+
+PAUSING = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
+
+
+async def test_a_pause_counts_from_the_first_time_it_held_a_batch_up() -> None:
+    """However often it is put back: a fault that lasts ends in the dead letters."""
+    case = Case(attempt=2)
+    credential = case.settlement.credential(case.run.job)
+    begun_ms = case.clock.now_ms()
+    for waited_s in (0, 1800, 1800):
+        case.clock.advance(waited_s)
+        credential.note(PAUSING, case.clock.now_ms())
+        [(job, due_ms)], dead = case.settlement.postpone(case.run, credential)
+        assert (dead, due_ms) == ([], credential.paused_until_ms)
+        assert (job.first_try_at_ms, job.attempt) == (begun_ms, 2)
+        assert targets(job) == case.run.work.targets
+        case.run = Run(
+            replace(case.run.delivery, job=job), case.run.payload, case.clock.now_ms()
+        )
+    case.clock.advance(0.001)
+    follow, [(job, reason)] = case.settlement.postpone(case.run, credential)
+    assert (follow, targets(job)) == ([], case.run.work.targets)
+    assert reason == "retries exhausted: permission_denied"
+
+
+async def test_what_a_pause_interrupted_counts_from_then_too() -> None:
+    """Those that no request was made for wait for its end, and not for ever."""
+    case = Case()
+    begun_ms = case.clock.now_ms()
+    await case.take(DELIVERED, PAUSING)
+    case.clock.advance(1)
+    unsent, refused = sorted(case.settlement.plan(case.run)[0], key=lambda it: -it[1])
+    assert targets(unsent[0]) == ("token-2", "token-3")
+    assert unsent[0].first_try_at_ms == begun_ms + 1000
+    assert unsent[1] == refused[1] == begun_ms + 10_000
+    older = Case(first_try_at_ms=begun_ms - 5)
+    await older.take(DELIVERED, PAUSING)
+    assert {job.first_try_at_ms for job, _ in older.settlement.plan(older.run)[0]} == {
+        begun_ms - 5
+    }
 
 
 async def test_what_was_not_started_goes_back_at_once() -> None:

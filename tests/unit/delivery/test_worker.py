@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from tests.support.jobs import (
 from tests.support.memory_queue import MemoryJobQueue
 from tests.support.memory_registry import MemoryDevices
 
-from tocsin.core.device import DeviceFilter
+from tocsin.core.device import DeadToken, DeviceFilter
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
@@ -42,18 +42,36 @@ def pages(count: int, *faults: Exception) -> MemoryDevices:
     return devices
 
 
+class DeadList(MemoryDevices):
+    """A registry that remembers which tokens it was told are dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[DeadToken] = []
+
+    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+        self.told += dead
+        return await super().remove_dead(dead)
+
+
 class Bench:
     """A worker and everything around it."""
 
     def __init__(
-        self, provider: ScriptedProvider, devices: MemoryDevices | None = None
+        self,
+        provider: ScriptedProvider,
+        devices: MemoryDevices | None = None,
+        registry: MemoryDevices | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.queue = MemoryJobQueue(self.clock)
         self.metrics = Metrics()
         self.provider = provider
         self.settlement = Settlement(
-            devices=None, retry=RetryPolicy(), clock=self.clock, metrics=self.metrics
+            devices=registry,
+            retry=RetryPolicy(),
+            clock=self.clock,
+            metrics=self.metrics,
         )
         self.journal = Journal(
             self.queue, self.settlement, self.clock, max_unrecorded=10
@@ -110,6 +128,19 @@ async def test_a_batch_is_sent_and_settled() -> None:
     assert sorted(bench.provider.sent) == sorted(f"token-{i}" for i in range(25))
     assert bench.queue.held == []
     assert bench.journal.unrecorded == 0
+
+
+async def test_dead_tokens_are_dated_when_their_batch_was_begun() -> None:
+    """Not by the answer: who registers while a batch is under way keeps the device."""
+    gone = Outcome(Verdict.UNREGISTERED, "unregistered")
+    registry = DeadList()
+    bench = Bench(ScriptedProvider(lambda _: gone), registry=registry)
+    bench.provider.before = lambda _: bench.clock.advance(60)
+    begun_ms = bench.clock.now_ms()
+    bench.queue.put(make_send_job(2))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+    assert [token.before_ms for token in registry.told] == [begun_ms] * 2
 
 
 async def test_sending_never_runs_ahead_of_the_journal() -> None:

@@ -208,6 +208,25 @@ def test_a_stream_window_is_given_back(side: Side) -> None:
     assert update.window_increment > STREAM_WINDOW // 2
 
 
+def test_padding_is_given_back_as_well(side: Side) -> None:
+    """It uses up both windows (RFC 9113 §6.1), so an answer of padding goes on too."""
+    side.open()
+    side.receive(head())
+    side.frames()
+    padded = b"\xff" + b"x" + bytes(255)
+    sent = 0
+    given = {0: 0, 1: 0}
+    while not given[0]:
+        side.receive(codec.encode_frame(codec.DATA, codec.PADDED, 1, padded))
+        sent += len(padded)
+        for update in side.frames():
+            assert sent - given[update.stream_id] == update.window_increment
+            given[update.stream_id] = sent
+        assert sent - given[1] <= STREAM_WINDOW // 2
+        assert sent - given[0] <= CONNECTION_WINDOW // 2
+    assert given[1] > CONNECTION_WINDOW // 2 - STREAM_WINDOW
+
+
 def test_an_endless_answer_is_cut(side: Side) -> None:
     """More than the limit resets the stream, and the connection goes on."""
     side.open()

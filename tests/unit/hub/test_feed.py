@@ -1,0 +1,132 @@
+"""Where each subscriber of a channel stands, and who missed or lost something."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tocsin.core.channel import Publication, StreamPosition
+from tocsin.hub.arrival import Arrival
+from tocsin.hub.feed import Feed
+from tocsin.hub.subscription import Subscription
+from tocsin.hub.turn import Turn
+from tocsin.protocol.frames import Encoding, WireForm
+from tocsin.telemetry.client_metrics import ClientMetrics
+
+LINES = WireForm("lines", Encoding.JSON, lambda message: message + b"\n")
+LEVEL = 5
+"""Where the stream stands for the feeds of these tests."""
+
+
+class Listener:
+    """A positioned subscriber, its edge and its owner."""
+
+    def __init__(self) -> None:
+        self.subscription = Subscription("a", self, self, LINES)
+        self.subscription.is_positioned = True
+        self.written: list[bytes] = []
+        self.lost: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def lose_position(self, channel: str) -> None:
+        self.lost.append(channel)
+
+    def refuse_data(self) -> None:
+        raise AssertionError("everything here can be encoded")
+
+    def offsets(self, feed: Feed) -> list[int]:
+        feed.flush()
+        lines = b"".join(self.written).split(b"\n")
+        return [json.loads(line)["push"]["pub"]["offset"] for line in lines if line]
+
+
+def at(offset: int, epoch: str = "e") -> StreamPosition:
+    return StreamPosition(offset, epoch)
+
+
+@pytest.fixture
+async def feed() -> Feed:
+    return Feed("a", Turn(), ClientMetrics())
+
+
+def join(feed: Feed, position: StreamPosition) -> Listener:
+    listener = Listener()
+    feed.join(listener.subscription, position)
+    return listener
+
+
+def deliver(feed: Feed, position: StreamPosition) -> None:
+    publication = Publication(b"1", offset=position.offset)
+    feed.deliver(Arrival("a", publication, position.epoch, None), position)
+
+
+@pytest.mark.parametrize("offset", range(LEVEL - 2, LEVEL + 3))
+@pytest.mark.parametrize("top", range(LEVEL - 2, LEVEL + 3))
+async def test_who_has_seen_one_more_than_there_is_is_ahead(
+    feed: Feed, offset: int, top: int
+) -> None:
+    """Each by its own position, and none where it is just that of the stream."""
+    level, other = join(feed, at(LEVEL)), join(feed, at(offset))
+    found = feed.find_ahead(at(top), feed.standing())
+    assert (level.subscription in found) is (top < LEVEL)
+    assert (other.subscription in found) is (top < offset)
+    assert feed.find_ahead(at(top, "another"), feed.standing()) == []
+
+
+@pytest.mark.parametrize("offset", range(LEVEL - 2, LEVEL + 3))
+@pytest.mark.parametrize("top", range(LEVEL - 2, LEVEL + 3))
+async def test_who_has_seen_one_less_than_there_is_is_behind(
+    feed: Feed, offset: int, top: int
+) -> None:
+    """The same from below; and who stands in another stream has seen nothing of it."""
+    level, other = join(feed, at(LEVEL)), join(feed, at(offset))
+    found = feed.find_behind(at(top))
+    assert (level.subscription in found) is (top > LEVEL)
+    assert (other.subscription in found) is (offset < top)
+    both = {level.subscription, other.subscription}
+    assert set(feed.find_behind(at(top, "another"))) == both
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+async def test_whoever_is_ahead_hears_from_its_own_position_on(
+    feed: Feed, ahead: int
+) -> None:
+    """It gets no publication a second time, and then each of those that follow."""
+    level, other = join(feed, at(LEVEL)), join(feed, at(LEVEL + ahead))
+    for offset in range(LEVEL + 1, LEVEL + 5):
+        deliver(feed, at(offset))
+    assert level.offsets(feed) == list(range(LEVEL + 1, LEVEL + 5))
+    assert other.offsets(feed) == list(range(LEVEL + ahead + 1, LEVEL + 5))
+    assert (level.lost, other.lost) == ([], [])
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+async def test_whoever_is_behind_and_misses_one_is_told(
+    feed: Feed, behind: int
+) -> None:
+    """The next publication of the stream is not the next of who stands lower."""
+    level, other = join(feed, at(LEVEL)), join(feed, at(LEVEL - behind))
+    deliver(feed, at(LEVEL + 1))
+    assert (level.offsets(feed), level.lost) == ([LEVEL + 1], [])
+    assert (other.offsets(feed), other.lost) == ([], ["a"])
+    assert feed.num_subscribers == 1
+
+
+@pytest.mark.parametrize(("step", "lost"), [(0, False), (1, False), (2, True)])
+async def test_a_gap_of_one_is_a_gap(feed: Feed, step: int, lost: bool) -> None:
+    """What comes twice is passed over; what leaves one out ends the position."""
+    level = join(feed, at(LEVEL))
+    deliver(feed, at(LEVEL + step))
+    assert bool(level.lost) is lost
+    assert level.offsets(feed) == ([LEVEL + 1] if step == 1 else [])
+
+
+async def test_another_epoch_ends_every_position(feed: Feed) -> None:
+    """Its numbers mean other publications, even the one that seems to follow."""
+    level, ahead = join(feed, at(LEVEL)), join(feed, at(LEVEL + 1))
+    deliver(feed, at(LEVEL + 2, "another"))
+    assert (level.lost, ahead.lost) == (["a"], ["a"])
+    assert level.offsets(feed) + ahead.offsets(feed) == []
