@@ -10,6 +10,7 @@ PROTO_ONLY := tocsin/protocol/job.proto
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Itocsin/protocol=proto
 LOCK := uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 T ?= tests
+M ?=
 
 ##@ Use
 
@@ -51,6 +52,18 @@ unit: $(STAMP) ## Run the unit tests alone: no server, no process (under a minut
 .PHONY: chaos
 chaos: $(STAMP) ## Kill, stall and restart servers in mid-send, again and again (minutes)
 	@$(BIN)/python -m pytest tests/system -q -m chaos
+
+.PHONY: mutants
+mutants: $(VENV)/.mutants ## Change the code in small ways: do tests notice? (minutes; M=cursors runs one part)
+	@$(BIN)/python -m tests.mutants $(M)
+
+$(VENV)/.mutants: $(STAMP) requirements-mutants.lock
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements-mutants.lock; \
+	else \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-mutants.lock; \
+	fi
+	@touch $@
 
 .PHONY: format
 format: $(STAMP) ## Format the code
@@ -96,6 +109,7 @@ proto-check: $(STAMP) ## Fail where the generated code is not what `make proto` 
 lock: ## Pin again after a change of dependencies (needs uv)
 	@$(LOCK) pyproject.toml --group dev --group bench -o requirements.lock
 	@$(LOCK) pyproject.toml -c requirements.lock -o requirements-runtime.lock
+	@$(LOCK) --group mutants -c requirements.lock -o requirements-mutants.lock
 	@echo hatchling | $(LOCK) - -c requirements.lock -o requirements-build.lock
 
 ##@ Measure
