@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.support.clock import MovedClock
+from tests.support.jobs import ManualClock
 from tests.support.memory_registry import MemoryUids
 
 from tocsin.core.errors import Conflict
@@ -144,6 +145,34 @@ async def test_expired_claim_may_be_taken_again(rig: Rig) -> None:
     await rig.let_pass()
     claim = await store.claim("u", fingerprint=b"g", push_id="p2", ttl_s=60)
     assert claim == UidClaim("p2", accepted=False)
+
+
+async def test_a_claim_ends_to_the_millisecond(migrated_database: Database) -> None:
+    """At its end it is free and purged, just before it is neither (by our clock)."""
+    clock = ManualClock()
+    store = SqlUidStore(migrated_database, clock=clock)
+    for uid in ("u", "v"):
+        await store.claim(uid, fingerprint=b"f", push_id="p1", ttl_s=60)
+    clock.value_ms += 59_999
+    assert await store.purge_expired(limit=9) == 0
+    again = await store.claim("u", fingerprint=b"f", push_id="p2", ttl_s=60)
+    assert again == UidClaim("p1", accepted=False)
+    clock.value_ms += 1
+    again = await store.claim("u", fingerprint=b"g", push_id="p2", ttl_s=60)
+    assert again == UidClaim("p2", accepted=False)
+    assert await store.purge_expired(limit=9) == 1
+
+
+async def test_redis_keeps_a_claim_under_a_name_of_its_own(redis_address: str) -> None:
+    """For its ttl; other prefixes are other claims, and releases agree on the name."""
+    client = connect(redis_address)
+    store = RedisUidStore(client)
+    await store.claim("u", fingerprint=b"f", push_id="p1", ttl_s=60)
+    assert 59_000 < await client.pttl("tocsin:uid:u") <= 60_000
+    other = RedisUidStore(client, prefix="other")
+    claim = await other.claim("u", fingerprint=b"g", push_id="p2", ttl_s=60)
+    assert claim == UidClaim("p2", accepted=False)
+    await client.aclose()
 
 
 async def test_purge_forgets_expired_claims_only(rig: Rig) -> None:

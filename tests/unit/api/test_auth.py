@@ -74,6 +74,8 @@ def test_insecure() -> None:
         ({}, "api_key=no&api_key=k", False),
         ({}, "api_key", False),
         ({}, "&" * 1000, False),
+        ({}, "api_key=k" + "&a=1" * 99, True),
+        ({}, "api_key=k" + "&a=1" * 100, False),
         ({"X-API-Key": "\udcff"}, "api_key=%ff", False),
         ({}, "", False),
     ],
@@ -87,6 +89,10 @@ def test_http_keys_may_be_any_text() -> None:
     """A key beyond ASCII passes as the bytes of its UTF-8."""
     assert HttpKeyGuard("ü").allows({"X-API-Key": "ü"}, "")
     assert HttpKeyGuard("ü").allows({}, "api_key=%c3%bc")
+    no_text = b"\xff".decode("utf-8", "surrogateescape")
+    assert HttpKeyGuard(no_text).allows({"X-API-Key": no_text}, "")
+    assert HttpKeyGuard(no_text).allows({}, "api_key=%ff")
+    assert not HttpKeyGuard("\ufffd").allows({}, "api_key=%ff")
 
 
 def test_http_without_a_key() -> None:
