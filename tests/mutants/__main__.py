@@ -151,5 +151,5 @@ def _mutmut(copy: Path, *arguments: str) -> str:
 
 if __name__ == "__main__":
     # Ended from outside, it takes its processes and the copy with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

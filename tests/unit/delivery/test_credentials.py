@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
+
+import pytest
+
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.delivery.credentials import (
     BROKEN_AFTER,
     ENOUGH,
     FLOOD_AFTER,
+    MOST_ORIGINS,
     WINDOW,
     CredentialState,
     Trust,
@@ -43,6 +48,23 @@ def test_a_tenth_is_the_border() -> None:
     above = state_after((89, DELIVERED), (11, SUSPECT))
     assert above.trust() is Trust.DOUBTED
     assert above.is_suspicious()
+
+
+def test_nobody_is_suspected_before_fifty_answers() -> None:
+    """So few say nothing, however bad they are; the fiftieth does."""
+    assert not state_after((ENOUGH - 1, SUSPECT)).is_suspicious()
+    assert state_after((ENOUGH - 6, DELIVERED), (6, SUSPECT)).is_suspicious()
+
+
+@pytest.mark.parametrize(
+    ("guarded", "trust"), [(44, Trust.DOUBTED), (45, Trust.BROKEN)]
+)
+def test_a_few_dead_ones_do_not_hide_a_broken_credential(
+    guarded: int, trust: Trust
+) -> None:
+    """Nine tenths guarded, the rest no delivery either: it is broken all the same."""
+    state = state_after((BROKEN_AFTER - guarded, DEAD), (guarded, SUSPECT))
+    assert state.trust() is trust
 
 
 def test_only_the_last_answers_count() -> None:
@@ -139,6 +161,103 @@ def test_a_push_service_is_believed_by_its_own_answers() -> None:
     assert state.trust_in("https://good.example") is Trust.BELIEVED
     assert state.trust_in("https://bad.example") is Trust.DOUBTED
     assert state.trust_in("https://new.example") is Trust.DOUBTED
+
+
+@pytest.mark.parametrize(
+    ("delivered", "guarded", "trust"),
+    [
+        (ENOUGH - 1, 0, Trust.DOUBTED),
+        (ENOUGH, 0, Trust.BELIEVED),
+        (90, 10, Trust.BELIEVED),
+        (89, 11, Trust.DOUBTED),
+    ],
+)
+def test_a_push_service_has_the_same_borders(
+    delivered: int, guarded: int, trust: Trust
+) -> None:
+    """Fifty answers of its own, and a tenth of them guarded."""
+    state = CredentialState("webpush", "webpush")
+    for _ in range(100):
+        state.note(DELIVERED, 0, "https://good.example")
+    for _ in range(delivered):
+        state.note(DELIVERED, 0, "https://own.example")
+    for _ in range(guarded):
+        state.note(SUSPECT, 0, "https://own.example")
+    assert state.trust_in("https://own.example") is trust
+
+
+def test_the_oldest_of_many_push_services_is_forgotten() -> None:
+    """When another one comes that is not known; those that are known change nothing."""
+    state = CredentialState("webpush", "webpush")
+
+    def answer(service: int) -> None:
+        for _ in range(ENOUGH):
+            state.note(DELIVERED, 0, f"https://{service}.example")
+
+    def believed() -> list[int]:
+        services = range(MOST_ORIGINS + 1)
+        trusts = {n: state.trust_in(f"https://{n}.example") for n in services}
+        return [n for n, trust in trusts.items() if trust is Trust.BELIEVED]
+
+    for service in range(MOST_ORIGINS):
+        answer(service)
+    answer(0)
+    assert believed() == list(range(MOST_ORIGINS))
+    answer(MOST_ORIGINS)
+    assert believed() == list(range(1, MOST_ORIGINS + 1))
+
+
+def test_a_flood_may_be_under_way_while_most_are_dead() -> None:
+    """Then others are asked first; so they are before anything is known of them."""
+    fresh = CredentialState("fcm", "fcm")
+    fresh.note(DELIVERED, 0)
+    assert fresh.is_unsure()
+    for letters, unsure in {
+        "d": False,
+        "du": False,
+        "duu": True,
+        "u" * 9: True,
+    }.items():
+        state = CredentialState("fcm", "fcm")
+        state.adopt(RecentVerdicts(letters, 1))
+        state.shared_at_ms = 1
+        assert state.is_unsure() is unsure, letters
+
+
+def test_a_report_stands_while_its_reason_does() -> None:
+    """Said once, and once more when it comes again."""
+    state = state_after((WINDOW, SUSPECT))
+    state.reported = True
+    state.keep_own("s")
+    assert state.reported
+    state.keep_own("d" * WINDOW)
+    assert not state.reported
+    state.keep_own("u" * WINDOW)
+    assert not state.flood_reported
+    state.flood_reported = True
+    state.keep_own("u")
+    assert state.flood_reported
+    state.adopt(RecentVerdicts("d", 1))
+    assert not state.flood_reported
+
+
+def test_removals_are_not_remembered_for_ever() -> None:
+    """A worker that runs for months removes millions; nobody asks for those of old."""
+
+    class Token(str):
+        __slots__ = ("__weakref__",)
+
+    state = CredentialState("fcm", "fcm")
+    for _ in range(2):
+        token = Token("t")
+        forgotten = weakref.ref(token)
+        state.note_removed({"old": token})
+        del token
+        state.note_removed({f"d{n}": "t" for n in range(WINDOW - 1)})
+        assert forgotten() is not None
+        state.note_removed({"one-more": "t"})
+        assert forgotten() is None
+        state.take_removed_in_flood("another service")
 
 
 def test_what_other_workers_saw_counts() -> None:

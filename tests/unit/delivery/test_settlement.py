@@ -319,6 +319,33 @@ async def test_a_registry_that_is_away_removes_nothing() -> None:
     assert len(case.devices.dead) == 1
 
 
+async def test_a_storm_is_seen_while_the_registry_is_away() -> None:
+    """By this worker's own answers; a person is told once."""
+    case = Case(size=120)
+    case.verdicts.away = True
+    with capture_logs() as logs:
+        await case.take(*[SUSPECT] * 60)
+        await case.finish(*[SUSPECT] * 60)
+    told = [line["event"] for line in logs if line["log_level"] == "error"]
+    assert [event.partition(" look")[0] for event in told] == [
+        "provider credential paused; its pushes wait in the queue",
+        "so many tokens",
+    ]
+    assert case.settlement.credential(case.run.job).is_paused(case.clock.now_ms())
+    assert case.devices.dead == case.verdicts.accused == []
+
+
+async def test_a_flood_is_told_once() -> None:
+    """To a person, and again only where devices came back."""
+    case = Case(size=90)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await case.take(*[DEAD] * 30)
+    told = [line for line in logs if line["log_level"] == "error"]
+    assert [line["restored"] for line in told] == [0]
+    assert told[0]["event"].startswith("the provider calls nearly every token dead")
+
+
 def let_it_hang(case: Case, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The registry never answers and is given up soon; returns who was asked about."""
     asked: list[str] = []
