@@ -25,8 +25,6 @@ from tests.mutants.survivors import Survivor, judged, read_diff
 IGNORED = shutil.ignore_patterns("__pycache__", "node_modules", ".hypothesis")
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
 COPIED = ("src", "tests", "pyproject.toml")
-NOTICED = ("killed", "timeout", "caught by type check")
-"""What mutmut calls a change that did not pass; one that runs for ever is noticed."""
 BROKEN = ("suspicious", "segfault", "check was interrupted by user", "not checked")
 """Runs that say nothing: they are repeated, or mended."""
 
@@ -107,10 +105,16 @@ def _mutate(copy: Path, room: Room, children: int) -> str:
 
 
 def _report(copy: Path, room: Room) -> int:
-    states = _states(copy)
-    counts = Counter(states.values())
-    left = [name for name, state in states.items() if state not in NOTICED]
-    passed = [_read(copy, name) for name in left]
+    results = subprocess.run(
+        [sys.executable, copy / "tests" / "mutants" / "results.py"],
+        cwd=copy,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    changes = json.loads(results.splitlines()[-1])
+    counts = Counter(state for _, state, _ in changes)
+    passed = [read_diff(name, diff) for name, _, diff in changes if diff]
     verdicts = judged()
     fresh = [each for each in passed if each.key not in verdicts]
     stale = [
@@ -119,8 +123,8 @@ def _report(copy: Path, room: Room) -> int:
         if key[0] in room.code and key not in {each.key for each in passed}
     ]
     print(
-        f"{room.name}: {len(states)} changes, "
-        f"{len(states) - len(left)} noticed, {len(passed) - len(fresh)} judged, "
+        f"{room.name}: {len(changes)} changes, "
+        f"{len(changes) - len(passed)} noticed, {len(passed) - len(fresh)} judged, "
         f"{len(fresh)} not judged ({dict(counts)})"
     )
     for each in fresh:
@@ -128,25 +132,6 @@ def _report(copy: Path, room: Room) -> int:
     for key in stale:
         print(f"no longer there, so its row can go: {' '.join(key)}")
     return 1 if fresh or any(counts[each] for each in BROKEN) else 0
-
-
-def _states(copy: Path) -> dict[str, str]:
-    lines = _mutmut(copy, "results", "--all=true").splitlines()
-    return dict(line.strip().rsplit(": ", 1) for line in lines if ": " in line)
-
-
-def _read(copy: Path, name: str) -> Survivor:
-    return read_diff(name, _mutmut(copy, "show", name))
-
-
-def _mutmut(copy: Path, *arguments: str) -> str:
-    return subprocess.run(
-        [MUTMUT, *arguments],
-        cwd=copy,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
 
 
 if __name__ == "__main__":
