@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mutants.rooms import ROOT, Room, read_rooms
-from tests.mutants.survivors import Survivor, judged, read_diff
+from tests.mutants.survivors import judged, read_diff
 
 IGNORED = shutil.ignore_patterns("__pycache__", "node_modules", ".hypothesis")
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))

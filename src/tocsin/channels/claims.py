@@ -167,10 +167,6 @@ class Payload:
             _encode(channel, "subs")
         return {channel: _read_sub(channel, sub) for channel, sub in members.items()}
 
-    def has(self, name: str) -> bool:
-        """Whether the claim is there and not null."""
-        return self._members.get(name, "null") != "null"
-
     def expiry(self) -> int:
         """When what the token grants ends: `expire_at`, or else `exp`; 0 is never."""
         expire_at = self.seconds("expire_at")

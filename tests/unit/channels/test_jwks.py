@@ -71,6 +71,8 @@ async def test_every_kind_of_published_key_is_taken(algorithm: str) -> None:
         (jwks(jwk(rsa_key(), "k1")), {}),
         (jwks(jwk(rsa_key(), "k1")), {"kid": ""}),
         (jwks(jwk(rsa_key(), "k1")), {"kid": 1}),
+        (jwks(jwk(rsa_key(), "k1")), {"kid": ["k1"]}),
+        (jwks(jwk(rsa_key(), "k1", kty=["RSA"])), {"kid": "k1"}),
         (jwks(jwk(rsa_key(), "k1")), {"kid": "k2"}),
         (jwks(jwk(rsa_key(), "k1", use="enc")), {"kid": "k1"}),
         (jwks(jwk(rsa_key(), "k1", alg="RS512")), {"kid": "k1"}),
@@ -91,6 +93,18 @@ async def test_tokens_without_a_fitting_published_key(
     token = sign_rs256({"alg": "RS256", **header}, {"sub": "u"}, rsa_key())
     with pytest.raises(TokenInvalid):
         await verifier(published).verify_connection(token)
+
+
+async def test_keys_from_an_endpoint_can_be_set_while_in_use() -> None:
+    """Whoever fetched them before fetches them from the new one."""
+    other = "https://other.example/jwks"
+    published = Published({other: jwks(jwk(rsa_key(), "k1"))})
+    made = verifier(published)
+    settings = TokenSettings(jwks_public_endpoint=other)
+    made.replace(TokenSettings(hmac_secret_key="secret"), settings)
+    token = sign({"channel": "c"}, rsa_key(), "RS256", {"kid": "k1"})
+    assert (await made.verify_subscription(token)).channel == "c"
+    assert published.asked == [other]
 
 
 async def test_published_keys_replace_those_of_the_configuration() -> None:

@@ -228,6 +228,15 @@ def test_who_may_publish_or_read(
         ("^[[:alpha:]]+$", "abC", True),
         ("^[[:alpha:]]+$", "ab1", False),
         ("(?i)^ABC$", "abc", True),
+        ("^[]a]+$", "a]", True),
+        ("^[]a]+$", "a[", False),
+        ("^[^]a]+$", "b[", True),
+        ("^[^]a]+$", "b]", False),
+        ("^[[]$", "[", True),
+        ("^[a$]+$", "a$", True),
+        ("^[a]b$", "ab", True),
+        ("(?m)^b$", "b\n", True),
+        ("(?m)^b$", "a\nb\nc", True),
     ],
 )
 def test_names_for_clients(pattern: str, channel: str, allowed: bool) -> None:
@@ -272,6 +281,9 @@ def test_the_length_counts_bytes() -> None:
     assert made.max_length == 255
     assert not made.is_too_long("a" * 255)
     assert made.is_too_long("ä" * 128)
+    shortest, _ = rules(max_length=1)
+    assert not shortest.is_too_long("a")
+    assert shortest.is_too_long("aa")
     unlimited, _ = rules(max_length=0)
     assert not unlimited.is_too_long("a" * 10_000)
 

@@ -24,6 +24,7 @@ from tests.support.tokens import (
 from tocsin.channels.claims import ConnectionClaims, SubscriptionClaims
 from tocsin.channels.signatures import encode_hmac_token
 from tocsin.channels.tokens import (
+    MAX_TOKEN_LENGTH,
     TokenExpired,
     TokenInvalid,
     TokenSettings,
@@ -107,6 +108,53 @@ async def test_another_key_or_algorithm_is_refused(key: Any, algorithm: str) -> 
     )
     with pytest.raises(TokenInvalid):
         await connect(sign({"sub": "u"}, key, algorithm), settings)
+
+
+async def test_keys_of_all_families_stand_beside_each_other() -> None:
+    """A server may take tokens of several issuers; each key is for its own."""
+    settings = TokenSettings(
+        hmac_secret_key=SECRET,
+        rsa_public_key=public_pem(rsa_key()),
+        ecdsa_public_key=public_pem(ec_key("ES256")),
+    )
+    for algorithm in ("HS256", "RS256", "RS512", "ES256"):
+        token = sign({"sub": "u"}, KEYS[algorithm], algorithm)
+        assert (await connect(token, settings)).user == "u"
+
+
+async def test_the_longest_token_that_is_read() -> None:
+    """A megabyte: what is longer is refused unread, however well it is signed."""
+
+    def padded(size: int) -> str:
+        return sign('{"sub":"u","pad":"' + "x" * size + '"}')
+
+    size = MAX_TOKEN_LENGTH * 3 // 4 - 100
+    while len(padded(size + 1)) <= MAX_TOKEN_LENGTH:
+        size += 1
+    longest = padded(size)
+    assert MAX_TOKEN_LENGTH - 4 < len(longest) <= MAX_TOKEN_LENGTH
+    assert (await connect(longest)).user == "u"
+    with pytest.raises(TokenInvalid):
+        await connect(padded(size + 1))
+
+
+def test_our_own_tokens_are_as_short_as_they_can_be() -> None:
+    """Letter for letter: people compare them with those of other tools."""
+    head, claims, signature = encode_hmac_token({"sub": "ü", "exp": 1}, "k").split(".")
+    assert base64.urlsafe_b64decode(head) == b'{"alg":"HS256","typ":"JWT"}'
+    read = base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))
+    assert read == '{"sub":"ü","exp":1}'.encode()
+    mac = hmac.new(b"k", f"{head}.{claims}".encode(), hashlib.sha256).digest()
+    assert signature == base64.urlsafe_b64encode(mac).decode().removesuffix("=")
+    assert "=" not in encode_hmac_token({"sub": "uu"}, "k")
+
+
+async def test_what_a_token_does_not_say_is_empty() -> None:
+    """Not issued at any time, and a subscription without more is one all the same."""
+    claims = await connect(sign({"subs": {"a": None}}))
+    assert (claims.user, claims.token_id, claims.issued_at) == ("", "", 0)
+    assert claims.subs == {"a": SubscriptionClaims(user="", channel="a")}
+    assert (await subscribe(sign({"channel": "c"}))).issued_at == 0
 
 
 async def test_no_secret_is_not_the_empty_secret() -> None:
@@ -193,6 +241,8 @@ async def test_the_secret_before_is_taken_while_it_is_valid() -> None:
         ({"exp": "soon"}, TokenInvalid),
         ({"exp": True}, TokenInvalid),
         ({"exp": 1e300}, TokenInvalid),
+        ({"exp": 2**53}, None),
+        ({"exp": 2**53 + 2}, TokenInvalid),
         ({"sub": 42}, TokenInvalid),
         ({"sub": None}, None),
         ({"channels": ["a", 1]}, TokenInvalid),
@@ -368,8 +418,13 @@ async def test_without_signatures_everything_else_still_holds() -> None:
     assert (await trusting.verify_connection(sign({"aud": "me"}, "x"))).user == ""
     with pytest.raises(TokenExpired):
         await trusting.verify_connection(sign({"aud": "me", "exp": 1}, "x"))
-    with pytest.raises(TokenInvalid):
+    with pytest.raises(TokenInvalid) as raised:
         await trusting.verify_connection(sign({}, "x"))
+    assert raised.value.is_proven
+    trusting.replace(HMAC, HMAC)
+    assert (await trusting.verify_connection(sign({}, "x"))).user == ""
+    token = sign({"channel": "c"}, "x")
+    assert (await trusting.verify_subscription(token)).channel == "c"
 
 
 def part(value: object) -> str:

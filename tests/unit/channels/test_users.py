@@ -146,6 +146,14 @@ async def test_a_revoked_token_opens_nothing_and_what_it_opened_is_closed() -> N
     assert await check(corridor, token_id="bad") == f"disconnect {INVALID_TOKEN.code}"
     assert await check(corridor, token_id="good") == ""
     assert await check(corridor) == ""
+    for token_id in ("bad", "good", ""):
+        claims = SubscriptionClaims("u", "c", token_id=token_id)
+        if token_id == "bad":
+            with pytest.raises(ClientFault) as raised:
+                await corridor.admission.check_subscription(claims)
+            assert raised.value.error == PERMISSION_DENIED
+        else:
+            await corridor.admission.check_subscription(claims)
 
 
 async def test_older_tokens_of_a_user_are_taken_back() -> None:
