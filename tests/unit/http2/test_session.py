@@ -394,7 +394,7 @@ def test_an_answer_about_the_request_is_proof_too(status: str) -> None:
     assert side.session.limit == 100
 
 
-@pytest.mark.parametrize("status", ["401", "403", "429", "503"])
+@pytest.mark.parametrize("status", ["401", "403", "429", "500", "503"])
 def test_a_refusal_of_us_is_no_proof(status: str) -> None:
     """The cap stays while the server has not shown that it knows us."""
     side = Side(settings={}, initial_streams=1)
@@ -421,6 +421,165 @@ def test_pings_are_answered(side: Side) -> None:
     )
     (pong,) = side.frames()
     assert (pong.flags, pong.opaque_data) == ({"ACK"}, b"abcdefgh")
+
+
+def test_a_ping_and_a_farewell_of_our_own(side: Side) -> None:
+    """The bytes come back as they were; the farewell names no stream and no error."""
+    side.session.ping(b"abcdefgh")
+    side.session.say_goodbye()
+    ping, goaway = side.frames()
+    assert (ping.flags, ping.opaque_data) == (set(), b"abcdefgh")
+    assert (goaway.last_stream_id, goaway.error_code) == (0, ErrorCode.NO_ERROR)
+
+
+def test_a_connection_in_doubt_opens_no_stream(side: Side) -> None:
+    """Until it is not any more; one that drains opens none in any case."""
+    side.session.hold(True)
+    assert side.session.limit == 0
+    side.receive(codec.encode_settings({codec.SETTING_MAX_CONCURRENT_STREAMS: 9}))
+    assert side.session.limit == 0
+    side.session.hold(False)
+    assert side.session.limit == 9
+    side.session.drain()
+    side.session.hold(False)
+    assert side.session.limit == 0
+
+
+def test_timeouts_are_counted_until_something_is_answered(side: Side) -> None:
+    """So the pool knows a connection that has gone silent."""
+    assert (side.session.timeouts_in_row, side.session.answered) == (0, False)
+    for count in (1, 2, 3):
+        side.open()
+        side.session.expire(10.0)
+        assert (side.session.timeouts_in_row, side.session.answered) == (count, False)
+    side.open()
+    side.receive(whole(7))
+    assert (side.session.timeouts_in_row, side.session.answered) == (0, True)
+
+
+@pytest.mark.parametrize("ending", ["expire", "reset", "goaway", "malformed"])
+def test_the_rest_of_a_request_that_ended_is_not_sent(ending: str) -> None:
+    """The peer's windows open later, and say so for the connection."""
+    side = Side(settings={codec.SETTING_INITIAL_WINDOW_SIZE: 5})
+    side.open(b"0123456789")
+    side.frames()
+    if ending == "expire":
+        side.session.expire(10.0)
+    elif ending == "reset":
+        side.receive(codec.encode_reset(1, ErrorCode.CANCEL))
+    elif ending == "goaway":
+        side.receive(codec.encode_goaway(0, ErrorCode.NO_ERROR))
+    else:
+        side.receive(head(block=fields(("x", "y"))))
+    side.frames()
+    side.receive(codec.encode_settings({codec.SETTING_INITIAL_WINDOW_SIZE: 50}))
+    assert side.names() == ["Settings"]
+
+
+@pytest.mark.parametrize(
+    ("increments", "code"),
+    [((0,), 1), ((codec.MAX_WINDOW,), 3)],
+    ids=["zero", "overflow"],
+)
+def test_a_wrong_window_of_a_stream_ends_it_alone(
+    increments: tuple[int, ...], code: int
+) -> None:
+    """By a reset that says why; others go on, and streams that ended do not count."""
+    side = Side(settings={codec.SETTING_INITIAL_WINDOW_SIZE: 5})
+    side.open(b"")
+    side.receive(whole(1))
+    for _ in range(2):
+        side.open(b"x" * 100_000)
+    side.frames()
+    side.receive(codec.encode_window_update(5, 60_000))
+    side.frames()
+    for increment in increments:
+        side.receive(codec.encode_window_update(1, increment))
+        side.receive(codec.encode_window_update(3, increment))
+        side.receive(codec.encode_window_update(3, increment))
+    resets = [f for f in side.frames() if type(f).__name__ == "RstStreamFrame"]
+    assert [(f.stream_id, f.error_code) for f in resets] == [(3, code)]
+    assert [type(result) for result in side.results] == [Response, Failure]
+    assert list(side.session.streams) == [5]
+    assert not side.session.closed
+
+
+def test_a_reset_says_why(side: Side) -> None:
+    """Its code reaches the caller, in words too."""
+    side.open()
+    side.receive(codec.encode_reset(1, ErrorCode.ENHANCE_YOUR_CALM))
+    failure = only(side)
+    assert isinstance(failure, Failure)
+    assert failure.error_code == ErrorCode.ENHANCE_YOUR_CALM
+    assert failure.detail == "the server reset the request: ENHANCE_YOUR_CALM"
+
+
+def test_goaway_keeps_what_was_begun_and_returns_the_rest(side: Side) -> None:
+    """An answer whose head has come was processed, wherever its stream stands."""
+    exchanges = [side.open() for _ in range(4)]
+    side.session.take_output()
+    side.receive(head(5))
+    side.receive(codec.encode_goaway(1, ErrorCode.NO_ERROR))
+    assert side.session.returned == [exchanges[1], exchanges[3]]
+    assert list(side.session.streams) == [1, 5]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("status", ["200", "304"])
+def test_a_length_may_stand_without_its_content(
+    side: Side, method: str, status: str
+) -> None:
+    """In answers to HEAD and in 304 (RFC 9110 §8.6), and nowhere else."""
+    asked = RequestHead.build(method, "https://h.example", "/", {})
+    side.open(b"", asked)
+    side.receive(whole(block=fields((":status", status), ("content-length", "5"))))
+    is_allowed = method == "HEAD" or status == "304"
+    assert isinstance(only(side), Response if is_allowed else Failure)
+
+
+def test_an_answer_without_a_body_has_an_empty_one(side: Side) -> None:
+    """The first of its kind, those that are remembered, and one with trailers."""
+    for stream in (1, 3, 5):
+        side.open()
+        side.receive(whole(stream))
+    side.open()
+    side.receive(head(7), whole(7, fields(("grpc-status", "0"))))
+    assert [r.body for r in side.results if isinstance(r, Response)] == [b""] * 4
+
+
+@pytest.mark.parametrize("status", ["101", "0", ""])
+def test_a_head_that_is_no_answer_is_malformed(side: Side, status: str) -> None:
+    """Also where a body seems to follow."""
+    side.open()
+    side.receive(head(block=fields((":status", status)) if status else fields()))
+    assert isinstance(only(side), Failure)
+    assert not side.session.closed
+
+
+def test_a_frame_may_be_as_large_as_it_can_be(side: Side) -> None:
+    """16,384 bytes, which is what we let servers send."""
+    side.open()
+    side.receive(head(), data(b"x" * codec.DEFAULT_MAX_FRAME))
+    answer = only(side)
+    assert isinstance(answer, Response)
+    assert len(answer.body) == codec.DEFAULT_MAX_FRAME
+
+
+def test_the_opening_and_what_follows_arrive_in_any_pieces() -> None:
+    """Whole frames of a piece are used, and the part of one waits for its rest."""
+    stream = codec.encode_settings({codec.SETTING_MAX_CONCURRENT_STREAMS: 7})
+    stream += codec.encode_ping(b"abcdefgh") + codec.encode_ping(b"12345678")
+    for at in range(len(stream)):
+        side = Side()
+        side.receive(stream[:at])
+        side.receive(stream[at:])
+        names = [getattr(frame, "opaque_data", frame.flags) for frame in side.frames()]
+        assert names == [{"ACK"}, b"abcdefgh", b"12345678"]
+        assert side.session.limit == 7
+    slow = Side()
+    for at in range(len(stream)):
+        slow.receive(stream[at : at + 1])
+    assert len(slow.frames()) == 3
 
 
 def test_a_callback_that_raises_hurts_nobody_else(side: Side) -> None:
