@@ -100,6 +100,8 @@ async def test_repeat_within_the_once_time_stores_nothing(
     payload, job = payload_for("p1"), send_job("p1")
     assert await queue.enqueue(payload, [job], once_ttl_s=60)
     assert not await queue.enqueue(payload, [job], once_ttl_s=60)
+    await asyncio.sleep(0.1)  # seconds are not taken for milliseconds
+    assert not await queue.enqueue(payload, [job], once_ttl_s=60)
     assert len(await drain(queue)) == 1
 
 
