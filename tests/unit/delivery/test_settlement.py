@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from tocsin.core.errors import NotAvailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Job, Send
+from tocsin.core.push import Job, Payload, Send
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal
 from tocsin.delivery.credentials import BROKEN_AFTER
@@ -619,3 +620,340 @@ async def test_every_recipient_has_an_end_or_a_follow_up(verdict: Verdict) -> No
     }
     assert kept | done == set(case.run.work.targets)
     assert not kept & done
+
+
+class Heard:
+    """Results and tickets, as sinks and keepers are told of them."""
+
+    def __init__(self) -> None:
+        self.results: list[tuple[Job, Payload, list[tuple[int, Outcome, int]]]] = []
+        self.kept: list[tuple[Run, list[tuple[int, Outcome, int]]]] = []
+
+    def record(
+        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
+    ) -> None:
+        self.results.append((job, payload, list(results)))
+
+    async def keep(self, run: Run, results: Sequence[tuple[int, Outcome, int]]) -> None:
+        self.kept.append((run, list(results)))
+
+
+def listening(case: Case, retry: RetryPolicy | None = None) -> Heard:
+    """The case's settlement with somebody who hears all of it."""
+    heard = Heard()
+    case.settlement = Settlement(
+        devices=case.devices,
+        retry=retry or RetryPolicy(first_delay_s=1.0),
+        clock=case.clock,
+        metrics=case.metrics,
+        sinks=[heard],
+        tickets=heard,  # type: ignore[arg-type] # only `keep` is asked
+        verdicts=case.verdicts,
+    )
+    return heard
+
+
+async def test_every_result_is_told_once_as_it_is() -> None:
+    """To sinks and to whoever keeps tickets, with its batch and its time."""
+    case = Case(size=3)
+    heard = listening(case)
+    at_ms = case.clock.now_ms()
+    await case.take(DELIVERED)
+    await case.finish(DELIVERED, DEAD)
+    told = [[(0, DELIVERED, at_ms)], [(1, DELIVERED, at_ms), (2, DEAD, at_ms)]]
+    assert heard.results == [(case.run.job, case.run.payload, part) for part in told]
+    assert heard.kept == [(case.run, part) for part in told]
+
+
+async def test_who_is_left_out_is_told_and_counted() -> None:
+    """By a limit as a failure with its code; reached in a channel as no failure."""
+    case = Case(size=3)
+    heard = listening(case)
+    job, payload, now_ms = case.run.job, case.run.payload, case.clock.now_ms()
+    case.settlement.drop(job, payload, [0, 2], "rate_limited")
+    case.settlement.spare(job, payload, [1])
+    limited = Outcome(Verdict.REJECTED, "rate_limited")
+    assert heard.results == [
+        (job, payload, [(0, limited, now_ms), (2, limited, now_ms)]),
+        (job, payload, [(1, Outcome(Verdict.REJECTED, "online"), now_ms)]),
+    ]
+    metrics = case.metrics
+    labels = ("fcm", "filter", "android", "false", "rate_limited")
+    assert metrics.push_notifications.get(*labels) == 2
+    assert metrics.push_online_skipped.get("fcm", "android") == 1
+
+
+async def test_a_dead_letter_is_counted_by_the_first_word_of_its_reason() -> None:
+    """With all of its recipients: what follows is too many words for a label."""
+    case = Case(size=3)
+    case.settlement.bury(case.run.job, "unavailable: try later", "u1")
+    assert case.metrics.push_dead_letters.get("fcm", "unavailable") == 3
+
+
+async def test_raw_tokens_have_no_platform() -> None:
+    """So their label is empty."""
+    case = Case(devices=False, size=1)
+    case.run.work = replace(case.run.work, platforms=())
+    await case.finish(DELIVERED)
+    assert case.metrics.push_notifications.get("fcm", "filter", "", "true", "") == 1
+
+
+async def test_retries_that_come_too_late_are_counted_as_tried() -> None:
+    """Beside those that are tried again, under the same code."""
+    case = Case(size=2)
+    wait_s = (30, 90)
+    case.run.delivery.job = replace(
+        case.run.job, expire_at_ms=case.clock.now_ms() + 60_000
+    )
+    await case.take(
+        *(Outcome(Verdict.RETRY, "quota", retry_after_s=each) for each in wait_s)
+    )
+    [(job, _)], dead = case.settlement.plan(case.run)
+    assert (targets(job), dead) == (("token-0",), [])
+    case.settlement.count_ends(case.run)
+    assert case.metrics.push_retries.get("fcm", "quota") == 2
+    labels = ("fcm", "filter", "", "false", "expired")
+    assert case.metrics.push_notifications.get(*labels) == 1
+
+
+@pytest.mark.parametrize(("left_ms", "is_tried"), [(0, False), (1, True)])
+async def test_a_retry_at_the_end_of_a_message_is_too_late(
+    left_ms: int, is_tried: bool
+) -> None:
+    """`expire_at` is the first moment that nothing is sent any more."""
+    case = Case(size=1, expire_at_ms=ManualClock().now_ms() + 30_500 + left_ms)
+    wish = Outcome(Verdict.RETRY, "quota", retry_after_s=29.5)
+    await case.take(wish)
+    follow, dead = case.settlement.plan(case.run)
+    assert (len(follow), dead) == (int(is_tried), [])
+
+
+async def test_what_has_taken_the_place_of_a_credential_is_not_paused() -> None:
+    """Nothing is known of it; others keep what is known of them."""
+    case = Case()
+    for integration in ("", "eu"):
+        job = replace(case.run.job, integration=integration)
+        case.settlement.credential(job).note(PAUSING, case.clock.now_ms())
+    case.settlement.forget("fcm", "eu")
+    case.settlement.forget("fcm", "never-there")
+    now_ms = case.clock.now_ms()
+    assert not case.settlement.credential(job).is_paused(now_ms)
+    assert case.settlement.credential(case.run.job).is_paused(now_ms)
+
+
+async def test_several_batches_are_taken_in_together() -> None:
+    """In whatever order they are named."""
+    case = Case()
+    runs = [case.run, Run(case.run.delivery, case.run.payload, 0)]
+    for run in runs:
+        run.results.append((0, DELIVERED, 0))
+    await case.settlement.take_in(runs)
+    await case.settlement.take_in(runs[::-1])
+    assert [bytes(run.bitmap) for run in runs] == [b"\x01"] * 2
+
+
+async def test_what_went_of_a_batch_adds_up() -> None:
+    """Over all its answers, whatever their verdict; not those that come back."""
+    case = Case(size=8, history="d" * 100)
+    await case.mark(3)
+    case.verdicts.registry.answers["fcm", "fcm"] = (
+        RecentVerdicts("d" * 100, 200),
+        case.clock.now_ms(),
+    )
+    await case.take(DEAD, DELIVERED)
+    await case.take(DEAD)
+    await case.finish(SUSPECT)
+    assert case.run.removed == 3
+
+
+async def test_guarded_verdicts_are_judged_once_at_the_end() -> None:
+    """However often it is looked at before and after."""
+    case = Case(size=5, history="d" * 100)
+    await case.take(DELIVERED, SUSPECT)
+    assert case.verdicts.accused == []
+    case.run.complete = True
+    for _ in range(2):
+        await case.settlement.take_in([case.run])
+    assert [each.device_id for each in case.verdicts.accused] == ["device-1"]
+    assert case.metrics.push_removals_held.get("fcm", "sender_id_mismatch") == 0
+
+
+async def test_what_was_judged_stays_judged() -> None:
+    """Though others see a storm before the batch is settled: nobody gets it twice."""
+    case = Case(size=2, history="d" * 100)
+    await case.finish(DELIVERED, SUSPECT)
+    case.settlement.credential(case.run.job).adopt(RecentVerdicts("s" * 200, 0))
+    assert case.settlement.plan(case.run) == ([], [])
+
+
+@pytest.mark.parametrize("done_before", [0, 1])
+@pytest.mark.parametrize("delivered", [0, 5])
+async def test_a_delivery_to_the_batch_lets_its_verdicts_count(
+    done_before: int, delivered: int
+) -> None:
+    """Now, or under the worker that had it before."""
+    case = Case(size=12, history="d" * 200)
+    case.run = Run(
+        replace(case.run.delivery, done=b"\x01" if done_before else b""),
+        case.run.payload,
+        case.clock.now_ms(),
+    )
+    case.run.results = [
+        (index, outcome, case.clock.now_ms())
+        for index, outcome in enumerate(
+            [*[DELIVERED] * delivered, *[SUSPECT] * 5], start=1
+        )
+    ]
+    case.run.complete = True
+    await case.settlement.take_in([case.run])
+    is_alone = not (done_before or delivered)
+    assert len(case.verdicts.accused) == (0 if is_alone else 5)
+
+
+async def test_guarded_verdicts_of_a_new_push_service_are_not_believed() -> None:
+    """Each stands for itself, in one batch."""
+    case = Case(size=60, history="d" * 100)
+    targets_of = tuple(
+        make_target(f"https://{'new' if n > 55 else 'good'}.example/{n}", "{}")
+        for n in range(60)
+    )
+    work = replace(case.run.work, targets=targets_of)
+    case.run.delivery.job = replace(case.run.job, provider="webpush", work=work)
+    case.run = Run(case.run.delivery, case.run.payload, case.run.started_ms)
+    await case.finish(SUSPECT, *[DELIVERED] * 55, *[SUSPECT] * 2)
+    assert [each.device_id for each in case.verdicts.accused] == ["device-0"]
+    assert case.run.doubted == {56, 57}
+
+
+async def test_a_flood_holds_back_those_it_called_dead_alone() -> None:
+    """Whoever was delivered is done, and what went lately is back and not counted."""
+    case = Case(size=40, history="d" * 3)
+    await case.take(DELIVERED, *[DEAD] * 15)
+    assert case.run.removed == 15
+    await case.take(*[DEAD] * 24)
+    assert case.run.removed == 0
+    assert case.run.held == set(range(1, 40))
+    case.run.complete = True
+    _, [(job, _)] = case.settlement.plan(case.run)
+    assert targets(job) == tuple(f"token-{n}" for n in range(1, 40))
+    assert len(case.devices.restored) == 15
+
+
+async def test_an_ordinary_dead_token_goes_with_healthy_answers() -> None:
+    """It does not wait until the registry is asked again."""
+    case = Case(size=12, history="d" * 100)
+    await case.take(*[DELIVERED] * 10)
+    await case.take(DEAD)
+    assert case.verdicts.notes == 1
+    assert [each.device_id for each in case.devices.dead] == ["device-10"]
+
+
+async def test_few_batches_of_a_registry_that_hangs_remove_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that waited with the first know no more than it does."""
+    case = Case()
+    asked = let_it_hang(case, monkeypatch)
+    await take_at_once(case, 5, DEAD)
+    assert (len(asked), case.devices.dead) == (1, [])
+
+
+async def test_dead_tokens_are_compared_as_the_registry_compares_them() -> None:
+    """APNs tokens are hexadecimal, in either case."""
+    case = Case(size=1)
+    case.run.delivery.job = replace(case.run.job, provider="apns")
+    case.run.work = replace(case.run.work, targets=("AB" * 32,))
+    await case.take(DEAD)
+    assert [each.token for each in case.devices.dead] == ["ab" * 32]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [
+        (PAUSING, "error"),
+        (Outcome(Verdict.RETRY, "quota", slow_down=True), "warning"),
+    ],
+)
+async def test_a_pause_that_nobody_can_end_is_a_warning(
+    outcome: Outcome, level: str
+) -> None:
+    """A wrong key needs a person, a quota does not."""
+    case = Case()
+    with capture_logs() as logs:
+        await case.take(outcome)
+    [line] = [line for line in logs if "paused" in line["event"]]
+    assert (line["log_level"], line["pause_s"]) == (level, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempt"),
+    [
+        (PAUSING, 2),
+        (replace(PAUSING, slow_down=False), 3),
+        (Outcome(Verdict.RETRY, "quota", slow_down=True), 3),
+        (Outcome(Verdict.RETRY, "unavailable"), 3),
+    ],
+)
+async def test_which_faults_burn_an_attempt(outcome: Outcome, attempt: int) -> None:
+    """All that are not of the credential alone."""
+    case = Case(size=1, attempt=2)
+    await case.take(outcome)
+    [(job, _)] = case.settlement.plan(case.run)[0]
+    assert job.attempt == attempt
+
+
+@pytest.mark.parametrize(
+    ("waited_ms", "due_in_ms"), [(0, 10_000), (8_999, 1001), (9_001, 1000)]
+)
+async def test_who_waits_for_a_pause_waits_a_second_at_least(
+    waited_ms: int, due_in_ms: int
+) -> None:
+    """The pause may be over before the batch is settled."""
+    case = Case(size=1)
+    await case.take(PAUSING)
+    case.clock.value_ms += waited_ms
+    [(_, due_ms)] = case.settlement.plan(case.run)[0]
+    assert due_ms - case.clock.now_ms() == due_in_ms
+
+
+@pytest.mark.parametrize(("waited_ms", "is_put_off"), [(9_999, True), (10_000, False)])
+async def test_what_a_pause_held_up_goes_on_when_it_is_over(
+    waited_ms: int, is_put_off: bool
+) -> None:
+    """At once then, as if there had been none."""
+    case = Case(size=2)
+    await case.take(PAUSING)
+    case.clock.value_ms += waited_ms
+    unsent = case.settlement.plan(case.run)[0][0]
+    assert targets(unsent[0]) == ("token-1",)
+    assert bool(unsent[1]) is bool(unsent[0].first_try_at_ms) is is_put_off
+
+
+async def test_retries_come_at_the_delay_of_their_provider_in_steps() -> None:
+    """So that those of half a second share a job."""
+    case = Case(size=1)
+    listening(case, RetryPolicy(first_delay_by_provider={"fcm": 100.0}))
+    await case.take(Outcome(Verdict.RETRY, "unavailable"))
+    [(_, due_ms)] = case.settlement.plan(case.run)[0]
+    assert due_ms - case.clock.now_ms() >= 100_000
+    assert isinstance(due_ms, int)
+    assert due_ms % 500 == 0
+
+
+async def test_the_last_try_is_not_after_the_end() -> None:
+    """In steps too, so it comes a moment before."""
+    case = Case(size=1, first_try_at_ms=ManualClock().now_ms() - 7)
+    await case.take(Outcome(Verdict.RETRY, "quota", retry_after_s=86_400))
+    [(job, due_ms)], dead = case.settlement.plan(case.run)
+    assert dead == []
+    assert due_ms <= job.first_try_at_ms + 3_600_000 < due_ms + 500
+
+
+async def test_parts_of_parts_keep_the_name_of_their_batch() -> None:
+    """And are told apart by what follows it, which does not grow."""
+    case = Case(size=2, id="p1:fcm:0:0~00000000")
+    parts = [case.settlement.part(case.run, [n]) for n in range(2)]
+    assert len({part.id for part in parts}) == 2
+    for part in parts:
+        assert part.id.partition("~")[0] == "p1:fcm:0:0"
+        assert len(part.id) == len(case.run.job.id)
