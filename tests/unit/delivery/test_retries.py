@@ -39,3 +39,9 @@ def test_retry_after_wins() -> None:
     assert policy.delay_s("fcm", 5, wish) == 700.0
     now = Outcome(Verdict.RETRY, "quota_exceeded", retry_after_s=0.0)
     assert policy.delay_s("fcm", 5, now) == 0.0
+
+
+def test_the_end_of_all_tries_counts_from_the_first() -> None:
+    """In milliseconds: an hour, unless another age is set."""
+    assert RetryPolicy().gives_up_at_ms(5) == 3_600_005
+    assert RetryPolicy(max_age_s=0.25).gives_up_at_ms(5) == 255

@@ -6,7 +6,8 @@ from tocsin.http2.backoff import FIRST_S, MAX_S, Backoff
 def test_waits_grow_and_are_bounded() -> None:
     """Each failure in a row doubles the wait, within a quarter, up to the maximum."""
     backoff = Backoff()
-    assert backoff.wait_s(5.0) == 0.0
+    assert backoff.wait_s(0.0) == backoff.wait_s(5.0) == 0.0
+    assert backoff.reason == ""
     for failure in range(30):
         backoff.failed(f"reason {failure}", 100.0)
         middle = min(MAX_S, FIRST_S * 2**failure)

@@ -130,3 +130,61 @@ async def test_another_epoch_ends_every_position(feed: Feed) -> None:
     deliver(feed, at(LEVEL + 2, "another"))
     assert (level.lost, ahead.lost) == (["a"], ["a"])
     assert level.offsets(feed) + ahead.offsets(feed) == []
+
+
+async def test_whoever_catches_up_goes_with_the_others(feed: Feed) -> None:
+    """Once it is level, it is told and checked as they are, and leaves as they do."""
+    level, late = join(feed, at(LEVEL)), join(feed, at(LEVEL - 1))
+    deliver(feed, at(LEVEL))
+    assert late.offsets(feed) == [LEVEL]
+    assert feed.standing().stragglers == {}
+    deliver(feed, at(LEVEL + 1))
+    assert level.offsets(feed) == [LEVEL + 1]
+    assert late.offsets(feed) == [LEVEL, LEVEL + 1]
+    assert set(feed.find_behind(at(LEVEL + 2))) == {
+        level.subscription,
+        late.subscription,
+    }
+    for each in (level, late):
+        assert feed.has_positions
+        feed.leave(each.subscription)
+    assert not feed.has_positions
+    assert (feed.num_subscribers, feed.is_idle) == (0, True)
+
+
+async def test_the_first_who_comes_says_where_the_stream_stands(feed: Feed) -> None:
+    """So does the next one after all have left, wherever the stream stood before."""
+    for position in (at(LEVEL), at(1, "another"), at(0)):
+        listener = join(feed, position)
+        assert feed.standing().level == position
+        deliver(feed, at(position.offset + 1, position.epoch))
+        assert listener.lost == []
+        feed.leave(listener.subscription)
+        assert feed.standing().level is None
+
+
+async def test_a_stream_goes_on_from_where_its_server_lost_it(feed: Feed) -> None:
+    """Where nobody is level any more; who is level keeps its place."""
+    level = join(feed, at(LEVEL))
+    feed.rewind(at(2))
+    assert feed.standing().level == at(LEVEL)
+    straggler = join(feed, at(1))
+    feed.leave(level.subscription)
+    feed.rewind(at(2))
+    fresh = join(feed, at(2))
+    assert feed.standing().level == at(2)
+    deliver(feed, at(3))
+    assert fresh.offsets(feed) == [3]
+    assert straggler.lost == ["a"]
+
+
+async def test_what_is_not_stored_reaches_everybody_wherever_they_stand(
+    feed: Feed,
+) -> None:
+    """It has no offset, and moves nobody."""
+    level, ahead = join(feed, at(LEVEL)), join(feed, at(LEVEL + 2))
+    feed.deliver(Arrival("a", Publication(b"1"), "", None), StreamPosition())
+    feed.flush()
+    assert [len(each.written) for each in (level, ahead)] == [1, 1]
+    assert feed.standing().level == at(LEVEL)
+    assert (level.lost, ahead.lost) == ([], [])

@@ -67,3 +67,9 @@ def test_a_date_is_read_by_the_clock_of_who_wrote_it(
     """The answer's own Date is its now, however wrong this machine's clock is."""
     far_off_s = NOW_S + 7200
     assert parse_retry_after(in_seconds(value, date), far_off_s) == wait_s
+
+
+def test_a_date_is_compared_with_now() -> None:
+    """Where nobody says what time it is."""
+    assert parse_retry_after("Fri, 01 Jan 2999 00:00:00 GMT") == LONGEST_S
+    assert parse_retry_after("Fri, 15 Jan 1999 00:00:00 GMT") == 0.0
