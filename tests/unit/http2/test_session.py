@@ -33,7 +33,7 @@ class Side:
             max_streams=options.get("max_streams", 100),
             initial_streams=options.get("initial_streams"),
             report=self.errors.append,
-            first_id=options.get("first_id", 1),
+            **{key: options[key] for key in ("first_id",) if key in options},
         )
         self.opening = self.session.take_output()
         if settings is not None:
@@ -357,6 +357,16 @@ def test_an_end_returns_what_was_never_written(side: Side) -> None:
     assert side.session.returned == [kept]
 
 
+def test_a_request_of_a_connection_that_never_wrote_is_returned() -> None:
+    """Nothing of it has left this process."""
+    results: list[Response | Failure] = []
+    session = ClientSession(max_streams=1, initial_streams=None, report=print)
+    exchange = Exchange(HEAD, b"", results.append, 10.0)
+    session.open(exchange)
+    session.end(FailureKind.CLOSED, "gone")
+    assert (session.returned, results) == ([exchange], [])
+
+
 def test_deadlines(side: Side) -> None:
     """What is late is cancelled and told; an answer that comes then is ignored."""
     side.open()
@@ -545,6 +555,63 @@ def test_an_answer_without_a_body_has_an_empty_one(side: Side) -> None:
     side.open()
     side.receive(head(7), whole(7, fields(("grpc-status", "0"))))
     assert [r.body for r in side.results if isinstance(r, Response)] == [b""] * 4
+
+
+def test_heads_that_were_seen_before_mean_the_same(side: Side) -> None:
+    """Decoded blocks are remembered, which changes nothing about their place."""
+    early = fields((":status", "103"), ("link", "x"))
+    wrong = fields((":status", "200"), ("Upper", "x"))
+    for turn in range(3):
+        side.results.clear()
+        first = 1 + 8 * turn
+        for _ in range(4):
+            side.open()
+        side.receive(head(first, early), head(first, early), whole(first))
+        side.receive(whole(first + 2, wrong))
+        side.receive(head(first + 4), whole(first + 4))
+        side.session.expire(10.0)
+        side.receive(whole(first + 6), head(first + 6, early))
+        kinds = [
+            each.kind if isinstance(each, Failure) else each.status
+            for each in side.results
+        ]
+        assert kinds == [
+            200,
+            FailureKind.PROTOCOL,
+            FailureKind.PROTOCOL,
+            FailureKind.TIMEOUT,
+        ]
+    assert not side.session.closed
+
+
+def test_a_farewell_for_a_fault_says_what_it_was(side: Side) -> None:
+    """For the logs of the server; we process no streams of it."""
+    side.receive(codec.encode_window_update(0, 0))
+    (goaway,) = side.frames()
+    assert (goaway.last_stream_id, goaway.error_code) == (0, 1)
+    assert goaway.additional_data == b"a window update of zero"
+
+
+def test_a_failure_without_a_farewell_has_none(side: Side) -> None:
+    """Neither a code nor words that a server would have said."""
+    side.open()
+    side.session.take_output()
+    side.session.end(FailureKind.CLOSED, "gone")
+    assert side.results == [Failure(FailureKind.CLOSED, True, "gone", None, b"", None)]
+    assert side.session.fault == "gone"
+
+
+def test_a_callback_that_raises_at_a_failure_is_reported(side: Side) -> None:
+    """With its own error, and the next request gets its failure."""
+
+    def fail(_: Response | Failure) -> None:
+        raise LookupError("caller's bug")
+
+    side.session.open(Exchange(HEAD, b"", fail, 10.0))
+    side.open()
+    side.session.expire(10.0)
+    assert isinstance(side.errors[0], LookupError)
+    assert isinstance(only(side), Failure)
 
 
 @pytest.mark.parametrize("status", ["101", "0", ""])
