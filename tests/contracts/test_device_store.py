@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ async def test_same_token_is_the_same_device(
         )
     )
     created_at = clock.now_ms() // 1000
-    clock.move_ms(5000)
+    clock.move_ms(5678)  # times are whole seconds
     assert await store.register(fcm()) == first
     assert await fetch_all(store) == (
         Device(
@@ -701,6 +702,37 @@ async def test_targets_obey_every_list(store: DeviceStore) -> None:
         (DeviceFilter(providers=("apns",)), []),
     ):
         assert await walk(store, filter, limit=1) == expected
+        if filter.topics:
+            others = tuple(f"t{n}" for n in range(80))
+            longer = replace(filter, topics=(*others, *filter.topics))
+            assert await walk(store, longer, limit=1) == expected
+
+
+async def test_many_topics_reach_no_other_provider_and_nobody_who_left(
+    store: DeviceStore,
+) -> None:
+    """However a walk of many topics is asked for, it is a walk of live devices."""
+    await store.register(fcm("a", topics=("x",)))
+    gone = await store.register(fcm("b", topics=("x",)))
+    await store.register(Registration("apns", "apple", "ios", topics=("x",)))
+    await store.remove(DeviceSelector(ids=(gone,)))
+    for count in (0, 1, 48, 49, 50, 80):
+        topics = ("x", *(f"t{n}" for n in range(count)))
+        assert await walk(store, DeviceFilter(topics=topics)) == ["a"]
+
+
+async def test_a_last_page_that_is_full_is_the_last(store: DeviceStore) -> None:
+    """No page is empty but that of nobody."""
+    for n in range(4):
+        await store.register(fcm(f"{n}"))
+    first = await store.fetch_targets(EVERYTHING, provider="fcm", cursor="", limit=2)
+    assert first.cursor == first.device_ids[-1]
+    last = await store.fetch_targets(
+        EVERYTHING, provider="fcm", cursor=first.cursor, limit=2
+    )
+    assert (last.tokens, last.cursor) == (["2", "3"], "")
+    none = await store.fetch_targets(EVERYTHING, provider="apns", cursor="", limit=2)
+    assert (none.tokens, none.cursor) == ([], "")
 
 
 async def test_targets_carry_id_token_and_platform(store: DeviceStore) -> None:

@@ -11,6 +11,7 @@ from tocsin.hub.arrival import Arrival
 from tocsin.hub.feed import Feed
 from tocsin.hub.subscription import Subscription
 from tocsin.hub.turn import Turn
+from tocsin.protocol.delta import apply_delta
 from tocsin.protocol.frames import Encoding, WireForm
 from tocsin.telemetry.client_metrics import ClientMetrics
 
@@ -188,3 +189,99 @@ async def test_what_is_not_stored_reaches_everybody_wherever_they_stand(
     assert [len(each.written) for each in (level, ahead)] == [1, 1]
     assert feed.standing().level == at(LEVEL)
     assert (level.lost, ahead.lost) == ([], [])
+
+
+class Reader(Listener):
+    """A subscriber with deltas; puts together what it gets, as a client does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subscription.wants_delta = True
+        self.held = b""
+        self.deltas = 0
+        self.read: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        for line in data.split(b"\n"):
+            if line:
+                pub = json.loads(line)["push"]["pub"]
+                text = pub["data"].encode()
+                if pub.get("delta"):
+                    self.deltas += 1
+                    text = apply_delta(self.held, text)
+                self.held = text
+                self.read.append(text)
+
+
+class Stream:
+    """Publishes texts that differ little, each with the one before it."""
+
+    def __init__(self, feed: Feed, offset: int) -> None:
+        self.feed = feed
+        self.position = at(offset)
+        self.text = self._text()
+
+    def _text(self) -> bytes:
+        where = f"{self.position.epoch}:{self.position.offset}"
+        return f'"{where}{"x" * 200}"'.encode()
+
+    def publish(self, position: StreamPosition | None = None) -> bytes:
+        before = self.text
+        self.position = position or at(self.position.offset + 1, self.position.epoch)
+        self.text = self._text()
+        publication = Publication(self.text, offset=self.position.offset)
+        arrival = Arrival("a", publication, self.position.epoch, before)
+        self.feed.deliver(arrival, self.position)
+        self.feed.flush()
+        return self.text
+
+    def join(
+        self, *, base: int = 0, behind: int = 0, is_positioned: bool = True
+    ) -> Reader:
+        reader = Reader()
+        reader.subscription.is_positioned = is_positioned
+        reader.held = self.text if base else b""
+        position = at(self.position.offset - behind, self.position.epoch)
+        self.feed.join(reader.subscription, position, base=base)
+        return reader
+
+
+async def test_deltas_follow_only_what_each_subscriber_holds(feed: Feed) -> None:
+    """Whoever comes when, with or without the last data: all read the same."""
+    stream = Stream(feed, LEVEL)
+    readers = [stream.join(base=LEVEL), stream.join(), stream.join(base=LEVEL - 1)]
+    readers[2].held = b"older data"
+    published = [stream.publish()]
+    assert [reader.deltas for reader in readers] == [1, 0, 0]
+    late = stream.join(base=stream.position.offset)
+    newest = stream.join()
+    published += [stream.publish() for _ in range(3)]
+    assert [reader.read for reader in readers] == [published] * 3
+    assert [reader.deltas for reader in readers] == [4, 3, 3]
+    assert late.read == newest.read == published[1:]
+    assert (late.deltas, newest.deltas) == (3, 2)
+
+
+@pytest.mark.parametrize("first", [2, LEVEL + 1])
+async def test_another_stream_begins_with_a_whole(feed: Feed, first: int) -> None:
+    """For those without a position too, and at the offset that would have followed."""
+    stream = Stream(feed, LEVEL)
+    reader = stream.join(base=LEVEL, is_positioned=False)
+    whole = stream.publish(at(first, "another"))
+    assert (reader.read, reader.deltas) == ([whole], 0)
+    assert stream.publish() == reader.read[-1]
+    assert reader.deltas == 1
+
+
+async def test_whoever_catches_up_reads_the_same_deltas(feed: Feed) -> None:
+    """A straggler gets wholes until it is level, and one more after that."""
+    stream = Stream(feed, LEVEL)
+    level = stream.join(base=LEVEL)
+    late = stream.join(base=LEVEL, behind=1)
+    late.held = b"older data"
+    stream.publish(at(LEVEL))
+    assert (level.read, len(late.read)) == ([], 1)
+    published = [stream.publish() for _ in range(3)]
+    assert level.read == published
+    assert late.read[1:] == published
+    assert late.deltas == 2
