@@ -112,6 +112,7 @@ async def test_same_token_is_the_same_device(
     store: DeviceStore, clock: MovedClock
 ) -> None:
     """A second registration keeps id and created_at and resets what it omits."""
+    clock.move_ms(123)
     first = await store.register(
         fcm(
             user="joe",
