@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from tests.support.clock import MovedClock
 from tests.support.tokens import (
     ec_key,
@@ -280,3 +281,21 @@ def test_good_keys_are_read_beside_bad_ones() -> None:
     """A key of a kind we do not know does not hide the others."""
     document = jwks({"kty": "X", "kid": "bad"}, {"kty": "RSA"}, jwk(rsa_key(), "good"))
     assert list(read_keys(document, URL) or ()) == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"),
+    [
+        (ed448.Ed448PrivateKey.generate(), "EdDSA"),
+        (ec.generate_private_key(ec.SECP256K1()), "ES256K"),
+    ],
+)
+async def test_other_curves_let_nobody_in(key: Any, algorithm: str) -> None:
+    """Though the library knows them; keys beside them are read."""
+    document = jwks(jwk(key, "other"), jwk(rsa_key(), "good"))
+    made = verifier(Published({URL: document}))
+    token = sign({"sub": "u"}, key, algorithm, {"kid": "other"})
+    with pytest.raises(TokenInvalid):
+        await made.verify_connection(token)
+    token = sign({"sub": "u"}, rsa_key(), "RS256", {"kid": "good"})
+    assert (await made.verify_connection(token)).user == "u"

@@ -957,3 +957,36 @@ async def test_parts_of_parts_keep_the_name_of_their_batch() -> None:
     for part in parts:
         assert part.id.partition("~")[0] == "p1:fcm:0:0"
         assert len(part.id) == len(case.run.job.id)
+
+
+async def test_a_flood_of_one_service_brings_back_none_of_another() -> None:
+    """What the others called dead is believed all the while."""
+    case = Case(size=61, history="d" * 100)
+    targets_of = tuple(
+        make_target(f"https://{'good' if n == 0 else 'bad'}.example/{n}", "{}")
+        for n in range(61)
+    )
+    work = replace(case.run.work, targets=targets_of)
+    case.run.delivery.job = replace(case.run.job, provider="webpush", work=work)
+    case.run = Run(case.run.delivery, case.run.payload, case.run.started_ms)
+    for number in range(61):
+        name = "good" if number == 0 else "bad"
+        case.register("webpush", number, f"https://{name}.example/{number}")
+    case.clock.advance(1)
+    case.run.started_ms = case.clock.now_ms()
+    await case.take(*[DEAD] * 11)
+    assert case.run.removed == 11
+    await case.take(*[DEAD] * 20)
+    assert case.devices.restored == [f"device-{n}" for n in range(1, 11)]
+    assert case.run.removed == 1
+
+
+async def test_guarded_verdicts_are_not_believed_while_the_registry_is_away() -> None:
+    """Though this worker knew of many deliveries a moment ago."""
+    case = Case(size=3, history="d" * 100)
+    await case.take(DELIVERED)
+    case.verdicts.failure = NotAvailable("the database is away")
+    await case.finish(DELIVERED, SUSPECT)
+    assert case.verdicts.accused == []
+    assert case.run.doubted == {2}
+    assert case.metrics.push_removals_held.get("fcm", "sender_id_mismatch") == 1

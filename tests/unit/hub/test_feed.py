@@ -285,3 +285,25 @@ async def test_whoever_catches_up_reads_the_same_deltas(feed: Feed) -> None:
     assert level.read == published
     assert late.read[1:] == published
     assert late.deltas == 2
+
+
+async def test_deltas_behind_a_filter_follow_what_each_subscriber_holds(
+    feed: Feed,
+) -> None:
+    """Who comes to a filter that others have too begins with a whole."""
+
+    def join_filtered() -> Reader:
+        reader = Reader()
+        reader.subscription.filter_key = b"all"
+        reader.subscription.condition = lambda tags: True
+        feed.join(reader.subscription, stream.position)
+        return reader
+
+    stream = Stream(feed, LEVEL)
+    first = join_filtered()
+    published = [stream.publish()]
+    second = join_filtered()
+    published += [stream.publish() for _ in range(2)]
+    assert first.read == published
+    assert second.read == published[1:]
+    assert (first.deltas, second.deltas) == (2, 1)
