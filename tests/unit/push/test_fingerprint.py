@@ -167,7 +167,7 @@ def test_whatever_differs_makes_another_send() -> None:
             integrations=("asia", "eu"),
         ),
         {"rate": replace(RATE, limits=RATE.limits[::-1])},
-        {"bodies": dict(reversed(WHOLE.bodies.items()))},
+        {"bodies": dict(reversed(list(WHOLE.bodies.items())))},
         {"bodies": {**WHOLE.bodies, "fcm": Body(b'{"a": 2, "b": 1}')}},
         {"bodies": body(b"{ }", {"x-a": "1", "x-b": "2"})},
         {"online_first": replace(FIRST, tags={"a": "1", "b": "2"})},
