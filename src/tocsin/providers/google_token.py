@@ -136,10 +136,10 @@ def renewed_by(
             token, ends_at_s = exchange()
         except TokenFailure:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
             name = type(error).__name__
             outcome = Outcome(Verdict.RETRY, "token_unavailable", name)
-            raise TokenFailure(outcome) from error
+            raise TokenFailure(outcome) from None  # its text may hold the key
         return Issued.lasting(token, max(0.0, ends_at_s - unix_s()), elapsed())
 
     return RenewedCredential(in_thread(make, "google-token"), clock=elapsed)
