@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
@@ -37,7 +37,7 @@ from tocsin.core.control import (
     UnsubscribeCommand,
 )
 from tocsin.protocol.delta import apply_delta
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.session import Session
 from tocsin.sessions.settings import SessionSettings
 
@@ -113,17 +113,15 @@ class LatePresence(MemoryPresence):
         await self._turns.pass_some()
 
 
-class LateGate:
-    """A `Gate` that finds nothing after some turns."""
+class LateDenials:
+    """A `DenialStore` that finds nothing after some turns."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
 
-    async def check(self, *_: Any, has_token: bool = True) -> None:
+    async def fetch(self, keys: Sequence[object]) -> list[int | None]:
         await self._turns.pass_some()
-
-    async def check_subscription(self, *_: Any) -> None:
-        await self._turns.pass_some()
+        return [None] * len(keys)
 
 
 class EndingLink(RecordingLink):
@@ -278,7 +276,7 @@ class Scene:
             clock=clock,
             wheel=ManualWheel(clock),
             position_grace_s=0,
-            gate=LateGate(Turns(turns)),
+            denied=LateDenials(Turns(turns)),
         )
         self.clients = [Client(self.context) for _ in range(2)]
 

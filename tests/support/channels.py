@@ -14,8 +14,8 @@ from tocsin.broker.control_memory import MemoryControlBus
 from tocsin.broker.memory import MemoryBroker
 from tocsin.broker.presence_memory import MemoryPresence
 from tocsin.broker.users_memory import MemoryDenials, MemoryUserStatuses
-from tocsin.channels.admission import Admission
 from tocsin.channels.control import ControlService
+from tocsin.channels.denials import DenialCheck
 from tocsin.channels.history import HistoryService
 from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.channels.presence import PresenceService
@@ -174,7 +174,7 @@ class Corridor:
         self.online: list[str] = []
         self.status_store = MemoryUserStatuses(self.clock)
         store = MemoryDenials(self.clock) if denials else None
-        self.admission = Admission(blocks=store, revocations=store, invalidations=store)
+        self.denied = DenialCheck(blocks=store, revocations=store, invalidations=store)
         survey = SurveyService(self.bus)
         self.services = ChannelServices(
             publisher=Publisher(

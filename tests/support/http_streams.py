@@ -18,7 +18,7 @@ from tocsin.api.http_gateway import HttpGateway
 from tocsin.core.ports.channels import ControlBus
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import read_varint
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.transports.admission import Admission
 from tocsin.transports.emulation import EmulationEndpoint
 from tocsin.transports.http_stream import HttpStreamEndpoint

@@ -13,12 +13,17 @@ from aiohttp import web
 from tocsin.broker.control_memory import MemoryControlBus
 from tocsin.broker.memory import MemoryBroker
 from tocsin.broker.presence_memory import MemoryPresence
+from tocsin.channels.authorizing import Authorizer
+from tocsin.channels.denials import DenialCheck
+from tocsin.channels.history import HistoryService
 from tocsin.channels.namespaces import Namespaces, NamespaceSettings
+from tocsin.channels.presence import PresenceService
+from tocsin.channels.publishing import Publisher
 from tocsin.channels.tokens import TokenSettings, TokenVerifier
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.clock import SystemClock
 from tocsin.hub.hub import Hub
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import ChannelAccess, Context
 from tocsin.sessions.settings import SessionSettings
 from tocsin.sessions.timers import TimerWheel
 from tocsin.transports.admission import Admission
@@ -54,10 +59,13 @@ def build_context(
 ) -> Context:
     """Everything that sessions share, in memory; needs a running loop.
 
-    `parts` replace what is built: broker, presence, clock, wheel, rules, …
+    `parts` replace what is built: broker, presence, clock, wheel, … `personal` gives
+    every user a channel; `denied` is the store of all that is taken back.
     """
+    settings = settings or SessionSettings(insecure=True)
     clock = parts.pop("clock", None) or SystemClock()
     broker = parts.pop("broker", None) or MemoryBroker()
+    presence = parts.pop("presence", None) or MemoryPresence()
     hub = Hub(
         broker,
         uid="node-1",
@@ -68,17 +76,40 @@ def build_context(
     broker.listen(hub)
     control = MemoryControlBus("node-1")
     control.listen(hub)
-    rules = parts.pop("rules", None) or Namespaces(
-        NamespaceSettings(without_namespace=options, namespaces=namespaces or {})
+    rules = Namespaces(
+        NamespaceSettings(
+            without_namespace=options,
+            namespaces=namespaces or {},
+            personal=parts.pop("personal", False),
+            personal_namespace=parts.pop("personal_namespace", ""),
+        ),
+        insecure=settings.insecure,
     )
+    verifier = parts.pop("verifier", None)
+    denied = parts.pop("denied", None)
     context = Context(
-        settings=settings or SessionSettings(insecure=True),
-        rules=rules,
-        verifier=parts.pop("verifier", None)
-        or TokenVerifier(TokenSettings(hmac_secret_key=SECRET), clock=clock),
+        settings=settings,
+        channels=ChannelAccess(
+            rules,
+            Authorizer(
+                rules,
+                verifier
+                or TokenVerifier(TokenSettings(hmac_secret_key=SECRET), clock=clock),
+                clock=clock,
+                denials=DenialCheck(
+                    blocks=denied,
+                    revocations=denied,
+                    invalidations=denied,
+                    orders=lambda: hub.orders,
+                ),
+            ),
+            Publisher(rules, broker),
+            HistoryService(rules, broker),
+            PresenceService(rules, presence),
+        ),
         hub=hub,
         broker=broker,
-        presence=parts.pop("presence", None) or MemoryPresence(),
+        presence=presence,
         clock=clock,
         wheel=parts.pop("wheel", None) or TimerWheel(),
         control=control,

@@ -10,7 +10,7 @@ from tests.support.clock import MovedClock
 from tests.support.realtime import build_context
 from tests.support.sessions import ManualWheel, SessionClient
 
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 

@@ -15,7 +15,7 @@ from tests.support.realtime import SECRET
 from tocsin.core.client_codes import Disconnect
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import Encoding, WireForm, read_varint, write_varint
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.link import Traits
 from tocsin.sessions.session import Session
 from tocsin.sessions.timers import Timed

@@ -17,7 +17,7 @@ from tocsin.config import Config
 from tocsin.config.showing import show_path
 from tocsin.config.transports import ConnectCodeToHttpResponse
 from tocsin.core.ports.channels import ControlBus
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.transports.admission import Admission
 from tocsin.transports.emulation import EmulationEndpoint
 from tocsin.transports.http_link import HttpAnswer

@@ -56,6 +56,8 @@ class ChannelFirst:
             raise BadRequest(f"online_first.{error.field}", error.reason) from None
         except UnknownChannel as error:
             raise UnknownChannel(f"online_first.channel: {error.detail}") from None
+        except NotAvailable as error:
+            raise NotAvailable(f"online_first.channel: {error.detail}") from None
         if not options.presence:
             raise NotAvailable("online_first.channel: presence is off in its namespace")
 

@@ -27,8 +27,9 @@ from tocsin.app.realtime_settings import (
     session_settings,
     token_settings,
 )
-from tocsin.channels.admission import Admission
+from tocsin.channels.authorizing import Authorizer
 from tocsin.channels.control import ControlService
+from tocsin.channels.denials import DenialCheck
 from tocsin.channels.history import HistoryService
 from tocsin.channels.namespaces import Namespaces
 from tocsin.channels.presence import PresenceService
@@ -51,12 +52,11 @@ from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import ReachedStore
 from tocsin.core.version import VERSION
 from tocsin.hub.hub import Hub
-from tocsin.sessions.connection import Context
-from tocsin.sessions.ports import answer_ping
+from tocsin.sessions.context import ChannelAccess, Context, answer_ping
 from tocsin.sessions.timers import TimerWheel
 from tocsin.telemetry.metrics import Metrics
 from tocsin.telemetry.window import MetricsWindow
-from tocsin.transports.admission import Admission as Doorkeeper
+from tocsin.transports.admission import Admission
 from tocsin.transports.key_fetcher import HttpKeyFetcher
 
 NODES_INTERVAL_S = 10.0
@@ -87,9 +87,8 @@ class Realtime:
     hub: Hub
     namespaces: Namespaces
     verifier: TokenVerifier
-    admission: Admission
     context: Context
-    doorkeeper: Doorkeeper
+    admission: Admission
     services: ChannelServices
 
     def reload(self, config: Config) -> None:
@@ -109,9 +108,7 @@ class Realtime:
 
     def routes(self) -> list[web.RouteDef]:
         """The ways in for clients on the public HTTP port; raises `DemoError`."""
-        return client_routes(
-            self.config, self.context, self.doorkeeper, self.engine.bus
-        )
+        return client_routes(self.config, self.context, self.admission, self.engine.bus)
 
     async def close_connections(self) -> None:
         """Send every client elsewhere; its presence and channels are left."""
@@ -166,7 +163,7 @@ async def _build(
     hub: Hub,
     stack: AsyncExitStack,
 ) -> Realtime:
-    namespaces = Namespaces(namespace_settings(config))
+    namespaces = Namespaces(namespace_settings(config), insecure=config.client.insecure)
     fetcher = HttpKeyFetcher()
     stack.push_async_callback(fetcher.close)
     connection, subscription = token_settings(config)
@@ -178,10 +175,11 @@ async def _build(
         skip_signature=config.client.insecure_skip_token_signature_verify,
     )
     stores = _Denied(config, engine, clock)
-    admission = Admission(
+    denials = DenialCheck(
         blocks=stores.blocks,
         revocations=stores.revocations,
         invalidations=stores.invalidations,
+        orders=lambda: hub.orders,
     )
     services = _build_services(config, metrics, clock, engine, hub, namespaces, stores)
     services.statuses.start()
@@ -191,21 +189,25 @@ async def _build(
     ping = config.rpc.ping
     context = Context(
         settings=session_settings(config),
-        rules=namespaces,
-        verifier=verifier,
+        channels=ChannelAccess(
+            namespaces,
+            Authorizer(namespaces, verifier, clock=clock, denials=denials),
+            services.publisher,
+            services.history,
+            services.presence,
+        ),
         hub=hub,
         broker=engine.broker,
         presence=engine.presence,
         clock=clock,
         wheel=wheel,
         control=engine.bus,
-        gate=admission,
         rpc={ping.method: answer_ping} if ping.enabled else {},
         version=VERSION,
     )
     _warn(config)
     client = config.client
-    doorkeeper = Doorkeeper(
+    admission = Admission(
         client.connection_limit,
         client.connection_rate_limit,
         clock=time.monotonic,
@@ -217,9 +219,8 @@ async def _build(
         hub=hub,
         namespaces=namespaces,
         verifier=verifier,
-        admission=admission,
         context=context,
-        doorkeeper=doorkeeper,
+        admission=admission,
         services=services,
     )
 

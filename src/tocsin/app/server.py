@@ -91,7 +91,7 @@ async def start_server(
         resources, services, observer, stack, clients=realtime.routes()
     )
     uni_grpc_port = await open_uni_grpc(
-        config, realtime.context, realtime.doorkeeper, stack
+        config, realtime.context, realtime.admission, stack
     )
     # Before the ports close: connections stay on them until they are told.
     stack.push_async_callback(realtime.close_connections)

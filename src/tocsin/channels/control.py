@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tocsin.channels.lookup import check_named, find_options
-from tocsin.channels.namespaces import Namespaces
+from tocsin.channels.namespaces import Namespaces, check_named
 from tocsin.channels.payloads import decode_payload
 from tocsin.core.control import (
     DisconnectCommand,
@@ -58,11 +57,11 @@ class ControlService:
     ) -> None:
         """Subscribe the target's connections.
 
-        Raises `UnknownChannel`, and `BadRequest`, also where a connection of this
-        node cannot take it: `expire_at` is over.
+        Raises `UnknownChannel`, `NotAvailable`, and `BadRequest`, also where a
+        connection of this node cannot take it: `expire_at` is over.
         """
         check_named(command.channel)
-        find_options(self._namespaces, command.channel)
+        self._namespaces.options_of(command.channel)
         check_target(command.target)
         if encoded is not None:
             command = replace(
@@ -79,10 +78,10 @@ class ControlService:
     async def unsubscribe(self, command: UnsubscribeCommand) -> None:
         """End subscriptions; an empty channel is passed on as it is.
 
-        Raises `UnknownChannel`, and `BadRequest` for a bad label filter.
+        Raises `UnknownChannel`, `NotAvailable`; `BadRequest` for a bad label filter.
         """
         if command.channel:
-            find_options(self._namespaces, command.channel)
+            self._namespaces.options_of(command.channel)
         check_target(command.target)
         await self._bus.broadcast(command)
 

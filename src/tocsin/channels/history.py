@@ -1,19 +1,19 @@
-"""Channels room: streams as back ends read and clear them.
+"""Channels room: streams as back ends and clients read them, and back ends clear them.
 
-It must not cap what a back end asks for; clients have their own limit.
+It must not cap what is asked for; clients have their own limit.
 """
 
 from __future__ import annotations
 
-from tocsin.channels.lookup import check_named, find_options
-from tocsin.channels.namespaces import Namespaces
+from tocsin.channels.namespaces import Namespaces, check_named
 from tocsin.core.channel import ChannelOptions, History, HistoryFilter
+from tocsin.core.client_codes import PERMISSION_DENIED, ClientFault
 from tocsin.core.errors import NotAvailable
 from tocsin.core.ports.channels import Broker
 
 
 class HistoryService:
-    """History calls of the server API."""
+    """History calls of the server API and of clients."""
 
     def __init__(self, namespaces: Namespaces, broker: Broker) -> None:
         self._namespaces = namespaces
@@ -25,19 +25,37 @@ class HistoryService:
         Raises `BadRequest`, for `reverse` from offset 0 too, `UnknownChannel`,
         `NotAvailable` without history, and `UnrecoverablePosition` for another epoch.
         """
-        options = self._find_kept(channel)
+        check_named(channel)
+        return await self._fetch(
+            channel, filter, self._kept(self._namespaces.options_of(channel))
+        )
+
+    async def fetch_for_client(
+        self, channel: str, filter: HistoryFilter, *, user: str, subscribed: bool
+    ) -> History:
+        """The same for a client; raises `ClientFault` too: it may not."""
+        options = self._kept(self._namespaces.options_for_client(channel))
+        if not self._namespaces.may_read_history(
+            options, user=user, subscribed=subscribed
+        ):
+            raise ClientFault(PERMISSION_DENIED)
+        return await self._fetch(channel, filter, options)
+
+    async def remove(self, channel: str) -> None:
+        """Delete the publications; the position stays. Raises as `fetch`."""
+        check_named(channel)
+        self._kept(self._namespaces.options_of(channel))
+        await self._broker.remove_history(channel)
+
+    async def _fetch(
+        self, channel: str, filter: HistoryFilter, options: ChannelOptions
+    ) -> History:
         return await self._broker.fetch_history(
             channel, filter, meta_ttl_s=options.history_meta_ttl
         )
 
-    async def remove(self, channel: str) -> None:
-        """Delete the publications; the position stays. Raises as `fetch`."""
-        self._find_kept(channel)
-        await self._broker.remove_history(channel)
-
-    def _find_kept(self, channel: str) -> ChannelOptions:
-        check_named(channel)
-        options = find_options(self._namespaces, channel)
+    @staticmethod
+    def _kept(options: ChannelOptions) -> ChannelOptions:
         if not options.keeps_history:
             raise NotAvailable("history is off for this channel")
         return options

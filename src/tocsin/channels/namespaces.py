@@ -1,6 +1,7 @@
 """Channels room: which options a channel has and what its users may do there.
 
-Pure rules over the configured namespaces; it must not open, fetch or publish.
+Pure rules over the configured namespaces; it must not open, fetch or publish. Every
+door asks here: a channel that this release cannot serve is refused in `options_of`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from tocsin.channels.patterns import compile_pattern
 from tocsin.core.channel import ChannelOptions
+from tocsin.core.errors import BadRequest, NotAvailable, UnknownChannel
 
+MUST_NOT_BE_EMPTY = "must not be empty"
 DEFAULT_META_TTL_S = 720 * 3600
+_BUILT_TYPES = frozenset({"", "stream"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,15 @@ class NamespaceSettings:
 
 
 class Namespaces:
-    """Answers for every channel name; `replace` swaps all rules at once."""
+    """Answers for every channel name; `replace` swaps all rules at once.
 
-    def __init__(self, settings: NamespaceSettings | None = None) -> None:
+    With `insecure` clients may do everything, but for what no channel can.
+    """
+
+    def __init__(
+        self, settings: NamespaceSettings | None = None, *, insecure: bool = False
+    ) -> None:
+        self._insecure = insecure
         self.replace(settings or NamespaceSettings())
 
     def replace(self, settings: NamespaceSettings) -> None:
@@ -54,8 +64,11 @@ class Namespaces:
         }
         self._settings = settings
         self._patterns: Mapping[str, re.Pattern[str]] = patterns
-        self._default = default
-        self._options = options
+        # Only what can be served stands here: the way of every publish is short.
+        self._default = default if _is_built(default) else None
+        self._options = {
+            name: each for name, each in options.items() if _is_built(each)
+        }
         self._prefix = settings.private_prefix
         self._boundary = settings.namespace_boundary
 
@@ -69,15 +82,37 @@ class Namespaces:
         """Bytes of a channel name that a client may use."""
         return self._settings.max_length
 
-    def find(self, channel: str) -> ChannelOptions | None:
-        """The options of a channel; `None` when its namespace is not configured."""
+    def options_of(self, channel: str) -> ChannelOptions:
+        """The options of a channel, whoever asks.
+
+        Raises `UnknownChannel` where its namespace is not configured, `NotAvailable`
+        where its type is not built.
+        """
         boundary, prefix = self._boundary, self._prefix
-        if not boundary or boundary not in channel:
-            return self._default
-        # As `_split`, which every publish would call through.
-        trimmed = channel.removeprefix(prefix) if prefix else channel
-        name, found, _ = trimmed.partition(boundary)
-        return self._options.get(name) if found and name else self._default
+        options = self._default
+        if boundary and boundary in channel:
+            # As `_split`, which every publish would call through.
+            trimmed = channel.removeprefix(prefix) if prefix else channel
+            name, found, _ = trimmed.partition(boundary)
+            if found and name:
+                options = self._options.get(name)
+        if options is None:
+            raise self._refusal(channel)
+        return options
+
+    def _refusal(self, channel: str) -> UnknownChannel | NotAvailable:
+        settings, name = self._settings, self.namespace_of(channel)
+        options = settings.namespaces.get(name) if name else settings.without_namespace
+        if options is None:
+            return UnknownChannel(f"namespace {name[:100]}")
+        return NotAvailable(f"channels of type {options.subscription_type}")
+
+    def options_for_client(self, channel: str) -> ChannelOptions:
+        """As `options_of`; raises `BadRequest` too: no client may use the name."""
+        options = self.options_of(channel)
+        if not self.is_name_allowed(channel, options):
+            raise BadRequest("channel", "is no name for clients")
+        return options
 
     def namespace_of(self, channel: str) -> str:
         """The namespace's name; empty for a channel without one."""
@@ -130,66 +165,46 @@ class Namespaces:
             return name
         return f"{settings.personal_namespace}{self._boundary}{name}"
 
-    def may_subscribe(
-        self, channel: str, options: ChannelOptions, *, user: str, insecure: bool
-    ) -> bool:
+    def may_subscribe(self, channel: str, options: ChannelOptions, user: str) -> bool:
         """Whether a client may subscribe without a subscription token."""
         if self.is_private(channel):
             return False
         if self.is_user_limited(channel, options):
-            return self.is_user_listed(channel, user) or insecure
+            return self.is_user_listed(channel, user) or self._insecure
         allowed = options.allow_subscribe_for_client and (
             bool(user) or options.allow_subscribe_for_anonymous
         )
-        return allowed or insecure
+        return allowed or self._insecure
 
     def may_publish(
-        self,
-        channel: str,  # noqa: ARG002 - all may_* are asked alike
-        options: ChannelOptions,
-        *,
-        user: str,
-        subscribed: bool,
-        insecure: bool,
+        self, options: ChannelOptions, *, user: str, subscribed: bool
     ) -> bool:
         """Whether a client may publish."""
         allowed = options.allow_publish_for_client or (
             options.allow_publish_for_subscriber and subscribed
         )
         known = bool(user) or options.allow_publish_for_anonymous
-        return (allowed and known) or insecure
+        return (allowed and known) or self._insecure
 
     def may_read_history(
-        self,
-        channel: str,  # noqa: ARG002 - all may_* are asked alike
-        options: ChannelOptions,
-        *,
-        user: str,
-        subscribed: bool,
-        insecure: bool,
+        self, options: ChannelOptions, *, user: str, subscribed: bool
     ) -> bool:
         """Whether a client may read the channel's history."""
         allowed = options.allow_history_for_client or (
             options.allow_history_for_subscriber and subscribed
         )
         known = bool(user) or options.allow_history_for_anonymous
-        return (allowed and known) or insecure
+        return (allowed and known) or self._insecure
 
     def may_read_presence(
-        self,
-        channel: str,  # noqa: ARG002 - all may_* are asked alike
-        options: ChannelOptions,
-        *,
-        user: str,
-        subscribed: bool,
-        insecure: bool,
+        self, options: ChannelOptions, *, user: str, subscribed: bool
     ) -> bool:
         """Whether a client may see who is in the channel."""
         allowed = options.allow_presence_for_client or (
             options.allow_presence_for_subscriber and subscribed
         )
         known = bool(user) or options.allow_presence_for_anonymous
-        return (allowed and known) or insecure
+        return (allowed and known) or self._insecure
 
     def _split(self, channel: str) -> tuple[str, str]:
         """Namespace and the rest; the whole name is the rest where none is."""
@@ -198,6 +213,16 @@ class Namespaces:
             return "", channel
         namespace, boundary, rest = trimmed.partition(self._boundary)
         return (namespace, rest) if boundary else ("", channel)
+
+
+def check_named(channel: str) -> None:
+    """Raise `BadRequest` where a channel is needed and missing."""
+    if not channel:
+        raise BadRequest("channel", MUST_NOT_BE_EMPTY)
+
+
+def _is_built(options: ChannelOptions) -> bool:
+    return options.subscription_type in _BUILT_TYPES
 
 
 def _resolve(options: ChannelOptions, settings: NamespaceSettings) -> ChannelOptions:

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tocsin.channels.lookup import MUST_NOT_BE_EMPTY, check_named, find_options
-from tocsin.channels.namespaces import Namespaces
+from tocsin.channels.namespaces import MUST_NOT_BE_EMPTY, Namespaces, check_named
 from tocsin.channels.payloads import check_data, decode_payload
 from tocsin.core.channel import (
     ChannelOptions,
@@ -19,6 +18,7 @@ from tocsin.core.channel import (
     PublishOptions,
     PublishResult,
 )
+from tocsin.core.client_codes import PERMISSION_DENIED, ClientFault
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.core.ports.channels import Broker
 
@@ -60,7 +60,7 @@ class PublishRequest:
 
 
 class Publisher:
-    """Publishes for back ends, and for clients that were let through.
+    """Publishes for back ends, and for clients that may.
 
     `on_suppressed` hears the reason of each publication that was not published,
     and the channel. `at_once` is 1 for a broker that never waits: there is nothing
@@ -84,7 +84,8 @@ class Publisher:
     async def publish(self, channel: str, request: PublishRequest) -> PublishResult:
         """Publish to one channel; position 0 and no epoch without history.
 
-        Raises `BadRequest`, `UnknownChannel`, and `InternalError` from the broker.
+        Raises `BadRequest`, `UnknownChannel`, `NotAvailable`, and `InternalError`
+        from the broker.
         """
         data, options = self._read(channel, request)
         return await self._publish(channel, data, options, request)
@@ -102,10 +103,7 @@ class Publisher:
         data = request.data
         if request.b64data:
             data = decode_payload(data, request.b64data, "b64data")
-        options = find_options(self._namespaces, channel)
-        if options.subscription_type not in ("", "stream"):
-            raise BadRequest("channel", "namespace is not of the stream type")
-        return data, options
+        return data, self._namespaces.options_of(channel)
 
     async def broadcast(
         self, channels: Sequence[str], request: PublishRequest
@@ -136,13 +134,19 @@ class Publisher:
         return results
 
     async def publish_from_client(
-        self, channel: str, data: bytes, options: ChannelOptions, info: ClientInfo
+        self, channel: str, data: bytes, info: ClientInfo, *, subscribed: bool
     ) -> PublishResult:
-        """Publish what a client sent; its permission is checked already.
+        """Publish what a client sent, under its own `info`.
 
-        Raises `BadRequest` for the data format, `InternalError` from the broker.
+        Raises as `publish`, and `ClientFault`: it may not.
         """
-        check_data(data, options)
+        options = self._namespaces.options_for_client(channel)
+        if options.publication_data_format or not data:
+            check_data(data, options)
+        if not self._namespaces.may_publish(
+            options, user=info.user, subscribed=subscribed
+        ):
+            raise ClientFault(PERMISSION_DENIED)
         wanted = replace(self._plain_options(options), info=info)
         return await self._broker.publish(channel, data, wanted)
 
@@ -151,7 +155,7 @@ class Publisher:
     ) -> PublishResult | ApiError:
         try:
             check_named(channel)
-            options = find_options(self._namespaces, channel)
+            options = self._namespaces.options_of(channel)
             return await self._publish(channel, data, options, request)
         except ApiError as error:
             return error

@@ -1,6 +1,6 @@
 """Channels room: what is known of users beyond their connections.
 
-Statuses, and who and what is denied. It must not check a connection: `admission.py`
+Statuses, and who and what is denied. It must not check a connection: `denials.py`
 does.
 """
 

@@ -108,9 +108,17 @@ def print_token(
 def _warn_of_namespace(config: Config, channel: str) -> None:
     from tocsin.app.realtime_settings import namespace_settings
     from tocsin.channels.namespaces import Namespaces
+    from tocsin.core.errors import NotAvailable, UnknownChannel
 
     namespaces = Namespaces(namespace_settings(config))
-    if namespaces.find(channel) is None:
+    try:
+        namespaces.options_of(channel)
+    except NotAvailable as error:
+        print(
+            f"warning: the server refuses the channel {channel!r}: {error.message}",
+            file=sys.stderr,
+        )
+    except UnknownChannel:
         name = namespaces.namespace_of(channel)
         print(
             f"warning: no namespace {name!r} is configured: the server refuses the"

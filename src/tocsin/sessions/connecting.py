@@ -1,13 +1,16 @@
 """Sessions room: who connects, and with what.
 
-It must not verify signatures itself, and it writes nothing: `session.py` replies.
+It must not verify signatures itself, nor decide about channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tocsin.channels.claims import ConnectionClaims, TokenExpired, TokenInvalid
+from tocsin.channels.refusing import Because, explain, invalid_by
 from tocsin.core.client_codes import (
     CONNECTION_EXPIRED,
     CONNECTION_LIMIT,
@@ -28,11 +31,16 @@ from tocsin.core.client_codes import (
 )
 from tocsin.core.control import DisconnectCommand, RefreshCommand, Target
 from tocsin.protocol import client_pb2 as pb
-from tocsin.sessions.connection import Connection, State
-from tocsin.sessions.establishing import Established, Vanished, check_continuity
-from tocsin.sessions.gate import check_connection
-from tocsin.sessions.refusals import Because, invalid_by
-from tocsin.sessions.server_side import abandon, establish_all, plan_at_connect
+from tocsin.sessions.connection import ClientConnection, State
+from tocsin.sessions.establishing import (
+    Established,
+    Vanished,
+    activate,
+    announce,
+    check_continuity,
+)
+from tocsin.sessions.orders import ClientOrder, Order, Query
+from tocsin.sessions.server_side import abandon, establish_all, grant_at_connect
 
 _UNI_DISCONNECTS = {
     TOKEN_EXPIRED.code: CONNECTION_EXPIRED,
@@ -43,18 +51,102 @@ _UNI_DISCONNECTS = {
 
 
 @dataclass(slots=True)
-class Connected:
+class _Connected:
     """A connection that is ready but for its reply."""
 
     result: pb.ConnectResult
     established: list[Established] = field(default_factory=list)
 
 
-async def connect(connection: Connection, request: pb.ConnectRequest) -> Connected:
+class Connect(ClientOrder):
+    """Come in; a second time is wrong."""
+
+    __slots__ = ()
+    name = "connect"
+    outlives_bugs = False
+
+    async def run(self, connection: ClientConnection) -> None:
+        """See `Order`."""
+        if not self.id or connection.state is State.CONNECTED:
+            raise ClientDisconnect(WRONG_COMMAND)
+        await self.answer(connection)
+
+    async def answer(self, connection: ClientConnection) -> None:
+        """See `ClientOrder`."""
+
+        def tell(result: pb.ConnectResult) -> None:
+            connection.reply(self.id, pb.Reply(connect=result), self.name)
+
+        await _come_in(connection, self.request, tell)
+
+    def refuse(self, connection: ClientConnection, fault: ClientFault) -> None:
+        """See `Order`."""
+        if connection.state is not State.NEW:
+            super().refuse(connection, fault)
+            return
+        connection.reply_error(self.id, fault.error, self.name)
+        _tell_refused(connection, fault)
+        connection.refuse_more()
+
+
+class OneWayConnect(Order):
+    """The connect of a client that only listens; it is told by a push."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: pb.ConnectRequest) -> None:
+        self._request = request
+
+    async def run(self, connection: ClientConnection) -> None:
+        """See `Order`."""
+
+        def tell(result: pb.ConnectResult) -> None:
+            connection.push(pb.Push(connect=connect_push(result)))
+
+        await _come_in(connection, self._request, tell)
+
+    def refuse(self, connection: ClientConnection, fault: ClientFault) -> None:
+        """See `Order`."""
+        _tell_refused(connection, fault)
+        connection.state = State.REFUSED
+        connection.close(uni_disconnect(connection, fault.error))
+
+
+def _tell_refused(connection: ClientConnection, fault: ClientFault) -> None:
+    error = fault.error
+    refusals = connection.context.refusals
+    refusals.end(connection, error.code, error.message, explain(fault))
+
+
+async def _come_in(
+    connection: ClientConnection,
+    request: pb.ConnectRequest,
+    tell: Callable[[pb.ConnectResult], None],
+) -> None:
+    if connection.context.hub.is_closing:
+        raise ClientDisconnect(SHUTDOWN)
+    connected = await _connect(connection, request)
+    if connection.is_closed:
+        return
+    connection.state = State.CONNECTED
+    meter = connection.context.hub.meter
+    meter.connected(connection.traits.name, connection.app_name, connection.app_version)
+    tell(connected.result)
+    for each in connected.established:
+        activate(connection, each)
+    if not connection.is_closed:
+        connection.begin()
+    for each in connected.established:
+        await announce(connection, each.subscription)
+
+
+async def _connect(
+    connection: ClientConnection, request: pb.ConnectRequest
+) -> _Connected:
     """Authenticate, register, and put the server-side subscriptions in place.
 
-    Raises `ClientFault` or `ClientDisconnect`; the caller closes or refuses. Raises
-    `Vanished` when the connection ended meanwhile.
+    Raises `ClientFault` or `ClientDisconnect`, and `Vanished` when the connection
+    ended meanwhile.
     """
     claims = await _authenticate(connection, request)
     # Asking for keys and denials takes time: nobody registers who has gone, nor
@@ -65,11 +157,11 @@ async def connect(connection: Connection, request: pb.ConnectRequest) -> Connect
         raise ClientDisconnect(SHUTDOWN)
     _take_identity(connection, claims, request)
     _check_limits(connection, claims)
-    plans = plan_at_connect(connection, claims, request.subs)
+    grants = grant_at_connect(connection, claims, request.subs)
     connection.context.hub.add(connection)
     established = []
-    if plans:
-        established = await establish_all(connection, plans)
+    if grants:
+        established = await establish_all(connection, grants)
     try:
         if connection.context.settings.single_connection and connection.user:
             await _close_others(connection)
@@ -79,20 +171,20 @@ async def connect(connection: Connection, request: pb.ConnectRequest) -> Connect
         abandon(connection, established)
         raise
     connection.connected_at_ms = connection.context.clock.now_ms()
-    return Connected(_result(connection, established), established)
+    return _Connected(_result(connection, established), established)
 
 
 async def _authenticate(
-    connection: Connection, request: pb.ConnectRequest
+    connection: ClientConnection, request: pb.ConnectRequest
 ) -> ConnectionClaims | None:
-    context = connection.context
-    settings = context.settings
+    settings = connection.context.settings
+    authorizer = connection.context.channels.authorizer
     if request.token:
         claims = await _verify(connection, request.token)
         if not claims.user and settings.disallow_anonymous_connection_tokens:
             setting = "client.disallow_anonymous_connection_tokens"
             raise ClientDisconnect(DENIED) from Because(f"{setting} is set")
-        await check_connection(context, claims)
+        await authorizer.check_welcome(claims)
         return claims
     if settings.insecure or settings.allow_anonymous_connect_without_token:
         return None
@@ -100,7 +192,7 @@ async def _authenticate(
         if not _is_text(connection.header_user):
             raise ClientDisconnect(WRONG_COMMAND)
         claims = ConnectionClaims(connection.header_user)
-        await check_connection(context, claims, has_token=False)
+        await authorizer.check_welcome(claims, has_token=False)
         return claims
     raise ClientDisconnect(WRONG_COMMAND) from Because("the connect has no token")
 
@@ -114,9 +206,10 @@ def _is_text(header: str) -> bool:
     return True
 
 
-async def _verify(connection: Connection, token: str) -> ConnectionClaims:
+async def _verify(connection: ClientConnection, token: str) -> ConnectionClaims:
+    verifier = connection.context.channels.authorizer.verifier
     try:
-        return await connection.context.verifier.verify_connection(token)
+        return await verifier.verify_connection(token)
     except TokenExpired as why:
         raise ClientFault(TOKEN_EXPIRED) from why
     except TokenInvalid as why:
@@ -124,7 +217,7 @@ async def _verify(connection: Connection, token: str) -> ConnectionClaims:
 
 
 def _take_identity(
-    connection: Connection,
+    connection: ClientConnection,
     claims: ConnectionClaims | None,
     request: pb.ConnectRequest,
 ) -> None:
@@ -145,7 +238,9 @@ def _channels_of(claims: ConnectionClaims) -> frozenset[str]:
     return frozenset(claims.subs or claims.channels)
 
 
-def _check_limits(connection: Connection, claims: ConnectionClaims | None) -> None:
+def _check_limits(
+    connection: ClientConnection, claims: ConnectionClaims | None
+) -> None:
     context = connection.context
     limit = context.settings.user_connection_limit
     user = claims.user if claims is not None else ""
@@ -156,7 +251,7 @@ def _check_limits(connection: Connection, claims: ConnectionClaims | None) -> No
         raise ClientFault(EXPIRED)
 
 
-async def _close_others(connection: Connection) -> None:
+async def _close_others(connection: ClientConnection) -> None:
     command = DisconnectCommand(
         Target(user=connection.user), CONNECTION_LIMIT, (connection.client,)
     )
@@ -167,7 +262,9 @@ async def _close_others(connection: Connection) -> None:
         await control.broadcast(command)
 
 
-def _result(connection: Connection, established: list[Established]) -> pb.ConnectResult:
+def _result(
+    connection: ClientConnection, established: list[Established]
+) -> pb.ConnectResult:
     context, traits = connection.context, connection.traits
     settings = context.settings
     pings = traits.pings and settings.ping_interval_s > 0
@@ -207,7 +304,7 @@ def connect_push(result: pb.ConnectResult) -> pb.Connect:
     return push
 
 
-def uni_disconnect(connection: Connection, error: ClientError) -> Disconnect:
+def uni_disconnect(connection: ClientConnection, error: ClientError) -> Disconnect:
     """How a one-way connection ends whose connect was refused."""
     if connection.traits.keeps_error_codes:
         return Disconnect(error.code, error.message)
@@ -215,48 +312,70 @@ def uni_disconnect(connection: Connection, error: ClientError) -> Disconnect:
     return custom or _UNI_DISCONNECTS.get(error.code, SERVER_ERROR)
 
 
-async def refresh(
-    connection: Connection, request: pb.RefreshRequest
-) -> pb.RefreshResult:
-    """Take a newer connection token; raises `ClientDisconnect`."""
-    if not request.token:
-        raise ClientDisconnect(WRONG_COMMAND)
-    try:
-        claims = await connection.context.verifier.verify_connection(request.token)
-    except TokenExpired:
-        raise ClientDisconnect(CONNECTION_EXPIRED) from None
-    except TokenInvalid as why:
-        raise invalid_by(why) from why
-    if claims.user != connection.user:
-        other = Because("it is another user's")
-        raise invalid_by(other) from other
-    await check_connection(connection.context, claims)
-    if claims.expire_at and claims.expire_at <= connection.now_s():
-        raise ClientDisconnect(CONNECTION_EXPIRED)
-    if _channels_of(claims) != connection.token_channels:
-        raise ClientDisconnect(INSUFFICIENT_STATE)
-    if not connection.context.settings.insecure:
-        connection.expire_at = claims.expire_at
-    connection.info, connection.meta = claims.info, claims.meta
-    connection.claims_id = (claims.token_id, claims.issued_at)
-    if not connection.expire_at:
-        return pb.RefreshResult()
-    return pb.RefreshResult(expires=True, ttl=connection.ttl_s(connection.expire_at))
+class Refresh(Query):
+    """Take a newer connection token."""
+
+    __slots__ = ()
+    name = "refresh"
+
+    async def ask(self, connection: ClientConnection) -> Any:
+        """See `Query`."""
+        if not self.request.token:
+            raise ClientDisconnect(WRONG_COMMAND)
+        claims = await self._read(connection, self.request.token)
+        if claims.expire_at and claims.expire_at <= connection.now_s():
+            raise ClientDisconnect(CONNECTION_EXPIRED)
+        if _channels_of(claims) != connection.token_channels:
+            raise ClientDisconnect(INSUFFICIENT_STATE)
+        if not connection.context.settings.insecure:
+            connection.expire_at = claims.expire_at
+        connection.info, connection.meta = claims.info, claims.meta
+        connection.claims_id = (claims.token_id, claims.issued_at)
+        connection.reschedule()
+        if not connection.expire_at:
+            return pb.RefreshResult()
+        return pb.RefreshResult(
+            expires=True, ttl=connection.ttl_s(connection.expire_at)
+        )
+
+    async def _read(self, connection: ClientConnection, token: str) -> ConnectionClaims:
+        authorizer = connection.context.channels.authorizer
+        try:
+            claims = await authorizer.verifier.verify_connection(token)
+        except TokenExpired:
+            raise ClientDisconnect(CONNECTION_EXPIRED) from None
+        except TokenInvalid as why:
+            raise invalid_by(why) from why
+        if claims.user != connection.user:
+            other = Because("it is another user's")
+            raise invalid_by(other) from other
+        await authorizer.check_welcome(claims)
+        return claims
 
 
-def refresh_by_command(connection: Connection, command: RefreshCommand) -> None:
-    """Carry out a refresh of the server API."""
-    if connection.state is not State.CONNECTED:
-        return
-    is_past = command.expire_at != 0 and command.expire_at <= connection.now_s()
-    if command.expired or is_past:
-        connection.close(CONNECTION_EXPIRED)
-        return
-    connection.expire_at = command.expire_at
-    if not command.expire_at:
-        connection.push(pb.Push(refresh=pb.Refresh()))
-        return
-    if command.info:
-        connection.info = command.info
-    ttl = connection.ttl_s(command.expire_at)
-    connection.push(pb.Push(refresh=pb.Refresh(expires=True, ttl=ttl)))
+class ServerRefresh(Order):
+    """A refresh of the server API: expiry moves, or comes now."""
+
+    __slots__ = ("_command",)
+
+    def __init__(self, command: RefreshCommand) -> None:
+        self._command = command
+
+    async def run(self, connection: ClientConnection) -> None:
+        """See `Order`."""
+        command = self._command
+        if connection.state is not State.CONNECTED:
+            return
+        is_past = command.expire_at != 0 and command.expire_at <= connection.now_s()
+        if command.expired or is_past:
+            connection.close(CONNECTION_EXPIRED)
+            return
+        connection.expire_at = command.expire_at
+        connection.reschedule()
+        if not command.expire_at:
+            connection.push(pb.Push(refresh=pb.Refresh()))
+            return
+        if command.info:
+            connection.info = command.info
+        ttl = connection.ttl_s(command.expire_at)
+        connection.push(pb.Push(refresh=pb.Refresh(expires=True, ttl=ttl)))

@@ -1,18 +1,18 @@
 """Sessions room: one client's connection: its state and its simplest acts.
 
 It must not read frames or know sockets: `session.py` walks the protocol over it,
-the modules beside it carry out commands, a `Link` moves bytes.
+orders act on it, a `Link` moves bytes.
 """
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 from uuid import uuid4
+
+import structlog
 
 from tocsin.core.channel import ChannelOptions, ClientInfo
 from tocsin.core.client_codes import (
@@ -24,18 +24,16 @@ from tocsin.core.client_codes import (
     Unsubscribe,
 )
 from tocsin.core.control import RefreshCommand, SubscribeCommand
-from tocsin.core.ports.channels import Broker, ControlBus, PresenceStore
-from tocsin.core.ports.clock import Clock
-from tocsin.hub.hub import Hub
+from tocsin.core.errors import ApiError
 from tocsin.hub.subscription import Subscription
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import ForeignData, encode_message, encode_push
-from tocsin.sessions.farewell import say_goodbye
+from tocsin.sessions.context import Context
 from tocsin.sessions.link import Link, Traits
-from tocsin.sessions.ports import ChannelRules, Gate, RpcHandlers, Verifier
-from tocsin.sessions.refusals import RefusalLog, is_told
-from tocsin.sessions.settings import SessionSettings
-from tocsin.sessions.timers import TimerWheel
+from tocsin.sessions.refusals import is_told
+from tocsin.telemetry.throttle import LineThrottle
+
+lines = LineThrottle(structlog.get_logger(__name__))
 
 MAX_TTL_S = 365 * 24 * 3600
 _PUSH_KINDS = {
@@ -49,28 +47,6 @@ _PUSH_KINDS = {
     "disconnect": "push_disconnect",
     "refresh": "push_refresh",
 }
-
-
-@dataclass(slots=True)
-class Context:
-    """What all connections of a node share. `settings` may be replaced."""
-
-    settings: SessionSettings
-    rules: ChannelRules
-    verifier: Verifier
-    hub: Hub
-    broker: Broker
-    presence: PresenceStore
-    clock: Clock
-    wheel: TimerWheel
-    control: ControlBus | None = None
-    gate: Gate | None = None
-    rpc: RpcHandlers = field(default_factory=dict)
-    version: str = ""
-    refusals: RefusalLog = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.refusals = RefusalLog(self.wheel)
 
 
 class State(Enum):
@@ -98,10 +74,9 @@ class ClientSubscription(Subscription):
         "is_present",
         "is_server_side",
         "options",
-        "settled",
     )
 
-    def __init__(self, channel: str, connection: Connection) -> None:
+    def __init__(self, channel: str, connection: ClientConnection) -> None:
         super().__init__(channel, connection, connection.link, connection.traits.form)
         self.is_active = False
         self.is_present = False
@@ -110,15 +85,9 @@ class ClientSubscription(Subscription):
         self.expire_at = 0
         self.info = b""
         self.options = ChannelOptions()
-        self.settled: asyncio.Event | None = None
-
-    def settle(self) -> None:
-        """Wake who waits until it is in place, or until that has failed."""
-        if self.settled is not None:
-            self.settled.set()
 
 
-class Connection(ABC):
+class ClientConnection(ABC):
     """State, replies, pushes, and the end."""
 
     __slots__ = (
@@ -207,6 +176,20 @@ class Connection(ABC):
     def take_emulated(self, data: bytes) -> None:
         """See `Member`."""
 
+    # --- what orders change of it ---
+
+    @abstractmethod
+    def begin(self) -> None:
+        """It is connected: keep its time from now on."""
+
+    @abstractmethod
+    def reschedule(self) -> None:
+        """Its expiry has moved."""
+
+    @abstractmethod
+    def refuse_more(self) -> None:
+        """A connect was answered with an error: nothing else will be."""
+
     # --- what goes out ---
 
     def reply(self, command_id: int, reply: pb.Reply, method: str) -> None:
@@ -278,7 +261,6 @@ class Connection(ABC):
         subscriptions, self.subscriptions = self.subscriptions, {}
         for subscription in subscriptions.values():
             self.context.hub.leave(subscription)
-            subscription.settle()
         self.say_goodbye(list(subscriptions.values()))
 
     def _count_out(self) -> None:
@@ -294,7 +276,6 @@ class Connection(ABC):
         subscription = self.subscriptions.pop(channel, None)
         if subscription is not None:
             self.context.hub.leave(subscription)
-            subscription.settle()
             if subscription.is_active:
                 self.context.hub.meter.unsubscribed(self.app_name)
         return subscription
@@ -310,9 +291,49 @@ class Connection(ABC):
             self.context.hub.spawn(self.finish_goodbye(concerned))
 
     async def finish_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
-        """The same, waited for."""
+        """The same, waited for.
+
+        A newer subscription of this connection to the channel keeps its presence.
+        """
         for subscription in subscriptions:
-            await say_goodbye(self, subscription)
+            try:
+                await self._leave_others(subscription)
+            except ApiError as error:
+                lines.warning(
+                    "a client left a channel, and others were not told",
+                    client=self.client,
+                    channel=subscription.channel,
+                    reason=str(error),
+                )
+
+    async def _leave_others(self, subscription: ClientSubscription) -> None:
+        channel = subscription.channel
+        if subscription.is_present:
+            subscription.is_present = False
+            await self.tell_presence(channel)
+        if subscription.options.join_leave and subscription.is_active:
+            info = self.client_info(subscription.info)
+            await self.context.broker.publish_leave(channel, info)
+
+    async def tell_presence(self, channel: str) -> None:
+        """Make the presence store say whether this connection is in the channel.
+
+        It may have left, or come back, while the store was told: then it is told
+        again. Raises what the store raises.
+        """
+        presence = self.context.presence
+        while True:
+            current = self._present(channel)
+            if current is None:
+                await presence.remove(channel, self.client, self.user)
+            else:
+                await presence.add(channel, self.client_info(current.info))
+            if self._present(channel) is current:
+                return
+
+    def _present(self, channel: str) -> ClientSubscription | None:
+        current = self.subscriptions.get(channel)
+        return current if current is not None and current.is_present else None
 
     def lose_position(self, channel: str) -> None:
         """A publication was missed: the client has to recover."""

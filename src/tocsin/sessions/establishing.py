@@ -1,17 +1,16 @@
 """Sessions room: puts a granted subscription in place without losing anything.
 
-It must not decide whether it is granted: a `Plan` says what was decided.
+It must not decide whether it is granted: a `Grant` says what was decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
 
 import structlog
 
-from tocsin.core.channel import ChannelOptions, RecoveryMode, StreamPosition
+from tocsin.channels.authorizing import Grant
+from tocsin.core.channel import RecoveryMode, StreamPosition
 from tocsin.core.client_codes import (
     INSUFFICIENT_STATE,
     SERVER_ERROR,
@@ -23,9 +22,7 @@ from tocsin.core.errors import ApiError
 from tocsin.hub.arrival import Arrival
 from tocsin.hub.group import send_alone
 from tocsin.protocol import client_pb2 as pb
-from tocsin.protocol.tags_filter import Condition
-from tocsin.sessions.connection import ClientSubscription, Connection
-from tocsin.sessions.farewell import say_goodbye, tell_presence
+from tocsin.sessions.connection import ClientConnection, ClientSubscription
 from tocsin.sessions.recovery import (
     Recovery,
     read_position,
@@ -38,30 +35,6 @@ lines = LineThrottle(structlog.get_logger(__name__))
 
 
 @dataclass(slots=True)
-class Plan:
-    """A subscription as it was granted.
-
-    `since` is set where the client wants back what it missed. `expire_at` is Unix
-    seconds, 0 for never. `claims_id` is `jti` and `iat` of the token that grants it.
-    """
-
-    options: ChannelOptions
-    is_server_side: bool = False
-    is_positioned: bool = False
-    is_recoverable: bool = False
-    wants_joins: bool = False
-    wants_delta: bool = False
-    condition: Condition | None = None
-    filter_key: bytes = b""
-    since: StreamPosition | None = None
-    refuses_unrecovered: bool = False
-    info: bytes = b""
-    data: bytes = b""
-    expire_at: int = 0
-    claims_id: tuple[str, int] | None = None
-
-
-@dataclass(slots=True)
 class Established:
     """A subscription that collects, and what its client is told first."""
 
@@ -70,41 +43,31 @@ class Established:
     result: pb.SubscribeResult
 
 
-def apply_overrides(
-    options: ChannelOptions, overrides: Mapping[str, bool]
-) -> ChannelOptions:
-    """The options with what a token or a command sets differently."""
-    if not overrides:
-        return options
-    return replace(options, **cast("dict[str, Any]", dict(overrides)))
-
-
-def reserve(connection: Connection, channel: str) -> ClientSubscription:
+def reserve(connection: ClientConnection, channel: str) -> ClientSubscription:
     """Take the channel's place in the connection while it is being subscribed."""
     subscription = ClientSubscription(channel, connection)
     connection.subscriptions[channel] = subscription
     return subscription
 
 
-def release(connection: Connection, subscription: ClientSubscription) -> None:
+def release(connection: ClientConnection, subscription: ClientSubscription) -> None:
     """Give the place back after a failure."""
     connection.context.hub.leave(subscription)
     if connection.subscriptions.get(subscription.channel) is subscription:
         del connection.subscriptions[subscription.channel]
-    subscription.settle()
 
 
 async def establish(
-    connection: Connection, subscription: ClientSubscription, plan: Plan
+    connection: ClientConnection, subscription: ClientSubscription, grant: Grant
 ) -> Established:
     """Begin to listen, be present, and read what was missed; in this order.
 
     Raises `ClientFault` (112) or `ClientDisconnect`. On any failure nothing of the
     subscription is left behind.
     """
-    _configure(subscription, plan)
+    _configure(subscription, grant)
     try:
-        return await _establish(connection, subscription, plan)
+        return await _establish(connection, subscription, grant)
     except ApiError as error:
         lines.warning(
             "a client could not subscribe",
@@ -119,88 +82,88 @@ async def establish(
         raise
 
 
-async def _undo(connection: Connection, subscription: ClientSubscription) -> None:
+async def _undo(connection: ClientConnection, subscription: ClientSubscription) -> None:
     release(connection, subscription)
-    await say_goodbye(connection, subscription)
+    await connection.finish_goodbye([subscription])
 
 
-def _configure(subscription: ClientSubscription, plan: Plan) -> None:
-    subscription.options = plan.options
-    subscription.is_server_side = plan.is_server_side
-    subscription.expire_at = plan.expire_at
-    subscription.claims_id = plan.claims_id
-    subscription.info = plan.info
-    subscription.is_positioned = plan.is_positioned or plan.is_recoverable
-    subscription.wants_joins = plan.wants_joins
-    subscription.wants_delta = plan.wants_delta
-    subscription.condition = plan.condition
-    subscription.filter_key = plan.filter_key
+def _configure(subscription: ClientSubscription, grant: Grant) -> None:
+    subscription.options = grant.options
+    subscription.is_server_side = grant.is_server_side
+    subscription.expire_at = grant.expire_at
+    subscription.claims_id = grant.claims_id
+    subscription.info = grant.info
+    subscription.is_positioned = grant.is_positioned or grant.is_recoverable
+    subscription.wants_joins = grant.wants_joins
+    subscription.wants_delta = grant.wants_delta
+    subscription.condition = grant.condition
+    subscription.filter_key = grant.filter_key
 
 
 async def _establish(
-    connection: Connection, subscription: ClientSubscription, plan: Plan
+    connection: ClientConnection, subscription: ClientSubscription, grant: Grant
 ) -> Established:
     context, channel = connection.context, subscription.channel
     await context.hub.collect(subscription)
-    if plan.options.presence:
+    if grant.options.presence:
         subscription.is_present = True  # even if adding fails half-way
-        await tell_presence(connection, channel)
+        await connection.tell_presence(channel)
     recovery = Recovery(StreamPosition())
     if subscription.is_positioned:
-        recovery = await _read(connection, channel, plan)
-        context.hub.set_meta_ttl(channel, plan.options.history_meta_ttl)
+        recovery = await _read(connection, channel, grant)
+        context.hub.set_meta_ttl(channel, grant.options.history_meta_ttl)
     if recovery.was_recovering:
         context.hub.meter.recovered(recovery.recovered, bool(recovery.publications))
-    if recovery.was_recovering and not recovery.recovered and plan.refuses_unrecovered:
+    if recovery.was_recovering and not recovery.recovered and grant.refuses_unrecovered:
         raise ClientFault(UNRECOVERABLE_POSITION)
     if (
         connection.is_closed
         or connection.subscriptions.get(channel) is not subscription
     ):
         raise Vanished
-    return Established(subscription, recovery, _result(connection, plan, recovery))
+    return Established(subscription, recovery, _result(connection, grant, recovery))
 
 
 class Vanished(Exception):
     """The connection ended, or left the channel, while it was being subscribed."""
 
 
-async def _read(connection: Connection, channel: str, plan: Plan) -> Recovery:
+async def _read(connection: ClientConnection, channel: str, grant: Grant) -> Recovery:
     context = connection.context
-    options, since = plan.options, plan.since
+    options, since = grant.options, grant.since
     is_cache = options.force_recovery_mode == RecoveryMode.CACHE
     if since is None and is_cache and options.auto_cache_recover:
         since = StreamPosition()
-    if since is None or not plan.is_recoverable:
+    if since is None or not grant.is_recoverable:
         return await read_position(context.broker, channel, options)
     limit = context.settings.recovery_max_publication_limit
     return await recover(context.broker, channel, options, since, limit=limit)
 
 
 def _result(
-    connection: Connection, plan: Plan, recovery: Recovery
+    connection: ClientConnection, grant: Grant, recovery: Recovery
 ) -> pb.SubscribeResult:
-    positioned = plan.is_positioned or plan.is_recoverable
+    positioned = grant.is_positioned or grant.is_recoverable
     offset = recovery.top.offset
-    if recovery.recovered and plan.since is not None:
-        offset = plan.since.offset
+    if recovery.recovered and grant.since is not None:
+        offset = grant.since.offset
     return pb.SubscribeResult(
-        expires=bool(plan.expire_at),
-        ttl=connection.ttl_s(plan.expire_at) if plan.expire_at else 0,
-        recoverable=plan.is_recoverable,
+        expires=bool(grant.expire_at),
+        ttl=connection.ttl_s(grant.expire_at) if grant.expire_at else 0,
+        recoverable=grant.is_recoverable,
         positioned=positioned,
         epoch=recovery.top.epoch if positioned else "",
         offset=offset if positioned else 0,
         publications=recovered_messages(
             connection.traits.form,
             recovery,
-            condition=plan.condition,
-            wants_delta=plan.wants_delta,
+            condition=grant.condition,
+            wants_delta=grant.wants_delta,
         ),
         recovered=recovery.recovered,
         was_recovering=recovery.was_recovering,
-        data=plan.data,
-        delta=plan.wants_delta,
+        data=grant.data,
+        delta=grant.wants_delta,
     )
 
 
@@ -219,7 +182,7 @@ def check_continuity(established: Established) -> None:
         offset = max(offset, position.offset)
 
 
-def activate(connection: Connection, established: Established) -> None:
+def activate(connection: ClientConnection, established: Established) -> None:
     """Let it take part, right after its client was told, with no wait between."""
     subscription = established.subscription
     position = established.recovery.top
@@ -232,7 +195,6 @@ def activate(connection: Connection, established: Established) -> None:
     if connection.is_closed:  # the data was not for its encoding
         return
     subscription.is_active = True
-    subscription.settle()
     connection.context.hub.meter.subscribed(connection.app_name)
     connection.context.hub.join(subscription, position, base=base)
 
@@ -245,7 +207,9 @@ def _is_new(
     return at.offset > position.offset
 
 
-async def announce(connection: Connection, subscription: ClientSubscription) -> None:
+async def announce(
+    connection: ClientConnection, subscription: ClientSubscription
+) -> None:
     """Tell the others, and the subscriber itself, that it joined."""
     if not subscription.options.join_leave or not subscription.is_active:
         return

@@ -7,22 +7,13 @@ is no flood of lines.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import structlog
 
-from tocsin.channels.claims import TokenExpired, TokenInvalid
-from tocsin.core.client_codes import (
-    INVALID_TOKEN,
-    ClientDisconnect,
-    ClientFault,
-    Disconnect,
-    invalid_token,
-)
-
-if TYPE_CHECKING:  # a connection tells of its end itself
-    from tocsin.sessions.connection import Connection
-    from tocsin.sessions.timers import TimerWheel
+from tocsin.core.client_codes import Disconnect
+from tocsin.sessions.link import Traits
+from tocsin.sessions.timers import TimerWheel
 
 MOST_LINES = 10
 """In a window; what is beyond is counted, and told in one line at its end."""
@@ -32,29 +23,13 @@ _MOST_TEXT = 200
 _log = structlog.get_logger(__name__)
 
 
-class Because(Exception):
-    """Why a client gets a code, as the cause of that error.
+class Refused(Protocol):
+    """What a line tells of the client; `connected_at_ms` is 0 for one not let in."""
 
-    For the log alone, unless `invalid_by` tells it. The text names what to change;
-    it holds nothing that must not be read.
-    """
-
-
-def explain(error: ClientDisconnect | ClientFault) -> str:
-    """What the code of this error does not say, empty where nothing is known."""
-    cause = error.__cause__
-    if isinstance(cause, TokenExpired | TokenInvalid | Because):
-        return str(cause)
-    return ""
-
-
-def invalid_by(why: TokenInvalid | Because) -> ClientDisconnect:
-    """3500 for a token; says why where its signature is good, else to the log alone.
-
-    Raise it `from why`.
-    """
-    is_proven = isinstance(why, Because) or why.is_proven
-    return ClientDisconnect(invalid_token(str(why)) if is_proven else INVALID_TOKEN)
+    client: str
+    user: str
+    traits: Traits
+    connected_at_ms: int
 
 
 def is_told(disconnect: Disconnect) -> bool:
@@ -75,7 +50,7 @@ class RefusalLog:
         self.timer_slot = -1
 
     def end(
-        self, connection: Connection, code: int, reason: str, detail: str = ""
+        self, connection: Refused, code: int, reason: str, detail: str = ""
     ) -> None:
         """A client that is refused, or whose connection is ended by the server."""
         fields = {
@@ -129,7 +104,7 @@ class RefusalLog:
 
 
 def log_error_reply(
-    connection: Connection, method: str, channel: str, code: int, *, detail: str
+    connection: Refused, method: str, channel: str, code: int, *, detail: str
 ) -> None:
     """One command that was answered with an error; for who looks closely."""
     if not _log.is_enabled_for(logging.DEBUG):

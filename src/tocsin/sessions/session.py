@@ -6,70 +6,44 @@ comes from the wheel. One bad command ends its own connection and nothing else.
 
 from __future__ import annotations
 
-import logging
-import random
 import time
 from collections import deque
 from collections.abc import Iterator
 
+import structlog
+
+from tocsin.channels.refusing import explain
 from tocsin.core.client_codes import (
     CONNECTION_CLOSED,
-    CONNECTION_EXPIRED,
     INTERNAL,
-    NO_PONG,
     SERVER_ERROR,
-    SHUTDOWN,
-    STALE,
     TOO_MANY_COMMANDS,
-    UNAVAILABLE,
     WRONG_COMMAND,
     ClientDisconnect,
     ClientFault,
-    Disconnect,
 )
 from tocsin.core.control import RefreshCommand, SubscribeCommand
 from tocsin.core.errors import ApiError
 from tocsin.protocol import client_pb2 as pb
-from tocsin.protocol.frames import (
-    BadFrame,
-    ForeignData,
-    decode_commands,
-    encode_ping,
-)
-from tocsin.sessions import queries
-from tocsin.sessions.commands import (
-    ClientCommand,
-    channel_of,
-    name_command,
-    run_command,
-)
-from tocsin.sessions.connecting import (
-    Connected,
-    connect,
-    connect_push,
-    refresh_by_command,
-    uni_disconnect,
-)
-from tocsin.sessions.connection import (
-    Connection,
-    Context,
-    State,
-)
-from tocsin.sessions.establishing import Vanished, activate, announce
+from tocsin.protocol.frames import BadFrame, ForeignData, decode_commands
+from tocsin.sessions.commands import read_command
+from tocsin.sessions.connecting import OneWayConnect, ServerRefresh
+from tocsin.sessions.connection import State
+from tocsin.sessions.context import Context
+from tocsin.sessions.establishing import Vanished
+from tocsin.sessions.lanes import Lanes
 from tocsin.sessions.link import Link, Traits
-from tocsin.sessions.refusals import explain, log_error_reply
-from tocsin.sessions.server_side import subscribe_by_command, unsubscribe_by_command
-from tocsin.sessions.upkeep import look_after
+from tocsin.sessions.orders import End, Order, fault_of
+from tocsin.sessions.server_side import ServerSubscribe, ServerUnsubscribe
+from tocsin.sessions.timing import TimedConnection
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
-_NEVER = float("inf")
-_REFUSED_END_S = 5.0
-# Commands that may wait before the client's bytes are left in the socket.
+# Orders that may wait before the client's bytes are left in the socket.
 _INBOX_HIGH = 128
 _INBOX_LOW = 32
-# Commands that may wait before a further request with some ends the connection:
-# those of emulation come over sockets that cannot be left alone.
+# Orders that may wait before a further request with some ends the connection: those
+# of emulation come over sockets that cannot be left alone.
 _INBOX_MOST = 4096
 # Commands of one frame that are read in one go; the rest waits for a later turn.
 COMMANDS_AT_ONCE = 32
@@ -79,23 +53,7 @@ _TURN_S = 0.0005
 _USUAL_COMMAND_BYTES = 32
 
 
-class _Unsubscribe(str):
-    """An unsubscribe order of the server; the channel."""
-
-    __slots__ = ()
-
-
-_Work = (
-    ClientCommand
-    | pb.ConnectRequest
-    | SubscribeCommand
-    | RefreshCommand
-    | _Unsubscribe
-    | Disconnect
-)
-
-
-class Session(Connection):
+class Session(TimedConnection):
     """One client's walk through the protocol.
 
     `open` starts its clock, `receive` takes frames, `close` ends it from this
@@ -105,36 +63,25 @@ class Session(Connection):
     __slots__ = (
         "_inbox",
         "_is_reading_paused",
-        "_ping_at_s",
-        "_ping_sent_s",
-        "_pong_by_s",
-        "_stale_at_s",
-        "_tick_at_s",
+        "_lanes",
         "_unread",
         "_waits",
         "_workers",
-        "timer_slot",
     )
 
     def __init__(
         self, context: Context, link: Link, traits: Traits, *, header_user: str = ""
     ) -> None:
         super().__init__(context, link, traits, header_user=header_user)
-        self.timer_slot = -1
-        self._inbox: deque[_Work] | None = None
+        self._inbox: deque[Order] | None = None
+        self._lanes: Lanes | None = None
         self._workers = 0
         self._is_reading_paused = self._waits = False
         self._unread: deque[tuple[Iterator[pb.Command], int]] | None = None
-        self._ping_at_s = self._pong_by_s = self._tick_at_s = _NEVER
-        self._ping_sent_s = 0.0
-        self._stale_at_s = _NEVER
 
     def open(self) -> None:
         """Start the clock: a client that does not connect is not kept."""
-        delay_s = self.context.settings.stale_close_delay_s
-        if delay_s > 0:
-            self._stale_at_s = self.context.wheel.now() + delay_s
-            self._schedule()
+        self.expect_connect()
         if self.traits.emulated:
             self.context.hub.add_session(self)
 
@@ -173,8 +120,8 @@ class Session(Connection):
             self._refuse_frame(error)
 
     def _refuse_frame(self, error: BadFrame) -> None:
-        log.debug("client %s sent a bad frame: %s", self.client, error)
-        self._enqueue(WRONG_COMMAND)
+        log.debug("a client sent a bad frame", client=self.client, reason=str(error))
+        self._enqueue(End(WRONG_COMMAND))
 
     def _hold(self, commands: Iterator[pb.Command], size: int) -> None:
         """Read on later: in a turn to come, or when fewer commands wait."""
@@ -215,52 +162,48 @@ class Session(Connection):
         self.close(end)
 
     def _take(self, message: pb.Command, size: int) -> None:
-        is_pong = not message.id and not message.HasField("send")
-        command = ClientCommand("", message) if is_pong else name_command(message)
         meter = self.context.hub.meter
-        kind = "client_pong" if is_pong else command.name
-        meter.received(self.traits.name, kind, size)
-        if is_pong:
+        if not message.id and not message.HasField("send"):
+            meter.received(self.traits.name, "client_pong", size)
             self._take_pong()
-        else:
-            self._enqueue(command)
+            return
+        order = read_command(message)
+        meter.received(self.traits.name, order.name, size)
+        self._enqueue(order)
 
     def start(self, request: pb.ConnectRequest) -> None:
         """Connect a one-way client."""
-        self._enqueue(request)
+        self._enqueue(OneWayConnect(request))
 
     def take_pong(self) -> None:
         """The transport's own pong came; one too many is no fault there."""
-        if self._pong_by_s != _NEVER:
-            self._take_pong()
+        if self.awaits_pong:
+            self.note_pong()
 
     def _take_pong(self) -> None:
-        if self._pong_by_s == _NEVER:
-            self._enqueue(WRONG_COMMAND)
-            return
-        self._pong_by_s = _NEVER
-        passed_s = self.context.wheel.now() - self._ping_sent_s
-        self.latency_ms = max(0, int(passed_s * 1000))
-        self.context.hub.meter.ponged(self.traits.name, passed_s)
+        if self.awaits_pong:
+            self.note_pong()
+        else:
+            self._enqueue(End(WRONG_COMMAND))
 
     def take_subscribe(self, command: SubscribeCommand) -> None:
         """See `Member`."""
-        self._enqueue(command)
+        self._enqueue(ServerSubscribe(command))
 
     def take_unsubscribe(self, channel: str) -> None:
         """See `Member`."""
-        self._enqueue(_Unsubscribe(channel))
+        self._enqueue(ServerUnsubscribe(channel))
 
     def take_refresh(self, command: RefreshCommand) -> None:
         """See `Member`."""
-        self._enqueue(command)
+        self._enqueue(ServerRefresh(command))
 
     def take_emulated(self, data: bytes) -> None:
         """See `Member`; who listens one way only commands nothing."""
         if not self.traits.emulated:
             return
-        waiting = sum(size for _, size in self._unread or ()) // _USUAL_COMMAND_BYTES
-        if waiting + len(self._inbox or ()) > _INBOX_MOST:
+        unread = sum(size for _, size in self._unread or ()) // _USUAL_COMMAND_BYTES
+        if unread + self._num_waiting > _INBOX_MOST:
             self.close(TOO_MANY_COMMANDS)
         else:
             self.receive(data)
@@ -268,44 +211,64 @@ class Session(Connection):
     def lost(self) -> None:
         """The other side has gone."""
         if not self.is_closed:
-            log.debug("client %s is gone: %s", self.client, CONNECTION_CLOSED.reason)
+            log.debug(
+                "a client is gone", client=self.client, reason=CONNECTION_CLOSED.reason
+            )
         self.shut()
 
     def shut(self) -> None:
-        """See `Connection`."""
+        """See `ClientConnection`."""
         super().shut()
-        self.context.wheel.remove(self)
         if self.traits.emulated:
             self.context.hub.remove(self)
         self._unread = None
+        self._forget_orders()
+
+    def _forget_orders(self) -> None:
         if self._inbox is not None:
             self._inbox.clear()
+        if self._lanes is not None:
+            self._lanes.clear()
 
     # --- one thing after the other ---
 
-    def _enqueue(self, work: _Work) -> None:
+    def _enqueue(self, order: Order) -> None:
         if self.is_closed:
             return
+        most = self.context.settings.concurrency
         if self._inbox is None:
             self._inbox = deque()
-        self._inbox.append(work)
-        most = 1
-        if self.state is State.CONNECTED:
-            most = max(1, self.context.settings.concurrency)
-        if self._workers < most:
+            self._lanes = Lanes() if most > 1 else None
+        self._inbox.append(order)
+        if not self._workers or (
+            self._workers < most and self.state is State.CONNECTED
+        ):
             self._workers += 1
-            self.spawn(self._work())
-        if len(self._inbox) > _INBOX_HIGH and not self._is_reading_paused:
+            self.spawn(self._work(self._inbox, self._lanes))
+        if self._num_waiting > _INBOX_HIGH and not self._is_reading_paused:
             self._is_reading_paused = True
             self.link.pause_reading()
 
-    async def _work(self) -> None:
-        inbox = self._inbox
+    @property
+    def _num_waiting(self) -> int:
+        waiting = len(self._inbox) if self._inbox is not None else 0
+        return waiting if self._lanes is None else waiting + self._lanes.num_waiting
+
+    async def _work(
+        self, inbox: deque[Order], lanes: Lanes | None, order: Order | None = None
+    ) -> None:
+        """Carry out what waits, `order` first; a worker of `client.concurrency`."""
         began_s: float | None = None
         try:
-            while inbox and not self.is_closed:
-                await self._carry_out(inbox.popleft())
-                if inbox:
+            while not self.is_closed and (order or inbox):
+                if order is None:
+                    order = inbox.popleft()
+                    if lanes is not None and not lanes.enter(order):
+                        order = None  # who is before it in its lane takes it along
+                        continue
+                await self._carry_out(order)
+                order = self._leave_lane(lanes, order) if lanes is not None else None
+                if order or inbox:
                     # Not the time that passes: a command may wait for a store.
                     now_s = time.thread_time()
                     if began_s is None:
@@ -313,64 +276,58 @@ class Session(Connection):
                     elif now_s - began_s > _TURN_S:
                         await self.context.hub.share.pause()
                         began_s = None
-                if self._is_reading_paused and len(inbox) < _INBOX_LOW:
+                if self._is_reading_paused and self._num_waiting < _INBOX_LOW:
                     self._is_reading_paused = False
                     self._read_on()
         finally:
             self._workers -= 1
             if not self._workers and not inbox:
-                self._inbox = None  # idle connections hold nothing
+                self._inbox = self._lanes = None  # idle connections hold nothing
 
-    async def _carry_out(self, work: _Work) -> None:
+    def _leave_lane(self, lanes: Lanes, order: Order) -> Order | None:
+        """What the worker goes on with in the lane; others may go along with it."""
+        following = lanes.leave(order)
+        while (
+            following is not None
+            and self._inbox is not None
+            and self._workers < self.context.settings.concurrency
+            and (beside := lanes.take_beside(following)) is not None
+        ):
+            self._workers += 1
+            self.spawn(self._work(self._inbox, lanes, beside))
+        return following
+
+    async def _carry_out(self, order: Order) -> None:
         """The border: what goes wrong in here ends here."""
         began_s = time.perf_counter()
         try:
-            await self._run(work)
+            await order.run(self)
         except ClientDisconnect as end:
             self.close(end.disconnect, why=explain(end))
         except ForeignData:
             self.refuse_data()
         except Vanished:
-            self._fail(work, ClientFault(INTERNAL))
+            self._tell_failure(order, ClientFault(INTERNAL))
         except ClientFault as fault:
-            self._fail(work, fault)
+            self._tell_failure(order, fault)
         except ApiError as error:
-            self._fail(work, queries.fault_of(self, error))
+            self._tell_failure(order, fault_of(self, error))
         except Exception:
-            log.exception("a command of client %s failed", self.client)
-            if isinstance(work, ClientCommand) and work.name != "connect":
-                self._fail(work, ClientFault(INTERNAL))
+            log.exception("a command of a client failed", client=self.client)
+            if order.outlives_bugs:
+                self._tell_failure(order, ClientFault(INTERNAL))
             else:
                 self.close(SERVER_ERROR)
-        if isinstance(work, ClientCommand):
+        if order.name is not None:
             passed_s = time.perf_counter() - began_s
-            self.context.hub.meter.commanded(work.name, passed_s)
+            self.context.hub.meter.commanded(order.name, passed_s)
 
-    def _fail(self, work: _Work, fault: ClientFault) -> None:
-        if self.is_closed:
-            return
-        if isinstance(work, ClientCommand):
-            self.reply_error(work.message.id, fault.error, work.name)
-            if self.state is State.NEW and work.name == "connect":
-                self._tell_refused(fault)
-                self._refuse()
-            else:
-                channel, code = channel_of(work), fault.error.code
-                detail = explain(fault)
-                log_error_reply(self, work.name, channel, code, detail=detail)
-        elif isinstance(work, pb.ConnectRequest):
-            self._tell_refused(fault)
-            self.state = State.REFUSED
-            self.close(uni_disconnect(self, fault.error))
-        else:
-            log.warning("an order for client %s failed: %s", self.client, fault)
+    def _tell_failure(self, order: Order, fault: ClientFault) -> None:
+        if not self.is_closed:
+            order.refuse(self, fault)
 
-    def _tell_refused(self, fault: ClientFault) -> None:
-        error = fault.error
-        self.context.refusals.end(self, error.code, error.message, explain(fault))
-
-    def _refuse(self) -> None:
-        """A connect was answered with an error: nothing else will be."""
+    def refuse_more(self) -> None:
+        """See `ClientConnection`."""
         self.state = State.REFUSED
         self.context.hub.remove(self)
         if self.traits.emulated:
@@ -379,141 +336,8 @@ class Session(Connection):
         if self._unread:
             self._unread.clear()
             self._read_on()
-        if self._inbox:
-            self._inbox.clear()
+        self._forget_orders()
         if self.traits.ends_after_refusal:
-            self._stale_at_s = self.context.wheel.now() + _REFUSED_END_S
-            self._schedule()
+            self.end_soon()
         elif has_more:
             self.close(WRONG_COMMAND)
-
-    async def _run(self, work: _Work) -> None:
-        if isinstance(work, Disconnect):
-            raise ClientDisconnect(work)
-        if isinstance(work, pb.ConnectRequest):
-            await self._connect(0, work)
-        elif isinstance(work, SubscribeCommand):
-            await subscribe_by_command(self, work)
-        elif isinstance(work, RefreshCommand):
-            refresh_by_command(self, work)
-            self._reschedule()
-        elif isinstance(work, _Unsubscribe):
-            await unsubscribe_by_command(self, str(work))
-        else:
-            await self._run_command(work)
-
-    async def _run_command(self, command: ClientCommand) -> None:
-        name, command_id = command.name, command.message.id
-        is_connected = self.state is State.CONNECTED
-        if not name or is_connected == (name == "connect"):
-            raise ClientDisconnect(WRONG_COMMAND)
-        if name == "send":
-            raise ClientDisconnect(UNAVAILABLE)
-        if not command_id:
-            raise ClientDisconnect(WRONG_COMMAND)
-        if name == "connect":
-            await self._connect(command_id, command.message.connect)
-            return
-        await run_command(self, command)
-        if name == "refresh":
-            self._reschedule()
-
-    async def _connect(self, command_id: int, request: pb.ConnectRequest) -> None:
-        if self.context.hub.is_closing:
-            raise ClientDisconnect(SHUTDOWN)
-        connected = await connect(self, request)
-        if self.is_closed:
-            return
-        self.state = State.CONNECTED
-        meter = self.context.hub.meter
-        meter.connected(self.traits.name, self.app_name, self.app_version)
-        self._tell_connected(command_id, connected)
-        for each in connected.established:
-            activate(self, each)
-        if not self.is_closed:
-            self._start_clock()
-        for each in connected.established:
-            await announce(self, each.subscription)
-
-    def _tell_connected(self, command_id: int, connected: Connected) -> None:
-        if self.traits.form.unidirectional:
-            self.push(pb.Push(connect=connect_push(connected.result)))
-        else:
-            reply = pb.Reply(connect=connected.result)
-            self.reply(command_id, reply, "connect")
-
-    # --- time ---
-
-    def _start_clock(self) -> None:
-        settings = self.context.settings
-        now_s = self.context.wheel.now()
-        self._stale_at_s = _NEVER
-        if self._pings and settings.ping_interval_s > 0:
-            share = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, no secret
-            self._ping_at_s = now_s + settings.ping_interval_s * share
-        if settings.presence_update_interval_s > 0:
-            share = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, no secret
-            self._tick_at_s = now_s + settings.presence_update_interval_s * share
-        self._schedule()
-
-    @property
-    def _pings(self) -> bool:
-        return self.traits.pings or self.traits.native_pings
-
-    def _schedule(self) -> None:
-        when_s = min(
-            self._stale_at_s, self._ping_at_s, self._pong_by_s, self._tick_at_s
-        )
-        if self.expire_at and self.state is State.CONNECTED:
-            wheel = self.context.wheel
-            when_s = min(when_s, wheel.now() + max(0.1, self._expires_in_s()))
-        if when_s != _NEVER:
-            self.context.wheel.put(self, when_s)
-
-    def _reschedule(self) -> None:
-        if not self.is_closed:
-            self._schedule()
-
-    def _expires_in_s(self) -> float:
-        delay_s = self.context.settings.expired_close_delay_s
-        return self.expire_at + delay_s - self.context.clock.now_ms() / 1000
-
-    def on_timer(self, now_s: float) -> None:
-        """See `Timed`."""
-        if self.is_closed:
-            return
-        if now_s >= self._stale_at_s:
-            self._end_stale()
-            return
-        if now_s >= self._pong_by_s:
-            self.close(NO_PONG)
-            return
-        if self.expire_at and self._expires_in_s() <= 0:
-            self.close(CONNECTION_EXPIRED)
-            return
-        if now_s >= self._ping_at_s:
-            self._ping(now_s)
-        if now_s >= self._tick_at_s:
-            self._tick_at_s = now_s + self.context.settings.presence_update_interval_s
-            look_after(self)
-        if not self.is_closed:
-            self._schedule()
-
-    def _end_stale(self) -> None:
-        if self.state is State.REFUSED and self.traits.ends_after_refusal:
-            self.shut()
-            self.link.end()
-        else:
-            is_new = self.state is State.NEW
-            self.close(STALE, why="it sent no connect in time" if is_new else "")
-
-    def _ping(self, now_s: float) -> None:
-        settings = self.context.settings
-        self._ping_at_s = now_s + settings.ping_interval_s
-        self._ping_sent_s = now_s
-        if self.traits.pings:
-            self.write(encode_ping(self.traits.form), "server_ping")
-        if self.traits.native_pings:
-            self.link.ping()
-        if settings.pong_timeout_s > 0 and not self.traits.form.unidirectional:
-            self._pong_by_s = now_s + settings.pong_timeout_s

@@ -1,83 +1,82 @@
-"""Sessions room: may this client subscribe, and to what exactly.
+"""Sessions room: the client's own subscriptions: made, renewed, and left.
 
-It must not touch streams: decisions become a `Plan`, `establishing.py` acts on it.
-The order of the checks is the published one.
+It must not decide what is granted; `channels` does. `establishing.py` puts in place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
 
-from tocsin.channels.claims import SubscriptionClaims, TokenExpired, TokenInvalid
-from tocsin.core.channel import ChannelOptions, StreamPosition
 from tocsin.core.client_codes import (
     ALREADY_SUBSCRIBED,
     BAD_REQUEST,
-    EXPIRED,
     LIMIT_EXCEEDED,
     PERMISSION_DENIED,
-    TOKEN_EXPIRED,
-    UNKNOWN_CHANNEL,
     WRONG_COMMAND,
     ClientDisconnect,
     ClientFault,
 )
+from tocsin.core.errors import UnknownChannel
 from tocsin.protocol import client_pb2 as pb
-from tocsin.protocol.tags_filter import BadFilter, Condition, compile_filter
-from tocsin.sessions.connection import ClientSubscription, Connection
+from tocsin.sessions.connection import ClientConnection
 from tocsin.sessions.establishing import (
-    Plan,
     activate,
     announce,
-    apply_overrides,
     check_continuity,
     establish,
     release,
     reserve,
 )
-from tocsin.sessions.gate import check_subscription
-from tocsin.sessions.refusals import Because, invalid_by
+from tocsin.sessions.orders import ChannelQuery, ClientOrder
 
 _FOSSIL = "fossil"
-_REFUSE_UNRECOVERED = 2
-_STREAM_TYPES = frozenset({"", "stream"})
 
 
-async def subscribe(
-    connection: Connection, command_id: int, request: pb.SubscribeRequest
+class Subscribe(ClientOrder):
+    """Subscribe to a channel, with what was missed there."""
+
+    __slots__ = ()
+    name = "subscribe"
+
+    @property
+    def channel(self) -> str:
+        """See `Order`."""
+        return str(self.request.channel)
+
+    async def answer(self, connection: ClientConnection) -> None:
+        """See `ClientOrder`."""
+        request: pb.SubscribeRequest = self.request
+        _check_subscribable(connection, request)
+        subscription = reserve(connection, request.channel)
+        try:
+            grant = await connection.context.channels.authorizer.grant(
+                request, user=connection.user, client=connection.client
+            )
+        except BaseException:
+            release(connection, subscription)
+            raise
+        established = await establish(connection, subscription, grant)
+        try:
+            check_continuity(established)
+            reply = pb.Reply(subscribe=established.result)
+            connection.reply(self.id, reply, self.name)
+        except BaseException:
+            release(connection, subscription)
+            connection.say_goodbye([subscription])
+            raise
+        activate(connection, established)
+        await announce(connection, subscription)
+
+
+def _check_subscribable(
+    connection: ClientConnection, request: pb.SubscribeRequest
 ) -> None:
-    """Carry out a subscribe command and reply to it."""
-    check_subscribable(connection, request)
-    subscription = reserve(connection, request.channel)
-    try:
-        plan = await decide(connection, request)
-    except BaseException:
-        release(connection, subscription)
-        raise
-    established = await establish(connection, subscription, plan)
-    try:
-        check_continuity(established)
-        reply = pb.Reply(subscribe=established.result)
-        connection.reply(command_id, reply, "subscribe")
-    except BaseException:
-        _abandon(connection, subscription)
-        raise
-    activate(connection, established)
-    await announce(connection, subscription)
-
-
-def _abandon(connection: Connection, subscription: ClientSubscription) -> None:
-    release(connection, subscription)
-    connection.say_goodbye([subscription])
-
-
-def check_subscribable(connection: Connection, request: pb.SubscribeRequest) -> None:
     """What can be said before any option is known."""
     channel = request.channel
     if not channel or request.delta not in {"", _FOSSIL}:
         raise ClientDisconnect(WRONG_COMMAND)
     context = connection.context
-    if context.rules.is_too_long(channel):
+    if context.channels.namespaces.is_too_long(channel):
         raise ClientFault(BAD_REQUEST)
     if channel in connection.subscriptions:
         raise ClientFault(ALREADY_SUBSCRIBED)
@@ -86,148 +85,55 @@ def check_subscribable(connection: Connection, request: pb.SubscribeRequest) -> 
         raise ClientFault(LIMIT_EXCEEDED)
 
 
-async def decide(connection: Connection, request: pb.SubscribeRequest) -> Plan:
-    """What the client is granted; raises `ClientFault` or `ClientDisconnect`."""
-    channel, rules = request.channel, connection.context.rules
-    options = rules.find(channel)
-    if options is None:
-        raise ClientFault(UNKNOWN_CHANNEL)
-    if not rules.is_name_allowed(channel, options):
-        raise ClientFault(BAD_REQUEST)
-    if request.type or options.subscription_type not in _STREAM_TYPES:
-        raise ClientFault(PERMISSION_DENIED)
-    grant = await _grant(connection, request, options)
-    condition, filter_key = _filter(request, options)
-    if grant.expire_at and grant.expire_at <= connection.now_s():
-        raise ClientFault(EXPIRED)
-    options = grant.options
-    access = _Access(connection, channel, options)
-    return Plan(
-        options=options,
-        is_positioned=options.force_positioning
-        or (request.positioned and (options.allow_positioning or access.to_history)),
-        is_recoverable=options.force_recovery
-        or (request.recoverable and (options.allow_recovery or access.to_history)),
-        wants_joins=options.force_push_join_leave
-        or (request.join_leave and options.join_leave and access.to_presence),
-        wants_delta=request.delta in options.allowed_delta_types and condition is None,
-        condition=condition,
-        filter_key=filter_key,
-        since=StreamPosition(request.offset, request.epoch)
-        if request.recover
-        else None,
-        refuses_unrecovered=bool(request.flag & _REFUSE_UNRECOVERED),
-        info=grant.info,
-        data=grant.data,
-        expire_at=grant.expire_at,
-        claims_id=grant.claims_id,
-    )
+class Unsubscribe(ClientOrder):
+    """Leave a channel; one that it is not in is left as well."""
 
-
-@dataclass(slots=True)
-class _Grant:
-    """What a token, or the namespace without one, gives."""
-
-    options: ChannelOptions
-    info: bytes = b""
-    data: bytes = b""
-    expire_at: int = 0
-    claims_id: tuple[str, int] | None = None
-
-
-async def _grant(
-    connection: Connection, request: pb.SubscribeRequest, options: ChannelOptions
-) -> _Grant:
-    if request.token:
-        claims = await verify_for(connection, request.channel, request.token)
-        return _Grant(
-            apply_overrides(options, claims.overrides),
-            claims.info,
-            claims.data,
-            claims.expire_at,
-            (claims.token_id, claims.issued_at),
-        )
-    context = connection.context
-    if context.rules.is_private(request.channel) or not context.rules.may_subscribe(
-        request.channel,
-        options,
-        user=connection.user,
-        insecure=context.settings.insecure,
-    ):
-        raise ClientFault(PERMISSION_DENIED)
-    return _Grant(options)
-
-
-async def verify_for(
-    connection: Connection, channel: str, token: str
-) -> SubscriptionClaims:
-    """The claims of a subscription token that is for this client and channel."""
-    try:
-        claims = await connection.context.verifier.verify_subscription(token)
-    except TokenExpired as why:
-        raise ClientFault(TOKEN_EXPIRED) from why
-    except TokenInvalid as why:
-        raise ClientFault(PERMISSION_DENIED) from why
-    check_owner(connection, channel, claims)
-    await check_subscription(connection.context, claims)
-    return claims
-
-
-def check_owner(
-    connection: Connection, channel: str, claims: SubscriptionClaims
-) -> None:
-    """Raises `ClientDisconnect` (3500) for somebody else's token."""
-    if (
-        claims.channel != channel
-        or claims.user != connection.user
-        or (claims.client and claims.client != connection.client)
-    ):
-        why = Because("it is for another channel, user or client")
-        raise invalid_by(why) from why
-
-
-def _filter(
-    request: pb.SubscribeRequest, options: ChannelOptions
-) -> tuple[Condition | None, bytes]:
-    if not request.HasField("tf"):
-        return None, b""
-    if not options.allow_tags_filter:
-        raise ClientFault(BAD_REQUEST)
-    try:
-        condition = compile_filter(request.tf)
-    except BadFilter:
-        raise ClientFault(BAD_REQUEST) from None
-    return condition, request.tf.SerializeToString(deterministic=True)
-
-
-class _Access:
-    """What the subscriber-to-be may read, asked only where it matters."""
-
-    def __init__(
-        self, connection: Connection, channel: str, options: ChannelOptions
-    ) -> None:
-        self._connection = connection
-        self._channel = channel
-        self._options = options
+    __slots__ = ()
+    name = "unsubscribe"
 
     @property
-    def to_history(self) -> bool:
-        context = self._connection.context
-        return context.rules.may_read_history(
-            self._channel,
-            self._options,
-            user=self._connection.user,
-            subscribed=True,
-            insecure=context.settings.insecure,
-        )
+    def channel(self) -> str:
+        """See `Order`."""
+        return str(self.request.channel)
 
-    @property
-    def to_presence(self) -> bool:
-        context = self._connection.context
-        return context.rules.may_read_presence(
-            self._channel,
-            self._options,
-            user=self._connection.user,
-            subscribed=True,
-            insecure=context.settings.insecure,
+    async def answer(self, connection: ClientConnection) -> None:
+        """See `ClientOrder`."""
+        channel = self.request.channel
+        if not channel:
+            raise ClientDisconnect(WRONG_COMMAND)
+        subscription = connection.drop_subscription(channel)
+        reply = pb.Reply(unsubscribe=pb.UnsubscribeResult())
+        connection.reply(self.id, reply, self.name)
+        if subscription is not None:
+            await connection.finish_goodbye([subscription])
+
+
+class RefreshSubscription(ChannelQuery):
+    """Take a newer subscription token."""
+
+    __slots__ = ()
+    name = "sub_refresh"
+
+    async def ask_channel(
+        self, connection: ClientConnection, request: pb.SubRefreshRequest
+    ) -> pb.SubRefreshResult:
+        """See `ChannelQuery`."""
+        channels, channel = connection.context.channels, request.channel
+        subscription = connection.subscriptions.get(channel)
+        if subscription is None or not subscription.is_active:
+            with suppress(UnknownChannel):
+                channels.namespaces.options_of(channel)
+            raise ClientFault(PERMISSION_DENIED)
+        if not request.token:
+            raise ClientFault(BAD_REQUEST)
+        claims = await channels.authorizer.renew(
+            channel, request.token, user=connection.user, client=connection.client
         )
+        if claims is None:  # expired: as the published server answers
+            return pb.SubRefreshResult()
+        subscription.expire_at = claims.expire_at
+        subscription.claims_id = (claims.token_id, claims.issued_at)
+        subscription.info = claims.info or subscription.info
+        if not claims.expire_at:
+            return pb.SubRefreshResult()
+        return pb.SubRefreshResult(expires=True, ttl=connection.ttl_s(claims.expire_at))

@@ -9,14 +9,13 @@ import structlog
 
 from tocsin.core.client_codes import SUBSCRIPTION_EXPIRED, UNSUBSCRIBE_EXPIRED
 from tocsin.core.errors import ApiError
-from tocsin.sessions.connection import ClientSubscription, Connection
-from tocsin.sessions.farewell import tell_presence
+from tocsin.sessions.connection import ClientConnection, ClientSubscription
 from tocsin.telemetry.throttle import LineThrottle
 
 lines = LineThrottle(structlog.get_logger(__name__))
 
 
-def look_after(connection: Connection) -> None:
+def look_after(connection: ClientConnection) -> None:
     """End what has expired, check positions, and renew presence."""
     settings, now_s = connection.context.settings, connection.now_s()
     present = []
@@ -37,7 +36,7 @@ def look_after(connection: Connection) -> None:
         connection.spawn(_renew_presence(connection, present))
 
 
-def _expire(connection: Connection, subscription: ClientSubscription) -> None:
+def _expire(connection: ClientConnection, subscription: ClientSubscription) -> None:
     if subscription.is_server_side:
         connection.close(SUBSCRIPTION_EXPIRED)
     elif connection.drop_subscription(subscription.channel) is not None:
@@ -46,12 +45,12 @@ def _expire(connection: Connection, subscription: ClientSubscription) -> None:
 
 
 async def _renew_presence(
-    connection: Connection, subscriptions: list[ClientSubscription]
+    connection: ClientConnection, subscriptions: list[ClientSubscription]
 ) -> None:
     try:
         for subscription in subscriptions:
             if subscription.is_present:
-                await tell_presence(connection, subscription.channel)
+                await connection.tell_presence(subscription.channel)
     except ApiError as error:
         lines.warning(
             "presence of a client not renewed",

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from tocsin.core.errors import ApiError
 from tocsin.core.ports.channels import ControlBus
 from tocsin.protocol import client_pb2 as pb
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.telemetry.throttle import LineThrottle
 from tocsin.transports.admission import Origins
 from tocsin.transports.http_entry import (

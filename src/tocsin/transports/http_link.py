@@ -15,7 +15,7 @@ from aiohttp import web
 from tocsin.core.client_codes import Disconnect
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import encode_push
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.transports.socket_link import SocketLink
 
 WRITE_TIMEOUT_S = 1.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.transports.admission import Origins
 from tocsin.transports.http_entry import cors_headers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from tocsin.core.client_codes import SLOW, WRITE_ERROR
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.session import Session
 from tocsin.transports.outbox import Outbox
 

@@ -18,7 +18,7 @@ from tocsin.http_edge.inside import Switched, hand_over
 from tocsin.hub.share import SMALL_BYTES
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import BadFrame, Encoding, decode_connect_request
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.link import Traits
 from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission, Origins

@@ -20,7 +20,7 @@ from tocsin.protocol import unistream_pb2
 from tocsin.protocol.frames import Encoding, WireForm
 from tocsin.protocol.grpc_limits import ping_options
 from tocsin.protocol.unreadable import reading
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.link import Traits
 from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tocsin.core.client_codes import WRONG_COMMAND, Disconnect
 from tocsin.protocol.frames import Encoding, WireForm
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.link import Traits
 from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission

@@ -18,7 +18,8 @@ from aiohttp import web
 from tocsin.core.client_codes import Disconnect
 from tocsin.http_edge.inside import Switched, hand_over
 from tocsin.hub.share import SMALL_BYTES
-from tocsin.sessions.connection import Context, State
+from tocsin.sessions.connection import State
+from tocsin.sessions.context import Context
 from tocsin.sessions.link import Traits
 from tocsin.sessions.session import Session
 from tocsin.transports.admission import Admission, Origins

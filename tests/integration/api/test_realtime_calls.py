@@ -14,6 +14,7 @@ import pytest
 from tests.support.api import WITH_KEY, World, calling, serving
 from tests.support.channels import AwayBroker, Corridor, connection
 from tests.support.http_api import serving_http
+from tests.support.realtime import OPEN_CHANNEL
 
 from tocsin.api.json_reading import decode
 from tocsin.api.json_writing import dump, plain
@@ -521,7 +522,12 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("publish", {"channel": "x"}, 107, "bad request: data"),
     ("publish", {"channel": "x", "b64data": "!"}, 107, "bad request: b64data"),
     ("publish", {"channel": "no:1", "data": 1}, 102, "unknown channel"),
-    ("publish", {"channel": "map:1", "data": 1}, 107, "bad request: channel"),
+    (
+        "publish",
+        {"channel": "map:1", "data": 1},
+        108,
+        "not available: channels of type map",
+    ),
     ("publish", {"channel": "object:1", "data": 1}, 107, "bad request: data"),
     ("broadcast", {"data": 1}, 107, "bad request: channels"),
     ("broadcast", {"channels": ["x"], "b64data": "!"}, 107, "bad request: b64data"),
@@ -586,6 +592,39 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("map_clear", {}, 108, "not available: map_clear"),
     ("shared_poll_publish", {}, 108, "not available: shared_poll_publish"),
 ]
+
+UNBUILT = ["map", "map_clients", "map_users", "shared_poll"]
+ABOUT_A_CHANNEL: list[tuple[str, dict[str, Any]]] = [
+    ("publish", {"channel": "keys:1", "data": {}}),
+    ("subscribe", {"channel": "keys:1", "user": "u"}),
+    ("unsubscribe", {"channel": "keys:1", "user": "u"}),
+    ("history", {"channel": "keys:1", "limit": 1}),
+    ("history_remove", {"channel": "keys:1"}),
+    ("presence", {"channel": "keys:1"}),
+    ("presence_stats", {"channel": "keys:1"}),
+]
+
+
+@pytest.mark.parametrize("kind", UNBUILT)
+async def test_a_channel_of_a_type_that_is_not_built(door: str, kind: str) -> None:
+    """108 with the type, whatever is asked of it; in a broadcast in its own place."""
+    options = replace(
+        OPEN_CHANNEL, subscription_type=kind, history_size=9, history_ttl=60
+    )
+    corridor = Corridor(namespaces={"keys": options, "chat": OPEN_CHANNEL})
+    expected = {"code": 108, "message": f"not available: channels of type {kind}"}
+    async with opened(door, corridor) as send:
+        for name, params in ABOUT_A_CHANNEL:
+            answer = await send(name, params)
+            assert answer.get("error") == expected, (name, answer)
+        channels = ["keys:1", "chat:1", "keys:2"]
+        answer = await send("broadcast", {"channels": channels, "data": {}})
+        first, second, third = answer["result"]["responses"]
+        assert first["error"] == third["error"] == expected
+        assert "result" in second
+    assert [channel for channel, *_ in corridor.heard.publications] == []
+    assert await corridor.presence.fetch("keys:1") == {}
+    assert corridor.node.commands == []
 
 
 async def test_every_refusal_has_its_code_and_text(door: str) -> None:

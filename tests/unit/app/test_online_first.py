@@ -196,7 +196,6 @@ async def test_what_cannot_be_noted_is_no_error() -> None:
         ("online_first.data", OnlineFirst("seen:1", b"")),
         ("online_first.data", OnlineFirst("seen_json:1", b"{")),
         ("online_first.b64data", OnlineFirst("seen:1", b64data="?")),
-        ("online_first.channel", OnlineFirst("seen_map:1", b"1")),
     ],
 )
 def test_faults_of_publish_name_the_field(field: str, request_: OnlineFirst) -> None:
@@ -208,7 +207,12 @@ def test_faults_of_publish_name_the_field(field: str, request_: OnlineFirst) -> 
 
 @pytest.mark.parametrize(
     ("error", "channel"),
-    [(UnknownChannel, "nowhere:1"), (NotAvailable, "kept:1"), (NotAvailable, "plain")],
+    [
+        (UnknownChannel, "nowhere:1"),
+        (NotAvailable, "kept:1"),
+        (NotAvailable, "plain"),
+        (NotAvailable, "seen_map:1"),
+    ],
 )
 def test_channels_that_do_not_do(error: type[ApiError], channel: str) -> None:
     """Unknown ones, and those of which nobody knows who is in them."""

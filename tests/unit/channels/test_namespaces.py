@@ -4,6 +4,7 @@ import pytest
 
 from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.core.channel import ChannelOptions
+from tocsin.core.errors import NotAvailable, UnknownChannel
 
 OPEN = ChannelOptions(presence=True)
 
@@ -12,9 +13,13 @@ def rules(
     options: ChannelOptions | None = None, **settings: Any
 ) -> tuple[Namespaces, ChannelOptions]:
     made = Namespaces(NamespaceSettings(without_namespace=options or OPEN, **settings))
-    found = made.find("x")
-    assert found is not None
+    found = made.options_of("x")
     return made, found
+
+
+def insecure(made: Namespaces) -> Namespaces:
+    """The same rules under `client.insecure`."""
+    return Namespaces(made.settings, insecure=True)
 
 
 @pytest.mark.parametrize(
@@ -37,17 +42,34 @@ def test_the_namespace_is_what_stands_before_the_first_boundary(
     """One private prefix is left out; an empty namespace is none."""
     made = Namespaces(NamespaceSettings(namespaces={"chat": OPEN}))
     assert made.namespace_of(channel) == namespace
-    found = made.find(channel)
-    assert found is not None
+    found = made.options_of(channel)
     assert found.presence is bool(namespace)
 
 
 def test_an_unknown_namespace_has_no_options() -> None:
-    """`None` becomes error 102."""
+    """It is 102 for everybody; a name without a namespace is none."""
     made, _ = rules(namespaces={"chat": OPEN})
-    assert made.find("other:1") is None
-    assert made.find("$other:1") is None
-    assert made.find("other") is not None
+    for channel in ("other:1", "$other:1"):
+        with pytest.raises(UnknownChannel, match=r"namespace other$"):
+            made.options_of(channel)
+    assert made.options_of("other") is not None
+
+
+@pytest.mark.parametrize("kind", ["map", "map_clients", "map_users", "shared_poll"])
+def test_a_type_that_is_not_built_has_no_options(kind: str) -> None:
+    """It is 108 with its name, also without a namespace and after a reload."""
+    unbuilt = ChannelOptions(subscription_type=kind)
+    made = Namespaces(NamespaceSettings(unbuilt, {"keys": unbuilt, "chat": OPEN}))
+    for channel in ("plain", "keys:1", "$keys:1"):
+        with pytest.raises(NotAvailable, match=rf"channels of type {kind}$"):
+            made.options_of(channel)
+        with pytest.raises(NotAvailable):
+            made.options_for_client(channel)
+    assert made.options_of("chat:1").presence
+    made.replace(NamespaceSettings(OPEN, {"chat": unbuilt}))
+    assert made.options_of("plain").presence
+    with pytest.raises(NotAvailable):
+        made.options_of("chat:1")
 
 
 def test_boundaries_can_be_other_ones_or_none() -> None:
@@ -61,7 +83,7 @@ def test_boundaries_can_be_other_ones_or_none() -> None:
     assert other.is_private("!x")
     assert not other.is_private("$x")
     none = Namespaces(NamespaceSettings(namespace_boundary="", private_prefix=""))
-    assert none.find("no:such") is not None
+    assert none.options_of("no:such") is not None
     assert none.namespace_of("no:such") == ""
     assert not none.is_private("$x")
 
@@ -80,9 +102,7 @@ def test_what_a_namespace_leaves_out_comes_from_above() -> None:
             publication_data_format="json",
         )
     )
-    plain, special = made.find("plain:1"), made.find("own:1")
-    assert plain is not None
-    assert special is not None
+    plain, special = made.options_of("plain:1"), made.options_of("own:1")
     assert (plain.history_meta_ttl, special.history_meta_ttl) == (99, 7)
     assert (plain.publication_data_format, special.publication_data_format) == (
         "json",
@@ -113,10 +133,10 @@ def test_users_after_the_last_boundary_may_subscribe(
     """Only they, only with the option, and never nobody."""
     made, options = rules(ChannelOptions(allow_user_limited_channels=True))
     assert made.is_user_limited(channel, options)
-    assert made.may_subscribe(channel, options, user=user, insecure=False) is listed
+    assert made.may_subscribe(channel, options, user) is listed
     _, closed = rules()
     assert not made.is_user_limited(channel, closed)
-    assert not made.may_subscribe(channel, closed, user=user, insecure=False)
+    assert not made.may_subscribe(channel, closed, user)
 
 
 def test_a_user_limited_channel_is_closed_to_others_whatever_is_allowed() -> None:
@@ -128,10 +148,10 @@ def test_a_user_limited_channel_is_closed_to_others_whatever_is_allowed() -> Non
             allow_subscribe_for_anonymous=True,
         )
     )
-    assert not made.may_subscribe("d#1", options, user="2", insecure=False)
-    assert not made.may_subscribe("d#1", options, user="", insecure=False)
-    assert made.may_subscribe("d#1", options, user="2", insecure=True)
-    assert made.may_subscribe("d", options, user="2", insecure=False)
+    assert not made.may_subscribe("d#1", options, "2")
+    assert not made.may_subscribe("d#1", options, "")
+    assert insecure(made).may_subscribe("d#1", options, "2")
+    assert made.may_subscribe("d", options, "2")
 
 
 def test_the_separator_of_users_can_be_off() -> None:
@@ -139,8 +159,8 @@ def test_the_separator_of_users_can_be_off() -> None:
     made, options = rules(
         ChannelOptions(allow_user_limited_channels=True), user_separator=""
     )
-    assert made.may_subscribe("d#1,2", options, user="1,2", insecure=False)
-    assert not made.may_subscribe("d#1,2", options, user="1", insecure=False)
+    assert made.may_subscribe("d#1,2", options, "1,2")
+    assert not made.may_subscribe("d#1,2", options, "1")
 
 
 @pytest.mark.parametrize(
@@ -166,15 +186,15 @@ def test_who_may_subscribe_without_a_token(
 ) -> None:
     """Connections without a user need both flags."""
     made, options = rules(ChannelOptions(**flags))  # type: ignore[arg-type] # all are bools
-    assert made.may_subscribe("x", options, user=user, insecure=False) is allowed
-    assert made.may_subscribe("x", options, user=user, insecure=True)
+    assert made.may_subscribe("x", options, user) is allowed
+    assert insecure(made).may_subscribe("x", options, user)
 
 
 def test_a_private_channel_needs_a_token_even_in_insecure_mode() -> None:
     """The prefix comes before every other rule."""
     made, options = rules(ChannelOptions(allow_subscribe_for_client=True))
-    assert not made.may_subscribe("$x", options, user="u", insecure=False)
-    assert not made.may_subscribe("$x", options, user="u", insecure=True)
+    assert not made.may_subscribe("$x", options, "u")
+    assert not insecure(made).may_subscribe("$x", options, "u")
 
 
 ACTIONS = {
@@ -209,8 +229,8 @@ def test_who_may_publish_or_read(
     made, options = rules(ChannelOptions(**flags))
     ask: Any = ACTIONS[action]
     asked = {"user": user, "subscribed": subscribed}
-    assert ask(made, "x", options, **asked, insecure=False) is allowed
-    assert ask(made, "x", options, **asked, insecure=True)
+    assert ask(made, options, **asked) is allowed
+    assert ask(insecure(made), options, **asked)
 
 
 @pytest.mark.parametrize(
@@ -244,8 +264,7 @@ def test_names_for_clients(pattern: str, channel: str, allowed: bool) -> None:
     options = ChannelOptions(channel_regex=pattern)
     made, found = rules(options, namespaces={"ns": options})
     assert made.is_name_allowed(channel, found) is allowed
-    inside = made.find(f"ns:{channel}")
-    assert inside is not None
+    inside = made.options_of(f"ns:{channel}")
     assert made.is_name_allowed(f"ns:{channel}", inside) is allowed
 
 
@@ -263,7 +282,7 @@ def test_a_bad_pattern_is_refused_and_nothing_changes() -> None:
     bad = NamespaceSettings(without_namespace=ChannelOptions(channel_regex="("))
     with pytest.raises(ValueError, match="no regular expression"):
         made.replace(bad)
-    assert made.find("x") is not None
+    assert made.options_of("x") is not None
     assert made.settings.without_namespace == OPEN
 
 

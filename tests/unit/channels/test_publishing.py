@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
-from tests.support.channels import AwayBroker, Corridor
+from tests.support.channels import NAMESPACES, AwayBroker, Corridor
 
 from tocsin.channels.publishing import PublishRequest
 from tocsin.core.channel import ChannelOptions, ClientInfo, PublishResult
+from tocsin.core.client_codes import PERMISSION_DENIED, ClientFault
 from tocsin.core.errors import ApiError, BadRequest, InternalError, UnknownChannel
 
 DATA = PublishRequest(data=b"{}")
@@ -27,7 +30,7 @@ DATA = PublishRequest(data=b"{}")
         (
             "map:1",
             PublishRequest(),
-            "bad request: channel: namespace is not of the stream type",
+            "not available: channels of type map",
         ),
         ("x", PublishRequest(), "bad request: data: must not be empty"),
         ("json:1", PublishRequest(b"{"), "bad request: data: must be JSON"),
@@ -146,7 +149,7 @@ async def test_a_broadcast_answers_for_each_channel(at_once: int) -> None:
         "unknown channel: namespace no",
         1,
         "bad request: data: must be JSON",
-        0,
+        "not available: channels of type map",
         2,
     ]
 
@@ -184,18 +187,25 @@ async def test_a_broker_that_is_away_is_error_100() -> None:
 
 
 async def test_a_clients_publication_carries_who_it_was() -> None:
-    """Under the namespace's options; its format is checked too."""
-    corridor = Corridor()
+    """Under the namespace's options; its format and its permission are checked."""
+    allowed = replace(NAMESPACES["kept"], allow_publish_for_subscriber=True)
+    corridor = Corridor(namespaces={"kept": allowed})
     await corridor.hear("kept:1")
     info = ClientInfo("u", "c", b"{}")
-    options = corridor.namespaces.find("kept:1")
-    assert options is not None
     publisher = corridor.services.publisher
-    result = await publisher.publish_from_client("kept:1", b"1", options, info)
-    assert result.position.offset == 1
+
+    async def publish(data: bytes, *, subscribed: bool = True) -> PublishResult:
+        return await publisher.publish_from_client(
+            "kept:1", data, info, subscribed=subscribed
+        )
+
+    assert (await publish(b"1")).position.offset == 1
     assert corridor.heard.publications[0][1].info == info
     with pytest.raises(BadRequest):
-        await publisher.publish_from_client("kept:1", b"", options, info)
+        await publish(b"")
+    with pytest.raises(ClientFault) as refused:
+        await publish(b"2", subscribed=False)
+    assert refused.value.error == PERMISSION_DENIED
 
 
 async def test_reloaded_options_hold_at_once() -> None:

@@ -105,7 +105,7 @@ async def check(corridor: Corridor, **claims: object) -> str:
     """What a connect with these claims ends with; empty for success."""
     made = ConnectionClaims(**{"user": "u", **claims})  # type: ignore[arg-type] # given by the tests
     try:
-        await corridor.admission.check(made)
+        await corridor.denied.check(made)
     except ClientDisconnect as error:
         return f"disconnect {error.disconnect.code}"
     return ""
@@ -175,7 +175,7 @@ async def test_older_tokens_of_a_user_are_taken_back() -> None:
     assert await check(corridor) == refused
     assert await check(corridor, issued_at=now_s) == ""
     assert await check(corridor, user="v") == ""
-    await corridor.admission.check(ConnectionClaims("u"), has_token=False)
+    await corridor.denied.check(ConnectionClaims("u"), has_token=False)
     await denials.invalidate("u", channel="", issued_before=5, expire_at=0)
     assert await check(corridor, issued_at=now_s - 1) == refused, "never loosened"
 
@@ -198,13 +198,13 @@ async def test_subscription_tokens_can_be_taken_back_by_channel() -> None:
         UnsubscribeCommand(Target(user="u", client="c1"), "a")
     ]
     assert await check(corridor, issued_at=1) == ""
-    admission = corridor.admission
+    denied = corridor.denied
     old = SubscriptionClaims("u", "a", issued_at=now_s - 1)
     with pytest.raises(ClientFault) as raised:
-        await admission.check_subscription(old)
+        await denied.check_subscription(old)
     assert raised.value.error == PERMISSION_DENIED
-    await admission.check_subscription(SubscriptionClaims("u", "a", issued_at=now_s))
-    await admission.check_subscription(SubscriptionClaims("u", "b", issued_at=1))
+    await denied.check_subscription(SubscriptionClaims("u", "a", issued_at=now_s))
+    await denied.check_subscription(SubscriptionClaims("u", "b", issued_at=1))
 
 
 def test_keys_of_users_and_channels_cannot_be_confused() -> None:
@@ -233,14 +233,14 @@ async def test_while_the_store_is_away_nobody_is_let_in() -> None:
         ) -> Sequence[int | None]:
             raise BrokerUnavailable
 
-    from tocsin.channels.admission import Admission
+    from tocsin.channels.denials import DenialCheck
 
-    admission = Admission(blocks=Away(), revocations=Away(), invalidations=Away())
+    denied = DenialCheck(blocks=Away(), revocations=Away(), invalidations=Away())
     with pytest.raises(ClientFault) as raised:
-        await admission.check(ConnectionClaims("u"))
+        await denied.check(ConnectionClaims("u"))
     assert raised.value.error == INTERNAL
     with pytest.raises(ClientFault):
-        await admission.check_subscription(SubscriptionClaims("u", "c", token_id="t"))
+        await denied.check_subscription(SubscriptionClaims("u", "c", token_id="t"))
 
 
 Call = Callable[[ChannelServices], Awaitable[object]]
@@ -257,7 +257,7 @@ CALLS: dict[str, Call] = {
 
 @pytest.mark.parametrize("name", list(CALLS))
 async def test_what_is_off_says_so(name: str) -> None:
-    """108 with the key that turns it on; admission lets everybody in."""
+    """108 with the key that turns it on; everybody is let in."""
     corridor = Corridor(statuses=False, denials=False)
     section = name.partition(".")[0]
     with pytest.raises(NotAvailable, match=rf"{section}\.enabled is false"):

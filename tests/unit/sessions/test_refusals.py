@@ -12,7 +12,7 @@ from tests.support.sessions import ONE_WAY, ManualWheel, SessionClient, make_tok
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.client_codes import FORCE_DISCONNECT, SHUTDOWN
 from tocsin.protocol import client_pb2 as pb
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.refusals import MOST_LINES
 from tocsin.sessions.settings import SessionSettings
 

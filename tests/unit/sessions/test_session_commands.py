@@ -22,9 +22,8 @@ from tocsin.core.channel import ChannelOptions, PublishOptions
 from tocsin.core.client_codes import METHOD_NOT_FOUND, ClientFault, Disconnect
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.core.errors import InternalError
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context, answer_ping
 from tocsin.sessions.link import Traits
-from tocsin.sessions.ports import answer_ping
 from tocsin.sessions.session import COMMANDS_AT_ONCE
 from tocsin.sessions.settings import SessionSettings
 

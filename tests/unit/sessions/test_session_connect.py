@@ -14,12 +14,11 @@ from tests.support.sessions import (
     make_token,
 )
 
-from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.client_codes import Disconnect
 from tocsin.core.control import RefreshCommand, Target
 from tocsin.protocol import client_pb2 as pb
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 NOW_S = 1_800_000_000
@@ -307,9 +306,10 @@ async def test_server_side_recovery_at_connect(node: Node) -> None:
 
 async def test_personal_channel(node: Node) -> None:
     """A user with a personal channel gets it without asking; nobody does not."""
-    rules = Namespaces(NamespaceSettings(personal=True))
     context = node(
-        SessionSettings(allow_anonymous_connect_without_token=True), rules=rules
+        SessionSettings(allow_anonymous_connect_without_token=True),
+        options=ChannelOptions(),
+        personal=True,
     )
     result = await SessionClient(context).connect(token=make_token(sub="42"))
     assert list(result["subs"]) == ["#42"]

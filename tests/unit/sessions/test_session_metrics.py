@@ -9,7 +9,7 @@ from tests.support.sessions import ManualWheel, SessionClient, exposed, make_tok
 
 from tocsin.core.channel import Publication, PublishOptions, StreamPosition
 from tocsin.core.control import DisconnectCommand, Target
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]

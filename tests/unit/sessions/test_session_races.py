@@ -14,7 +14,6 @@ from tests.support.sessions import ManualWheel, SessionClient, make_token, run_u
 
 from tocsin.broker.memory import MemoryBroker
 from tocsin.broker.presence_memory import MemoryPresence
-from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.core.channel import ChannelOptions, PublishOptions, StreamPosition
 from tocsin.core.control import (
     DisconnectCommand,
@@ -24,7 +23,7 @@ from tocsin.core.control import (
 )
 from tocsin.core.errors import InternalError
 from tocsin.core.ports.channels import Broker
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
@@ -78,7 +77,8 @@ class HeldVerifier:
 def held_verifier(context: Context) -> Held:
     """From now on tokens of the node wait."""
     held = Held()
-    context.verifier = HeldVerifier(context.verifier, held)
+    authorizer = context.channels.authorizer
+    authorizer.verifier = HeldVerifier(authorizer.verifier, held)
     return held
 
 
@@ -245,16 +245,9 @@ async def test_a_replacement_that_fails(node: Node) -> None:
 
 async def test_messages_lost_while_others_are_closed_at_connect(node: Node) -> None:
     """With one connection per user a gap is seen however late it comes."""
-    rules = Namespaces(
-        NamespaceSettings(
-            without_namespace=ChannelOptions(
-                force_positioning=True, history_size=9, history_ttl=60
-            ),
-            personal=True,
-        )
-    )
+    options = ChannelOptions(force_positioning=True, history_size=9, history_ttl=60)
     settings = SessionSettings(single_connection=True)
-    context = node(settings, rules=rules)
+    context = node(settings, options=options, personal=True)
     inner, held = context.control, Held()
 
     class SlowBus:
@@ -276,8 +269,7 @@ async def test_messages_lost_while_others_are_closed_at_connect(node: Node) -> N
 
 async def test_others_that_cannot_be_closed_at_connect(node: Node) -> None:
     """The client is to come again, and nothing of this attempt stays meanwhile."""
-    settings = NamespaceSettings(without_namespace=OPEN_CHANNEL, personal=True)
-    context = node(SessionSettings(single_connection=True), rules=Namespaces(settings))
+    context = node(SessionSettings(single_connection=True), personal=True)
 
     class AwayBus:
         async def broadcast(self, command: DisconnectCommand) -> None:

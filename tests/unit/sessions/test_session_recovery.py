@@ -25,7 +25,7 @@ from tocsin.core.channel import (
 from tocsin.core.control import SubscribeCommand, Target
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.delta import apply_delta
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]

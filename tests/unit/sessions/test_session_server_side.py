@@ -10,7 +10,7 @@ from tests.support.sessions import SessionClient, make_token
 
 from tocsin.core.channel import ChannelOptions, ClientInfo, PublishOptions
 from tocsin.core.control import RefreshCommand, SubscribeCommand, Target
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]

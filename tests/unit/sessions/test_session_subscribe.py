@@ -19,7 +19,7 @@ from tocsin.channels.namespaces import Namespaces, NamespaceSettings
 from tocsin.core.channel import ChannelOptions, PublishOptions, StreamPosition
 from tocsin.core.control import SubscribeCommand, Target, UnsubscribeCommand
 from tocsin.core.errors import InternalError
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 NOW_S = 1_800_000_000
@@ -55,7 +55,7 @@ DECISIONS: list[tuple[str, ChannelOptions, dict[str, Any], Any]] = [
     ),
     ("not by pattern", replace(OPEN, channel_regex="^x$"), {"channel": "y"}, 107),
     ("map type", OPEN, {"channel": "a", "type": 1}, 103),
-    ("map channel", replace(OPEN, subscription_type="map"), {"channel": "a"}, 103),
+    ("map channel", replace(OPEN, subscription_type="map"), {"channel": "a"}, 108),
     ("private without token", OPEN, {"channel": "$a"}, 103),
     ("private with token", OPEN, {"channel": "$a", "token": sub_token("$a")}, None),
     (
@@ -616,6 +616,6 @@ async def test_a_connection_that_ends_while_subscribing_leaves_nothing(
 
 def test_rules_default() -> None:
     """The memory rules of these tests are the real ones."""
-    assert Namespaces(NamespaceSettings()).find("a") == ChannelOptions(
+    assert Namespaces(NamespaceSettings()).options_of("a") == ChannelOptions(
         history_meta_ttl=2_592_000, force_recovery_mode="stream"
     )

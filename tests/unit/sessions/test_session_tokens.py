@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,12 +13,10 @@ from tests.support.sessions import EMULATED, SessionClient, make_token, run_unti
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.client_codes import (
     DENIED,
-    PERMISSION_DENIED,
-    ClientDisconnect,
-    ClientFault,
 )
 from tocsin.core.control import DisconnectCommand, SubscribeCommand, Target
-from tocsin.sessions.connection import Context
+from tocsin.core.ports.channels import DenialKind
+from tocsin.sessions.context import Context
 from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
@@ -66,26 +64,22 @@ async def test_a_token_without_id_and_time(
     assert told(client).get("connection_token") == expected
 
 
-class SlowGate:
-    """A `Gate` whose questions wait; `denied` is what it finds in the end."""
+class SlowDenials:
+    """A `DenialStore` whose answers wait; `denied` is what it finds in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: DenialKind) -> None:
         self.questions: list[asyncio.Future[None]] = []
         self.denied = False
+        self._kind = kind
 
-    async def check(self, claims: Any, *, has_token: bool = True) -> None:
-        await self._ask(ClientDisconnect(DENIED))
-
-    async def check_subscription(self, claims: Any) -> None:
-        await self._ask(ClientFault(PERMISSION_DENIED))
-
-    async def _ask(self, refusal: Exception) -> None:
+    async def fetch(self, keys: Sequence[tuple[DenialKind, str]]) -> list[int | None]:
+        if keys[0][0] is not self._kind:
+            return [None]
         is_denied = self.denied  # read now, told later
         question = asyncio.get_running_loop().create_future()
         self.questions.append(question)
         await question
-        if is_denied:
-            raise refusal
+        return [1 if is_denied else None]
 
     async def answer(self) -> None:
         """Let the next question have its answer."""
@@ -106,16 +100,16 @@ async def test_who_is_denied_while_coming_in(
     node: Node, tell: Callable[[Context], object]
 ) -> None:
     """Neither the question nor the command that closes connections finds them alone."""
-    gate = SlowGate()
-    context = node(CLOSED, gate=gate)
+    denied = SlowDenials(DenialKind.USER)
+    context = node(CLOSED, denied=denied)
     client = SessionClient(context)
     command = {"id": 1, "connect": {"token": make_token(sub="u")}}
     client.session.receive(json.dumps(command).encode())
-    await run_until(lambda: bool(gate.questions))
-    gate.denied = True
+    await run_until(lambda: bool(denied.questions))
+    denied.denied = True
     tell(context)
-    await gate.answer()
-    await gate.answer()
+    await denied.answer()
+    await denied.answer()
     await run_until(lambda: client.closed is not None)
     assert client.closed == (3507, "permission denied")
     assert context.hub.num_clients == 0
@@ -123,18 +117,18 @@ async def test_who_is_denied_while_coming_in(
 
 async def test_a_subscription_denied_while_it_is_made(node: Node) -> None:
     """A token that is taken back meanwhile opens nothing."""
-    gate = SlowGate()
-    context = node(gate=gate)
+    denied = SlowDenials(DenialKind.TOKEN)
+    context = node(denied=denied)
     client = SessionClient(context)
     await client.connect()
-    token = make_token(sub="", channel="a")
+    token = make_token(sub="", channel="a", jti="t")
     command = {"id": 2, "subscribe": {"channel": "a", "token": token}}
     client.session.receive(json.dumps(command).encode())
-    await run_until(lambda: bool(gate.questions))
-    gate.denied = True
+    await run_until(lambda: bool(denied.questions))
+    denied.denied = True
     context.hub.answer_survey("connections", b"{}")
-    await gate.answer()
-    await gate.answer()
+    await denied.answer()
+    await denied.answer()
     await run_until(lambda: bool(client.link.written))
     (reply,) = await client.take()
     assert reply["error"]["code"] == 103

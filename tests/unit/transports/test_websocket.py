@@ -13,7 +13,7 @@ from tests.support.raw_websocket import masked
 from tests.support.sessions import run_until
 
 from tocsin.hub.share import AT_ONCE, SMALL_BYTES
-from tocsin.sessions.connection import Context
+from tocsin.sessions.context import Context
 from tocsin.sessions.session import Session
 from tocsin.transports.uni_websocket import (
     _SINGLE,

@@ -1,0 +1,93 @@
+"""Sessions room: what is about one channel keeps its order, the rest need not wait.
+
+It must not carry anything out; a session's workers ask it what may begin.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from tocsin.sessions.orders import Order
+
+
+class _Lane:
+    """One channel's orders: how many are under way, of which kind, and who waits."""
+
+    __slots__ = ("num_under_way", "together", "waiting")
+
+    def __init__(self) -> None:
+        self.num_under_way = 0
+        self.together = ""
+        self.waiting: deque[Order] | None = None
+
+    def admits(self, order: Order) -> bool:
+        """Whether it may begin now, as far as those under way are concerned."""
+        if not self.num_under_way:
+            return True
+        return bool(order.together) and order.together == self.together
+
+    def begin(self, order: Order) -> None:
+        """One more is under way."""
+        self.num_under_way += 1
+        self.together = order.together
+
+
+class Lanes:
+    """The lanes of one connection, for as long as something is under way in them.
+
+    Who `enter`s may begin, and `leave`s at its end; who may not is kept, and handed
+    out in its turn by the `leave` of another.
+    """
+
+    __slots__ = ("_by_channel", "num_waiting")
+
+    def __init__(self) -> None:
+        self._by_channel: dict[str, _Lane] = {}
+        self.num_waiting = 0
+
+    def enter(self, order: Order) -> bool:
+        """Whether the order may begin; else it waits here."""
+        channel = order.channel
+        if not channel:
+            return True
+        lane = self._by_channel.get(channel)
+        if lane is None:
+            lane = self._by_channel[channel] = _Lane()
+        if lane.waiting or not lane.admits(order):
+            if lane.waiting is None:
+                lane.waiting = deque()
+            lane.waiting.append(order)
+            self.num_waiting += 1
+            return False
+        lane.begin(order)
+        return True
+
+    def leave(self, order: Order) -> Order | None:
+        """The order is at its end; the next of its channel, which begins now."""
+        channel = order.channel
+        lane = self._by_channel.get(channel)
+        if not channel or lane is None:  # all were forgotten meanwhile
+            return None
+        lane.num_under_way -= 1
+        following = self._take(lane)
+        if following is None and not lane.num_under_way:
+            del self._by_channel[channel]
+        return following
+
+    def take_beside(self, order: Order) -> Order | None:
+        """One more that may go along with one under way; it begins now."""
+        lane = self._by_channel.get(order.channel)
+        return None if lane is None else self._take(lane)
+
+    def _take(self, lane: _Lane) -> Order | None:
+        if not lane.waiting or not lane.admits(lane.waiting[0]):
+            return None
+        order = lane.waiting.popleft()
+        self.num_waiting -= 1
+        lane.begin(order)
+        return order
+
+    def clear(self) -> None:
+        """Forget who waits."""
+        self._by_channel.clear()
+        self.num_waiting = 0
