@@ -198,7 +198,7 @@ class Feed:
             if group.is_positioned and step in {_Step.OLD, _Step.GAP}:
                 continue
             self._send(group, arrival)
-            if group.base and not key[3]:
+            if group.base and not key.is_ready:
                 ripe.append(key)
         for key in ripe:
             self._ripen(key)
@@ -236,7 +236,7 @@ class Feed:
 
     def _ripen(self, key: GroupKey) -> None:
         """Who got a whole publication may get deltas from now on."""
-        ripe_key = (*key[:3], True, key[4])
+        ripe_key = key._replace(is_ready=True)
         for each in (key, ripe_key):
             if (group := self._groups.get(each)) is not None:
                 group.flush()
@@ -333,7 +333,7 @@ class Feed:
 
 
 def _key(subscription: Subscription, *, is_ready: bool) -> GroupKey:
-    return (
+    return GroupKey(
         subscription.form,
         subscription.is_positioned,
         subscription.wants_delta,

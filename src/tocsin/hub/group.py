@@ -5,6 +5,8 @@ It must not look at positions: what reaches a group goes to all of its members.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tocsin.hub.arrival import Arrival
 from tocsin.hub.subscription import Sink, Subscription
 from tocsin.hub.turn import Turn
@@ -12,7 +14,19 @@ from tocsin.protocol.frames import ForeignData, WireForm
 from tocsin.protocol.tags_filter import Condition
 from tocsin.telemetry.client_metrics import ClientMetrics
 
-GroupKey = tuple[WireForm, bool, bool, bool, bytes]
+
+class GroupKey(NamedTuple):
+    """What members have in common. `is_ready`: they hold data that a delta may change.
+
+    A named tuple is compared and hashed as fast as a plain one, which a dataclass is
+    not; making one takes longer, and that happens once for each who joins.
+    """
+
+    form: WireForm
+    is_positioned: bool
+    wants_delta: bool
+    is_ready: bool
+    filter_key: bytes
 
 
 class Group:
