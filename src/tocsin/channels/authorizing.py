@@ -129,30 +129,16 @@ class Authorizer:
         if expire_at and expire_at <= self._now_s():
             raise ClientFault(EXPIRED)
         rules = self._namespaces
+        to_history = rules.may_read_history(options, user=user, subscribed=True)
+        to_presence = rules.may_read_presence(options, user=user, subscribed=True)
         return Grant(
             options=options,
             is_positioned=options.force_positioning
-            or (
-                request.positioned
-                and (
-                    options.allow_positioning
-                    or rules.may_read_history(options, user=user, subscribed=True)
-                )
-            ),
+            or (request.positioned and (options.allow_positioning or to_history)),
             is_recoverable=options.force_recovery
-            or (
-                request.recoverable
-                and (
-                    options.allow_recovery
-                    or rules.may_read_history(options, user=user, subscribed=True)
-                )
-            ),
+            or (request.recoverable and (options.allow_recovery or to_history)),
             wants_joins=options.force_push_join_leave
-            or (
-                request.join_leave
-                and options.join_leave
-                and rules.may_read_presence(options, user=user, subscribed=True)
-            ),
+            or (request.join_leave and options.join_leave and to_presence),
             wants_delta=request.delta in options.allowed_delta_types
             and condition is None,
             condition=condition,

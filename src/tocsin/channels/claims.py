@@ -76,7 +76,7 @@ class ConnectionClaims:
     issued_at: int = 0
 
 
-class Payload:
+class TokenPayload:
     """A token's payload, read claim by claim; every getter raises `TokenInvalid`."""
 
     def __init__(self, text: str) -> None:
@@ -187,7 +187,7 @@ class Payload:
         return value
 
 
-def read_connection(payload: Payload, *, user_claim: str) -> ConnectionClaims:
+def read_connection(payload: TokenPayload, *, user_claim: str) -> ConnectionClaims:
     """The claims of a connection token; raises `TokenInvalid`."""
     if payload.text("channel"):
         raise TokenInvalid("a connection token must not have a channel claim")
@@ -204,7 +204,7 @@ def read_connection(payload: Payload, *, user_claim: str) -> ConnectionClaims:
     )
 
 
-def read_subscription(payload: Payload, *, user_claim: str) -> SubscriptionClaims:
+def read_subscription(payload: TokenPayload, *, user_claim: str) -> SubscriptionClaims:
     """The claims of a subscription token; raises `TokenInvalid`."""
     channel = payload.text("channel")
     if not channel:
@@ -225,7 +225,7 @@ def read_subscription(payload: Payload, *, user_claim: str) -> SubscriptionClaim
 def _read_sub(channel: str, text: str) -> SubscriptionClaims:
     if text == "null":
         return SubscriptionClaims(user="", channel=channel)
-    sub = Payload(text)
+    sub = TokenPayload(text)
     return SubscriptionClaims(
         user="",
         channel=channel,

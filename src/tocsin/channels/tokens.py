@@ -16,10 +16,10 @@ from typing import Any
 
 from tocsin.channels.claims import (
     ConnectionClaims,
-    Payload,
     SubscriptionClaims,
     TokenExpired,
     TokenInvalid,
+    TokenPayload,
     read_connection,
     read_subscription,
 )
@@ -145,10 +145,10 @@ class _Family:
             ecdsa=settings.ecdsa_public_key,
         )
 
-    async def verify(self, token: str) -> Payload:
+    async def verify(self, token: str) -> TokenPayload:
         """Check signature, audience, issuer and times, in this order."""
         signed, header, payload_text, signature = _split(token)
-        payload = Payload(payload_text)
+        payload = TokenPayload(payload_text)
         try:
             groups = self._check_parties(payload)
         except TokenInvalid as why:
@@ -200,7 +200,7 @@ class _Family:
         if not good:
             raise TokenInvalid("signature does not fit")
 
-    def _check_parties(self, payload: Payload) -> dict[str, str]:
+    def _check_parties(self, payload: TokenPayload) -> dict[str, str]:
         """Audience and issuer; returns the named groups of their patterns."""
         groups: dict[str, str] = {}
         settings = self.settings
@@ -223,7 +223,7 @@ class _Family:
             groups |= _named(found)
         return groups
 
-    def _check_times(self, payload: Payload) -> None:
+    def _check_times(self, payload: TokenPayload) -> None:
         """There is no leeway: clocks are set, or tokens live longer."""
         now_s = self._clock.now_ms() / 1000
         exp, nbf = payload.seconds("exp"), payload.seconds("nbf")

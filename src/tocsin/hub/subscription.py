@@ -24,7 +24,7 @@ class Sink(Protocol):
         ...
 
 
-class Owner(Protocol):
+class SubscriptionOwner(Protocol):
     """The connection that a subscription belongs to."""
 
     def lose_position(self, channel: str) -> None:
@@ -107,7 +107,9 @@ class Subscription:
         "wants_joins",
     )
 
-    def __init__(self, channel: str, owner: Owner, sink: Sink, form: WireForm) -> None:
+    def __init__(
+        self, channel: str, owner: SubscriptionOwner, sink: Sink, form: WireForm
+    ) -> None:
         self.channel = channel
         self.owner = owner
         self.sink = sink

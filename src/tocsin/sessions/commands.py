@@ -6,33 +6,37 @@ It must not carry anything out.
 from __future__ import annotations
 
 from tocsin.protocol import client_pb2 as pb
-from tocsin.sessions.connecting import Connect, Refresh
-from tocsin.sessions.orders import ClientOrder, UnknownCommand
+from tocsin.sessions.connecting import ConnectOrder, RefreshOrder
+from tocsin.sessions.orders import ClientOrder, UnknownOrder
 from tocsin.sessions.queries import (
-    History,
-    Presence,
-    PresenceStats,
-    Publish,
-    Rpc,
-    Send,
+    HistoryOrder,
+    PresenceOrder,
+    PresenceStatsOrder,
+    PublishOrder,
+    RpcOrder,
+    SendOrder,
 )
-from tocsin.sessions.subscribing import RefreshSubscription, Subscribe, Unsubscribe
+from tocsin.sessions.subscribing import (
+    SubRefreshOrder,
+    SubscribeOrder,
+    UnsubscribeOrder,
+)
 
 # Of several requests in one command, the first of these counts.
 _FIRST_OF: dict[str, type[ClientOrder]] = {
     each.name: each
     for each in (
-        Connect,
-        Subscribe,
-        Unsubscribe,
-        Publish,
-        Presence,
-        PresenceStats,
-        History,
-        Rpc,
-        Send,
-        Refresh,
-        RefreshSubscription,
+        ConnectOrder,
+        SubscribeOrder,
+        UnsubscribeOrder,
+        PublishOrder,
+        PresenceOrder,
+        PresenceStatsOrder,
+        HistoryOrder,
+        RpcOrder,
+        SendOrder,
+        RefreshOrder,
+        SubRefreshOrder,
     )
 }
 
@@ -42,4 +46,4 @@ def read_command(message: pb.Command) -> ClientOrder:
     for name, order in _FIRST_OF.items():
         if message.HasField(name):
             return order(message.id, getattr(message, name))
-    return UnknownCommand(message.id, None)
+    return UnknownOrder(message.id, None)

@@ -58,7 +58,7 @@ class _Connected:
     established: list[Established] = field(default_factory=list)
 
 
-class Connect(ClientOrder):
+class ConnectOrder(ClientOrder):
     """Come in; a second time is wrong."""
 
     __slots__ = ()
@@ -89,7 +89,7 @@ class Connect(ClientOrder):
         connection.refuse_more()
 
 
-class OneWayConnect(Order):
+class OneWayConnectOrder(Order):
     """The connect of a client that only listens; it is told by a push."""
 
     __slots__ = ("_request",)
@@ -312,7 +312,7 @@ def uni_disconnect(connection: ClientConnection, error: ClientError) -> Disconne
     return custom or _UNI_DISCONNECTS.get(error.code, SERVER_ERROR)
 
 
-class Refresh(Query):
+class RefreshOrder(Query):
     """Take a newer connection token."""
 
     __slots__ = ()
@@ -353,7 +353,7 @@ class Refresh(Query):
         return claims
 
 
-class ServerRefresh(Order):
+class ServerRefreshOrder(Order):
     """A refresh of the server API: expiry moves, or comes now."""
 
     __slots__ = ("_command",)

@@ -74,9 +74,16 @@ class Lanes:
             del self._by_channel[channel]
         return following
 
-    def take_beside(self, order: Order) -> Order | None:
-        """One more that may go along with one under way; it begins now."""
-        lane = self._by_channel.get(order.channel)
+    def has_beside(self, channel: str) -> bool:
+        """Whether `take_beside` would give an order."""
+        lane = self._by_channel.get(channel)
+        if lane is None or not lane.waiting:
+            return False
+        return lane.admits(lane.waiting[0])
+
+    def take_beside(self, channel: str) -> Order | None:
+        """One more that may go along with those under way; it begins now."""
+        lane = self._by_channel.get(channel)
         return None if lane is None else self._take(lane)
 
     def _take(self, lane: _Lane) -> Order | None:

@@ -78,7 +78,7 @@ class Order(ABC):
         )
 
 
-class End(Order):
+class EndOrder(Order):
     """The connection ends, once what came before is begun."""
 
     __slots__ = ("_disconnect",)
@@ -162,7 +162,7 @@ class ChannelQuery(Query):
         """What the reply holds, for a channel that has a name."""
 
 
-class UnknownCommand(ClientOrder):
+class UnknownOrder(ClientOrder):
     """No request that this server knows."""
 
     __slots__ = ()

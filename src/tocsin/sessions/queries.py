@@ -22,7 +22,7 @@ from tocsin.sessions.connection import ClientConnection, State
 from tocsin.sessions.orders import ChannelQuery, ClientOrder, Query
 
 
-class Publish(ChannelQuery):
+class PublishOrder(ChannelQuery):
     """Publish with the client's own info, under the namespace's options.
 
     Publications of one client may be under way together: every broker takes them in
@@ -53,7 +53,7 @@ class Publish(ChannelQuery):
         return pb.PublishResult()
 
 
-class History(ChannelQuery):
+class HistoryOrder(ChannelQuery):
     """A page of history, `history_max_publication_limit` items at most."""
 
     __slots__ = ()
@@ -86,7 +86,7 @@ class History(ChannelQuery):
         )
 
 
-class Presence(ChannelQuery):
+class PresenceOrder(ChannelQuery):
     """Who is in the channel."""
 
     __slots__ = ()
@@ -107,7 +107,7 @@ class Presence(ChannelQuery):
         )
 
 
-class PresenceStats(ChannelQuery):
+class PresenceStatsOrder(ChannelQuery):
     """How many are in the channel."""
 
     __slots__ = ()
@@ -128,7 +128,7 @@ class PresenceStats(ChannelQuery):
         )
 
 
-class Rpc(Query):
+class RpcOrder(Query):
     """Run an RPC method, if this server has any."""
 
     __slots__ = ()
@@ -145,7 +145,7 @@ class Rpc(Query):
         return pb.RPCResult(data=await handler(connection.user, self.request.data))
 
 
-class Send(ClientOrder):
+class SendOrder(ClientOrder):
     """A message to the back end: there is no way to it. It needs no id."""
 
     __slots__ = ()

@@ -23,7 +23,7 @@ _MOST_TEXT = 200
 _log = structlog.get_logger(__name__)
 
 
-class Refused(Protocol):
+class TurnedAway(Protocol):
     """What a line tells of the client; `connected_at_ms` is 0 for one not let in."""
 
     client: str
@@ -50,7 +50,7 @@ class RefusalLog:
         self.timer_slot = -1
 
     def end(
-        self, connection: Refused, code: int, reason: str, detail: str = ""
+        self, connection: TurnedAway, code: int, reason: str, detail: str = ""
     ) -> None:
         """A client that is refused, or whose connection is ended by the server."""
         fields = {
@@ -104,7 +104,7 @@ class RefusalLog:
 
 
 def log_error_reply(
-    connection: Refused, method: str, channel: str, code: int, *, detail: str
+    connection: TurnedAway, method: str, channel: str, code: int, *, detail: str
 ) -> None:
     """One command that was answered with an error; for who looks closely."""
     if not _log.is_enabled_for(logging.DEBUG):

@@ -88,7 +88,7 @@ def abandon(connection: ClientConnection, established: Sequence[Established]) ->
     connection.say_goodbye([each.subscription for each in established])
 
 
-class ServerSubscribe(Order):
+class ServerSubscribeOrder(Order):
     """A subscribe of the server API; it takes the place of one that is there."""
 
     __slots__ = ("_command",)
@@ -173,7 +173,7 @@ def _push_of(established: Established) -> pb.Subscribe:
     )
 
 
-class ServerUnsubscribe(Order):
+class ServerUnsubscribeOrder(Order):
     """An unsubscribe of the server API: the push comes in any case."""
 
     __slots__ = ("_channel",)

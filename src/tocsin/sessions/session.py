@@ -27,15 +27,15 @@ from tocsin.core.errors import ApiError
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import BadFrame, ForeignData, decode_commands
 from tocsin.sessions.commands import read_command
-from tocsin.sessions.connecting import OneWayConnect, ServerRefresh
+from tocsin.sessions.connecting import OneWayConnectOrder, ServerRefreshOrder
 from tocsin.sessions.connection import State
 from tocsin.sessions.context import Context
 from tocsin.sessions.establishing import Vanished
 from tocsin.sessions.lanes import Lanes
 from tocsin.sessions.link import Link, Traits
-from tocsin.sessions.orders import End, Order, fault_of
-from tocsin.sessions.server_side import ServerSubscribe, ServerUnsubscribe
-from tocsin.sessions.timing import TimedConnection
+from tocsin.sessions.orders import EndOrder, Order, fault_of
+from tocsin.sessions.server_side import ServerSubscribeOrder, ServerUnsubscribeOrder
+from tocsin.sessions.timing import TimedClientConnection
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ _TURN_S = 0.0005
 _USUAL_COMMAND_BYTES = 32
 
 
-class Session(TimedConnection):
+class Session(TimedClientConnection):
     """One client's walk through the protocol.
 
     `open` starts its clock, `receive` takes frames, `close` ends it from this
@@ -121,7 +121,7 @@ class Session(TimedConnection):
 
     def _refuse_frame(self, error: BadFrame) -> None:
         log.debug("a client sent a bad frame", client=self.client, reason=str(error))
-        self._enqueue(End(WRONG_COMMAND))
+        self._enqueue(EndOrder(WRONG_COMMAND))
 
     def _hold(self, commands: Iterator[pb.Command], size: int) -> None:
         """Read on later: in a turn to come, or when fewer commands wait."""
@@ -173,7 +173,7 @@ class Session(TimedConnection):
 
     def start(self, request: pb.ConnectRequest) -> None:
         """Connect a one-way client."""
-        self._enqueue(OneWayConnect(request))
+        self._enqueue(OneWayConnectOrder(request))
 
     def take_pong(self) -> None:
         """The transport's own pong came; one too many is no fault there."""
@@ -184,19 +184,19 @@ class Session(TimedConnection):
         if self.awaits_pong:
             self.note_pong()
         else:
-            self._enqueue(End(WRONG_COMMAND))
+            self._enqueue(EndOrder(WRONG_COMMAND))
 
     def take_subscribe(self, command: SubscribeCommand) -> None:
         """See `Member`."""
-        self._enqueue(ServerSubscribe(command))
+        self._enqueue(ServerSubscribeOrder(command))
 
     def take_unsubscribe(self, channel: str) -> None:
         """See `Member`."""
-        self._enqueue(ServerUnsubscribe(channel))
+        self._enqueue(ServerUnsubscribeOrder(channel))
 
     def take_refresh(self, command: RefreshCommand) -> None:
         """See `Member`."""
-        self._enqueue(ServerRefresh(command))
+        self._enqueue(ServerRefreshOrder(command))
 
     def take_emulated(self, data: bytes) -> None:
         """See `Member`; who listens one way only commands nothing."""
@@ -255,10 +255,11 @@ class Session(TimedConnection):
         return waiting if self._lanes is None else waiting + self._lanes.num_waiting
 
     async def _work(
-        self, inbox: deque[Order], lanes: Lanes | None, order: Order | None = None
+        self, inbox: deque[Order], lanes: Lanes | None, channel: str = ""
     ) -> None:
-        """Carry out what waits, `order` first; a worker of `client.concurrency`."""
+        """Carry out what waits, in a channel's lane first; of `concurrency` one."""
         began_s: float | None = None
+        order = self._go_on(lanes.take_beside(channel)) if lanes is not None else None
         try:
             while not self.is_closed and (order or inbox):
                 if order is None:
@@ -266,9 +267,10 @@ class Session(TimedConnection):
                     if lanes is not None and not lanes.enter(order):
                         order = None  # who is before it in its lane takes it along
                         continue
+                # No wait between taking an order and running it: those that go
+                # together would overtake each other.
                 await self._carry_out(order)
-                order = self._leave_lane(lanes, order) if lanes is not None else None
-                if order or inbox:
+                if inbox or (lanes is not None and lanes.num_waiting):
                     # Not the time that passes: a command may wait for a store.
                     now_s = time.thread_time()
                     if began_s is None:
@@ -276,6 +278,7 @@ class Session(TimedConnection):
                     elif now_s - began_s > _TURN_S:
                         await self.context.hub.share.pause()
                         began_s = None
+                order = self._go_on(lanes.leave(order)) if lanes is not None else None
                 if self._is_reading_paused and self._num_waiting < _INBOX_LOW:
                     self._is_reading_paused = False
                     self._read_on()
@@ -284,18 +287,19 @@ class Session(TimedConnection):
             if not self._workers and not inbox:
                 self._inbox = self._lanes = None  # idle connections hold nothing
 
-    def _leave_lane(self, lanes: Lanes, order: Order) -> Order | None:
-        """What the worker goes on with in the lane; others may go along with it."""
-        following = lanes.leave(order)
-        while (
-            following is not None
-            and self._inbox is not None
+    def _go_on(self, order: Order | None) -> Order | None:
+        """With an order of a lane; another worker may take one that goes along."""
+        inbox, lanes = self._inbox, self._lanes
+        if (
+            order is not None
+            and inbox is not None
+            and lanes is not None
             and self._workers < self.context.settings.concurrency
-            and (beside := lanes.take_beside(following)) is not None
+            and lanes.has_beside(order.channel)
         ):
             self._workers += 1
-            self.spawn(self._work(self._inbox, lanes, beside))
-        return following
+            self.spawn(self._work(inbox, lanes, order.channel))
+        return order
 
     async def _carry_out(self, order: Order) -> None:
         """The border: what goes wrong in here ends here."""

@@ -32,7 +32,7 @@ from tocsin.sessions.orders import ChannelQuery, ClientOrder
 _FOSSIL = "fossil"
 
 
-class Subscribe(ClientOrder):
+class SubscribeOrder(ClientOrder):
     """Subscribe to a channel, with what was missed there."""
 
     __slots__ = ()
@@ -85,7 +85,7 @@ def _check_subscribable(
         raise ClientFault(LIMIT_EXCEEDED)
 
 
-class Unsubscribe(ClientOrder):
+class UnsubscribeOrder(ClientOrder):
     """Leave a channel; one that it is not in is left as well."""
 
     __slots__ = ()
@@ -108,7 +108,7 @@ class Unsubscribe(ClientOrder):
             await connection.finish_goodbye([subscription])
 
 
-class RefreshSubscription(ChannelQuery):
+class SubRefreshOrder(ChannelQuery):
     """Take a newer subscription token."""
 
     __slots__ = ()

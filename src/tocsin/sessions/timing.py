@@ -18,7 +18,7 @@ _NEVER = float("inf")
 _REFUSED_END_S = 5.0
 
 
-class TimedConnection(ClientConnection):
+class TimedClientConnection(ClientConnection):
     """A connection with its next deadlines, on the loop's clock."""
 
     __slots__ = (

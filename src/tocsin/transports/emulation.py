@@ -34,7 +34,7 @@ lines = LineThrottle(structlog.get_logger(__name__))
 
 
 @dataclass(frozen=True, slots=True)
-class Emulated:
+class EmulatedData:
     """Commands of a session, and the node that has it."""
 
     node: str
@@ -73,7 +73,7 @@ class EmulationEndpoint:
             return answer_bare(refusal, cors)
         return web.Response(status=204, headers=cors)
 
-    async def _pass_on(self, emulated: Emulated) -> None:
+    async def _pass_on(self, emulated: EmulatedData) -> None:
         params = emulated.session.encode() + b"\n" + emulated.data
         try:
             is_known = await self._bus.send_to_node(emulated.node, OPERATION, params)
@@ -88,7 +88,7 @@ class EmulationEndpoint:
             raise web.HTTPNotFound
 
 
-def read_json(body: bytes) -> Emulated:
+def read_json(body: bytes) -> EmulatedData:
     """`data` is a string that holds the frame; raises `HTTPBadRequest`."""
     try:
         request = orjson.loads(body)
@@ -102,16 +102,16 @@ def read_json(body: bytes) -> Emulated:
     if not all(value is None or isinstance(value, str) for value in values):
         raise _bad_request()
     node, session, data = (value or "" for value in values)
-    return Emulated(node, session, data.encode())
+    return EmulatedData(node, session, data.encode())
 
 
-def read_protobuf(body: bytes) -> Emulated:
+def read_protobuf(body: bytes) -> EmulatedData:
     """An `EmulationRequest`; raises `HTTPBadRequest`."""
     try:
         request = pb.EmulationRequest.FromString(body)
     except DecodeError:
         raise _bad_request() from None
-    return Emulated(request.node, request.session, request.data)
+    return EmulatedData(request.node, request.session, request.data)
 
 
 def _bad_request() -> web.HTTPBadRequest:

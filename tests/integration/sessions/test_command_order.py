@@ -125,10 +125,11 @@ async def test_what_comes_in_between(client: SessionClient) -> None:
 
 
 async def test_publications_keep_their_order(client: SessionClient) -> None:
-    """However many are under way together."""
-    numbers = list(range(60))
-    send(client, *(("publish", {"channel": "a", "data": n}) for n in numbers))
-    found = await replies(client, len(numbers))
+    """However many are under way together, and behind what they had to wait for."""
+    numbers = list(range(100))
+    publishes = [("publish", {"channel": "a", "data": n}) for n in numbers]
+    send(client, subscribe(), *publishes)
+    found = await replies(client, 1 + len(numbers))
     assert not any("error" in each for each in found)
     send(client, ("history", {"channel": "a", "limit": -1}))
     (history,) = await replies(client, 1)

@@ -5,20 +5,20 @@ from typing import Any
 from tocsin.protocol import client_pb2 as pb
 from tocsin.sessions.lanes import Lanes
 from tocsin.sessions.orders import ClientOrder
-from tocsin.sessions.queries import History, Presence, Publish, Rpc
-from tocsin.sessions.subscribing import Subscribe, Unsubscribe
+from tocsin.sessions.queries import HistoryOrder, PresenceOrder, PublishOrder, RpcOrder
+from tocsin.sessions.subscribing import SubscribeOrder, UnsubscribeOrder
 
 
 def subscribe(channel: str = "a") -> ClientOrder:
-    return Subscribe(1, pb.SubscribeRequest(channel=channel))
+    return SubscribeOrder(1, pb.SubscribeRequest(channel=channel))
 
 
 def unsubscribe(channel: str = "a") -> ClientOrder:
-    return Unsubscribe(2, pb.UnsubscribeRequest(channel=channel))
+    return UnsubscribeOrder(2, pb.UnsubscribeRequest(channel=channel))
 
 
 def publish(channel: str = "a") -> ClientOrder:
-    return Publish(3, pb.PublishRequest(channel=channel))
+    return PublishOrder(3, pb.PublishRequest(channel=channel))
 
 
 def test_one_after_the_other() -> None:
@@ -41,7 +41,7 @@ def test_other_channels_and_none_do_not_wait() -> None:
     lanes = Lanes()
     assert lanes.enter(subscribe("a"))
     assert lanes.enter(subscribe("b"))
-    rpc = Rpc(1, pb.RPCRequest())
+    rpc = RpcOrder(1, pb.RPCRequest())
     assert lanes.enter(rpc)
     assert lanes.enter(rpc)
     assert lanes.leave(rpc) is None
@@ -54,15 +54,17 @@ def test_those_that_go_together() -> None:
     first, second = publish(), publish()
     assert lanes.enter(first)
     assert lanes.enter(second)
-    read: Any = History(4, pb.HistoryRequest(channel="a"))
-    other: Any = Presence(5, pb.PresenceRequest(channel="a"))
+    read: Any = HistoryOrder(4, pb.HistoryRequest(channel="a"))
+    other: Any = PresenceOrder(5, pb.PresenceRequest(channel="a"))
     assert not lanes.enter(read)
     assert not lanes.enter(other)
     assert not lanes.enter(last := publish())
     assert lanes.leave(first) is None
     assert lanes.leave(second) is read
-    assert lanes.take_beside(read) is other
-    assert lanes.take_beside(read) is None
+    assert lanes.has_beside("a")
+    assert lanes.take_beside("a") is other
+    assert not lanes.has_beside("a")
+    assert lanes.take_beside("a") is None
     assert lanes.leave(read) is None
     assert lanes.leave(other) is last
 
@@ -74,7 +76,7 @@ def test_nobody_is_overtaken_by_his_own_kind() -> None:
     assert not lanes.enter(leaving := unsubscribe())
     assert not lanes.enter(late := publish())
     assert lanes.leave(first) is leaving
-    assert lanes.take_beside(leaving) is None
+    assert lanes.take_beside("a") is None
     assert lanes.leave(leaving) is late
 
 

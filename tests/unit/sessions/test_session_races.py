@@ -144,6 +144,42 @@ async def test_two_unsubscribes_wait_for_one_subscribe(node: Node) -> None:
     assert context.hub.num_subs == 0
 
 
+async def test_a_flood_about_one_channel(node: Node) -> None:
+    """What waits behind a slow subscribe is bounded; other channels go on meanwhile."""
+    held = Held()
+
+    class SlowBroker(MemoryBroker):
+        async def subscribe(self, channel: str) -> None:
+            if channel == "a":
+                await held.wait()
+            await super().subscribe(channel)
+
+    context = node(SessionSettings(insecure=True, concurrency=4), broker=SlowBroker())
+    client = SessionClient(context)
+    await client.connect()
+    client.session.receive(b'{"id":1,"subscribe":{"channel":"a"}}')
+    await held.begun()
+    client.session.receive(b'{"id":2,"subscribe":{"channel":"b"}}')
+    await run_until(lambda: client.session.is_subscribed("b"))
+    assert not client.link.is_paused
+    client.link.written.clear()
+    told = 0
+    while not client.link.is_paused and told < 1000:
+        for _ in range(10):
+            told += 1
+            frame = b'{"id":%d,"publish":{"channel":"a","data":1}}' % (told + 2)
+            client.session.receive(frame)
+        await asyncio.sleep(0)
+    assert 120 < told < 150
+    held.go_on.set()
+    replies = [each for each in await client.take() if "id" in each]
+    assert [each["id"] for each in replies] == [1, *range(3, told + 3)]
+    assert not any("error" in each for each in replies)
+    assert not client.link.is_paused
+    assert client.session._inbox is None
+    assert client.session._lanes is None
+
+
 async def test_two_subscribes_to_a_channel_at_once(node: Node) -> None:
     """With concurrency the second is refused, and does not undo the first."""
     settings = SessionSettings(insecure=True, concurrency=8)
