@@ -129,8 +129,12 @@ class Authorizer:
         if expire_at and expire_at <= self._now_s():
             raise ClientFault(EXPIRED)
         rules = self._namespaces
-        to_history = rules.may_read_history(options, user=user, subscribed=True)
-        to_presence = rules.may_read_presence(options, user=user, subscribed=True)
+        to_history = (request.positioned or request.recoverable) and (
+            rules.may_read_history(options, user=user, subscribed=True)
+        )
+        to_presence = request.join_leave and (
+            rules.may_read_presence(options, user=user, subscribed=True)
+        )
         return Grant(
             options=options,
             is_positioned=options.force_positioning

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 from tocsin.protocol import client_pb2 as pb
 from tocsin.sessions.lanes import Lanes
 from tocsin.sessions.orders import ClientOrder
@@ -54,8 +52,8 @@ def test_those_that_go_together() -> None:
     first, second = publish(), publish()
     assert lanes.enter(first)
     assert lanes.enter(second)
-    read: Any = HistoryOrder(4, pb.HistoryRequest(channel="a"))
-    other: Any = PresenceOrder(5, pb.PresenceRequest(channel="a"))
+    read = HistoryOrder(4, pb.HistoryRequest(channel="a"))
+    other = PresenceOrder(5, pb.PresenceRequest(channel="a"))
     assert not lanes.enter(read)
     assert not lanes.enter(other)
     assert not lanes.enter(last := publish())
