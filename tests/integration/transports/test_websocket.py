@@ -20,7 +20,7 @@ from tocsin.core.client_codes import Disconnect
 from tocsin.core.control import DisconnectCommand, Target
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import read_varint, write_varint
-from tocsin.sessions import session
+from tocsin.sessions import session, timing
 from tocsin.sessions.settings import SessionSettings
 from tocsin.transports import socket_link
 from tocsin.transports.websocket import WebSocketSettings
@@ -200,7 +200,7 @@ async def test_a_refused_connect_ends_without_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After an error reply to connect the server ends the socket, without a code."""
-    monkeypatch.setattr(session, "_REFUSED_END_S", 0.1)
+    monkeypatch.setattr(timing, "_REFUSED_END_S", 0.1)
     settings = SessionSettings()
     async with running_node(build_context(settings)) as node:
         client = await RawWebSocket.open(node.port)
