@@ -99,11 +99,14 @@ async def ask(port: int, request: bytes) -> bytes:
 
 @pytest.mark.parametrize("what", WITHOUT_KEY)
 async def test_a_flood_of_it_is_no_flood_of_lines(node: WholeNode, what: str) -> None:
-    """One line, or those of refused clients, which have a budget; and no traceback."""
+    """One line, or those of refused clients, which have a budget; and no traceback.
+
+    Lines of level debug, which are for who looks closely, may be one each.
+    """
     with capture_logs() as lines:
         for _ in range(TIMES):
             await ask(node.port, WITHOUT_KEY[what])
-    events = Counter(line["event"] for line in lines)
+    events = Counter(line["event"] for line in lines if line["log_level"] != "debug")
     for event, count in events.items():
         assert count <= (MOST_LINES + 1 if event.startswith("client ") else 1), events
     assert [line for line in lines if line.get("exc_info")] == []
