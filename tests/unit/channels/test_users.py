@@ -150,10 +150,10 @@ async def test_a_revoked_token_opens_nothing_and_what_it_opened_is_closed() -> N
         claims = SubscriptionClaims("u", "c", token_id=token_id)
         if token_id == "bad":
             with pytest.raises(ClientFault) as raised:
-                await corridor.admission.check_subscription(claims)
+                await corridor.denied.check_subscription(claims)
             assert raised.value.error == PERMISSION_DENIED
         else:
-            await corridor.admission.check_subscription(claims)
+            await corridor.denied.check_subscription(claims)
 
 
 async def test_older_tokens_of_a_user_are_taken_back() -> None:
