@@ -32,6 +32,7 @@ def test_a_take_over_begins_where_the_record_ends(
     run = make_run(size, done)
     assert run.pending == [n for n in range(size) if n not in finished]
     assert run.done_before == len(finished)
+    assert (run.taken, run.recorded, run.stopped) == (0, 0, False)
     assert bytes(run.bitmap) == done.ljust((size + 7) // 8, b"\0")
 
 

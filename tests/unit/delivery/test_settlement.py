@@ -990,3 +990,30 @@ async def test_guarded_verdicts_are_not_believed_while_the_registry_is_away() ->
     assert case.verdicts.accused == []
     assert case.run.doubted == {2}
     assert case.metrics.push_removals_held.get("fcm", "sender_id_mismatch") == 1
+
+
+async def test_batches_that_share_an_answer_may_all_act_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever waited for another's question knows what it learnt."""
+    case = Case(size=4, history="d" * 200)
+    note = case.verdicts.note
+
+    async def be_slow(
+        provider: str, integration: str, letters: str, *, delivered: int
+    ) -> RecentVerdicts:
+        await asyncio.sleep(0.01)
+        return await note(provider, integration, letters, delivered=delivered)
+
+    monkeypatch.setattr(case.verdicts, "note", be_slow)
+    await take_at_once(case, 3, DELIVERED, SUSPECT)
+    runs = [
+        Run(case.run.delivery, case.run.payload, case.clock.now_ms()) for _ in range(3)
+    ]
+    for number, run in enumerate(runs):
+        run.results = [(number, SUSPECT, run.started_ms)]
+        run.complete = True
+    await asyncio.gather(*(case.settlement.take_in([run]) for run in runs))
+    assert sorted(each.device_id for each in case.verdicts.accused) == [
+        f"device-{n}" for n in range(3)
+    ]
