@@ -13,16 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.messages import messages
 
-from tocsin.api.json_reading import JsonFault, decode, holds_json
-from tocsin.api.json_writing import dump, plain
 from tocsin.api.methods.table import SERVICE
+from tocsin.protocol.json_codec import SERVER
+from tocsin.protocol.json_reading import holds_json
+from tocsin.protocol.json_text import JsonFault
 
 _INPUTS = [rpc.input_type for rpc in SERVICE.methods]
 _OUTPUTS = [rpc.output_type for rpc in SERVICE.methods]
 _WITHOUT_INLINE = [
-    kind
-    for kind in (*_INPUTS, *_OUTPUTS)
-    if not any(holds_json(field) for field in kind.fields)
+    kind for kind in (*_INPUTS, *_OUTPUTS) if not holds_json(*kind.fields)
 ]
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
@@ -85,16 +84,16 @@ def _spelled_value(field: Any, value: Any) -> Any:
 @given(_any_of(_WITHOUT_INLINE))
 def test_protobuf_reads_what_we_write(message: Any) -> None:
     """Without JSON inside, our form is one that protobuf's own reader takes."""
-    text = dump(plain(message))
+    text = SERVER.write(message)
     assert json_format.Parse(text, type(message)()) == message
-    assert decode(type(message), text) == message
+    assert SERVER.read(type(message), text) == message
 
 
 @settings(max_examples=150)
 @given(_any_of([*_INPUTS, *_OUTPUTS]))
 def test_we_write_what_the_message_holds(message: Any) -> None:
     """Every answer is JSON of the same values, with nothing left out that is set."""
-    text = dump(plain(message))
+    text = SERVER.write(message)
     written = json.loads(text)
     expected = _spelled(message)
     assert _covers(written, expected)
@@ -127,7 +126,7 @@ def test_we_read_what_a_caller_writes(drawn: tuple[Any, bool]) -> None:
     """Requests come back whole, JSON inside letter for letter, in any case of names."""
     message, upper = drawn
     text = _write(message, upper)
-    assert decode(type(message), text.encode()) == message
+    assert SERVER.read(type(message), text.encode()) == message
 
 
 def _write(message: Any, upper: bool) -> str:
@@ -166,4 +165,4 @@ def test_any_bytes_are_a_request_or_a_fault(kind: Descriptor, body: bytes) -> No
     """Whatever comes in, reading ends in a message or in a fault by its path."""
     message_class: Any = GetMessageClass(kind)
     with contextlib.suppress(JsonFault):
-        assert isinstance(decode(message_class, body), message_class)
+        assert isinstance(SERVER.read(message_class, body), message_class)

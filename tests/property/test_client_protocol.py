@@ -25,7 +25,8 @@ from tocsin.core.client_codes import ClientError, Disconnect
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.delta import BadDelta, apply_delta, create_delta
 from tocsin.protocol.frames import write_varint
-from tocsin.protocol.json_messages import is_json, write_message
+from tocsin.protocol.json_codec import CLIENT
+from tocsin.protocol.json_text import is_json
 from tocsin.transports.websocket_codec import FrameReader, Violation, unmask
 
 DISCONNECTS = {
@@ -351,5 +352,5 @@ def test_any_json_is_embedded_whole(value: Any) -> None:
     except UnicodeEncodeError:
         data = json.dumps(value).encode()
     assert is_json(data)
-    written = write_message(pb.Publication(data=data))
+    written = CLIENT.write(pb.Publication(data=data))
     assert json.loads(written) == {"data": json.loads(data)} or not data

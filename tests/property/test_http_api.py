@@ -196,9 +196,9 @@ def test_well_formed_requests(server: _Server, drawn: tuple[str, Any]) -> None:
 
 
 def _plain(message: Any) -> Any:
-    from tocsin.api.json_writing import dump, plain
+    from tocsin.protocol.json_codec import SERVER
 
-    return json.loads(dump(plain(message)))
+    return json.loads(SERVER.write(message))
 
 
 def test_the_server_is_still_sane(server: _Server) -> None:

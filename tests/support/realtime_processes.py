@@ -19,10 +19,9 @@ from tests.support.ports import free_port
 from tests.support.tocsin_processes import Process, Processes
 from tests.support.tokens import SECRET
 
-from tocsin.api.json_reading import decode
-from tocsin.api.json_writing import dump, plain
 from tocsin.api.methods.table import COMMANDS
 from tocsin.protocol import api_pb2_grpc
+from tocsin.protocol.json_codec import SERVER
 
 KEPT = {"name": "kept", "history_size": 10, "history_ttl": "60s"}
 
@@ -80,9 +79,9 @@ class Node:
         command = COMMANDS[name]
         with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
             stub: Any = api_pb2_grpc.CentrifugoApiStub(channel)
-            request = decode(command.request_class, body)
+            request = SERVER.read(command.request_class, body)
             response = getattr(stub, command.rpc)(request, timeout=30)
-        return json.loads(dump(plain(response)))
+        return json.loads(SERVER.write(response))
 
     async def result(self, name: str, **params: Any) -> Any:
         """The result of a call that must succeed; the loop goes on meanwhile."""

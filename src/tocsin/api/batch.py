@@ -13,18 +13,18 @@ from typing import Any
 from tocsin.api.call import Call
 from tocsin.api.commands import CommandRunner
 from tocsin.api.errors import fill_error
-from tocsin.api.json_reading import (
-    WHITE,
-    JsonFault,
-    check_utf8,
-    decode,
-    split_array,
-    split_object,
-)
-from tocsin.api.json_writing import NotEncodable, dump, plain
 from tocsin.api.methods.table import COMMANDS, Command
 from tocsin.core.errors import ApiError, BadRequest, InternalError, NotFound
 from tocsin.protocol import api_pb2
+from tocsin.protocol.json_codec import SERVER
+from tocsin.protocol.json_text import (
+    WHITE,
+    ForeignData,
+    JsonFault,
+    check_utf8,
+    split_array,
+    split_object,
+)
 
 PARALLEL = 1024
 """How many commands run side by side at most."""
@@ -138,17 +138,17 @@ def read_batch(body: bytes) -> tuple[list[api_pb2.Command | None], bool]:
 def write_batch(response: api_pb2.BatchResponse) -> bytes:
     """The JSON of a batch; what cannot be written is an error of its reply alone."""
     try:
-        return dump(plain(response))
-    except NotEncodable:
+        return SERVER.write(response)
+    except ForeignData:
         for reply in response.replies:
             _check_written(reply)
-        return dump(plain(response))
+        return SERVER.write(response)
 
 
 def _check_written(reply: api_pb2.Reply) -> None:
     try:
-        plain(reply)
-    except NotEncodable as cause:
+        SERVER.write(reply)
+    except ForeignData as cause:
         reply.Clear()
         fill_error(reply.error, InternalError(str(cause)))
 
@@ -164,7 +164,9 @@ def _read_commands(text: bytes) -> list[api_pb2.Command | None]:
     for number, raw in enumerate(texts):
         one = bytes(raw)
         try:
-            commands.append(None if one == b"null" else decode(api_pb2.Command, one))
+            commands.append(
+                None if one == b"null" else SERVER.read(api_pb2.Command, one)
+            )
         except JsonFault as fault:
             raise fault.inside(f"commands[{number}]") from None
     return commands

@@ -14,6 +14,7 @@ from google.rpc import status_pb2
 
 from tocsin.core.errors import ApiError, QueueFull
 from tocsin.protocol import api_pb2
+from tocsin.protocol.json_codec import SERVER
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
@@ -41,6 +42,11 @@ def fill_error(reply: api_pb2.Error, error: ApiError) -> None:
     """Write an error into the `error` field of a reply."""
     reply.code = error.code
     reply.message = error.message
+
+
+def write_error(error: ApiError) -> bytes:
+    """The same as JSON."""
+    return SERVER.write(api_pb2.Error(code=error.code, message=error.message))
 
 
 def grpc_status(error: ApiError) -> grpc.StatusCode:

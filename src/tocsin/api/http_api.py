@@ -17,13 +17,13 @@ from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
 from tocsin.api.batch import read_batch, run_batch, write_batch
 from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
 from tocsin.api.commands import CommandRunner
-from tocsin.api.errors import http_status
-from tocsin.api.json_reading import JsonFault, decode
-from tocsin.api.json_writing import NotEncodable, dump, plain
+from tocsin.api.errors import http_status, write_error
 from tocsin.api.legacy import read_commands, run_commands
 from tocsin.api.methods.table import COMMANDS, Command
 from tocsin.core.errors import ApiError, BadRequest, InternalError
 from tocsin.http_edge.inside import ShortJson
+from tocsin.protocol.json_codec import SERVER
+from tocsin.protocol.json_text import ForeignData, JsonFault
 from tocsin.telemetry.throttle import LineThrottle
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -120,13 +120,12 @@ class HttpApi:
         async def answer(
             request: web.Request, body: bytes, call: Call
         ) -> web.StreamResponse:
-            message = decode(request_class, body)
+            message = SERVER.read(request_class, body)
             result = command.result_class()
             error = await runner.run(command, message, result, call)
             if error is not None:
                 return self._error(request, error)
-            text = b'{"result":' + dump(plain(result)) + b"}"
-            return answer_json(request, text)
+            return answer_json(request, b'{"result":' + SERVER.write(result) + b"}")
 
         return self._guarded(command.name, answer)
 
@@ -162,14 +161,14 @@ class HttpApi:
                 refusal = _text(fault.status, _REASONS[fault.status], error.message)
                 refusal.force_close()
                 return refusal
-            except NotEncodable as cause:
+            except ForeignData as cause:
                 self._runner.note(name, call, 0.0, InternalError(), cause)
                 return _text(500, "Internal Server Error", str(cause))
 
         return handle
 
     def _error(self, request: web.Request, error: ApiError) -> web.StreamResponse:
-        body = dump({"code": error.code, "message": error.message})
+        body = write_error(error)
         by_transport = (
             self._settings.transport_errors
             or request.headers.get(ERROR_MODE_HEADER) == "transport"

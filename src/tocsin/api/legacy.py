@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +18,19 @@ import orjson
 from tocsin.api.batch import MAX_COMMANDS, TURN
 from tocsin.api.call import Call
 from tocsin.api.commands import CommandRunner
-from tocsin.api.json_reading import (
-    WHITE,
-    JsonFault,
-    check_utf8,
-    decode,
-    split_object,
-)
-from tocsin.api.json_writing import NotEncodable, dump, plain
+from tocsin.api.errors import write_error
 from tocsin.api.methods.table import COMMANDS, Command
 from tocsin.core.errors import ApiError, BadRequest, InternalError, NotFound
 from tocsin.protocol import api_pb2
+from tocsin.protocol.json_codec import SERVER
+from tocsin.protocol.json_text import (
+    WHITE,
+    ForeignData,
+    JsonFault,
+    check_utf8,
+    skip_space,
+    split_object,
+)
 
 _EARLY = (
     *("publish", "broadcast", "unsubscribe", "disconnect", "presence"),
@@ -50,7 +51,6 @@ NUMBERS: Mapping[int, str] = {
 """Methods by number, as the oldest clients name them."""
 
 _scan = json.JSONDecoder().raw_decode
-_BLANK = re.compile(r"[ \t\n\r]*")
 _UINT32_MAX = 2**32 - 1
 _INT32 = range(-(2**31), 2**31)
 
@@ -77,7 +77,7 @@ def read_commands(body: bytes) -> list[LegacyCommand]:
 def _split(text: str) -> list[bytes]:
     """The values that stand one after another in the text."""
     texts: list[bytes] = []
-    index = _after_blank(text, 0)
+    index = skip_space(text, 0)
     while index < len(text) or not texts:
         if len(texts) == MAX_COMMANDS:
             raise JsonFault(f"must hold at most {MAX_COMMANDS} commands")
@@ -90,14 +90,8 @@ def _split(text: str) -> list[bytes]:
         except RecursionError:
             raise JsonFault("nested too deep") from None
         texts.append(text[index:end].encode())
-        index = _after_blank(text, end)
+        index = skip_space(text, end)
     return texts
-
-
-def _after_blank(text: str, index: int) -> int:
-    match = _BLANK.match(text, index)
-    assert match is not None  # noqa: S101 - the pattern matches emptiness
-    return match.end()
 
 
 def _read_command(text: bytes) -> LegacyCommand:
@@ -150,39 +144,38 @@ async def run_commands(
 
 
 async def _run_one(runner: CommandRunner, command: LegacyCommand, call: Call) -> bytes:
-    reply: dict[str, Any] = {"id": command.id} if command.id else {}
-    error, result = await _result_of(runner, command, call)
-    if error is None:
-        reply["result"] = result
-    else:
-        reply["error"] = {"code": error.code, "message": error.message}
-    return dump(reply)
+    head = b'{"id":%d,' % command.id if command.id else b"{"
+    answer = await _answer_to(runner, command, call)
+    if isinstance(answer, ApiError):
+        return head + b'"error":' + write_error(answer) + b"}"
+    return head + b'"result":' + answer + b"}"
 
 
-async def _result_of(
+async def _answer_to(
     runner: CommandRunner, command: LegacyCommand, call: Call
-) -> tuple[ApiError | None, dict[str, Any]]:
+) -> bytes | ApiError:
+    """The result as JSON."""
     known = COMMANDS.get(command.method) if isinstance(command.method, str) else None
-    error: ApiError | None
+    error: ApiError
     if known is None:
         error = NotFound(f"method: no method has the number {command.method}")
         runner.note("unknown", call, 0.0, error)
-        return error, {}
+        return error
     try:
         request = _request_of(known, command.params)
     except BadRequest as fault:
         runner.note(known.name, call, 0.0, fault)
-        return fault, {}
+        return fault
     result = known.result_class()
-    error = await runner.run(known, request, result, call)
-    if error is not None:
-        return error, {}
+    failed = await runner.run(known, request, result, call)
+    if failed is not None:
+        return failed
     try:
-        return None, plain(result)
-    except NotEncodable as cause:
+        return SERVER.write(result)
+    except ForeignData as cause:
         error = InternalError()
         runner.note(known.name, call, 0.0, error, cause)
-        return error, {}
+        return error
 
 
 def _request_of(command: Command, params: bytes | None) -> Any:
@@ -191,6 +184,6 @@ def _request_of(command: Command, params: bytes | None) -> Any:
     if params is None:
         raise BadRequest("params", "must be set")
     try:
-        return decode(command.request_class, params)
+        return SERVER.read(command.request_class, params)
     except JsonFault as fault:
         raise BadRequest(fault.path or "params", fault.reason) from None

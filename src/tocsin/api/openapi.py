@@ -17,12 +17,12 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tocsin.api.errors import HTTP_STATUSES
-from tocsin.api.json_reading import is_map, takes_one_object
-from tocsin.api.json_writing import ALWAYS_WRITTEN
 from tocsin.api.legacy import NUMBERS
 from tocsin.api.methods.table import COMMANDS, SERVICE
 from tocsin.core.version import VERSION
 from tocsin.protocol import api_pb2
+from tocsin.protocol.json_reading import map_value, takes_one_object
+from tocsin.protocol.json_writing import ALWAYS_WRITTEN
 
 Json = dict[str, Any]
 
@@ -164,23 +164,23 @@ class _Schemas:
         if text := self._words.get(message.name):
             out["description"] = text
         if message.fields:
-            out["properties"] = {f.name: self._field(f) for f in message.fields}
+            out["properties"] = {
+                f.name: self._field(f"{message.name}.{f.name}", f)
+                for f in message.fields
+            }
         if always := ALWAYS_WRITTEN.get(message.name):
             out["required"] = list(always)
         return out
 
-    def _field(self, field: FieldDescriptor) -> Json:
+    def _field(self, name: str, field: FieldDescriptor) -> Json:
         out = self._type(field)
-        assert field.containing_type is not None  # noqa: S101 - it stands in a message
-        if text := self._words.get(f"{field.containing_type.name}.{field.name}"):
+        if text := self._words.get(name):
             out = {**out, "description": text}
         return out
 
     def _type(self, field: FieldDescriptor) -> Json:
-        if is_map(field):
-            assert field.message_type is not None  # noqa: S101 - it has an entry type
-            value = self._one(field.message_type.fields_by_name["value"])
-            return {"type": "object", "additionalProperties": value}
+        if (value := map_value(field)) is not None:
+            return {"type": "object", "additionalProperties": self._one(value)}
         one = self._one(field)
         if not field.is_repeated:
             return one

@@ -19,7 +19,6 @@ from typing import Protocol
 
 import grpc.aio
 
-from tocsin.api.json_reading import decode
 from tocsin.app.demo_online import (
     NAMESPACE_OPTIONS,
     Online,
@@ -36,6 +35,7 @@ from tocsin.core.push import Job, Payload, queue_name
 from tocsin.core.push_services import SERVICES
 from tocsin.delivery.settlement import ONLINE
 from tocsin.protocol import api_pb2, api_pb2_grpc
+from tocsin.protocol.json_codec import FILES
 from tocsin.simulator.configuration import push_notifications
 from tocsin.simulator.server import Simulator
 
@@ -189,9 +189,7 @@ def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
         if not line.strip():
             continue
         try:
-            requests.append(
-                decode(api_pb2.DeviceRegisterRequest, line.encode(), strict=True)
-            )
+            requests.append(FILES.read(api_pb2.DeviceRegisterRequest, line.encode()))
         except ValueError as error:
             raise DemoInputError(f"{show_path(path)}:{number}: {error}") from None
     if not requests:
@@ -202,10 +200,9 @@ def read_devices(path: Path) -> list[api_pb2.DeviceRegisterRequest]:
 def read_message(path: Path) -> api_pb2.SendPushNotificationRequest:
     """One SendPushNotification request as JSON; raises `DemoInputError`."""
     try:
-        return decode(
+        return FILES.read(
             api_pb2.SendPushNotificationRequest,
             "\n".join(_lines(path)).encode(),
-            strict=True,
         )
     except ValueError as error:
         raise DemoInputError(f"{show_path(path)}: {error}") from None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tocsin.channels.json_members import split_members
+from tocsin.protocol.json_text import split_members
 
 OVERRIDES = (
     "presence",

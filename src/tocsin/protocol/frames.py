@@ -8,21 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from tocsin.core.channel import ClientInfo, Publication
 from tocsin.protocol import client_pb2 as pb
-from tocsin.protocol.json_messages import (
-    BadFrame,
+from tocsin.protocol.json_codec import CLIENT
+from tocsin.protocol.json_text import (
+    WHITE,
     ForeignData,
-    embed,
+    JsonFault,
+    check_utf8,
+    embed_in_line,
     is_json,
-    read_message,
+    scan,
     skip_space,
-    write_message,
     write_string,
 )
+
+M = TypeVar("M", bound=Message)
 
 __all__ = [
     "BadFrame",
@@ -31,6 +36,7 @@ __all__ = [
     "WireForm",
     "decode_commands",
     "decode_connect_request",
+    "embed_data",
     "encode_message",
     "encode_ping",
     "encode_publication",
@@ -40,6 +46,10 @@ __all__ = [
     "read_varint",
     "write_varint",
 ]
+
+
+class BadFrame(Exception):
+    """What a client sent is no message of the protocol."""
 
 
 class Encoding(Enum):
@@ -105,18 +115,51 @@ def decode_commands(encoding: Encoding, data: bytes) -> Iterator[pb.Command]:
 
 
 def _decode_json(data: bytes) -> Iterator[pb.Command]:
-    try:
-        text = data.decode().strip(" \t\r\n")
-    except UnicodeDecodeError:
-        raise BadFrame("not UTF-8") from None
-    if not text:
-        raise BadFrame("empty frame")
+    """Objects one after another; SDKs write a line for each."""
+    if data == b"{}":  # a pong: no other frame comes as often
+        yield pb.Command()
+        return
+    data = _checked(data)
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", at)
+        end = len(data) if end < 0 else end
+        try:
+            command = CLIENT.read(pb.Command, data[at:end])
+        except JsonFault:
+            # More than one stands on the line, or less, or it is no command at all.
+            yield from _decode_unlined(data[at:].decode())
+            return
+        yield command
+        at = skip_space(data, end)
+
+
+def _decode_unlined(text: str) -> Iterator[pb.Command]:
     at = 0
     while at < len(text):
-        command = pb.Command()
-        at = read_message(text, at, command)
-        yield command
-        at = skip_space(text, at)
+        try:
+            _, end = scan(text, at)
+        except (ValueError, RecursionError) as error:
+            raise BadFrame(type(error).__name__) from None
+        yield _read_json(pb.Command, text[at:end].encode())
+        at = skip_space(text, end)
+
+
+def _checked(data: bytes) -> bytes:
+    try:
+        check_utf8(data)
+    except JsonFault:
+        raise BadFrame("not UTF-8") from None
+    if not (data := data.strip(WHITE)):
+        raise BadFrame("empty frame")
+    return data
+
+
+def _read_json(kind: type[M], data: bytes) -> M:
+    try:
+        return CLIENT.read(kind, data)
+    except JsonFault as fault:
+        raise BadFrame(str(fault)) from None
 
 
 def _decode_protobuf(data: bytes) -> Iterator[pb.Command]:
@@ -140,16 +183,10 @@ def _parse(message: Message, data: bytes) -> None:
 
 def decode_connect_request(encoding: Encoding, data: bytes) -> pb.ConnectRequest:
     """The first frame of a one-way connection: a bare connect request."""
+    if encoding is Encoding.JSON:
+        return _read_json(pb.ConnectRequest, _checked(data))
     request = pb.ConnectRequest()
-    if encoding is Encoding.PROTOBUF:
-        _parse(request, data)
-        return request
-    try:
-        text = data.decode().strip(" \t\r\n")
-    except UnicodeDecodeError:
-        raise BadFrame("not UTF-8") from None
-    if read_message(text, 0, request) != len(text):
-        raise BadFrame("more than one object")
+    _parse(request, data)
     return request
 
 
@@ -157,7 +194,7 @@ def encode_message(encoding: Encoding, message: Message) -> bytes:
     """One message, not framed; raises `ForeignData`."""
     if encoding is Encoding.PROTOBUF:
         return message.SerializeToString()
-    return write_message(message)
+    return CLIENT.write(message)
 
 
 def encode_push(form: WireForm, push: pb.Push) -> bytes:
@@ -209,7 +246,7 @@ def encode_publication(
 
 def _json_parts(publication: Publication, epoch: str, delta: bool) -> Iterator[bytes]:
     if publication.info is not None:
-        yield b',"info":' + write_message(info_message(publication.info))
+        yield b',"info":' + CLIENT.write(info_message(publication.info))
     if publication.offset:
         yield b',"offset":%d' % publication.offset
     if publication.tags:
@@ -250,4 +287,4 @@ def publication_message(
 
 def embed_data(data: bytes) -> bytes:
     """Publication data as it stands in a JSON frame; raises `ForeignData`."""
-    return embed(data)
+    return embed_in_line(data)

@@ -16,8 +16,6 @@ from tests.support.channels import AwayBroker, Corridor, connection
 from tests.support.http_api import serving_http
 from tests.support.realtime import OPEN_CHANNEL
 
-from tocsin.api.json_reading import decode
-from tocsin.api.json_writing import dump, plain
 from tocsin.api.methods.table import COMMANDS
 from tocsin.core.channel import ClientInfo, Publication, PublishOptions, StreamPosition
 from tocsin.core.client_codes import FORCE_DISCONNECT, Disconnect
@@ -28,6 +26,7 @@ from tocsin.core.control import (
     Target,
     UnsubscribeCommand,
 )
+from tocsin.protocol.json_codec import SERVER
 
 Send = Callable[[str, Any], Awaitable[Any]]
 
@@ -61,9 +60,9 @@ async def opened(door: str, corridor: Corridor) -> AsyncIterator[Send]:
 async def send_grpc(stub: Any, name: str, params: Any) -> Any:
     command = COMMANDS[name]
     text = json.dumps(params, separators=(",", ":")).encode()
-    request = decode(command.request_class, text)
+    request = SERVER.read(command.request_class, text)
     response = await getattr(stub, command.rpc)(request, metadata=WITH_KEY)
-    return json.loads(dump(plain(response)))
+    return json.loads(SERVER.write(response))
 
 
 @pytest.fixture(params=DOORS)

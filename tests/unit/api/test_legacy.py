@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.api.json_reading import JsonFault
 from tocsin.api.legacy import NUMBERS, LegacyCommand, read_commands
 from tocsin.api.methods.table import COMMANDS
+from tocsin.protocol.json_text import JsonFault
 
 # As the pages of the API and its oldest clients have them.
 PUBLISHED = {

@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from tocsin.api.json_reading import (
-    JsonFault,
-    decode,
-    holds_json,
-    is_map,
-    takes_one_object,
-)
 from tocsin.api.methods.table import COMMANDS
+from tocsin.protocol.json_codec import SERVER
+from tocsin.protocol.json_reading import holds_json, map_value, takes_one_object
+from tocsin.protocol.json_text import JsonFault
 
 VALUES: tuple[Any, ...] = (42, -1, 1.5, "x", "42", True, [], [1], {}, {"a": 1}, 2**70)
 DEPTH = 3
@@ -32,7 +28,7 @@ KINDS = {
 
 def wanted(field: FieldDescriptor) -> tuple[tuple[type, ...], str]:
     """The JSON types that a field takes, and the words for any other."""
-    if is_map(field):
+    if map_value(field) is not None:
         return (dict,), "must be an object"
     if field.is_repeated:
         types = (list, dict) if takes_one_object(field) else (list,)
@@ -59,8 +55,8 @@ def wrong_bodies(
         for value in VALUES:
             if type(value) not in types:
                 yield wrap({field.name: value}), here, words
-        if is_map(field):
-            if field.message_type.fields_by_name["value"].type in KINDS:
+        if (value_field := map_value(field)) is not None:
+            if value_field.type in KINDS:
                 body = wrap({field.name: {"good": "x", "the key": [1]}})
                 yield body, here, "must be"
             continue
@@ -90,7 +86,7 @@ def test_every_field_of_a_wrong_type_is_named(name: str) -> None:
         assert cases
     for body, path, words in cases:
         with pytest.raises(JsonFault) as caught:
-            decode(kind, json.dumps(body).encode())
+            SERVER.read(kind, json.dumps(body).encode())
         assert caught.value.path == path, body
         assert caught.value.reason.startswith(words), (body, str(caught.value))
 
@@ -100,5 +96,5 @@ def test_every_field_of_a_wrong_type_is_named(name: str) -> None:
 def test_a_body_of_a_wrong_type_says_what_it_must_be(name: str, body: Any) -> None:
     """It has no field to name."""
     with pytest.raises(JsonFault) as caught:
-        decode(COMMANDS[name].request_class, json.dumps(body).encode())
+        SERVER.read(COMMANDS[name].request_class, json.dumps(body).encode())
     assert (caught.value.path, caught.value.reason) == ("", "must be an object")

@@ -20,7 +20,7 @@ from tocsin.protocol.frames import (
     read_varint,
     write_varint,
 )
-from tocsin.protocol.json_messages import write_message
+from tocsin.protocol.json_codec import CLIENT
 
 JSON = WireForm("json", Encoding.JSON, bytes)
 UNI_JSON = WireForm("one-way json", Encoding.JSON, bytes, unidirectional=True)
@@ -58,7 +58,7 @@ def _delimited(*commands: pb.Command) -> bytes:
 def test_several_commands_in_a_frame() -> None:
     """One frame holds any number of commands, in both encodings."""
     commands = [pb.Command(id=n, rpc=pb.RPCRequest(method="x" * 200)) for n in (1, 2)]
-    lines = b"\n".join(write_message(command) for command in commands)
+    lines = b"\n".join(CLIENT.write(command) for command in commands)
     for data in (lines, lines + b"\n", lines.replace(b"\n", b"\r\n \n")):
         assert list(decode_commands(Encoding.JSON, data)) == commands
     delimited = _delimited(*commands)

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
-from tocsin.api.json_writing import ALWAYS_WRITTEN, NotEncodable, dump, embed, plain
 from tocsin.protocol import api_pb2
+from tocsin.protocol.json_codec import SERVER
+from tocsin.protocol.json_text import ForeignData, embed_compact
+from tocsin.protocol.json_writing import ALWAYS_WRITTEN
 
 
 def _text(message: Any) -> str:
-    return dump(plain(message)).decode()
+    return SERVER.write(message).decode()
 
 
 @pytest.mark.parametrize(
@@ -126,5 +128,5 @@ def test_markup_in_any_text_is_escaped() -> None:
 )
 def test_what_is_not_json_cannot_be_written(raw: bytes) -> None:
     """Bytes that came over gRPC need not be JSON; they never break an answer."""
-    with pytest.raises(NotEncodable):
-        embed(raw)
+    with pytest.raises(ForeignData):
+        embed_compact(raw)

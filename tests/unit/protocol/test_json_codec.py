@@ -5,30 +5,24 @@ from typing import Any
 import pytest
 
 from tocsin.protocol import client_pb2 as pb
-from tocsin.protocol.json_messages import (
-    ELEMENTS_MOST,
-    BadFrame,
-    ForeignData,
-    is_json,
-    read_message,
-    write_message,
-)
+from tocsin.protocol.json_codec import CLIENT, LIST_MOST
+from tocsin.protocol.json_text import ForeignData, JsonFault, is_json
+
+write_message = CLIENT.write
 
 
 def read(text: str) -> pb.Command:
-    command = pb.Command()
-    assert read_message(text, 0, command) == len(text)
-    return command
+    return CLIENT.read(pb.Command, text.encode())
 
 
 @pytest.mark.parametrize(("name", "element"), [("vals", '"a"'), ("nodes", "{}")])
 def test_a_list_has_an_end(name: str, element: str) -> None:
     """No filter is that long, and reading it keeps everybody else waiting."""
     text = '{"id":1,"subscribe":{"tf":{"%s":[%s]}}}'
-    found = read(text % (name, ",".join([element] * ELEMENTS_MOST)))
-    assert len(getattr(found.subscribe.tf, name)) == ELEMENTS_MOST
-    with pytest.raises(BadFrame, match="elements"):
-        read(text % (name, ",".join([element] * (ELEMENTS_MOST + 1))))
+    found = read(text % (name, ",".join([element] * LIST_MOST)))
+    assert len(getattr(found.subscribe.tf, name)) == LIST_MOST
+    with pytest.raises(JsonFault, match="elements"):
+        read(text % (name, ",".join([element] * (LIST_MOST + 1))))
 
 
 def test_space_between_tokens_is_skipped() -> None:
@@ -122,8 +116,8 @@ def test_null_and_unknown_fields_are_absent() -> None:
 )
 def test_what_is_no_command(text: str) -> None:
     """Broken JSON, wrong types and numbers out of range are refused alike."""
-    with pytest.raises(BadFrame):
-        read_message(text, 0, pb.Command())
+    with pytest.raises(JsonFault):
+        read(text)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tocsin.channels.json_members import split_members
+from tocsin.protocol.json_text import split_members
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 
-from tocsin.api.json_reading import JsonFault, decode
 from tocsin.protocol import api_pb2
+from tocsin.protocol.json_codec import FILES, SERVER, JsonCodec
+from tocsin.protocol.json_text import JsonFault
+
+decode = SERVER.read
 
 
-def _fault(kind: Any, text: bytes, **options: Any) -> str:
+def _fault(kind: Any, text: bytes, codec: JsonCodec = SERVER) -> str:
     with pytest.raises(JsonFault) as caught:
-        decode(kind, text, **options)
+        codec.read(kind, text)
     return str(caught.value)
 
 
@@ -96,10 +99,10 @@ def test_unknown_names() -> None:
     """What the schema does not know is passed over, or refused in a strict file."""
     body = b'{"unheard":{"of":[1]},"channel":"c","data":{}}'
     assert decode(api_pb2.PublishRequest, body).channel == "c"
-    assert _fault(api_pb2.PublishRequest, body, strict=True) == "unheard: no such field"
+    assert _fault(api_pb2.PublishRequest, body, FILES) == "unheard: no such field"
     inner = b'{"filter":{"unheard":1}}'
     assert decode(api_pb2.DeviceListRequest, inner).HasField("filter")
-    fault = _fault(api_pb2.DeviceListRequest, inner, strict=True)
+    fault = _fault(api_pb2.DeviceListRequest, inner, FILES)
     assert fault == "filter.unheard: no such field"
 
 

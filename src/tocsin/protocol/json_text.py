@@ -1,0 +1,214 @@
+"""JSON as text: taken apart and put in, letter for letter. Part of `protocol`: pure.
+
+It must not know any message. Payloads are never read and written again: that would
+round their numbers, sort their members and change their escapes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NoReturn
+
+import msgspec
+import orjson
+
+WHITE = b" \t\n\r"
+"""What may stand around a value."""
+
+_TEXT_SPACE = re.compile(r"[ \t\r\n]*")
+_BYTES_SPACE = re.compile(rb"[ \t\r\n]*")
+_MARKUP = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
+_ESCAPES = {
+    b"<": b"\\u003c",
+    b">": b"\\u003e",
+    b"&": b"\\u0026",
+    b"\xe2\x80\xa8": b"\\u2028",
+    b"\xe2\x80\xa9": b"\\u2029",
+}
+_WHITE = re.compile(rb"[ \t\n\r]")
+_STRING_OR_WHITE = re.compile(rb'("(?:[^"\\]|\\.)*+")|[ \t\n\r]+')
+
+
+class JsonFault(ValueError):
+    """JSON that cannot be understood: `path` is the member, or empty."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        self.reason = reason
+        self.path = path
+        super().__init__(f"{path}: {reason}" if path else reason)
+
+    def inside(self, part: str) -> JsonFault:
+        """The same fault seen from one level above; `part` is a name or `[n]`."""
+        dot = "." if self.path and not self.path.startswith("[") else ""
+        return JsonFault(self.reason, f"{part}{dot}{self.path}")
+
+
+class ForeignData(Exception):
+    """Bytes that are no JSON were to stand inside of JSON."""
+
+
+# --- taken apart -------------------------------------------------------------
+
+_split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_split_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def split_object(text: bytes) -> dict[str, msgspec.Raw]:
+    """Name → text of the value, the last of doubled names; raises `JsonFault`.
+
+    Strings with half a character in them, a surrogate without the other, are refused.
+    """
+    try:
+        return _split_object(text)
+    except msgspec.MsgspecError as error:
+        raise _fault(error, "must be an object") from None
+
+
+def split_array(text: bytes) -> list[msgspec.Raw]:
+    """The texts of the items; raises `JsonFault`."""
+    try:
+        return _split_array(text)
+    except msgspec.MsgspecError as error:
+        raise _fault(error, "must be a list") from None
+
+
+def _fault(error: msgspec.MsgspecError, expected: str) -> JsonFault:
+    if isinstance(error, msgspec.ValidationError):
+        return JsonFault(expected)
+    return JsonFault(f"not JSON: {error}")
+
+
+def split_object_with_halves(text: bytes) -> dict[str, msgspec.Raw]:
+    """The same, but half characters stand: a script may cut a text anywhere."""
+    try:
+        return _split_object(text)
+    except msgspec.ValidationError:
+        raise JsonFault("must be an object") from None
+    except msgspec.DecodeError:
+        try:
+            members = split_members(text.decode())
+        except ValueError as error:
+            raise JsonFault(f"not JSON: {error}") from None
+    return {name: msgspec.Raw(part.encode()) for name, part in members.items()}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+"""The value that begins at a place, and its end; raises `ValueError`."""
+
+
+def skip_space(text: str | bytes, at: int) -> int:
+    """Where the next token begins."""
+    run: re.Match[str] | re.Match[bytes] | None
+    if isinstance(text, str):
+        run = _TEXT_SPACE.match(text, at)
+    else:
+        run = _BYTES_SPACE.match(text, at)
+    return at if run is None else run.end()
+
+
+def split_members(text: str) -> dict[str, str]:
+    """Name → the member's own text; raises `ValueError`. The slow way, to the letter.
+
+    The last of doubled names wins.
+    """
+    members: dict[str, str] = {}
+    at = _expect(text, "{", skip_space(text, 0), "not a JSON object")
+    while text[at : at + 1] != "}" or members:
+        if text[at : at + 1] != '"':
+            raise ValueError("a member needs a name")
+        name, at = scan(text, at)
+        start = _expect(text, ":", skip_space(text, at), "a member needs a value")
+        try:
+            _, at = scan(text, start)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        members[name] = text[start:at]
+        at = skip_space(text, at)
+        if text[at : at + 1] == "}":
+            break
+        at = _expect(text, ",", at, "members need a comma between them")
+    if skip_space(text, at + 1) != len(text):
+        raise ValueError("something follows the object")
+    return members
+
+
+def _expect(text: str, char: str, at: int, fault: str) -> int:
+    if text[at : at + 1] != char:
+        raise ValueError(fault)
+    return skip_space(text, at + 1)
+
+
+def parse_with_halves(text: bytes) -> object:
+    """The value, in which half characters may stand; raises `JsonFault`."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(text.decode(), parse_constant=_refuse_constant)
+        except ValueError as error:
+            raise JsonFault(f"cannot be read: {error}") from None
+
+
+def check_utf8(text: bytes) -> None:
+    """Raise `JsonFault` where bytes are no text: splitting does not look at it."""
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise JsonFault(f"not UTF-8 at byte {error.start}") from None
+
+
+# --- put in ------------------------------------------------------------------
+
+
+def is_json(data: bytes) -> bool:
+    """Whether the bytes are exactly one JSON value."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return _is_json_to_the_letter(data)
+    return True
+
+
+def _is_json_to_the_letter(data: bytes) -> bool:
+    # The fast parser also refuses half characters and numbers that it cannot hold.
+    try:
+        json.loads(data.decode(), parse_constant=_refuse_constant, parse_int=str)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def embed_in_line(data: bytes) -> bytes:
+    """JSON as it stands inside a frame: line breaks between tokens go.
+
+    Raises `ForeignData`.
+    """
+    if not is_json(data):
+        raise ForeignData("a bytes field holds something that is not JSON")
+    return data.replace(b"\n", b"") if b"\n" in data else data
+
+
+def embed_compact(data: bytes) -> bytes:
+    """JSON without any white space between tokens; raises `ForeignData`."""
+    if not is_json(data):
+        raise ForeignData("a bytes field holds something that is not JSON")
+    return _STRING_OR_WHITE.sub(rb"\1", data) if _WHITE.search(data) else data
+
+
+def write_string(text: str) -> bytes:
+    """A JSON string."""
+    return orjson.dumps(text)
+
+
+def escape_markup(text: bytes) -> bytes:
+    """The same JSON, fit to stand inside of HTML."""
+    if _MARKUP.search(text):
+        # Outside of strings JSON has none of these.
+        return _MARKUP.sub(lambda match: _ESCAPES[match[0]], text)
+    return text
