@@ -96,18 +96,12 @@ class HttpGateway:
         self._known: dict[str, tuple[float, str]] = {}
         self._asking: dict[str, asyncio.Task[str]] = {}
         self._runner: web.AppRunner | None = None
-        self._share: TurnShare | None = None
-        self._exposition: asyncio.Future[tuple[bytes, str]] | None = None
         self._routes = list(routes)
         if health:
             self._routes += [
                 web.route("*", "/health", self._health),
                 web.route("*", "/ready", self._ready),
             ]
-        if render_metrics is not None:
-            self._routes.append(web.route("*", "/metrics", self._metrics))
-        # Last, for every path that nobody else answers.
-        self._routes.append(web.route("*", "/{path:.*}", _not_found))
 
     async def start(self) -> None:
         """Open the port and serve.
@@ -115,15 +109,20 @@ class HttpGateway:
         Raises `ListenError` naming a busy port, `TlsError` for a useless PEM.
         """
         context = None if self._tls is None else build_ssl_context(self._tls)
-        self._share = TurnShare()
+        share = TurnShare()
         app = web.Application(client_max_size=self._max_body_bytes)
         app.add_routes(self._routes)
+        if self._render_metrics is not None:
+            exposition = _Exposition(self._render_metrics, share)
+            app.router.add_route("*", "/metrics", exposition.answer)
+        # Last, for every path that nobody else answers.
+        app.router.add_route("*", "/{path:.*}", _not_found)
         runner = build_runner(
             app,
             head_timeout_s=self._head_timeout_s,
             write_timeout_s=self._write_timeout_s,
             shutdown_timeout_s=self._shutdown_timeout_s,
-            share=self._share,
+            share=share,
         )
         await runner.setup()
         site = web.TCPSite(
@@ -225,16 +224,23 @@ class HttpGateway:
         )
         return self._keep(name, state)
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
-        if self._exposition is None:
-            self._exposition = asyncio.ensure_future(self._render_once())
-        body, content_type = await asyncio.shield(self._exposition)
+
+class _Exposition:
+    """`/metrics`: rendered once for all who ask until it begins, as it takes long."""
+
+    def __init__(self, render: RenderMetrics, share: TurnShare) -> None:
+        self._render = render
+        self._share = share
+        self._coming: asyncio.Future[tuple[bytes, str]] | None = None
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(self._render_once())
+        # Who goes away takes nothing from the others.
+        body, content_type = await asyncio.shield(self._coming)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _render_once(self) -> tuple[bytes, str]:
-        """For all who ask until it begins: rendering takes milliseconds."""
-        assert self._render_metrics is not None  # noqa: S101 - else there is no route
-        assert self._share is not None  # noqa: S101 - there since the start
         await self._share.pause()
-        self._exposition = None
-        return self._render_metrics()
+        self._coming = None
+        return self._render()
