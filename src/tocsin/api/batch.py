@@ -10,10 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tocsin.api.call import Call
-from tocsin.api.commands import CommandRunner
+from tocsin.api.call import Call, Command, CommandRunner
 from tocsin.api.errors import fill_error
-from tocsin.api.methods.table import COMMANDS, Command
+from tocsin.api.methods.table import COMMANDS
 from tocsin.core.errors import ApiError, BadRequest, InternalError, NotFound
 from tocsin.protocol import api_pb2
 from tocsin.protocol.json_codec import SERVER

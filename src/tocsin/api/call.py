@@ -1,15 +1,19 @@
-"""API room: what accompanies a request on its way through a method.
+"""API room: one call of whatever door: what accompanies it, and how it is run.
 
-Plain values; nothing here knows a transport.
+The only place where errors of a call end. It knows no transport and no spelling.
 """
 
 from __future__ import annotations
 
 import random
 import string
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import structlog
+from google.protobuf.message import Message
 
 from tocsin.channels.control import ControlService
 from tocsin.channels.history import HistoryService
@@ -17,7 +21,7 @@ from tocsin.channels.presence import PresenceService
 from tocsin.channels.publishing import Publisher
 from tocsin.channels.survey import SurveyService
 from tocsin.channels.users import DenialService, UserStatusService
-from tocsin.core.errors import NotAvailable
+from tocsin.core.errors import ApiError, InternalError, NotAvailable
 from tocsin.push.devices import DeviceService
 from tocsin.push.sending import SendService
 from tocsin.push.status import StatusService
@@ -25,6 +29,8 @@ from tocsin.push.topics import TopicService
 
 _ID_LENGTH = 128
 _ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.:/+=@")
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,22 @@ Method = Callable[[Services, Any, Any, Call], Awaitable[None]]
 """Takes services, request message, the result message to fill, and the call."""
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One RPC: what it is called where, what it takes and gives, what runs it.
+
+    `name` is the RPC's in snake case: the HTTP route, the field of a batch and the
+    label of metrics.
+    """
+
+    rpc: str
+    name: str
+    request_class: type[Message]
+    response_class: type[Any]
+    result_class: type[Message]
+    method: Method
+
+
 class CommandObserver(Protocol):
     """Hears of every call that passed the key; must not block."""
 
@@ -84,3 +106,64 @@ def correlation_id_from(value: str) -> str:
     if 0 < len(value) <= _ID_LENGTH and _ID_CHARACTERS.issuperset(value):
         return value
     return f"{random.getrandbits(64):016x}"
+
+
+class CommandRunner:
+    """Runs commands for one door; `protocol` is its label in metrics and logs."""
+
+    def __init__(
+        self, services: Services, observer: CommandObserver | None, *, protocol: str
+    ) -> None:
+        self._services = services
+        self._observer = observer
+        self._protocol = protocol
+
+    async def run(
+        self, command: Command, request: Any, result: Any, call: Call
+    ) -> ApiError | None:
+        """Fill `result`, or return why not; after an error its content is void."""
+        started = time.perf_counter()
+        error: ApiError | None = None
+        cause: Exception | None = None
+        try:
+            await command.method(self._services, request, result, call)
+        except ApiError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001 - the border of a call
+            error, cause = InternalError(), raised
+        self.note(command.name, call, time.perf_counter() - started, error, cause)
+        return error
+
+    def note(
+        self,
+        name: str,
+        call: Call,
+        seconds: float,
+        error: ApiError | None,
+        cause: Exception | None = None,
+    ) -> None:
+        """Count a call that ended, and write its line if it failed."""
+        if self._observer is not None:
+            self._observer.observe_command(
+                name, self._protocol, seconds, 0 if error is None else error.code
+            )
+        if error is not None:
+            self._log_failure(name, call.correlation_id, error, cause)
+
+    def _log_failure(
+        self, name: str, correlation_id: str, error: ApiError, cause: Exception | None
+    ) -> None:
+        """What the caller did wrong is worth an info only."""
+        write = _log.error if error.code == InternalError.code else _log.info
+        reason = error.reason if isinstance(error, InternalError) else ""
+        more = {"reason": reason} if reason else {}
+        write(
+            "call failed",
+            method=name,
+            protocol=self._protocol,
+            code=error.code,
+            error=error.message,
+            request_id=correlation_id,
+            exc_info=cause,
+            **more,
+        )

@@ -16,10 +16,16 @@ import structlog
 
 from tocsin.api.auth import REFUSED_CALL, KeyGuard
 from tocsin.api.batch import MAX_COMMANDS, run_batch
-from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
-from tocsin.api.commands import CommandRunner
+from tocsin.api.call import (
+    Call,
+    Command,
+    CommandObserver,
+    CommandRunner,
+    Services,
+    correlation_id_from,
+)
 from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
-from tocsin.api.methods.table import COMMANDS, SERVICE, Command, snake_case
+from tocsin.api.methods.table import COMMANDS, SERVICE, snake_case
 from tocsin.api.pace import Pace
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.protocol import api_pb2
@@ -66,10 +72,6 @@ class ApiCalls:
                 response_serializer=api_pb2.BatchResponse.SerializeToString,
             )
         command = COMMANDS[snake_case(rpc)]
-        if command.method is None:
-            return refuse(
-                grpc.StatusCode.UNIMPLEMENTED, f"method {rpc} not implemented"
-            )
         return grpc.unary_unary_rpc_method_handler(
             self._answer(command),
             request_deserializer=reading(command.request_class),

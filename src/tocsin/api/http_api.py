@@ -15,11 +15,17 @@ from aiohttp import HttpVersion11, web
 
 from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
 from tocsin.api.batch import read_batch, run_batch, write_batch
-from tocsin.api.call import Call, CommandObserver, Services, correlation_id_from
-from tocsin.api.commands import CommandRunner
+from tocsin.api.call import (
+    Call,
+    Command,
+    CommandObserver,
+    CommandRunner,
+    Services,
+    correlation_id_from,
+)
 from tocsin.api.errors import http_status, write_error
 from tocsin.api.legacy import read_commands, run_commands
-from tocsin.api.methods.table import COMMANDS, Command
+from tocsin.api.methods.table import COMMANDS
 from tocsin.core.errors import ApiError, BadRequest, InternalError
 from tocsin.http_edge.inside import ShortJson
 from tocsin.protocol.json_codec import SERVER

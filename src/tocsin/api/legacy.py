@@ -16,10 +16,9 @@ from typing import Any
 import orjson
 
 from tocsin.api.batch import MAX_COMMANDS, TURN
-from tocsin.api.call import Call
-from tocsin.api.commands import CommandRunner
+from tocsin.api.call import Call, Command, CommandRunner
 from tocsin.api.errors import write_error
-from tocsin.api.methods.table import COMMANDS, Command
+from tocsin.api.methods.table import COMMANDS
 from tocsin.core.errors import ApiError, BadRequest, InternalError, NotFound
 from tocsin.protocol import api_pb2
 from tocsin.protocol.json_codec import SERVER
@@ -179,7 +178,7 @@ async def _answer_to(
 
 
 def _request_of(command: Command, params: bytes | None) -> Any:
-    if command.name == "info" or (params is None and command.method is None):
+    if command.name == "info":
         return command.request_class()
     if params is None:
         raise BadRequest("params", "must be set")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import socket
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from tocsin.api import grpc_server, pace
 from tocsin.api.grpc_calls import address_of
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.api.listening import ListenError
-from tocsin.api.methods.table import COMMANDS, SERVICE
+from tocsin.api.methods.table import SERVICE
 from tocsin.api.tls import ServerTls
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import QueueUnavailable
@@ -359,14 +358,12 @@ async def test_insecure() -> None:
         assert (await stub.DeviceRegister(GOOD)).result.id
 
 
-async def test_not_built_and_unknown_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the key, what is not built answers UNIMPLEMENTED."""
-    bare = dataclasses.replace(COMMANDS["revoke_token"], method=None)
-    monkeypatch.setitem(COMMANDS, "revoke_token", bare)
+async def test_not_built_and_unknown_methods() -> None:
+    """With the key, what is not built says so, and what is unknown has a status."""
     async with serving(World()) as server, calling(server) as stub:
-        assert await _code(
-            stub.RevokeToken(api_pb2.RevokeTokenRequest(), metadata=WITH_KEY)
-        ) == (grpc.StatusCode.UNIMPLEMENTED, "method RevokeToken not implemented")
+        reply = await stub.MapPublish(api_pb2.MapPublishRequest(), metadata=WITH_KEY)
+        assert reply.error.code == 108
+        assert reply.error.message == "not available: map_publish"
         async with _channel(server) as channel:
             unknown = channel.unary_unary(f"/{SERVICE.full_name}/NoSuch", None, None)
             code, _ = await _code(unknown(b"", metadata=WITH_KEY))

@@ -1,13 +1,15 @@
-"""API methods for sends.
+"""API methods for sends, and for what apps report of them.
 
-They translate and call `SendService`; they decide nothing.
+They translate and call `SendService` and `StatusService`; they decide nothing.
 """
 
 from __future__ import annotations
 
 from tocsin.api.call import Call, Services
 from tocsin.api.convert_send import send_request_from
+from tocsin.core.errors import BadRequest
 from tocsin.protocol import api_pb2
+from tocsin.push.status import StatusReport
 
 
 async def send_push_notification(
@@ -29,3 +31,22 @@ async def cancel_push(
 ) -> None:
     """Take back a send that waits for its moment."""
     await services.sends.cancel(request.uid)
+
+
+async def update_push_status(
+    services: Services,
+    request: api_pb2.UpdatePushStatusRequest,
+    _result: api_pb2.UpdatePushStatusResult,
+    _call: Call,
+) -> None:
+    """Take one report in."""
+    given, older = request.analytics_uid, request.uid
+    if given and older and given != older:
+        raise BadRequest("uid", "must equal analytics_uid when both are given")
+    report = StatusReport(
+        uid=given or older,
+        status=request.status,
+        device_id=request.device_id,
+        msg_id=request.msg_id,
+    )
+    await services.statuses.update(report)
