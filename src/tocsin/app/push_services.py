@@ -6,13 +6,15 @@ is imported when it is asked for: a process that sends nothing needs none of it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tocsin.core import apns, webpush
-from tocsin.core.ports.providers import PushProvider
-from tocsin.core.push import TargetKind
 from tocsin.core.push_services import BodyField, PushService, RawField, Setup
+from tocsin.core.target_kind import TargetKind
 from tocsin.core.tokens import Tokens, read_hex_token, read_opaque_token
+
+if TYPE_CHECKING:  # `--help` reads the table, and needs nothing that sends
+    from tocsin.core.ports.providers import PushProvider
 
 
 class FcmService(PushService):

@@ -8,14 +8,7 @@ from enum import StrEnum
 
 from tocsin.core.device import Detail, DeviceFilter
 from tocsin.core.rates import RateLimit
-
-
-class TargetKind(StrEnum):
-    """What the strings of a batch are."""
-
-    TOKEN = "token"
-    TOPIC = "topic"
-    CONDITION = "condition"
+from tocsin.core.target_kind import TargetKind as TargetKind
 
 
 class RecipientType(StrEnum):

@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tocsin.core.ports.providers import PushProvider, TokenStore
-from tocsin.core.push import TargetKind
+from tocsin.core.target_kind import TargetKind
 from tocsin.core.tokens import Tokens
+
+if TYPE_CHECKING:  # `--help` reads the table, and needs nothing that sends
+    from tocsin.core.ports.providers import PushProvider, TokenStore
 
 
 class InvalidHeader(ValueError):
