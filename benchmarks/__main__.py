@@ -2,6 +2,7 @@
 
     python -m benchmarks                 all of them
     python -m benchmarks engine sends    some; the others keep their last results
+    python -m benchmarks walk            modules that a send and a subscribe pass
 
 Each one is a function that measures and returns Markdown. Figures of one section
 come from one run; compare ratios, not sections measured on different days.
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import sections
+from benchmarks import sections, walk
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 KEPT = Path(__file__).with_name("results.json")
@@ -55,6 +56,9 @@ def describe_machine() -> str:
 
 def main() -> None:
     """Measure what was asked for and rewrite the page."""
+    if sys.argv[1:2] == ["walk"]:
+        walk.main(sys.argv[2:])  # counts modules, so it has no place on the page
+        return
     names = [name for name, _ in sections.ALL]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(names))
