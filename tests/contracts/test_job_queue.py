@@ -31,7 +31,7 @@ from tocsin.core.clock import SystemClock
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Send, TargetKind
+from tocsin.core.push import Recipients, Send, TargetKind
 
 QUICK_S = 0.75
 """A take-over time that a test can wait for."""
@@ -68,7 +68,9 @@ async def test_a_batch_of_five_hundred_survives(backend: QueueBackend) -> None:
     """A full batch with long tokens comes out whole and in order."""
     queue = await backend.open()
     tokens = tuple(f"{number:05d}" + "x" * 160 for number in range(500))
-    job = send_job("p1", work=Send(TargetKind.TOKEN, tokens, tokens, ("web",) * 500))
+    job = send_job(
+        "p1", work=Send(TargetKind.TOKEN, Recipients(tokens, tokens, ("web",) * 500))
+    )
     await queue.enqueue(payload_for("p1"), [job])
     assert (await receive_soon(queue)).job == job
 

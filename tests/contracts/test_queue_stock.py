@@ -135,7 +135,7 @@ async def test_what_a_living_worker_holds_stays(sides: tuple[Side, Side]) -> Non
     moved = await move_queue(old.stock(), new.stock())
     assert (moved.entries, moved.held) == (1, 0)
     works = [d.job.work for d in await drain(new.queue)]
-    sizes = [work.targets for work in works if isinstance(work, Send)]
+    sizes = [work.recipients.targets for work in works if isinstance(work, Send)]
     assert sorted(map(len, sizes)) == [1, 3]  # two of the held one were done
     assert ("token-b",) in sizes
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,12 +9,15 @@ from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.push import (
     Body,
     Expand,
+    ExpandJob,
     Job,
     OnlineCheck,
     Payload,
     RateRule,
+    Recipients,
     RecipientType,
     Send,
+    SendJob,
     TargetKind,
     Templating,
     TimeWindow,
@@ -45,16 +50,16 @@ _filters = st.builds(
 )
 _expands = st.builds(
     Expand,
+    ExpandJob,
     _filters,
     _text,
     st.integers(0, 2**32 - 1),
     st.frozensets(st.sampled_from(Detail)),
     st.none() | st.builds(OnlineCheck, _text, _int64),
 )
-_sends = st.lists(st.tuples(_text, _text, _text), max_size=5).flatmap(
+_recipients = st.lists(st.tuples(_text, _text, _text), max_size=5).flatmap(
     lambda rows: st.builds(
-        Send,
-        st.sampled_from(TargetKind),
+        Recipients,
         st.just(tuple(row[0] for row in rows)),
         st.sampled_from([(), tuple(row[1] for row in rows)]),
         st.sampled_from([(), tuple(row[2] for row in rows)]),
@@ -62,22 +67,24 @@ _sends = st.lists(st.tuples(_text, _text, _text), max_size=5).flatmap(
         timezones=st.sampled_from([(), tuple(row[1] for row in rows)]),
         locales=st.sampled_from([(), tuple(row[2] for row in rows)]),
         metas=st.sampled_from([(), tuple(row[0] for row in rows)]),
-        admitted=st.booleans(),
     )
 )
-_jobs = st.builds(
-    Job,
-    id=_text,
-    push_id=_text,
-    provider=_text,
-    work=st.one_of(_expands, _sends),
-    recipient_type=st.sampled_from(RecipientType),
-    accepted_at_ms=_int64,
-    integration=_text,
-    expire_at_ms=_int64,
-    attempt=st.integers(0, 2**32 - 1),
-    first_try_at_ms=_int64,
-    correlation_id=_text,
+_sends = st.builds(Send, st.sampled_from(TargetKind), _recipients, st.booleans())
+_fields: dict[str, Any] = {
+    "id": _text,
+    "push_id": _text,
+    "provider": _text,
+    "recipient_type": st.sampled_from(RecipientType),
+    "accepted_at_ms": _int64,
+    "integration": _text,
+    "expire_at_ms": _int64,
+    "attempt": st.integers(0, 2**32 - 1),
+    "first_try_at_ms": _int64,
+    "correlation_id": _text,
+}
+_jobs = st.one_of(
+    st.builds(SendJob, work=_sends, **_fields),
+    st.builds(ExpandJob, work=_expands, **_fields),
 )
 _rates = st.builds(
     RateRule,

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.core.push import Body, Send, TargetKind, Templating
+from tocsin.core.push import Body, Recipients, Send, TargetKind, Templating
 from tocsin.core.template_values import DeviceFields
 from tocsin.core.templates import Scope, TemplateFault, parse_template
 from tocsin.delivery.rendering import BodyRenderer
@@ -90,12 +90,14 @@ def test_no_data_breaks_out_of_its_text(
     renderer = BodyRenderer(Body(message), templating)
     work = Send(
         TargetKind.TOKEN,
-        ("t", "u"),
-        tuple(ids),
-        ("web", "web"),
-        users=tuple(users),
-        locales=("en", "de"),
-        metas=(json.dumps(meta), "{}"),
+        Recipients(
+            ("t", "u"),
+            tuple(ids),
+            ("web", "web"),
+            users=tuple(users),
+            locales=("en", "de"),
+            metas=(json.dumps(meta), "{}"),
+        ),
     )
     for index, device in enumerate(
         (
@@ -103,7 +105,7 @@ def test_no_data_breaks_out_of_its_text(
             DeviceFields(ids[1], users[1], {}, {}),
         )
     ):
-        rendered = json.loads(renderer.render(work, index).message)
+        rendered = json.loads(renderer.render(work.recipients[index]).message)
         assert rendered == _expect(tree, device)
 
 

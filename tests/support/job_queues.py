@@ -20,10 +20,12 @@ from tocsin.core.ports.queue import Delivery, JobQueue
 from tocsin.core.push import (
     Body,
     Expand,
-    Job,
+    ExpandJob,
     Payload,
+    Recipients,
     RecipientType,
     Send,
+    SendJob,
     TargetKind,
 )
 
@@ -80,25 +82,33 @@ def payload_for(push_id: str) -> Payload:
 def send_job(push_id: str, *, provider: str = "fcm", **changes: Any) -> Job:
     """A batch of three recipients with an id of its own."""
     fields: dict[str, Any] = {
-        "id": f"{push_id}-{next(_numbers)}",
-        "push_id": push_id,
-        "provider": provider,
+        **_fields(push_id, provider),
         "work": Send(
             TargetKind.TOKEN,
-            ("token-a", "token-b", "token-c"),
-            ("id-a", "id-b", "id-c"),
-            ("android", "ios", "web"),
+            Recipients(
+                ("token-a", "token-b", "token-c"),
+                ("id-a", "id-b", "id-c"),
+                ("android", "ios", "web"),
+            ),
         ),
-        "recipient_type": RecipientType.FILTER,
-        "accepted_at_ms": 1_790_000_000_000,
     }
-    return Job(**{**fields, **changes})
+    return SendJob(**{**fields, **changes})
 
 
 def expand_job(push_id: str, **changes: Any) -> Job:
     """The first page of a walk over one topic."""
     work = Expand(DeviceFilter(topics=("news",)))
-    return send_job(push_id, **{"work": work, **changes})
+    return ExpandJob(**{**_fields(push_id, "fcm"), "work": work, **changes})
+
+
+def _fields(push_id: str, provider: str) -> dict[str, Any]:
+    return {
+        "id": f"{push_id}-{next(_numbers)}",
+        "push_id": push_id,
+        "provider": provider,
+        "recipient_type": RecipientType.FILTER,
+        "accepted_at_ms": 1_790_000_000_000,
+    }
 
 
 @dataclass

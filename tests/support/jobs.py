@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from tocsin.core.device import DeviceFilter
 from tocsin.core.outcome import DELIVERED, Outcome
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import (
     Body,
-    Job,
+    Expand,
+    ExpandJob,
     Payload,
+    Recipients,
     RecipientType,
     Send,
+    SendJob,
     TargetKind,
 )
 
@@ -65,13 +69,17 @@ def make_payload(push_id: str = "p1") -> Payload:
     return Payload(push_id, "u1", "", {"fcm": Body(b'{"data":{}}')})
 
 
-def make_send_job(count: int = 3, *, devices: bool = True, **changes: object) -> Job:
+def make_send_job(
+    count: int = 3, *, devices: bool = True, **changes: object
+) -> SendJob:
     targets = tuple(f"token-{i}" for i in range(count))
     work = Send(
         TargetKind.TOKEN,
-        targets,
-        tuple(f"device-{i}" for i in range(count)) if devices else (),
-        ("android",) * count if devices else (),
+        Recipients(
+            targets,
+            tuple(f"device-{i}" for i in range(count)) if devices else (),
+            ("android",) * count if devices else (),
+        ),
     )
     values: dict[str, object] = {
         "id": "p1:fcm:0:0",
@@ -81,4 +89,17 @@ def make_send_job(count: int = 3, *, devices: bool = True, **changes: object) ->
         "recipient_type": RecipientType.FILTER,
         "accepted_at_ms": 1_800_000_000_000,
     }
-    return Job(**{**values, **changes})  # type: ignore[arg-type]
+    return SendJob(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def make_walk_job(work: Expand | None = None, **changes: object) -> ExpandJob:
+    """The first page of a walk over one topic, where nothing else is given."""
+    values: dict[str, object] = {
+        "id": "p1:x",
+        "push_id": "p1",
+        "provider": "fcm",
+        "work": work or Expand(DeviceFilter(topics=("t",))),
+        "recipient_type": RecipientType.FILTER,
+        "accepted_at_ms": 1_800_000_000_000,
+    }
+    return ExpandJob(**{**values, **changes})  # type: ignore[arg-type]

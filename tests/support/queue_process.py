@@ -29,7 +29,7 @@ from tests.support.job_queues import (
 
 from tocsin.core.clock import SystemClock
 from tocsin.core.ports.queue import JobQueue
-from tocsin.core.push import Expand, Job
+from tocsin.core.push import ExpandJob, Job
 
 PAGES = 6
 SENDS_PER_PAGE = 3
@@ -97,9 +97,9 @@ def start_process(mode: str, backend: QueueBackend, **options: Any) -> QueueProc
 
 def follow_ups(job: Job, *, delay_ms: int = 5) -> list[tuple[Job, int]]:
     """What one page of a walk leads to; ids tell which page it was."""
-    assert isinstance(job.work, Expand)
+    assert isinstance(job, ExpandJob)
     page = job.work.page
-    follow = [
+    follow: list[tuple[Job, int]] = [
         (replace(send_job(job.push_id), id=f"{job.push_id}/{page}/{number}"), 0)
         for number in range(SENDS_PER_PAGE)
     ]

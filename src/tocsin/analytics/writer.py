@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from tocsin.analytics.rows import Result, rows_of
+from tocsin.analytics.rows import rows_of
 from tocsin.core.analytics import NOTIFICATIONS, NotificationRow, RowsRefused
 from tocsin.core.errors import ApiError
-from tocsin.core.outcome import Outcome
+from tocsin.core.outcome import Result
 from tocsin.core.ports.analytics import RowStore
-from tocsin.core.push import Job, Payload
+from tocsin.core.push import Payload, SendJob
 from tocsin.telemetry.metrics import Metrics
 
 RETRY_PAUSE_S = 0.5
@@ -30,7 +30,7 @@ _SLICE = 500
 
 _log = structlog.get_logger(__name__)
 
-Piece = tuple[Job, Payload, Sequence[Result]] | list[NotificationRow]
+Piece = tuple[SendJob, Payload, Sequence[Result]] | list[NotificationRow]
 """Results as they came, or rows; the first become rows only when written."""
 
 
@@ -85,9 +85,7 @@ class AnalyticsWriter:
         """Rows that are not stored yet."""
         return self._size
 
-    def record(
-        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
-    ) -> None:
+    def record(self, job: SendJob, payload: Payload, results: Sequence[Result]) -> None:
         """See `ResultSink.record`."""
         count = self._admit(len(results))
         if count:

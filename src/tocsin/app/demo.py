@@ -30,8 +30,9 @@ from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import Listening, start_server
 from tocsin.config import load_config
 from tocsin.config.showing import show_path
-from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.push import Job, Payload, queue_name
+from tocsin.core.outcome import Result, Verdict
+from tocsin.core.ports.queue import JobQueue
+from tocsin.core.push import Payload, SendJob, queue_name
 from tocsin.core.push_services import SERVICES
 from tocsin.delivery.settlement import ONLINE
 from tocsin.protocol import api_pb2, api_pb2_grpc
@@ -83,7 +84,7 @@ class Summary:
     spared: int = 0
     """Devices that the second send left alone, since their user was reached."""
 
-    def add(self, job: Job, results: Sequence[tuple[int, Outcome, int]]) -> None:
+    def add(self, job: SendJob, results: Sequence[Result]) -> None:
         """Count results of a batch."""
         for _, outcome, at_ms in results:
             if outcome.verdict is Verdict.DELIVERED:
@@ -115,9 +116,7 @@ class Ledger:
         self._summaries: dict[str, Summary] = {}
         self.first = Summary()
 
-    def record(
-        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
-    ) -> None:
+    def record(self, job: SendJob, payload: Payload, results: Sequence[Result]) -> None:
         """See `ResultSink.record`."""
         if not self._summaries:
             self._summaries[payload.push_id] = self.first
@@ -133,6 +132,7 @@ class Stage:
     """The running demo: how to reach it."""
 
     listening: Listening
+    queue: JobQueue
     simulator: Simulator
     key: str
     token_secret: str
@@ -164,7 +164,10 @@ async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
         config = load_config(str(path), environ={}).config
         ledger = Ledger()
         listening = await start_server(config, stack, stopper, sinks=[ledger])
-        yield Stage(listening, simulator, key, token_secret, stopper, ledger)
+        queue = listening.resources.queue
+        if queue is None:
+            raise DemoError("no provider is enabled")
+        yield Stage(listening, queue, simulator, key, token_secret, stopper, ledger)
 
 
 def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, object]:
@@ -313,9 +316,7 @@ async def _register(
 
 async def _wait_settled(on: Stage, show: Show) -> None:
     """Until nothing waits and nothing is under way, seen twice in a row."""
-    resources = on.listening.resources
-    queue, metrics = resources.queue, resources.metrics
-    assert queue is not None  # noqa: S101 - the demo enables a provider
+    queue, metrics = on.queue, on.listening.resources.metrics
     lanes = [
         (provider, queue_name(stage, provider))
         for provider in SERVICES
@@ -335,13 +336,12 @@ async def _wait_settled(on: Stage, show: Show) -> None:
 
 
 async def _count_ends(on: Stage) -> None:
-    resources, summary = on.listening.resources, on.summary
-    assert resources.queue is not None  # noqa: S101 - the demo enables a provider
+    metrics, summary = on.listening.resources.metrics, on.summary
     summary.recipients = summary.answered
-    summary.dead_letters = len(await resources.queue.list_dead(limit=1000))
+    summary.dead_letters = len(await on.queue.list_dead(limit=1000))
     summary.removed = int(
         sum(
-            resources.metrics.push_devices_removed.get(provider, code)
+            metrics.push_devices_removed.get(provider, code)
             for provider in SERVICES
             for code in summary.failed
         )

@@ -218,18 +218,18 @@ async def _open_queue(
 ) -> None:
     kind = resources.config.queue_kind
     if kind == "redis":
-        await _open_redis_queue(resources, stack, as_it_is=as_it_is)
+        queue = await _open_redis_queue(resources, stack, as_it_is=as_it_is)
     else:
-        await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
-    assert resources.queue is not None  # noqa: S101 - one of both has set it
-    await resources.clock.learn(resources.queue)
-    start_beside(resources.clock.follow(resources.queue), stack)
-    resources.checks.setdefault("queue", resources.queue.check)
+        queue = await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
+    resources.queue = queue
+    await resources.clock.learn(queue)
+    start_beside(resources.clock.follow(queue), stack)
+    resources.checks.setdefault("queue", queue.check)
 
 
 async def _open_redis_queue(
     resources: Resources, stack: AsyncExitStack, *, as_it_is: bool
-) -> None:
+) -> JobQueue:
     from tocsin.queue.rates import RedisRateLimiter
     from tocsin.queue.redis_connection import connect
     from tocsin.queue.redis_stream import RedisStreamJobQueue
@@ -251,10 +251,10 @@ async def _open_redis_queue(
     )
     stack.push_async_callback(queue.close)
     await queue.start(is_visit=as_it_is)
-    resources.queue = queue
     resources.tokens = RedisTokenStore(client, prefix=settings.prefix)
     if resources.uids is None:
         resources.uids = RedisUidStore(client, prefix=settings.prefix)
+    return queue
 
 
 async def _open_sql_queue(
@@ -263,7 +263,7 @@ async def _open_sql_queue(
     stack: AsyncExitStack,
     *,
     as_it_is: bool,
-) -> None:
+) -> JobQueue:
     from tocsin.queue.rates import SqlRateLimiter
     from tocsin.queue.sql import SqlJobQueue
     from tocsin.queue.tokens import SqlTokenStore
@@ -299,10 +299,10 @@ async def _open_sql_queue(
     )
     stack.push_async_callback(queue.close)
     await (queue.start_as_it_is() if as_it_is else queue.start())
-    resources.queue = queue
     resources.tokens = SqlTokenStore(
         database.engine, prefix=push.queue.postgresql.prefix, clock=resources.clock
     )
+    return queue
 
 
 def _consumer_name() -> str:

@@ -205,13 +205,13 @@ async def _print_dead(queue: JobOperator) -> int:
 def _describe(letter: DeadLetter) -> str:
     from datetime import UTC, datetime
 
-    from tocsin.core.push import Send
+    from tocsin.core.push import SendJob
 
     job = letter.job
     at = datetime.fromtimestamp(letter.at_ms / 1000, UTC).isoformat(timespec="seconds")
     size = "a filter"
-    if isinstance(job.work, Send):
-        size = f"{len(job.work.targets)} recipients"
+    if isinstance(job, SendJob):
+        size = f"{len(job.work.recipients)} recipients"
     parts = [
         letter.id,
         at,

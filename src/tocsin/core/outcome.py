@@ -59,3 +59,9 @@ class Outcome:
 
 DELIVERED = Outcome(Verdict.DELIVERED)
 """For providers whose success carries nothing else worth keeping."""
+
+Result = tuple[int, Outcome, int]
+"""Index of a recipient in its batch, its outcome, Unix milliseconds of the answer.
+
+A tuple, since one is made for every push.
+"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
 
 from tocsin.core.device import Detail, DeviceFilter
 from tocsin.core.rates import RateLimit
@@ -150,63 +151,108 @@ class Expand:
     online: OnlineCheck | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Stage two: one provider, one batch.
+class Recipient(NamedTuple):
+    """One recipient of a batch; all but `target` are empty where they are not known."""
 
-    `device_ids` and `platforms` run parallel to `targets`, or are empty for raw
-    recipients; so do the lists after them, which are there only when the request
-    needs them. `metas` are JSON objects as text. `admitted` means that the rate
-    rule of the request let these recipients pass already.
+    target: str
+    device_id: str = ""
+    platform: str = ""
+    user: str = ""
+    timezone: str = ""
+    locale: str = ""
+    meta: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """Whom a batch goes to: one value, which holds a column of each field.
+
+    A column runs parallel to `targets`, or is empty: raw recipients are no devices,
+    and the last four are there only where the request needs them. `metas` are JSON
+    objects as text.
+
+    Columns, since the queue's message has them and 500 recipients at a time are read,
+    cut and counted by them. As a value each, they took 350 ns a recipient to read from
+    the queue (1,100 ns as frozen dataclasses) and 90 ns to look at, instead of 170 ns
+    and 70 ns: one percent of the 26 us of CPU that a push costs altogether. Where that
+    does not count, `recipients[index]` is the value.
     """
 
-    kind: TargetKind
-    targets: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     device_ids: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     timezones: tuple[str, ...] = ()
     locales: tuple[str, ...] = ()
     metas: tuple[str, ...] = ()
-    admitted: bool = False
 
-    def subset(self, indexes: Iterable[int]) -> Send:
-        """The batch of only these recipients."""
-        chosen = list(indexes)
+    def __len__(self) -> int:
+        return len(self.targets)
 
-        def pick(values: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(values[index] for index in chosen) if values else ()
-
-        return Send(
-            kind=self.kind,
-            targets=pick(self.targets),
-            device_ids=pick(self.device_ids),
-            platforms=pick(self.platforms),
-            users=pick(self.users),
-            timezones=pick(self.timezones),
-            locales=pick(self.locales),
-            metas=pick(self.metas),
-            admitted=self.admitted,
+    def __getitem__(self, index: int) -> Recipient:
+        # Written out: by a loop over the columns it takes half as long again.
+        return Recipient(
+            self.targets[index],
+            self.device_ids[index] if self.device_ids else "",
+            self.platforms[index] if self.platforms else "",
+            self.users[index] if self.users else "",
+            self.timezones[index] if self.timezones else "",
+            self.locales[index] if self.locales else "",
+            self.metas[index] if self.metas else "",
         )
 
-    def slice(self, start: int, end: int) -> Send:
-        """The batch of the recipients from `start` up to `end`."""
-        return Send(
-            kind=self.kind,
-            targets=self.targets[start:end],
-            device_ids=self.device_ids[start:end],
-            platforms=self.platforms[start:end],
-            users=self.users[start:end],
-            timezones=self.timezones[start:end],
-            locales=self.locales[start:end],
-            metas=self.metas[start:end],
-            admitted=self.admitted,
+    @property
+    def is_whole(self) -> bool:
+        """Whether every column is as long as the targets, or empty."""
+        size = len(self.targets)
+        return all(len(each) == size for each in self._columns() if each)
+
+    def subset(self, indexes: Iterable[int]) -> Recipients:
+        """Only these, in this order."""
+        chosen = list(indexes)
+        return Recipients(
+            *[
+                tuple([each[i] for i in chosen]) if each else ()
+                for each in self._columns()
+            ]
+        )
+
+    def slice(self, start: int, end: int) -> Recipients:
+        """Those from `start` up to `end`."""
+        return Recipients(*[each[start:end] for each in self._columns()])
+
+    def _columns(self) -> tuple[tuple[str, ...], ...]:
+        return (
+            self.targets,
+            self.device_ids,
+            self.platforms,
+            self.users,
+            self.timezones,
+            self.locales,
+            self.metas,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One entry of the queue. Times are Unix milliseconds, 0 for none.
+class Send:
+    """Stage two: one provider, one batch.
+
+    `admitted` means that the rate rule of the request let these recipients pass
+    already.
+    """
+
+    kind: TargetKind
+    recipients: Recipients
+    admitted: bool = False
+
+    def subset(self, indexes: Iterable[int]) -> Send:
+        """The batch of only these recipients."""
+        return replace(self, recipients=self.recipients.subset(indexes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfRequest:
+    """What a job knows of its request. Times are Unix milliseconds, 0 for none.
 
     `attempt` counts tries at the provider that these recipients had before.
     """
@@ -214,7 +260,6 @@ class Job:
     id: str
     push_id: str
     provider: str
-    work: Expand | Send
     recipient_type: RecipientType
     accepted_at_ms: int
     integration: str = ""
@@ -224,19 +269,70 @@ class Job:
     correlation_id: str = ""
 
     @property
-    def queue(self) -> str:
-        """The stream that carries it: one per stage and provider."""
-        stage = "expand" if isinstance(self.work, Expand) else "send"
-        return queue_name(stage, self.provider)
-
-    @property
     def credential(self) -> str:
         """The identifier of the integration that it goes through."""
         return self.integration or self.provider
 
-    def with_work(self, work: Expand | Send, *, id: str) -> Job:
-        """The same request's next job."""
-        return replace(self, work=work, id=id)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendJob(_OfRequest):
+    """An entry of the queue whose work is a batch."""
+
+    work: Send
+
+    @property
+    def queue(self) -> str:
+        """The stream that carries it: one per stage and provider."""
+        return queue_name("send", self.provider)
+
+    def part(self, indexes: Iterable[int], *, id: str) -> SendJob:
+        """The job of only these recipients."""
+        return replace(self, work=self.work.subset(indexes), id=id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpandJob(_OfRequest):
+    """An entry of the queue whose work is a page of a walk."""
+
+    work: Expand
+
+    @property
+    def queue(self) -> str:
+        """The stream that carries it: one per stage and provider."""
+        return queue_name("expand", self.provider)
+
+    def batch(self, work: Send, *, id: str) -> SendJob:
+        """The job of a batch that the walk has found; it counts its own tries."""
+        return SendJob(
+            id=id,
+            push_id=self.push_id,
+            provider=self.provider,
+            work=work,
+            recipient_type=self.recipient_type,
+            accepted_at_ms=self.accepted_at_ms,
+            integration=self.integration,
+            expire_at_ms=self.expire_at_ms,
+            attempt=self.attempt,
+            correlation_id=self.correlation_id,
+        )
+
+
+class JobFields(TypedDict):
+    """What both kinds of job are made from beside id and work; see there."""
+
+    push_id: str
+    provider: str
+    recipient_type: RecipientType
+    accepted_at_ms: int
+    integration: NotRequired[str]
+    expire_at_ms: NotRequired[int]
+    attempt: NotRequired[int]
+    first_try_at_ms: NotRequired[int]
+    correlation_id: NotRequired[str]
+
+
+Job: TypeAlias = ExpandJob | SendJob
+"""One entry of the queue; what its work is decides who works on it."""
 
 
 def queue_name(stage: str, provider: str) -> str:

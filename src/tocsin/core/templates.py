@@ -304,9 +304,7 @@ class _Parser:
             known = ", ".join(sorted(FUNCTIONS))
             reason = f"unknown function {head.text!r}; known: {known}"
             raise self._fault(reason, head.at)
-        while tokens.more():
-            following = tokens.next()
-            assert following is not None  # noqa: S101 - `more` has just seen it
+        while (following := tokens.next_operand()) is not None:
             arguments.append(self._operand(following, tokens))
         if piped is not None:
             arguments.append(piped)
@@ -387,6 +385,10 @@ class _Tokens:
             return None
         self._next += 1
         return self._tokens[self._next - 1]
+
+    def next_operand(self) -> _Token | None:
+        """The next one, where `more` is so."""
+        return self.next() if self.more() else None
 
     def more(self) -> bool:
         """Whether another operand follows."""

@@ -19,7 +19,7 @@ from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.providers import Batch, PushProvider, Report
 from tocsin.core.ports.queue import Delivery, JobConsumer, RateLimiter
-from tocsin.core.push import Payload
+from tocsin.core.push import Body, Payload, SendJob, Templating
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.events import EventLog
@@ -154,9 +154,8 @@ class Dispatcher:
         """Holds were renewed: runs that were in doubt of theirs go on."""
         self._journal.wake_waiters()
 
-    async def work_on(self, delivery: Delivery) -> None:
+    async def work_on(self, delivery: Delivery, job: SendJob) -> None:
         """Send one batch and settle it; on return nothing of it is held."""
-        job = delivery.job
         payload = await self._fetch_payload(job.push_id)
         if job.credential not in self._providers:
             await self._end(delivery, payload, [], [(job, no_integration(job))])
@@ -165,7 +164,7 @@ class Dispatcher:
             reason = "the payload is not stored any more"
             await self._end(delivery, None, [], [(job, reason)])
             return
-        run = Run(delivery, payload, self._clock.now_ms())
+        run = Run(delivery, job, payload, self._clock.now_ms())
         credential = self._settlement.credential(job)
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             run.expired = len(run.pending)
@@ -214,14 +213,14 @@ class Dispatcher:
             report = self._journal.reporter(run)
             batch = Batch(
                 body=run.payload.bodies[job.provider],
-                kind=run.work.kind,
-                targets=run.work.targets,
+                kind=job.work.kind,
+                targets=run.recipients.targets,
                 pending=run.pending,
                 deadline_ms=job.expire_at_ms,
                 validate_only=self._validate_only,
             )
-            if run.payload.templating is not None:
-                batch = await self._render(run, batch, report)
+            if (templating := run.payload.templating) is not None:
+                batch = await self._render(run, templating, batch, report)
             await provider.send(
                 batch, report, RunPace(run, self._journal, credential, self._clock)
             )
@@ -234,10 +233,12 @@ class Dispatcher:
             if self._runs.get(run.delivery.receipt) is run:
                 del self._runs[run.delivery.receipt]
 
-    async def _render(self, run: Run, batch: Batch, report: Report) -> Batch:
+    async def _render(
+        self, run: Run, templating: Templating, batch: Batch, report: Report
+    ) -> Batch:
         """The batch with a body for each pending recipient that can have one."""
         try:
-            renderer = self._renderer(run)
+            renderer = self._renderer(run.job, templating, batch.body)
         except TemplateFault as fault:
             # Checked when it was accepted: a newer release did that.
             outcome = Outcome(Verdict.REJECTED, "template_failed", fault.reason)
@@ -252,20 +253,19 @@ class Dispatcher:
             if not number % RENDERED_PER_TURN:
                 await asyncio.sleep(0)  # others have work too
             try:
-                bodies[index] = renderer.render(run.work, index)
+                bodies[index] = renderer.render(run.recipients[index])
             except RenderFault as fault:
                 report(index, Outcome(Verdict.REJECTED, "template_failed", str(fault)))
             else:
                 pending.append(index)
         return replace(batch, pending=pending, bodies=bodies)
 
-    def _renderer(self, run: Run) -> BodyRenderer:
-        key = (run.job.push_id, run.job.provider)
+    def _renderer(
+        self, job: SendJob, templating: Templating, body: Body
+    ) -> BodyRenderer:
+        key = (job.push_id, job.provider)
         renderer = self._renderers.get(key)
         if renderer is None:
-            templating = run.payload.templating
-            assert templating is not None  # noqa: S101 - the caller has looked
-            body = run.payload.bodies[run.job.provider]
             renderer = self._renderers[key] = BodyRenderer(body, templating)
             if len(self._renderers) > KEPT_PAYLOADS:
                 self._renderers.popitem(last=False)

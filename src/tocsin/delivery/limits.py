@@ -15,7 +15,7 @@ from functools import lru_cache
 from tocsin.core.errors import ApiError
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import RateLimiter
-from tocsin.core.push import Job, RateRule, Send
+from tocsin.core.push import RateRule, Recipients, TimeWindow
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
 from tocsin.core.template_values import DeviceFields
 from tocsin.core.templates import Scope, Template, parse_template
@@ -78,26 +78,21 @@ class Gate:
         held = Held()
         passing = run.pending
         if payload.window is not None:
-            passing = self._sort_by_window(run, held)
+            passing = self._sort_by_window(payload.window, run, held)
         rate = payload.rate
-        if rate is not None and not run.work.admitted and passing:
+        if rate is not None and not run.job.work.admitted and passing:
             passing = await self._take_tokens(rate, run, passing, held)
         elif not (held.follow or held.dropped):
             return None
         if passing:
             part = self._settlement.part(run, passing)
-            assert isinstance(part.work, Send)  # noqa: S101 - a part of a batch is one
-            admitted = rate is not None
-            held.follow.insert(
-                0, (_with(part, replace(part.work, admitted=admitted)), 0)
-            )
+            work = replace(part.work, admitted=rate is not None)
+            held.follow.insert(0, (replace(part, work=work), 0))
         return held
 
-    def _sort_by_window(self, run: Run, held: Held) -> list[int]:
-        window = run.payload.window
-        assert window is not None  # noqa: S101 - the caller has looked
+    def _sort_by_window(self, window: TimeWindow, run: Run, held: Held) -> list[int]:
         now_ms = self._clock.now_ms()
-        found = sort_by_window(window, run.work.timezones, run.pending, now_ms)
+        found = sort_by_window(window, run.recipients.timezones, run.pending, now_ms)
         held.drop(NO_TIMEZONE, found.nowhere)
         for due_ms, indexes in sorted(found.later.items()):
             self._put_off(run, indexes, due_ms, held)
@@ -115,7 +110,7 @@ class Gate:
     async def _take_tokens(
         self, rate: RateRule, run: Run, indexes: Sequence[int], held: Held
     ) -> list[int]:
-        keys = bucket_keys(rate, run.work, indexes)
+        keys = bucket_keys(rate, run.recipients, indexes)
         answers = await self._ask(keys, rate)
         passing = [i for i, at_ms in zip(indexes, answers, strict=True) if not at_ms]
         over = len(answers) - len(passing)
@@ -145,16 +140,18 @@ class Gate:
                 await asyncio.sleep(RETRY_S)
 
 
-def bucket_keys(rate: RateRule, work: Send, indexes: Sequence[int]) -> list[str]:
+def bucket_keys(
+    rate: RateRule, recipients: Recipients, indexes: Sequence[int]
+) -> list[str]:
     """What names the buckets of each recipient; a device without a user is its own."""
     if not rate.key:
-        return [f"device:{work.device_ids[index]}" for index in indexes]
+        return [f"device:{recipients.device_ids[index]}" for index in indexes]
     render = _key_template(rate.key).render
     keys = []
     for index in indexes:
-        device_id = work.device_ids[index]
-        user = work.users[index] if work.users else ""
-        keys.append("key:" + render(DeviceFields(device_id, user or device_id)))
+        each = recipients[index]
+        device = DeviceFields(each.device_id, each.user or each.device_id)
+        keys.append("key:" + render(device))
     return keys
 
 
@@ -214,7 +211,3 @@ class MemoryRateLimiter:
 @lru_cache(maxsize=256)
 def _key_template(key: str) -> Template:
     return parse_template(key, Scope())
-
-
-def _with(job: Job, work: Send) -> Job:
-    return replace(job, work=work)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Verdict
 from tocsin.core.ports.queue import JobConsumer
-from tocsin.core.push import Job, Payload, Send
+from tocsin.core.push import Job, Payload, SendJob
 from tocsin.delivery.run import Run
 
 EXPIRED = "expired"
@@ -36,7 +36,7 @@ def job_fields(job: Job, uid: str) -> Fields:
 
 def count_recipients(job: Job) -> int:
     """How many a batch has; a walk counts as one."""
-    return len(job.work.targets) if isinstance(job.work, Send) else 1
+    return len(job.work.recipients) if isinstance(job, SendJob) else 1
 
 
 def settled_line(

@@ -15,7 +15,7 @@ from tocsin.core.errors import ApiError
 from tocsin.core.ports.channels import PresenceStore
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import ReachedStore, Stage
-from tocsin.core.push import Expand, Job, OnlineCheck
+from tocsin.core.push import Expand, ExpandJob, OnlineCheck
 
 PUBLISH_GRACE_MS = 5000
 """So long after the wait the server may still be publishing; then it is dead."""
@@ -35,7 +35,7 @@ _log = structlog.get_logger("tocsin.delivery")
 class PutOff(Exception):
     """The job has to come back at `due_ms` (Unix milliseconds), as it is here."""
 
-    def __init__(self, job: Job, due_ms: int) -> None:
+    def __init__(self, job: ExpandJob, due_ms: int) -> None:
         super().__init__("not yet")
         self.job = job
         self.due_ms = due_ms
@@ -52,7 +52,7 @@ class OnlineUsers:
         self._clock = clock
         self._told_at_ms = 0
 
-    async def decide(self, job: Job, check: OnlineCheck) -> bool:
+    async def decide(self, job: ExpandJob, check: OnlineCheck) -> bool:
         """Take the second look into the channel, unless another walk or page has.
 
         Whoever is there now counts as reached, if anything was published at all. Of
@@ -77,7 +77,7 @@ class OnlineUsers:
         return True
 
     async def find(
-        self, job: Job, check: OnlineCheck, users: Collection[str]
+        self, job: ExpandJob, check: OnlineCheck, users: Collection[str]
     ) -> frozenset[str] | None:
         """Those of `users` who were reached; raises `PutOff` as `decide`.
 
@@ -92,11 +92,10 @@ class OnlineUsers:
             self._wait_for_engine(job, check, error)
             return None
 
-    async def _look(self, job: Job, channel: str) -> set[str]:
-        assert isinstance(job.work, Expand)  # noqa: S101 - only walks ask
+    async def _look(self, job: ExpandJob, channel: str) -> set[str]:
         return users_among(await fetch_users(self._presence, channel), job.work)
 
-    def _wait_for_publisher(self, job: Job, check: OnlineCheck) -> None:
+    def _wait_for_publisher(self, job: ExpandJob, check: OnlineCheck) -> None:
         now_ms = self._clock.now_ms()
         if now_ms < _end_ms(job, check.due_ms + PUBLISH_GRACE_MS):
             raise PutOff(job, now_ms + LOOK_AGAIN_MS)
@@ -107,7 +106,9 @@ class OnlineUsers:
             channel=check.channel,
         )
 
-    def _wait_for_engine(self, job: Job, check: OnlineCheck, error: ApiError) -> None:
+    def _wait_for_engine(
+        self, job: ExpandJob, check: OnlineCheck, error: ApiError
+    ) -> None:
         now_ms = self._clock.now_ms()
         since_ms = job.first_try_at_ms or now_ms
         if now_ms < _end_ms(job, since_ms + PATIENCE_MS):
@@ -140,7 +141,7 @@ def users_among(users: set[str], work: Expand) -> set[str]:
     return users.intersection(work.filter.users) if work.filter.users else users
 
 
-def _end_ms(job: Job, end_ms: int) -> int:
+def _end_ms(job: ExpandJob, end_ms: int) -> int:
     """When waiting has to end; a push that expires meanwhile would be lost."""
     if job.expire_at_ms:
         return min(end_ms, job.expire_at_ms - _BEFORE_EXPIRY_MS)

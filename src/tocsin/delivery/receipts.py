@@ -14,14 +14,14 @@ import structlog
 
 from tocsin.core.device import DeadToken
 from tocsin.core.errors import ApiError
-from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
+from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Result, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.receipts import ReceiptSource, ReceiptStore, Ticket
 from tocsin.core.push_services import SERVICES
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.removal import DeviceRemoval
-from tocsin.delivery.run import Result, Run
+from tocsin.delivery.run import Run
 from tocsin.telemetry.metrics import Metrics
 
 GIVE_UP_AFTER_MS = 24 * 3_600_000
@@ -51,15 +51,15 @@ class TicketKeeper:
         source = self._sources.get(run.job.credential)
         if source is None:
             return
-        work = run.work
+        targets, device_ids = run.recipients.targets, run.recipients.device_ids
         tickets = [
             Ticket(
                 id=outcome.message_id,
                 provider=source.name,
                 integration=source.integration,
                 sent_at_ms=run.started_ms,
-                device_id=work.device_ids[index] if work.device_ids else "",
-                token=work.targets[index] if work.device_ids else "",
+                device_id=device_ids[index] if device_ids else "",
+                token=targets[index] if device_ids else "",
             )
             for index, outcome, _ in results
             if outcome.verdict is Verdict.DELIVERED and outcome.message_id

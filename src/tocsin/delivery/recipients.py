@@ -18,9 +18,10 @@ from tocsin.core.ports.devices import DeviceStore
 from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.core.push import (
     Expand,
-    Job,
+    ExpandJob,
     OnlineCheck,
     Payload,
+    Recipients,
     Send,
     TargetKind,
     TimeWindow,
@@ -75,16 +76,14 @@ class Expander:
         self._online = online
         self._events = events or EventLog(None, clock)
 
-    async def work_on(self, delivery: Delivery) -> None:
+    async def work_on(self, delivery: Delivery, job: ExpandJob) -> None:
         """Write the batches of one page, and the job of the next page."""
-        job = delivery.job
-        assert isinstance(job.work, Expand)  # noqa: S101 - narrows for mypy; the queue name decides
         if self._devices is None:
             reason = "no_database: this worker cannot read recipients"
-            await self._bury(delivery, reason)
+            await self._bury(delivery, job, reason)
             return
         if job.credential not in self._batch_sizes:
-            await self._bury(delivery, no_integration(job))
+            await self._bury(delivery, job, no_integration(job))
             return
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             payload = await self._payload_for_events(job)
@@ -102,16 +101,16 @@ class Expander:
                 )
             return
         try:
-            await self._expand(delivery, self._devices, job.work)
+            await self._expand(delivery, job, self._devices)
         except PutOff as later:
             follow = [(later.job, later.due_ms)]
             if not await self._queue.settle(delivery, follow=follow):
                 await self._tell_lost(delivery)
 
     async def _expand(
-        self, delivery: Delivery, devices: DeviceStore, work: Expand
+        self, delivery: Delivery, job: ExpandJob, devices: DeviceStore
     ) -> None:
-        job = delivery.job
+        work = job.work
         is_decided = await self._decide(job, work.online)
         if await self._is_far_ahead(job.provider):
             raise PutOff(job, self._clock.now_ms() + PAUSE_MS)
@@ -120,7 +119,7 @@ class Expander:
             payload = await self._queue.fetch_payload(job.push_id)
             if payload is None:
                 reason = "the payload is not stored any more"
-                await self._bury(delivery, reason)
+                await self._bury(delivery, job, reason)
                 return
         details = set(work.details)
         if work.online is not None:
@@ -142,7 +141,7 @@ class Expander:
 
     def _log_page(
         self,
-        job: Job,
+        job: ExpandJob,
         page: TargetPage,
         payload: Payload | None,
         *,
@@ -150,8 +149,6 @@ class Expander:
         spared: int,
     ) -> None:
         """Follow the send; its uid is told where the payload is here anyway."""
-        work = job.work
-        assert isinstance(work, Expand)  # noqa: S101 - only walks have pages
         more: dict[str, object] = {} if payload is None else {"uid": payload.uid}
         if spared:
             more["online"] = spared
@@ -161,15 +158,14 @@ class Expander:
             request_id=job.correlation_id,
             provider=job.provider,
             integration=job.credential,
-            page=work.page + 1,
+            page=job.work.page + 1,
             recipients=len(page.tokens),
             batches=batches,
             is_last=not page.cursor,
             **more,
         )
 
-    async def _bury(self, delivery: Delivery, reason: str) -> None:
-        job = delivery.job
+    async def _bury(self, delivery: Delivery, job: ExpandJob, reason: str) -> None:
         uid = await find_uid(self._queue, job.push_id)
         if await self._queue.settle(delivery, dead=[(job, reason)]):
             self._settlement.bury(job, reason, uid)
@@ -180,7 +176,7 @@ class Expander:
         if self._lost is not None:
             await self._lost.tell(delivery)
 
-    async def _decide(self, job: Job, check: OnlineCheck | None) -> bool:
+    async def _decide(self, job: ExpandJob, check: OnlineCheck | None) -> bool:
         """Whether it is settled who is spared; `False`: the engine stayed away."""
         if check is None:
             return True
@@ -195,7 +191,7 @@ class Expander:
         return True
 
     async def _find_spared(
-        self, job: Job, check: OnlineCheck | None, page: TargetPage
+        self, job: ExpandJob, check: OnlineCheck | None, page: TargetPage
     ) -> list[int] | None:
         """Indexes of the page whose user was reached in the channel.
 
@@ -211,14 +207,13 @@ class Expander:
     async def _write(
         self,
         delivery: Delivery,
-        job: Job,
+        job: ExpandJob,
         page: TargetPage,
         payload: Payload | None,
         spared: list[int],
     ) -> None:
         """Write what follows from a page; `job` is what its next page continues."""
-        whole = Send(
-            kind=TargetKind.TOKEN,
+        whole = Recipients(
             targets=tuple(page.tokens),
             device_ids=tuple(page.device_ids),
             platforms=tuple(page.platforms),
@@ -228,7 +223,7 @@ class Expander:
             metas=tuple(page.metas),
         )
         left_out = set(spared)
-        rest = [i for i in range(len(whole.targets)) if i not in left_out]
+        rest = [i for i in range(len(whole)) if i not in left_out]
         groups: list[tuple[int, list[int]]] = [(0, rest)]
         dropped: dict[str, list[int]] = {}
         if payload is not None and payload.window is not None:
@@ -243,20 +238,21 @@ class Expander:
         if payload is None:
             return
         self._tell(job, page, payload, max((due_ms for due_ms, _ in groups), default=0))
-        part = job.with_work(whole, id=f"{job.id}:dropped")
+        part = job.batch(Send(TargetKind.TOKEN, whole), id=f"{job.id}:dropped")
         for code, indexes in dropped.items():
             self._settlement.drop(part, payload, indexes, code)
         if spared:
             self._settlement.spare(part, payload, spared)
 
-    async def _payload_for_events(self, job: Job) -> Payload | None:
+    async def _payload_for_events(self, job: ExpandJob) -> Payload | None:
         """What knows the send's uid, asked for before the queue forgets it."""
         if not self._events.is_on:
             return None
         return await self._queue.fetch_payload(job.push_id)
 
-    def _tell(self, job: Job, page: TargetPage, payload: Payload, due_ms: int) -> None:
-        assert isinstance(job.work, Expand)  # noqa: S101 - only walks have pages
+    def _tell(
+        self, job: ExpandJob, page: TargetPage, payload: Payload, due_ms: int
+    ) -> None:
         if _is_empty(job.work, page):
             self._events.tell(SendEvent.UNMATCHED, job, payload)
         if due_ms:
@@ -265,7 +261,7 @@ class Expander:
             )
 
     def _sort(
-        self, job: Job, window: TimeWindow, whole: Send, indexes: list[int]
+        self, job: ExpandJob, window: TimeWindow, whole: Recipients, indexes: list[int]
     ) -> tuple[list[tuple[int, list[int]]], dict[str, list[int]]]:
         """Recipients by due time, and those dropped by code."""
         found = sort_by_window(window, whole.timezones, indexes, self._clock.now_ms())
@@ -287,29 +283,25 @@ class Expander:
 
     def _follow(
         self,
-        job: Job,
+        job: ExpandJob,
         page: TargetPage,
-        groups: Iterable[tuple[int, Send]],
+        groups: Iterable[tuple[int, Recipients]],
     ) -> list[FollowUp]:
         """Batches of all groups, each with its due time, and the next page."""
         work = job.work
-        assert isinstance(work, Expand)  # noqa: S101 - only walks have pages
-        sending = replace(
-            job, first_try_at_ms=0
-        )  # batches count their tries themselves
         size = self._batch_sizes[job.credential]
         follow: list[FollowUp] = []
         for due_ms, group in groups:
             if Detail.USER not in work.details:
                 group = replace(group, users=())  # was only needed to leave some out
-            for start in range(0, len(group.targets), size):
-                batch = group.slice(start, start + size)
+            for start in range(0, len(group), size):
+                batch = Send(TargetKind.TOKEN, group.slice(start, start + size))
                 id = f"{job.push_id}:{job.credential}:{work.page}:{len(follow)}"
-                follow.append((sending.with_work(batch, id=id), due_ms))
+                follow.append((job.batch(batch, id=id), due_ms))
         if page.cursor:
             rest = replace(work, cursor=page.cursor, page=work.page + 1)
             id = f"{job.push_id}:{job.credential}:x{rest.page}"
-            follow.append((job.with_work(rest, id=id), 0))
+            follow.append((replace(job, work=rest, id=id), 0))
         return follow
 
 
@@ -318,5 +310,5 @@ def _is_empty(work: Expand, page: TargetPage) -> bool:
     return not work.page and not page.tokens and not page.cursor
 
 
-def _subset(whole: Send, indexes: list[int]) -> Send:
-    return whole if len(indexes) == len(whole.targets) else whole.subset(indexes)
+def _subset(whole: Recipients, indexes: list[int]) -> Recipients:
+    return whole if len(indexes) == len(whole) else whole.subset(indexes)

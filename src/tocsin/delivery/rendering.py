@@ -14,7 +14,7 @@ import orjson
 
 from tocsin.core.json_strings import find_strings
 from tocsin.core.locales import lookup_tags
-from tocsin.core.push import Body, Send, Templating
+from tocsin.core.push import Body, Recipient, Templating
 from tocsin.core.template_values import DeviceFields
 from tocsin.core.templates import (
     Branch,
@@ -73,10 +73,10 @@ class BodyRenderer:
         """Whether every device gets the body as it is."""
         return not any(callable(part) for part in self._parts)
 
-    def render(self, work: Send, index: int) -> Body:
+    def render(self, recipient: Recipient) -> Body:
         """The body for one recipient of a batch; raises `RenderFault`."""
         try:
-            device = self._fields(work, index)
+            device = self._fields(recipient)
             message = b"".join(
                 [
                     part if isinstance(part, bytes) else part(device)
@@ -91,13 +91,12 @@ class BodyRenderer:
             raise RenderFault(f"the message grew to {len(message)} bytes")
         return Body(message, self._body.headers)
 
-    def _fields(self, work: Send, index: int) -> DeviceFields:
-        locale = work.locales[index] if work.locales else ""
+    def _fields(self, recipient: Recipient) -> DeviceFields:
         return DeviceFields(
-            work.device_ids[index] if work.device_ids else "",
-            work.users[index] if work.users else "",
-            orjson.loads(work.metas[index]) if work.metas else _NO_TEXTS,
-            self._localizations.texts_for(locale),
+            recipient.device_id,
+            recipient.user,
+            orjson.loads(recipient.meta) if recipient.meta else _NO_TEXTS,
+            self._localizations.texts_for(recipient.locale),
         )
 
 

@@ -7,14 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tocsin.core.elapsed import elapsed_s
-from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.outcome import Result, Verdict
 from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Job, Payload, Send
+from tocsin.core.push import Payload, SendJob
 from tocsin.core.push_services import SERVICES
 from tocsin.delivery.credentials import Trust
-
-Result = tuple[int, Outcome, int]
-"""Index of the target, its outcome, Unix milliseconds of the answer."""
 
 FINAL = frozenset({Verdict.DELIVERED, Verdict.UNREGISTERED})
 """Verdicts that end a recipient for good, so that progress may skip it.
@@ -26,17 +23,19 @@ those of `held`, whose verdict is not believed.
 
 
 class Run:
-    """A `Send` delivery while it is worked on."""
+    """A delivery of this job while it is worked on."""
 
-    def __init__(self, delivery: Delivery, payload: Payload, started_ms: int) -> None:
-        assert isinstance(delivery.job.work, Send)  # noqa: S101 - narrows for mypy; the queue name decides
+    def __init__(
+        self, delivery: Delivery, job: SendJob, payload: Payload, started_ms: int
+    ) -> None:
         self.delivery = delivery
+        self.job = job
         self.payload = payload
         self.started_ms = started_ms
-        self.work: Send = delivery.job.work
+        self.recipients = job.work.recipients
         # Asked for each result, so it is looked up once.
-        self._origin_of = SERVICES.tokens_of(delivery.job.provider).origin
-        size = len(self.work.targets)
+        self._origin_of = SERVICES.tokens_of(job.provider).origin
+        size = len(self.recipients)
         self.bitmap = bytearray(delivery.done.ljust((size + 7) // 8, b"\0"))
         self.pending = [
             i for i in range(size) if not self.bitmap[i >> 3] >> (i & 7) & 1
@@ -61,12 +60,7 @@ class Run:
 
     def origin(self, index: int) -> str:
         """The push service of a target, where a credential has several."""
-        return self._origin_of(self.work.targets[index])
-
-    @property
-    def job(self) -> Job:
-        """The job as it was queued."""
-        return self.delivery.job
+        return self._origin_of(self.recipients.targets[index])
 
     @property
     def lost(self) -> bool:

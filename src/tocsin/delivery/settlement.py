@@ -15,11 +15,11 @@ from dataclasses import replace
 import structlog
 
 from tocsin.core.device import DeadToken
-from tocsin.core.outcome import Outcome, Verdict
+from tocsin.core.outcome import Outcome, Result, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore, VerdictStore
 from tocsin.core.ports.sends import ResultSink
-from tocsin.core.push import Job, Payload, Send
+from tocsin.core.push import Job, Payload, SendJob
 from tocsin.core.push_services import SERVICES
 from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.lines import count_recipients, job_fields
@@ -27,7 +27,7 @@ from tocsin.delivery.outages import Outages
 from tocsin.delivery.receipts import TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.retries import RetryPolicy
-from tocsin.delivery.run import Result, Run
+from tocsin.delivery.run import Run
 from tocsin.telemetry.metrics import Metrics
 
 FollowUp = tuple[Job, int]
@@ -127,17 +127,17 @@ class Settlement:
             if found and known[credential]:
                 run.removed += len(found)
                 dead.setdefault(credential, []).extend(found)
-            if credential.suspects and run.work.device_ids:
+            if credential.suspects and (ids := run.recipients.device_ids):
                 await self._removal.acquit(
                     credential,
                     [
-                        run.work.device_ids[index]
+                        ids[index]
                         for index, outcome, _ in results
                         if outcome.verdict is Verdict.DELIVERED
                     ],
                 )
             run.mark_done(results)
-            self._count(run.job, run.work.platforms, results)
+            self._count(run.job, results)
             for sink in self._sinks:
                 sink.record(run.job, run.payload, results)
             if self._tickets is not None:
@@ -174,25 +174,24 @@ class Settlement:
         )
 
     def drop(
-        self, job: Job, payload: Payload, indexes: Sequence[int], code: str
+        self, job: SendJob, payload: Payload, indexes: Sequence[int], code: str
     ) -> None:
         """Count recipients of a batch that its request asked to leave out."""
-        work, now_ms = job.work, self._clock.now_ms()
-        platforms = work.platforms if isinstance(work, Send) else ()
+        now_ms = self._clock.now_ms()
         outcome = Outcome(Verdict.REJECTED, code)
         results = [(index, outcome, now_ms) for index in indexes]
-        self._count(job, platforms, results)
+        self._count(job, results)
         for sink in self._sinks:
             sink.record(job, payload, results)
 
-    def spare(self, job: Job, payload: Payload, indexes: Sequence[int]) -> None:
+    def spare(self, job: SendJob, payload: Payload, indexes: Sequence[int]) -> None:
         """Count recipients of a batch whose user was reached in a channel.
 
         That is no failure, so it has a counter of its own; sinks hear `online`.
         """
-        work, now_ms = job.work, self._clock.now_ms()
-        assert isinstance(work, Send)  # noqa: S101 - only batches have recipients
-        for platform, count in Counter(work.platforms[i] for i in indexes).items():
+        now_ms = self._clock.now_ms()
+        platforms = job.work.recipients.platforms
+        for platform, count in Counter(platforms[i] for i in indexes).items():
             self._metrics.push_online_skipped.add(count, job.provider, platform)
         outcome = Outcome(Verdict.REJECTED, ONLINE)
         for sink in self._sinks:
@@ -297,12 +296,10 @@ class Settlement:
             (replace(part, attempt=attempt, first_try_at_ms=first_try_ms), due_ms)
         )
 
-    def part(self, run: Run, indexes: Sequence[int]) -> Job:
+    def part(self, run: Run, indexes: Sequence[int]) -> SendJob:
         """The job of only these recipients, under an id of its own."""
         stem = run.job.id.partition("~")[0]
-        return run.job.with_work(
-            run.work.subset(indexes), id=f"{stem}~{secrets.token_hex(4)}"
-        )
+        return run.job.part(indexes, id=f"{stem}~{secrets.token_hex(4)}")
 
     async def _find_dead(
         self, run: Run, results: Sequence[Result], credential: CredentialState
@@ -386,9 +383,8 @@ class Settlement:
                     self._report_pause(credential, outcome, at_ms)
                 return  # they say the same, and a pause begins once
 
-    def _count(
-        self, job: Job, platforms: Sequence[str], results: Sequence[Result]
-    ) -> None:
+    def _count(self, job: SendJob, results: Sequence[Result]) -> None:
+        platforms = job.work.recipients.platforms
         counts: Counter[tuple[str, bool, str]] = Counter(
             (
                 platforms[index] if platforms else "",
@@ -457,14 +453,14 @@ def _reason(outcome: Outcome) -> str:
 
 def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadToken]:
     """The devices of a batch behind these indexes; none of raw recipients."""
-    job, work = run.job, run.work
-    if not work.device_ids:
+    job, recipients = run.job, run.recipients
+    if not recipients.device_ids:
         return []
     rules = SERVICES.tokens_of(job.provider)
     return [
         DeadToken(
-            device_id=work.device_ids[index],
-            token=rules.comparable(rules.stored(work.targets[index])),
+            device_id=recipients.device_ids[index],
+            token=rules.comparable(rules.stored(recipients.targets[index])),
             # Not registered again since the send began: the request was
             # accepted before any worker could read this token.
             # A service that names a later time has another clock, or unit.

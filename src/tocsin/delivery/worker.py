@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -21,7 +20,7 @@ from tocsin.core.errors import (
 )
 from tocsin.core.ports.providers import PushProvider
 from tocsin.core.ports.queue import Delivery, JobConsumer
-from tocsin.core.push import Job, Send, queue_name
+from tocsin.core.push import Job, SendJob, queue_name
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.lines import count_recipients, find_uid, job_fields
@@ -286,6 +285,7 @@ class Worker:
         self._outages = outages = outages or Outages()
         self._queue = queue
         self._dispatcher = dispatcher
+        self._expander = expander
         self._journal = journal
         self._metrics = metrics
         self._takeover_s = takeover_s
@@ -297,7 +297,7 @@ class Worker:
             Lane(
                 queues=[queue_name("send", name)],
                 queue=queue,
-                work_on=dispatcher.work_on,
+                work_on=self._work_on,
                 concurrency=concurrency,
                 metrics=metrics,
                 renewed=dispatcher.renew,
@@ -310,7 +310,7 @@ class Worker:
             Lane(
                 queues=expand_queues,
                 queue=queue,
-                work_on=expander.work_on,
+                work_on=self._work_on,
                 concurrency=max(1, len(names)),
                 metrics=metrics,
                 renewed=dispatcher.renew,
@@ -337,6 +337,14 @@ class Worker:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+    async def _work_on(self, delivery: Delivery) -> None:
+        """What the job is decides who works on it."""
+        job = delivery.job
+        if isinstance(job, SendJob):
+            await self._dispatcher.work_on(delivery, job)
+        else:
+            await self._expander.work_on(delivery, job)
 
     def _watch(self, task: asyncio.Task[None]) -> None:
         """A worker without one of its tasks would stand still unnoticed."""
@@ -408,12 +416,12 @@ class Worker:
 def _rest_of(delivery: Delivery) -> Job:
     """The job without recipients whose result an earlier holder recorded."""
     job, done = delivery.job, delivery.done
-    if not isinstance(job.work, Send) or not any(done):
+    if not isinstance(job, SendJob) or not any(done):
         return job
-    size = len(job.work.targets)
+    size = len(job.work.recipients)
     done = done.ljust((size + 7) // 8, b"\0")
     rest = [i for i in range(size) if not done[i >> 3] >> (i & 7) & 1]
-    return replace(job, work=job.work.subset(rest))
+    return job.part(rest, id=job.id)
 
 
 def _size(delivery: Delivery) -> int:

@@ -22,13 +22,11 @@ from tocsin.core.ports.online import OnlinePublisher
 from tocsin.core.ports.queue import JobProducer
 from tocsin.core.ports.sends import UidClaim, UidStore
 from tocsin.core.push import (
-    Job,
     Payload,
     RawRecipient,
     RecipientType,
-    Send,
+    SendJob,
     SendRequest,
-    TargetKind,
 )
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits
@@ -38,7 +36,12 @@ from tocsin.push.online_first import (
     find_expiry_fault,
 )
 from tocsin.push.queue_watch import QueueWatch
-from tocsin.push.routes import Route, find_routes, providers_of, works_of
+from tocsin.push.routes import (
+    find_routes,
+    first_jobs,
+    providers_of,
+    recipient_type_of,
+)
 from tocsin.push.send_checks import SendChecks
 
 _log = structlog.get_logger(__name__)
@@ -53,11 +56,6 @@ _EVENTS = {
 ONCE_LONGER_S = 3 * 3600.0
 """So much longer than its uid is remembered the queue knows a send: by whatever clock
 the uid ends, the queue must not forget it first."""
-_RECIPIENT_TYPES = {
-    TargetKind.TOKEN: RecipientType.TOKENS,
-    TargetKind.TOPIC: RecipientType.TOPIC,
-    TargetKind.CONDITION: RecipientType.CONDITION,
-}
 
 OnExpired = Callable[[str, RecipientType, int], None]
 """Hears (provider, recipient type, how many) of what expired before queueing.
@@ -150,7 +148,7 @@ class SendService:
         `NotAvailable` for what is not enabled, `Conflict` for a uid that was
         used with other content, `QueueFull`.
         """
-        recipient_type = _recipient_type(request)
+        recipient_type = recipient_type_of(request)
         try:
             request = self._checks.check(request, spelled)
             uid, result = await self._accept(request)
@@ -173,8 +171,8 @@ class SendService:
             await self._forget_data(uid)
             self._tell(SendEvent.CANCELLED, uid, type=taken[0].recipient_type)
         for job in taken:
-            if isinstance(job.work, Send):
-                size = len(job.work.targets)
+            if isinstance(job, SendJob):
+                size = len(job.work.recipients)
             elif job.provider not in walked:
                 walked.add(job.provider)
                 size = 1
@@ -302,7 +300,7 @@ class SendService:
             self._tell(
                 SendEvent.EXPIRED,
                 request.analytics_uid or uid,
-                type=_recipient_type(request),
+                type=recipient_type_of(request),
             )
             self._write_line("expired", request, uid, push_id)
             return "expired"
@@ -316,7 +314,11 @@ class SendService:
             window=request.window,
             templating=request.templating,
         )
-        jobs = self._jobs(request, routes, push_id, now_ms)
+        jobs = [
+            job
+            for route in routes
+            for job in first_jobs(route, request, push_id, now_ms)
+        ]
         due_at_ms = due_ms(request, now_ms)
         stored = await queue.enqueue(
             payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
@@ -325,13 +327,13 @@ class SendService:
             self._tell(
                 SendEvent.SCHEDULED,
                 payload.analytics_uid,
-                type=_recipient_type(request),
+                type=recipient_type_of(request),
                 due_ms=due_at_ms,
                 reason=SEND_AT if request.send_at_ms > now_ms else ONLINE_FIRST,
                 send_uid=uid,
             )
         if stored and request.send_at_ms > now_ms and not was_accepted:
-            self._on_scheduled(_recipient_type(request))
+            self._on_scheduled(recipient_type_of(request))
         if was_accepted:
             result = "requeued" if stored else "repeated"
         else:
@@ -357,35 +359,13 @@ class SendService:
         self, request: SendRequest, push_id: str, *, again: bool
     ) -> None:
         recipient = request.recipient
-        if request.online_first is None or isinstance(recipient, RawRecipient):
+        first = request.online_first
+        if first is None or isinstance(recipient, RawRecipient):
             return
-        assert self._online is not None  # noqa: S101 - checked with the request
-        await self._online.publish(
-            request.online_first, push_id=push_id, among=recipient.users, again=again
-        )
-
-    def _jobs(
-        self, request: SendRequest, routes: list[Route], push_id: str, now_ms: int
-    ) -> list[Job]:
-        works = [
-            (route[0], work)
-            for route in routes
-            for work in works_of(route, request, now_ms)
-        ]
-        return [
-            Job(
-                id=uuid.uuid4().hex,
-                push_id=push_id,
-                provider=integration.provider,
-                work=work,
-                recipient_type=_recipient_type(request),
-                accepted_at_ms=now_ms,
-                integration=request.integration or integration.job_name,
-                expire_at_ms=request.expire_at_ms,
-                correlation_id=request.correlation_id,
+        if self._online is not None:  # else the checks have refused the request
+            await self._online.publish(
+                first, push_id=push_id, among=recipient.users, again=again
             )
-            for integration, work in works
-        ]
 
     def _write_line(
         self, result: str, request: SendRequest, uid: str, push_id: str
@@ -409,7 +389,7 @@ class SendService:
             uid=uid,
             push_id=push_id,
             request_id=request.correlation_id,
-            recipient=_recipient_type(request).value,
+            recipient=recipient_type_of(request).value,
             providers=sorted(providers_of(find_routes(self._integrations, request))),
             **more,
         )
@@ -418,10 +398,4 @@ class SendService:
         recipient = request.recipient
         count = len(recipient.targets) if isinstance(recipient, RawRecipient) else 1
         for provider in providers:
-            self._on_expired(provider, _recipient_type(request), count)
-
-
-def _recipient_type(request: SendRequest) -> RecipientType:
-    if isinstance(request.recipient, RawRecipient):
-        return _RECIPIENT_TYPES[request.recipient.kind]
-    return RecipientType.FILTER
+            self._on_expired(provider, recipient_type_of(request), count)

@@ -17,12 +17,16 @@ from tocsin.core.push import (
     Body,
     DeadLetter,
     Expand,
+    ExpandJob,
     Job,
+    JobFields,
     OnlineCheck,
     Payload,
     RateRule,
+    Recipients,
     RecipientType,
     Send,
+    SendJob,
     TargetKind,
     Templating,
     TimeWindow,
@@ -198,11 +202,11 @@ def without_done(data: bytes, done: bytes) -> bytes:
         job = parse_job(data)
     except Undecodable:
         return data
-    if not isinstance(job.work, Send):
+    if not isinstance(job, SendJob):
         return data
     bits = int.from_bytes(done, "little")
-    left = [index for index in range(len(job.work.targets)) if not bits >> index & 1]
-    return encode_job(replace(job, work=job.work.subset(left)))
+    left = [i for i in range(len(job.work.recipients)) if not bits >> i & 1]
+    return encode_job(job.part(left, id=job.id))
 
 
 def refresh(job: Job) -> Job:
@@ -225,18 +229,19 @@ def _job_message(job: Job) -> job_pb2.Job:
         correlation_id=job.correlation_id,
         recipient_type=job.recipient_type.value,
     )
-    work = job.work
-    if isinstance(work, Send):
-        message.send.target_kind = work.kind.value
-        message.send.targets.extend(work.targets)
-        message.send.device_ids.extend(work.device_ids)
-        message.send.platforms.extend(work.platforms)
-        message.send.users.extend(work.users)
-        message.send.timezones.extend(work.timezones)
-        message.send.locales.extend(work.locales)
-        message.send.metas.extend(work.metas)
-        message.send.admitted = work.admitted
+    if isinstance(job, SendJob):
+        recipients = job.work.recipients
+        message.send.target_kind = job.work.kind.value
+        message.send.targets.extend(recipients.targets)
+        message.send.device_ids.extend(recipients.device_ids)
+        message.send.platforms.extend(recipients.platforms)
+        message.send.users.extend(recipients.users)
+        message.send.timezones.extend(recipients.timezones)
+        message.send.locales.extend(recipients.locales)
+        message.send.metas.extend(recipients.metas)
+        message.send.admitted = job.work.admitted
     else:
+        work = job.work
         message.expand.cursor = work.cursor
         message.expand.page = work.page
         message.expand.details.extend(sorted(work.details))
@@ -248,39 +253,37 @@ def _job_message(job: Job) -> job_pb2.Job:
 
 
 def _job_of(message: job_pb2.Job) -> Job:
-    return Job(
-        id=message.id,
-        push_id=message.push_id,
-        provider=message.provider,
-        work=_work_of(message),
-        recipient_type=_recipient_type_of(message),
-        accepted_at_ms=message.accepted_at_ms,
-        integration=message.integration,
-        expire_at_ms=message.expire_at_ms,
-        attempt=message.attempt,
-        first_try_at_ms=message.first_try_at_ms,
-        correlation_id=message.correlation_id,
-    )
-
-
-def _work_of(message: job_pb2.Job) -> Expand | Send:
+    shared: JobFields = {
+        "push_id": message.push_id,
+        "provider": message.provider,
+        "recipient_type": _recipient_type_of(message),
+        "accepted_at_ms": message.accepted_at_ms,
+        "integration": message.integration,
+        "expire_at_ms": message.expire_at_ms,
+        "attempt": message.attempt,
+        "first_try_at_ms": message.first_try_at_ms,
+        "correlation_id": message.correlation_id,
+    }
     kind = message.WhichOneof("work")
     if kind == "send":
-        return _send_of(message.send)
+        return SendJob(id=message.id, work=_send_of(message.send), **shared)
     if kind == "expand":
-        expand = message.expand
-        if not expand.HasField("filter"):
-            raise Undecodable("a walk without a filter")
-        return Expand(
-            _filter_of(expand.filter),
-            expand.cursor,
-            expand.page,
-            _details_of(expand.details),
-            OnlineCheck(expand.online.channel, expand.online.due_ms)
-            if expand.HasField("online")
-            else None,
-        )
+        return ExpandJob(id=message.id, work=_expand_of(message.expand), **shared)
     raise Undecodable("a kind of work that this release does not know")
+
+
+def _expand_of(message: job_pb2.Expand) -> Expand:
+    if not message.HasField("filter"):
+        raise Undecodable("a walk without a filter")
+    return Expand(
+        _filter_of(message.filter),
+        message.cursor,
+        message.page,
+        _details_of(message.details),
+        OnlineCheck(message.online.channel, message.online.due_ms)
+        if message.HasField("online")
+        else None,
+    )
 
 
 def _send_of(message: job_pb2.Send) -> Send:
@@ -288,8 +291,7 @@ def _send_of(message: job_pb2.Send) -> Send:
         kind = TargetKind(message.target_kind or TargetKind.TOKEN)
     except ValueError:
         raise Undecodable(f"unknown target kind {message.target_kind[:40]!r}") from None
-    send = Send(
-        kind,
+    recipients = Recipients(
         tuple(message.targets),
         tuple(message.device_ids),
         tuple(message.platforms),
@@ -297,19 +299,10 @@ def _send_of(message: job_pb2.Send) -> Send:
         tuple(message.timezones),
         tuple(message.locales),
         tuple(message.metas),
-        message.admitted,
     )
-    for parallel in (
-        send.device_ids,
-        send.platforms,
-        send.users,
-        send.timezones,
-        send.locales,
-        send.metas,
-    ):
-        if parallel and len(parallel) != len(send.targets):
-            raise Undecodable("lists of a batch differ in length")
-    return send
+    if not recipients.is_whole:
+        raise Undecodable("lists of a batch differ in length")
+    return Send(kind, recipients, message.admitted)
 
 
 def _details_of(names: Iterable[str]) -> frozenset[Detail]:
@@ -386,12 +379,12 @@ def _filter_of(message: job_pb2.Filter) -> DeviceFilter:
 
 def _unread_job(queue: str, push_id: str) -> Job:
     stage, _, provider = queue.partition(":")
-    work = Expand(DeviceFilter()) if stage == "expand" else Send(TargetKind.TOKEN, ())
-    return Job(
-        id="",
-        push_id=push_id,
-        provider=provider,
-        work=work,
-        recipient_type=RecipientType.FILTER,
-        accepted_at_ms=0,
-    )
+    shared: JobFields = {
+        "push_id": push_id,
+        "provider": provider,
+        "recipient_type": RecipientType.FILTER,
+        "accepted_at_ms": 0,
+    }
+    if stage == "expand":
+        return ExpandJob(id="", work=Expand(DeviceFilter()), **shared)
+    return SendJob(id="", work=Send(TargetKind.TOKEN, Recipients()), **shared)

@@ -70,11 +70,13 @@ class SqlQueueMarkStore:
             }
             if is_loss:
                 values |= {"lost_at_ms": now_ms, "lost": lost}
-            await connection.execute(
-                update(push_queues).where(_table.epoch == epoch).values(values)
+            entered = await connection.execute(
+                update(push_queues)
+                .where(_table.epoch == epoch)
+                .values(values)
+                .returning(_table.accepted, _table.lost_at_ms, _table.lost)
             )
-            mark = await _find(connection, epoch)
-            assert mark is not None  # noqa: S101 - added above
+            mark = QueueMark(epoch, *entered.one())
             return Entered(mark, is_loss=is_loss, is_moved=is_new and not is_first)
 
         return await self._database.write(work)

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from tests.support.apns_devices import build_apns, token_of
 from tests.support.http2_client import eventually
+from tests.support.jobs import make_send_job
 from tests.support.sends import FreePace, batch_of
 from tests.support.simulated_fcm import running_simulator
 
@@ -23,7 +24,13 @@ from tocsin.core.clock import SystemClock
 from tocsin.core.device import DeviceFilter, PageRequest, Registration
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Body, Job, Payload, RecipientType, Send, TargetKind
+from tocsin.core.push import (
+    Body,
+    Payload,
+    Recipients,
+    Send,
+    TargetKind,
+)
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.delivery.settlement import Settlement
@@ -156,11 +163,13 @@ async def _send_and_settle(
 ) -> None:
     """One batch to these devices, and what follows from its results."""
     targets = tuple(map(token_of, names))
-    work = Send(TargetKind.TOKEN, targets, tuple(ids), ("ios",) * len(targets))
-    job = Job("j", "p", "apns", work, RecipientType.FILTER, 1)
+    work = Send(
+        TargetKind.TOKEN, Recipients(targets, tuple(ids), ("ios",) * len(targets))
+    )
+    job = make_send_job(work=work, provider="apns", accepted_at_ms=1)
     clock = SystemClock()
     payload = Payload("p", "u", "", {"apns": Body(ALERT)})
-    run = Run(Delivery(job, "r", 1, b""), payload, clock.now_ms())
+    run = Run(Delivery(job, "r", 1, b""), job, payload, clock.now_ms())
 
     def report(index: int, outcome: Outcome) -> None:
         run.results.append((index, outcome, clock.now_ms()))

@@ -4,18 +4,25 @@ import json
 from hashlib import sha256
 
 import pytest
+from tests.support.jobs import make_send_job
 
 from tocsin.analytics.rows import ERROR_LENGTH, mark_of_token, rows_of
 from tocsin.core.analytics import NotificationRow
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.push import Job, Payload, RecipientType, Send, TargetKind
+from tocsin.core.push import (
+    Payload,
+    Recipients,
+    Send,
+    SendJob,
+    TargetKind,
+)
 
 AT_MS = 1_800_000_000_123
 TOKEN = "token-that-nobody-may-read-in-a-report"
 
 
-def job(work: Send, *, provider: str = "fcm") -> Job:
-    return Job("j", "p", provider, work, RecipientType.FILTER, AT_MS)
+def job(work: Send, *, provider: str = "fcm") -> SendJob:
+    return make_send_job(work=work, provider=provider)
 
 
 def payload(analytics_uid: str = "campaign") -> Payload:
@@ -24,7 +31,9 @@ def payload(analytics_uid: str = "campaign") -> Payload:
 
 def test_a_delivered_result_is_a_sent_row() -> None:
     """All columns come from the batch, the payload and the outcome."""
-    work = Send(TargetKind.TOKEN, ("a", TOKEN), ("d1", "d2"), ("ios", "web"))
+    work = Send(
+        TargetKind.TOKEN, Recipients(("a", TOKEN), ("d1", "d2"), ("ios", "web"))
+    )
     outcome = Outcome(Verdict.DELIVERED, message_id="m-7")
     assert rows_of(job(work), payload(), [(1, outcome, AT_MS)]) == [
         NotificationRow(
@@ -55,14 +64,14 @@ def test_a_delivered_result_is_a_sent_row() -> None:
 )
 def test_any_other_result_is_a_failed_row(outcome: Outcome, code: str) -> None:
     """The code is kept, or the verdict where there is none, and the words."""
-    work = Send(TargetKind.TOKEN, (TOKEN,))
+    work = Send(TargetKind.TOKEN, Recipients((TOKEN,)))
     (row,) = rows_of(job(work), payload(), [(0, outcome, AT_MS)])
     assert (row.status, row.error_code, row.error_message) == ("failed", code, "gone")
 
 
 def test_no_row_holds_a_token() -> None:
     """Of a token only the start of its hash is left, with or without a device."""
-    work = Send(TargetKind.TOKEN, (TOKEN,))
+    work = Send(TargetKind.TOKEN, Recipients((TOKEN,)))
     (row,) = rows_of(job(work), payload(), [(0, DELIVERED, AT_MS)])
     assert row.recipient == sha256(TOKEN.encode()).hexdigest()[:16]
     assert not any(TOKEN in str(value) for value in row)
@@ -72,35 +81,37 @@ def test_web_push_is_marked_by_its_endpoint() -> None:
     """The mark is that of the registry's token, not of endpoint and keys together."""
     endpoint = "https://push.example/abc"
     target = json.dumps({"endpoint": endpoint, "keys": {"auth": "x", "p256dh": "y"}})
-    work = Send(TargetKind.TOKEN, (target,))
+    work = Send(TargetKind.TOKEN, Recipients((target,)))
     (row,) = rows_of(job(work, provider="webpush"), payload(), [(0, DELIVERED, AT_MS)])
     assert row.recipient == mark_of_token(endpoint)
 
 
 def test_topics_and_conditions_are_kept_as_they_are() -> None:
     """They name no device, and are what a reader looks for."""
-    work = Send(TargetKind.TOPIC, ("derby",))
+    work = Send(TargetKind.TOPIC, Recipients(("derby",)))
     (row,) = rows_of(job(work), payload(), [(0, DELIVERED, AT_MS)])
     assert row.recipient == "derby"
 
 
 def test_uid_stands_in_for_the_analytics_uid() -> None:
     """A send without an analytics_uid is found under its uid."""
-    work = Send(TargetKind.TOPIC, ("derby",))
+    work = Send(TargetKind.TOPIC, Recipients(("derby",)))
     (row,) = rows_of(job(work), payload(""), [(0, DELIVERED, AT_MS)])
     assert row.uid == "uid-1"
 
 
 def test_users_are_kept_where_the_batch_has_them() -> None:
     """The user column is filled when the request needed users, else empty."""
-    work = Send(TargetKind.TOKEN, (TOKEN,), ("d1",), ("ios",), users=("u-9",))
+    work = Send(
+        TargetKind.TOKEN, Recipients((TOKEN,), ("d1",), ("ios",), users=("u-9",))
+    )
     (row,) = rows_of(job(work), payload(), [(0, DELIVERED, AT_MS)])
     assert row.user == "u-9"
 
 
 def test_long_words_of_a_provider_are_cut() -> None:
     """A provider may answer a page of HTML."""
-    work = Send(TargetKind.TOKEN, (TOKEN,))
+    work = Send(TargetKind.TOKEN, Recipients((TOKEN,)))
     outcome = Outcome(Verdict.RETRY, "unavailable", "x" * 10_000)
     (row,) = rows_of(job(work), payload(), [(0, outcome, AT_MS)])
     assert len(row.error_message) == ERROR_LENGTH

@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 
 from structlog.testing import capture_logs
 from tests.support.analytics import row
+from tests.support.jobs import make_send_job
 
 from tocsin.analytics.writer import AnalyticsWriter, BufferLimits
 from tocsin.core.analytics import NotificationRow, RowsRefused
 from tocsin.core.errors import InternalError
 from tocsin.core.outcome import DELIVERED
-from tocsin.core.push import Job, Payload, RecipientType, Send, TargetKind
+from tocsin.core.push import (
+    Payload,
+    Recipients,
+    Send,
+    SendJob,
+    TargetKind,
+)
 from tocsin.telemetry.metrics import Metrics
 
 LONG_S = 3600.0
@@ -62,14 +69,13 @@ async def writing(
         await writer.close(1)
 
 
-def batch(first: int, count: int) -> tuple[Job, list[tuple[int, object, int]]]:
+def batch(first: int, count: int) -> tuple[SendJob, list[tuple[int, object, int]]]:
     numbers = range(first, first + count)
     work = Send(
         TargetKind.TOKEN,
-        tuple(f"t{n}" for n in numbers),
-        tuple(f"d{n}" for n in numbers),
+        Recipients(tuple(f"t{n}" for n in numbers), tuple(f"d{n}" for n in numbers)),
     )
-    job = Job("j", "p", "fcm", work, RecipientType.FILTER, 0)
+    job = make_send_job(work=work)
     return job, [(index, DELIVERED, 1) for index in range(count)]
 
 

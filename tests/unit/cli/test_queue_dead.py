@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from tests.support.jobs import ManualClock, make_payload, make_send_job
+from tests.support.jobs import ManualClock, make_payload, make_send_job, make_walk_job
 from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.cli import queue as verb
-from tocsin.core.device import DeviceFilter
 from tocsin.core.ports.queue import JobOperator
-from tocsin.core.push import Expand, Job
+from tocsin.core.push import Job
 
 AT_MS = 1_800_000_000_000
 
@@ -47,9 +46,7 @@ async def test_a_letter_names_its_send(capsys: pytest.CaptureFixture[str]) -> No
 
 async def test_a_letter_of_a_walk(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody knows its recipients; its integration is named where it has one."""
-    job = make_send_job(1, integration="shop").with_work(
-        Expand(DeviceFilter(topics=("t",))), id="p1:x"
-    )
+    job = make_walk_job(integration="shop")
     first, _ = await _print(_queue((job, "no_integration: shop")), capsys)
     assert "expand:fcm  provider fcm  integration shop  attempt 0  a filter  " in first
 

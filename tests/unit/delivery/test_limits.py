@@ -9,7 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.jobs import ManualClock, ScriptedProvider
+from tests.support.jobs import (
+    ManualClock,
+    ScriptedProvider,
+    make_send_job,
+    make_walk_job,
+)
 from tests.support.memory_queue import MemoryJobQueue
 from tests.support.memory_registry import MemoryDevices
 
@@ -24,8 +29,9 @@ from tocsin.core.push import (
     Job,
     Payload,
     RateRule,
-    RecipientType,
+    Recipients,
     Send,
+    SendJob,
     TargetKind,
     Templating,
     TimeWindow,
@@ -73,11 +79,13 @@ class Sink:
         return True
 
     def record(
-        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
+        self,
+        job: SendJob,
+        payload: Payload,
+        results: Sequence[tuple[int, Outcome, int]],
     ) -> None:
-        assert isinstance(job.work, Send)
         for index, outcome, _ in results:
-            self.codes.append((job.work.device_ids[index], outcome.code))
+            self.codes.append((job.work.recipients.device_ids[index], outcome.code))
 
 
 class Bench:
@@ -118,7 +126,8 @@ class Bench:
         """Send whatever is due now, follow-ups included."""
         while found := await self.queue.receive(["send:fcm"], limit=9, wait_s=0):
             for delivery in found:
-                await self.dispatcher.work_on(delivery)
+                assert isinstance(delivery.job, SendJob)
+                await self.dispatcher.work_on(delivery, delivery.job)
 
     async def expand(self, zones: dict[str, str], **changes: Any) -> MemoryDevices:
         """Walk over devices in these time zones, each named as its token."""
@@ -135,9 +144,10 @@ class Bench:
             events=EventLog(self.sink, self.clock),
         )
         work = Expand(DeviceFilter(topics=("t",)), details=frozenset({Detail.TIMEZONE}))
-        self.put(job_of(work, **changes))
+        job = replace(make_walk_job(work, id="p1:0", accepted_at_ms=NOON_MS), **changes)
+        self.put(job)
         (delivery,) = await self.queue.receive(["expand:fcm"], limit=1, wait_s=0)
-        await expander.work_on(delivery)
+        await expander.work_on(delivery, job)
         return devices
 
     def waiting(self) -> dict[int, list[str]]:
@@ -146,7 +156,7 @@ class Bench:
         for job, due_ms in self.queue.waiting_jobs("send:fcm"):
             assert isinstance(job.work, Send)
             due_s = (due_ms - NOON_MS) // 1000 if due_ms else 0
-            found.setdefault(due_s, []).extend(job.work.targets)
+            found.setdefault(due_s, []).extend(job.work.recipients.targets)
         return found
 
     def failed(self, code: str, platform: str = "ios") -> float:
@@ -155,15 +165,15 @@ class Bench:
         )
 
 
-def job_of(work: Expand | Send, **changes: Any) -> Job:
-    job = Job("p1:0", "p1", "fcm", work, RecipientType.FILTER, NOON_MS)
+def job_of(work: Send, **changes: Any) -> SendJob:
+    job = make_send_job(id="p1:0", work=work, accepted_at_ms=NOON_MS)
     return replace(job, **changes)
 
 
 def batch(*names: str, **lists: Any) -> Send:
     size = len(names)
     ids = tuple(f"id-{name}" for name in names)
-    return Send(TargetKind.TOKEN, names, ids, ("ios",) * size, **lists)
+    return Send(TargetKind.TOKEN, Recipients(names, ids, ("ios",) * size, **lists))
 
 
 async def test_a_window_sorts_devices_by_their_own_clock() -> None:
@@ -223,7 +233,7 @@ async def test_a_retry_waits_for_the_next_window() -> None:
     assert due_ms == NOON_MS + 21 * 3_600_000
     assert (job.attempt, job.first_try_at_ms) == (2, 0)
     assert isinstance(job.work, Send)
-    assert job.work.timezones == ("UTC",)
+    assert job.work.recipients.timezones == ("UTC",)
 
 
 async def test_each_device_has_its_own_bucket() -> None:
@@ -307,7 +317,7 @@ async def test_window_and_rate_both_hold() -> None:
     await bench.work()
     assert bench.provider.sent == ["a"]
     assert bench.waiting() == {12 * 3600: ["b"]}
-    keys = bucket_keys(PER_MINUTE, work, [0, 1])
+    keys = bucket_keys(PER_MINUTE, work.recipients, [0, 1])
     answers = await bench.limiter.take(keys, PER_MINUTE.limits)
     assert [bool(at_ms) for at_ms in answers] == [True, False]
 
@@ -344,7 +354,9 @@ async def test_a_limiter_that_is_away_is_asked_again(
 def test_what_names_a_bucket(key: str, expected: list[str]) -> None:
     """A device without a user never shares a bucket with all the other strangers."""
     work = batch("a", "b", users=("bob", ""))
-    assert bucket_keys(replace(PER_MINUTE, key=key), work, [0, 1]) == expected
+    assert (
+        bucket_keys(replace(PER_MINUTE, key=key), work.recipients, [0, 1]) == expected
+    )
 
 
 def test_spreading_steps_by_the_slowest_limit() -> None:
@@ -393,7 +405,7 @@ async def test_a_body_that_cannot_be_rendered_fails_alone() -> None:
     assert bench.failed("template_failed") == 1
     [(job, reason)] = bench.queue.dead
     assert isinstance(job.work, Send)
-    assert job.work.targets == ("a",)
+    assert job.work.recipients.targets == ("a",)
     assert reason.startswith("template_failed")
 
 

@@ -15,7 +15,7 @@ from tocsin.core.channel import ClientInfo
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BrokerUnavailable
 from tocsin.core.ports.online import Stage
-from tocsin.core.push import Expand, Job, OnlineCheck, RecipientType
+from tocsin.core.push import Expand, ExpandJob, OnlineCheck, RecipientType
 from tocsin.delivery.online import (
     KEPT_S,
     PATIENCE_MS,
@@ -25,7 +25,7 @@ from tocsin.delivery.online import (
 )
 
 CHECK = OnlineCheck("chat", ManualClock().now_ms())
-JOB = Job(
+JOB = ExpandJob(
     id="j",
     push_id="p",
     provider="fcm",

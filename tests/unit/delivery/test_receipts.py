@@ -15,6 +15,7 @@ from tocsin.core.errors import InternalError
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.ports.receipts import Ticket
+from tocsin.core.push import Recipients
 from tocsin.delivery.receipts import GIVE_UP_AFTER_MS, ReceiptPoller, TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.run import Run
@@ -66,7 +67,8 @@ class World:
 
     def run(self, size: int = 4, **changes: object) -> Run:
         job = make_send_job(size, **changes)  # type: ignore[arg-type] # fields of a job
-        return Run(Delivery(job, "r", 1, b""), make_payload(), self.clock.now_ms())
+        delivery = Delivery(job, "r", 1, b"")
+        return Run(delivery, job, make_payload(), self.clock.now_ms())
 
     async def keep(self, run: Run, *outcomes: Outcome) -> None:
         now_ms = self.clock.now_ms()
@@ -208,7 +210,7 @@ async def test_more_is_asked_as_long_as_more_is_due(world: World) -> None:
 async def test_raw_recipients_are_counted_only(world: World) -> None:
     """There is no device row to remove, and their token is not stored."""
     run = world.run()
-    run.work = type(run.work)(kind=run.work.kind, targets=run.work.targets)
+    run.recipients = Recipients(run.recipients.targets)
     await world.keep(run, accepted("t0"))
     assert world.tickets()[0].token == ""
     world.source.answer = {"t0": GONE}

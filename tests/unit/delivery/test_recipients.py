@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from tests.support.jobs import ManualClock, make_payload
+from tests.support.jobs import ManualClock, make_payload, make_send_job
 from tests.support.memory_queue import MemoryJobQueue
 from tests.support.memory_registry import MemoryDevices
 
@@ -16,11 +16,13 @@ from tocsin.core.outcome import Outcome
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import (
     Expand,
+    ExpandJob,
     Job,
     OnlineCheck,
     Payload,
     RecipientType,
     Send,
+    SendJob,
     TimeWindow,
 )
 from tocsin.delivery.events import EventLog
@@ -43,18 +45,18 @@ class Online:
     away: bool = False
     waits: int = 0
 
-    async def decide(self, job: Job, check: OnlineCheck) -> bool:
+    async def decide(self, job: ExpandJob, check: OnlineCheck) -> bool:
         assert check == CHECK
         if self.undecided:
             raise PutOff(job, self.clock.now_ms() + 7)
         return self._ask(job)
 
     async def find(
-        self, job: Job, check: OnlineCheck, users: Collection[str]
+        self, job: ExpandJob, check: OnlineCheck, users: Collection[str]
     ) -> frozenset[str] | None:
         return self.reached & set(users) if self._ask(job) else None
 
-    def _ask(self, job: Job) -> bool:
+    def _ask(self, job: ExpandJob) -> bool:
         now_ms = self.clock.now_ms()
         since_ms = job.first_try_at_ms or now_ms
         if self.away and now_ms < since_ms + PATIENCE_MS:
@@ -75,11 +77,13 @@ class Sink:
         return True
 
     def record(
-        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
+        self,
+        job: SendJob,
+        payload: Payload,
+        results: Sequence[tuple[int, Outcome, int]],
     ) -> None:
-        assert isinstance(job.work, Send)
         for index, outcome, _ in results:
-            self.rows.append((job.work.device_ids[index], outcome.code))
+            self.rows.append((job.work.recipients.device_ids[index], outcome.code))
 
 
 class Bench:
@@ -117,18 +121,19 @@ class Bench:
             events=EventLog(self.sink, self.clock),
         )
 
-    async def work(self, job: Job | None = None) -> None:
+    async def work(self, job: ExpandJob | None = None) -> None:
         """One delivery of a walk."""
-        (delivery,) = await self.receive(job or walk())
-        await self.expander.work_on(delivery)
+        job = job or walk()
+        (delivery,) = await self.receive(job)
+        await self.expander.work_on(delivery, job)
 
-    async def receive(self, job: Job) -> list[Delivery]:
+    async def receive(self, job: ExpandJob) -> list[Delivery]:
         self.queue.put(job, payload=self.payload)
         return await self.queue.receive(["expand:fcm"], limit=1, wait_s=0)
 
     def sent(self) -> list[str]:
         """Targets of all batches, in order."""
-        return [t for job, _ in self.batches() for t in work_of(job).targets]
+        return [t for job, _ in self.batches() for t in work_of(job).recipients.targets]
 
     def batches(self) -> list[tuple[Job, int]]:
         return self.queue.waiting_jobs("send:fcm")
@@ -141,11 +146,11 @@ def walk(
     online: OnlineCheck | None = CHECK,
     details: Collection[Detail] = (),
     **changes: object,
-) -> Job:
+) -> ExpandJob:
     work = Expand(
         DeviceFilter(topics=("t",)), details=frozenset(details), online=online
     )
-    job = Job(
+    job = ExpandJob(
         id="p1:fcm:x0",
         push_id="p1",
         provider="fcm",
@@ -180,12 +185,12 @@ async def test_batches_carry_no_users_that_nothing_needs() -> None:
     """They are read to leave some out, and kept where limits or templates ask."""
     bench = Bench("anna", "ben")
     await bench.work()
-    assert [work_of(job).users for job, _ in bench.batches()] == [()]
+    assert [work_of(job).recipients.users for job, _ in bench.batches()] == [()]
     assert bench.devices.asked == [[Detail.USER]]
     needy = Bench("anna", "ben")
     needy.online.reached = frozenset({"anna"})
     await needy.work(walk(details={Detail.USER}))
-    assert [work_of(job).users for job, _ in needy.batches()] == [("ben",)]
+    assert [work_of(job).recipients.users for job, _ in needy.batches()] == [("ben",)]
 
 
 async def test_a_walk_without_it_asks_nobody() -> None:
@@ -230,7 +235,7 @@ async def test_it_is_decided_before_the_walk_waits_for_the_sending() -> None:
     """A full queue must not move the look into the channel."""
     bench = Bench("anna")
     for number in range(AHEAD_BATCHES):
-        bench.queue.put(replace(walk(), id=str(number), work=Send("token", ())))  # type: ignore[arg-type]
+        bench.queue.put(make_send_job(0, id=str(number)))
     bench.online.undecided = True
     await bench.work()
     assert bench.walks() == [(walk(), bench.clock.now_ms() + 7)]
@@ -249,7 +254,7 @@ async def test_windows_hold_back_only_who_was_not_reached() -> None:
     bench.online.reached = frozenset({"anna"})
     await bench.work(walk(details={Detail.TIMEZONE}))
     ((job, due_ms),) = bench.batches()
-    assert work_of(job).targets == ("t1",)
+    assert work_of(job).recipients.targets == ("t1",)
     assert due_ms > bench.clock.now_ms()
     assert bench.sink.rows == [("d00000", "online")]
 
@@ -258,18 +263,20 @@ async def test_a_crash_before_the_page_is_written_counts_nobody() -> None:
     """Another worker settled it: it counts."""
     bench = Bench("anna")
     bench.online.reached = frozenset({"anna"})
-    (delivery,) = await bench.receive(walk())
+    job = walk()
+    (delivery,) = await bench.receive(job)
     bench.queue.finish(delivery.receipt)
-    await bench.expander.work_on(delivery)
+    await bench.expander.work_on(delivery, job)
     assert bench.sink.rows == []
 
 
 async def test_without_a_payload_the_walk_is_a_dead_letter() -> None:
     """As every job whose message is gone."""
     bench = Bench("anna")
-    (delivery,) = await bench.receive(walk())
+    job = walk()
+    (delivery,) = await bench.receive(job)
     bench.queue.payloads.clear()
-    await bench.expander.work_on(delivery)
+    await bench.expander.work_on(delivery, job)
     assert [reason for _, reason in bench.queue.dead] == [
         "the payload is not stored any more"
     ]
@@ -283,7 +290,7 @@ async def test_the_walk_goes_on_page_by_page(online: OnlineCheck | None) -> None
     await bench.work(walk(online=online))
     ((rest, due_ms),) = bench.walks()
     assert due_ms == 0
-    assert isinstance(rest.work, Expand)
+    assert isinstance(rest, ExpandJob)
     assert rest.work.online == online
     assert (rest.work.page, rest.first_try_at_ms) == (1, 0)
     bench.queue.drop("expand:fcm", "send:fcm")
@@ -304,7 +311,9 @@ async def test_patience_with_the_engine_is_one_for_the_whole_walk() -> None:
             assert all(job.first_try_at_ms == 0 for job, _ in bench.batches())
         bench.queue.drop("send:fcm")
         if pages < 3:
-            ((job, due_ms),) = bench.walks()
+            ((rest, due_ms),) = bench.walks()
+            assert isinstance(rest, ExpandJob)
+            job = rest
             bench.queue.drop("expand:fcm")
             bench.clock.value_ms = max(bench.clock.now_ms(), due_ms)
     assert bench.online.waits == PATIENCE_MS // 1000

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tocsin.core.push import Body, Send, TargetKind, Templating
+from tocsin.core.push import Body, Recipients, Templating
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.rendering import (
     MAX_RENDERED_BYTES,
@@ -17,8 +17,8 @@ from tocsin.delivery.rendering import (
 HOSTILE = '"},"token":"x","a":{"\\\\u0000\n</script>{{.device.id}}'
 
 
-def batch(**lists: Any) -> Send:
-    return Send(TargetKind.TOKEN, ("t",), ("d1",), ("ios",), **lists)
+def batch(**lists: Any) -> Recipients:
+    return Recipients(("t",), ("d1",), ("ios",), **lists)
 
 
 def renderer(message: str, *, localizations: object = None) -> BodyRenderer:
@@ -30,7 +30,7 @@ def renderer(message: str, *, localizations: object = None) -> BodyRenderer:
 def test_only_the_templates_change() -> None:
     """Every byte outside of a template stays: spaces, escapes, numbers, order."""
     message = '{ "b" : 1.50, "a":"\\u00e9 {{.device.id}}", "big":12345678901234567890}'
-    body = renderer(message).render(batch(), 0)
+    body = renderer(message).render(batch()[0])
     assert (
         body.message.decode() == '{ "b" : 1.50, "a":"é d1", "big":12345678901234567890}'
     )
@@ -42,7 +42,7 @@ def test_a_body_without_templates_is_constant() -> None:
     message = '{"a": "}} no {template", "{{key}}": 1}'
     constant = renderer(message)
     assert constant.is_constant
-    assert constant.render(batch(), 0).message == message.encode()
+    assert constant.render(batch()[0]).message == message.encode()
     assert not renderer('{"a":"{{.device.id}}"}').is_constant
 
 
@@ -50,7 +50,7 @@ def test_a_devices_words_stay_words() -> None:
     """What looks like JSON or like a template in a device's data is only text."""
     message = '{"a":{"b":"<{{.device.meta.x}}>"},"u":"{{.device.user}}"}'
     work = batch(users=(HOSTILE,), metas=(json.dumps({"x": HOSTILE}),))
-    rendered = json.loads(renderer(message).render(work, 0).message)
+    rendered = json.loads(renderer(message).render(work[0]).message)
     assert rendered == {"a": {"b": f"<{HOSTILE}>"}, "u": HOSTILE}
 
 
@@ -61,7 +61,7 @@ def test_a_text_that_is_the_same_for_all_is_escaped_too() -> None:
         {"a": '{{default [[say "hi"\n]] .l10n.none}} {{.l10n.q}} ' + quote}
     )
     texts = {"en": {"q": 'a\\b"'}}
-    body = renderer(message, localizations=texts).render(batch(locales=("en",)), 0)
+    body = renderer(message, localizations=texts).render(batch(locales=("en",))[0])
     assert json.loads(body.message) == {"a": 'say "hi"\n a\\b" "'}
 
 
@@ -124,7 +124,7 @@ def test_one_language_is_taken_whole() -> None:
 def test_unusable_data_fails_for_that_device(meta: str) -> None:
     """What no registration can have left there is a fault of one recipient."""
     with pytest.raises(RenderFault):
-        renderer('{"a":"{{.device.meta.x}}"}').render(batch(metas=(meta,)), 0)
+        renderer('{"a":"{{.device.meta.x}}"}').render(batch(metas=(meta,))[0])
 
 
 def test_a_message_must_not_grow_without_bound() -> None:
@@ -132,7 +132,7 @@ def test_a_message_must_not_grow_without_bound() -> None:
     message = json.dumps({"a": "{{.device.user}}" * 1000})
     work = batch(users=("x" * (MAX_RENDERED_BYTES // 1000 + 1),))
     with pytest.raises(RenderFault, match="grew"):
-        renderer(message).render(work, 0)
+        renderer(message).render(work[0])
 
 
 def test_a_template_of_another_release_is_a_fault() -> None:
@@ -144,5 +144,5 @@ def test_a_template_of_another_release_is_a_fault() -> None:
 def test_a_lone_string_and_branches_render() -> None:
     """A Web Push payload may be any JSON; blocks choose their text."""
     lone = renderer('"{{if .device.user}}Hi {{.device.user}}{{else}}Hi{{end}}"')
-    assert lone.render(batch(users=("bob",)), 0).message == b'"Hi bob"'
-    assert lone.render(batch(), 0).message == b'"Hi"'
+    assert lone.render(batch(users=("bob",))[0]).message == b'"Hi bob"'
+    assert lone.render(batch()[0]).message == b'"Hi"'

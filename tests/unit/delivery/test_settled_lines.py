@@ -14,13 +14,14 @@ from tests.support.jobs import (
     ScriptedProvider,
     make_payload,
     make_send_job,
+    make_walk_job,
 )
 from tests.support.memory_queue import MemoryJobQueue
 from tests.support.memory_registry import MemoryDevices
 
 from tocsin.core.device import Detail, DeviceFilter, Registration
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
-from tocsin.core.push import Expand, Job, Payload, Send, TimeWindow
+from tocsin.core.push import Expand, ExpandJob, Job, Payload, SendJob, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
@@ -85,20 +86,19 @@ class _Bench:
         self.queue.payloads.clear()
         if self.payload is not None:
             self.queue.payloads[job.push_id] = self.payload
-        lane = self.worker.lanes[1 if isinstance(job.work, Expand) else 0]
+        lane = self.worker.lanes[1 if isinstance(job, ExpandJob) else 0]
         with capture_logs() as lines:
             await lane.handle(delivery)
         assert "token-" not in str(lines)
         return lines
 
 
-def _job(count: int = 3, **changes: Any) -> Job:
+def _job(count: int = 3, **changes: Any) -> SendJob:
     return make_send_job(count, correlation_id="req-1", **changes)
 
 
-def _walk(**changes: Any) -> Job:
-    work = Expand(DeviceFilter(topics=("t",)))
-    return replace(_job().with_work(work, id="p1:fcm:x0"), **changes)
+def _walk(**changes: Any) -> ExpandJob:
+    return replace(make_walk_job(correlation_id="req-1", id="p1:fcm:x0"), **changes)
 
 
 def _settled(lines: list[Line]) -> Line:
@@ -184,8 +184,8 @@ async def test_a_batch_that_a_window_splits() -> None:
     bench.payload = replace(make_payload(), window=window)
     job = _job(3)
     zones = ("", "Europe/Berlin", "Europe/Berlin")
-    assert isinstance(job.work, Send)
-    job = job.with_work(replace(job.work, timezones=zones), id=job.id)
+    recipients = replace(job.work.recipients, timezones=zones)
+    job = replace(job, work=replace(job.work, recipients=recipients))
     line = _settled(await bench.work(job))
     assert (line["failed"], line["put_back"]) == ({"no_timezone": 1}, 2)
 

@@ -58,9 +58,8 @@ class Case:
             verdicts=self.verdicts,
         )
         job = make_send_job(size, **changes)  # type: ignore[arg-type]
-        self.run = Run(
-            Delivery(job, "send:fcm|1", 1, b""), make_payload(), self.clock.now_ms()
-        )
+        delivery = Delivery(job, "send:fcm|1", 1, b"")
+        self.run = Run(delivery, job, make_payload(), self.clock.now_ms())
 
     def register(self, provider: str, number: int, token: str) -> None:
         """The device of a target, from before the send."""
@@ -95,7 +94,7 @@ class Case:
 
 def targets(job: Job) -> tuple[str, ...]:
     assert isinstance(job.work, Send)
-    return job.work.targets
+    return job.work.recipients.targets
 
 
 async def test_all_delivered_leaves_nothing_behind() -> None:
@@ -121,9 +120,9 @@ async def test_a_dead_subscription_is_told_by_its_endpoint() -> None:
     """The registry keeps the endpoint, while the send carries the keys as well."""
     endpoint = "https://push.example/1"
     case = Case()
-    case.run.delivery.job = job = replace(case.run.job, provider="webpush")
-    case.run.work = replace(
-        case.run.work, targets=(make_target(endpoint, '{"auth":"x"}'),)
+    case.run.job = job = replace(case.run.job, provider="webpush")
+    case.run.recipients = replace(
+        case.run.recipients, targets=(make_target(endpoint, '{"auth":"x"}'),)
     )
     await case.take(Outcome(Verdict.UNREGISTERED, "gone"))
     assert case.run.job is job
@@ -276,9 +275,10 @@ async def test_one_push_service_that_is_broken_removes_none_of_its_browsers() ->
         f"https://{'bad' if n % 5 == 0 else 'good'}.example/{n}" for n in range(100)
     ]
     targets_of = tuple(make_target(endpoint, "{}") for endpoint in endpoints)
-    work = replace(case.run.work, targets=targets_of)
-    case.run.delivery.job = replace(case.run.job, provider="webpush", work=work)
-    case.run = Run(case.run.delivery, case.run.payload, case.run.started_ms)
+    recipients = replace(case.run.recipients, targets=targets_of)
+    work = replace(case.run.job.work, recipients=recipients)
+    job = replace(case.run.job, provider="webpush", work=work)
+    case.run = Run(case.run.delivery, job, case.run.payload, case.run.started_ms)
     for number, endpoint in enumerate(endpoints):
         case.register("webpush", number, endpoint)
     case.clock.advance(1)
@@ -397,7 +397,7 @@ async def test_good_news_after_bad_is_shared_at_once() -> None:
 async def take_at_once(case: Case, batches: int, *outcomes: Outcome) -> None:
     """So many batches of one credential are answered in the same moment."""
     runs = [
-        Run(case.run.delivery, case.run.payload, case.clock.now_ms())
+        Run(case.run.delivery, case.run.job, case.run.payload, case.clock.now_ms())
         for _ in range(batches)
     ]
     for run in runs:
@@ -603,8 +603,8 @@ async def test_what_was_not_started_goes_back_at_once() -> None:
     assert job.attempt == 0
     assert due_ms == 0
     assert isinstance(job.work, Send)
-    assert job.work.device_ids == ("device-2", "device-3")
-    assert job.work.platforms == ("android", "android")
+    assert job.work.recipients.device_ids == ("device-2", "device-3")
+    assert job.work.recipients.platforms == ("android", "android")
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -616,9 +616,11 @@ async def test_every_recipient_has_an_end_or_a_follow_up(verdict: Verdict) -> No
     parts = [job for job, _ in follow] + [job for job, _ in dead]
     kept = {target for job in parts for target in targets(job)}
     done = {
-        t for i, t in enumerate(case.run.work.targets) if case.run.bitmap[0] >> i & 1
+        t
+        for i, t in enumerate(case.run.recipients.targets)
+        if case.run.bitmap[0] >> i & 1
     }
-    assert kept | done == set(case.run.work.targets)
+    assert kept | done == set(case.run.recipients.targets)
     assert not kept & done
 
 

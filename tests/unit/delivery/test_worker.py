@@ -14,6 +14,7 @@ from tests.support.jobs import (
     ManualClock,
     ScriptedProvider,
     make_send_job,
+    make_walk_job,
 )
 from tests.support.memory_queue import MemoryJobQueue
 from tests.support.memory_registry import MemoryDevices
@@ -23,7 +24,7 @@ from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Expand, Send
+from tocsin.core.push import Expand, Job, Send
 from tocsin.delivery import worker as worker_module
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.journal import Journal
@@ -160,8 +161,9 @@ async def test_recorded_recipients_are_not_sent_again() -> None:
     """A batch taken over from a dead worker starts where that one was recorded."""
     bench = Bench(ScriptedProvider())
     done = bytes([0b1010_0101, 0b10])
-    delivery = bench.queue.hand_out(make_send_job(10), count=2, done=done)
-    await bench.dispatcher.work_on(delivery)
+    job = make_send_job(10)
+    delivery = bench.queue.hand_out(job, count=2, done=done)
+    await bench.dispatcher.work_on(delivery, job)
     assert bench.provider.sent == [f"token-{i}" for i in (1, 3, 4, 6, 8)]
 
 
@@ -181,10 +183,10 @@ async def test_drain_puts_back_what_was_not_started() -> None:
         await stopped.wait()
     [(job, _)] = bench.queue.waiting_jobs("send:fcm")
     assert isinstance(job.work, Send)
-    assert set(job.work.targets) | set(bench.provider.sent) == {
+    assert set(job.work.recipients.targets) | set(bench.provider.sent) == {
         f"token-{i}" for i in range(20)
     }
-    assert not set(job.work.targets) & set(bench.provider.sent)
+    assert not set(job.work.recipients.targets) & set(bench.provider.sent)
 
 
 async def test_an_expired_batch_is_counted_and_not_sent() -> None:
@@ -225,7 +227,9 @@ async def test_a_paused_credential_sends_its_batches_back() -> None:
         await bench.until(lambda: bool(bench.queue.settled))
     assert 0 < len(bench.provider.sent) < 50
     waiting = bench.queue.waiting_jobs("send:fcm")
-    count = sum(len(j.work.targets) for j, _ in waiting if isinstance(j.work, Send))
+    count = sum(
+        len(j.work.recipients.targets) for j, _ in waiting if isinstance(j.work, Send)
+    )
     assert count == 50
     assert all(due > bench.clock.now_ms() for _, due in waiting)
 
@@ -363,9 +367,9 @@ async def test_a_batch_that_another_settled_leaves_no_trace(
 ) -> None:
     """No dead letter, retry, expiry or put-back is counted or reported of it."""
     bench = Bench(ScriptedProvider(answer=lambda _: answer), pages(3))
-    job = make_send_job(3, integration=integration, **changes)
+    job: Job = make_send_job(3, integration=integration, **changes)
     if stage == "expand":
-        job = job.with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+        job = make_walk_job(integration=integration, **changes)
     count = MAX_DELIVERIES + 1 if stage == "poison" else 1
     # The queue holds no such entry any more: whoever has settled it was another.
     delivery = Delivery(job, "send:fcm|9", count, b"")
@@ -428,7 +432,7 @@ async def test_a_registry_that_is_away_makes_no_walk_poison() -> None:
     bench = Bench(ScriptedProvider(), devices)
     walk = Expand(DeviceFilter(topics=("t",)))
     with capture_logs() as logs:
-        bench.queue.put(make_send_job(1).with_work(walk, id="p1:x"))
+        bench.queue.put(make_walk_job(walk))
         async with bench.running():
             await bench.until(lambda: len(bench.provider.sent) == PAGE_SIZE + 1)
     assert bench.queue.dead == []
@@ -446,7 +450,7 @@ async def test_a_statement_that_is_refused_is_a_fault_of_the_job() -> None:
     bench = Bench(ScriptedProvider(), devices)
     walk = Expand(DeviceFilter(topics=("t",)))
     with capture_logs() as logs:
-        bench.queue.put(make_send_job(1).with_work(walk, id="p1:x"))
+        bench.queue.put(make_walk_job(walk))
         async with bench.running():
             await bench.until(
                 lambda: any(line["event"].startswith("job failed") for line in logs)
@@ -559,9 +563,9 @@ async def test_a_job_of_an_integration_that_is_gone_is_no_silent_loss(
 ) -> None:
     """It must not be sent with the keys of another project."""
     bench = Bench(ScriptedProvider(), pages(3))
-    job = make_send_job(3, integration="shop")
+    job: Job = make_send_job(3, integration="shop")
     if stage == "expand":
-        job = job.with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+        job = make_walk_job(integration="shop")
     bench.queue.put(job)
     async with bench.running():
         await bench.until(lambda: bool(bench.queue.settled))
@@ -580,7 +584,7 @@ async def test_a_job_of_an_integration_that_is_gone_is_no_silent_loss(
 async def test_a_filter_becomes_batches_of_every_device_once(count: int) -> None:
     """Pages and batches cover each device exactly once."""
     bench = Bench(ScriptedProvider(answer=lambda _: DELIVERED), pages(count))
-    job = make_send_job(1).with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+    job = make_walk_job()
     bench.queue.put(job)
     async with bench.running():
         await bench.until(lambda: len(bench.provider.sent) == count)
@@ -593,9 +597,9 @@ async def test_expanding_waits_when_batches_pile_up() -> None:
     bench = Bench(ScriptedProvider(), pages(10))
     for number in range(AHEAD_BATCHES):
         bench.queue.put(make_send_job(1, id=f"p1:fcm:0:{number}"))
-    job = make_send_job(1).with_work(Expand(DeviceFilter(topics=("t",))), id="p1:x")
+    job = make_walk_job()
     delivery = bench.queue.hand_out(job)
-    await bench.expander.work_on(delivery)
+    await bench.expander.work_on(delivery, job)
     [(again, due_ms)] = bench.queue.waiting_jobs("expand:fcm")
     assert again.work == job.work
     assert due_ms > bench.clock.now_ms()

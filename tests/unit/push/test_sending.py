@@ -32,6 +32,7 @@ from tocsin.core.push import (
     Payload,
     RateRule,
     RawRecipient,
+    Recipients,
     RecipientType,
     Send,
     SendRequest,
@@ -262,8 +263,8 @@ async def test_raw_tokens_become_batches() -> None:
     room = Room()
     await room.send(recipient=_raw("a", "b", "a", "c", "d"))
     assert [job.work for job in room.queue.jobs] == [
-        Send(TargetKind.TOKEN, ("a", "b", "c")),
-        Send(TargetKind.TOKEN, ("d",)),
+        Send(TargetKind.TOKEN, Recipients(("a", "b", "c"))),
+        Send(TargetKind.TOKEN, Recipients(("d",))),
     ]
     assert {job.recipient_type for job in room.queue.jobs} == {RecipientType.TOKENS}
 
@@ -280,7 +281,7 @@ async def test_native_targets(kind: TargetKind, type_: RecipientType) -> None:
     room = Room()
     await room.send(recipient=_raw("'a' in topics", kind=kind))
     (job,) = room.queue.jobs
-    assert job.work == Send(kind, ("'a' in topics",))
+    assert job.work == Send(kind, Recipients(("'a' in topics",)))
     assert job.recipient_type is type_
 
 
@@ -664,7 +665,7 @@ async def test_raw_subscriptions_become_targets() -> None:
     await room.service.send(request)
     (job,) = room.queue.jobs
     assert isinstance(job.work, Send)
-    (target,) = job.work.targets
+    (target,) = job.work.recipients.targets
     assert parse_target(target).endpoint == "https://push.example/1"
 
 
@@ -763,8 +764,8 @@ async def test_each_integration_gets_its_own_jobs() -> None:
     assert room.cancelled == [("fcm", RecipientType.FILTER, 1)]
     await room.send(recipient=_raw("a", "b"))
     assert [(job.integration, job.work) for job in room.queue.jobs] == [
-        ("shop", Send(TargetKind.TOKEN, ("a",))),
-        ("shop", Send(TargetKind.TOKEN, ("b",))),
+        ("shop", Send(TargetKind.TOKEN, Recipients(("a",)))),
+        ("shop", Send(TargetKind.TOKEN, Recipients(("b",)))),
     ]
     with pytest.raises(BadRequest, match="not active"):
         await room.send(integration="off")

@@ -9,11 +9,13 @@ import pytest
 from tocsin.core.device import DeviceFilter
 from tocsin.core.push import (
     Expand,
-    Job,
+    ExpandJob,
     OnlineCheck,
     Payload,
+    Recipients,
     RecipientType,
     Send,
+    SendJob,
     TargetKind,
 )
 from tocsin.protocol import job_pb2
@@ -30,14 +32,25 @@ from tocsin.queue.codec import (
     without_done,
 )
 
-JOB = Job(
+JOB = SendJob(
     id="j",
     push_id="p",
     provider="fcm",
-    work=Send(TargetKind.TOKEN, ("t",), ("d",), ("web",)),
+    work=Send(TargetKind.TOKEN, Recipients(("t",), ("d",), ("web",))),
     recipient_type=RecipientType.FILTER,
     accepted_at_ms=1,
 )
+
+
+def walk_job(work: Expand) -> ExpandJob:
+    return ExpandJob(
+        id="j",
+        push_id="p",
+        provider="fcm",
+        work=work,
+        recipient_type=RecipientType.FILTER,
+        accepted_at_ms=1,
+    )
 
 
 def test_fields_of_a_newer_release_are_ignored() -> None:
@@ -49,7 +62,7 @@ def test_fields_of_a_newer_release_are_ignored() -> None:
 def test_filter_with_an_unknown_condition_is_refused() -> None:
     """Ignoring a condition would reach more devices than was asked for."""
     message = job_pb2.Job()
-    message.ParseFromString(encode_job(replace(JOB, work=Expand(DeviceFilter()))))
+    message.ParseFromString(encode_job(walk_job(Expand(DeviceFilter()))))
     message.expand.filter.MergeFromString(b"\xfa\x3e\x03new")
     with pytest.raises(Undecodable, match="condition"):
         parse_job(message.SerializeToString())
@@ -117,7 +130,7 @@ def test_jobs_of_the_release_before_have_none_of_the_new_fields() -> None:
     message.send.device_ids.append("d")
     message.send.platforms.append("ios")
     job = parse_job(message.SerializeToString())
-    assert job.work == Send(TargetKind.TOKEN, ("t",), ("d",), ("ios",))
+    assert job.work == Send(TargetKind.TOKEN, Recipients(("t",), ("d",), ("ios",)))
     payload = parse_payload(job_pb2.Payload(push_id="p").SerializeToString())
     assert payload == Payload("p", "", "", {})
     message.expand.filter.topics.append("t")
@@ -129,7 +142,7 @@ def test_a_walk_that_asks_a_channel_is_a_plain_one_to_the_release_before() -> No
     """It does not know the field, and reaches everybody: too many, never too few."""
     work = Expand(DeviceFilter(topics=("t",)), online=OnlineCheck("c", 0))
     message = job_pb2.Job()
-    message.ParseFromString(encode_job(replace(JOB, work=work)))
+    message.ParseFromString(encode_job(walk_job(work)))
     assert message.expand.HasField("online")
     message.expand.ClearField("online")
     plain = parse_job(message.SerializeToString())
@@ -148,8 +161,8 @@ def test_a_detail_that_is_not_known_is_not_guessed() -> None:
 def test_an_entry_without_those_who_are_done() -> None:
     """A job that moves takes only the recipients whose result was not recorded."""
     names = tuple("abcdefghij")
-    work = Send(TargetKind.TOKEN, names, names, names, users=names)
-    job = Job("1", "p", "fcm", work, RecipientType.FILTER, 0)
+    work = Send(TargetKind.TOKEN, Recipients(names, names, names, users=names))
+    job = replace(JOB, work=work)
     moved = parse_job(without_done(encode_job(job), bytes([0b1010_0101, 0b10])))
     assert isinstance(moved.work, Send)
     assert moved.work == work.subset([1, 3, 4, 6, 8])
@@ -159,6 +172,6 @@ def test_an_entry_without_those_who_are_done() -> None:
 
 def test_cancelled_jobs_that_cannot_be_read_are_left_out() -> None:
     """They are gone all the same, only nobody can count them."""
-    work = Send(TargetKind.TOKEN, ("t",))
-    job = Job("1", "p", "fcm", work, RecipientType.TOKENS, 0)
+    work = Send(TargetKind.TOKEN, Recipients(("t",)))
+    job = replace(JOB, work=work)
     assert parse_cancelled([b"\xff", encode_job(job)], "u") == [job]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tocsin.core.outcome import Outcome
-from tocsin.core.push import Job, Payload
+from tocsin.core.outcome import Result
+from tocsin.core.push import Payload, SendJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,6 @@ class QueueMarkStore(Protocol):
 class ResultSink(Protocol):
     """Hears every result (analytics, the demo's summary). Must not block."""
 
-    def record(
-        self, job: Job, payload: Payload, results: Sequence[tuple[int, Outcome, int]]
-    ) -> None:
-        """Results of one batch: (target index, outcome, Unix ms of the answer)."""
+    def record(self, job: SendJob, payload: Payload, results: Sequence[Result]) -> None:
+        """Results of one batch."""
         ...
