@@ -34,7 +34,7 @@ from tocsin.core.outcome import Result, Verdict
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Payload, SendJob, queue_name
 from tocsin.core.push_services import SERVICES
-from tocsin.delivery.settlement import ONLINE
+from tocsin.delivery.reports import ONLINE
 from tocsin.protocol import api_pb2, api_pb2_grpc
 from tocsin.protocol.json_codec import FILES
 from tocsin.simulator.configuration import push_notifications

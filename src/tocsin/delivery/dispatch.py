@@ -22,14 +22,12 @@ from tocsin.core.ports.queue import Delivery, JobConsumer, RateLimiter
 from tocsin.core.push import Body, Payload, SendJob, Templating
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
-from tocsin.delivery.events import EventLog
-from tocsin.delivery.journal import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.limits import Gate, MemoryRateLimiter
-from tocsin.delivery.lines import settled_line
 from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.rendering import BodyRenderer, RenderFault
-from tocsin.delivery.run import Run
+from tocsin.delivery.reports import EventLog, settled_line
+from tocsin.delivery.run import Journal, Run, RunPace
 from tocsin.delivery.settlement import (
     DeadEnd,
     FollowUp,
@@ -45,52 +43,6 @@ SETTLE_RETRY_S = 0.5
 _NOTHING: Mapping[str, Sequence[int]] = {}
 
 _log = structlog.get_logger("tocsin.delivery")
-
-
-class RunPace:
-    """Lets a run start requests while results are recorded in step.
-
-    Nothing starts while the hold on the delivery is in doubt: another worker may
-    have begun the same batch. `wait` answers `False` for good once the worker stops,
-    the delivery was lost to another worker, the request expired, or the credential
-    is paused.
-    """
-
-    def __init__(
-        self, run: Run, journal: Journal, credential: CredentialState, clock: Clock
-    ) -> None:
-        self._run = run
-        self._journal = journal
-        self._credential = credential
-        self._clock = clock
-        self._expire_at_ms = run.job.expire_at_ms
-        self._most = journal.max
-        if run.payload.reliable:
-            self._most = min(self._most, RELIABLE_UNRECORDED)
-
-    def ready(self) -> bool:
-        """Cheap on purpose: it runs once per recipient."""
-        return self._may_start() and not self._must_stop()
-
-    async def wait(self) -> bool:
-        """Wait for room in the journal and a sure hold, or for a reason to stop."""
-        while not self._must_stop():
-            if self._may_start():
-                return True
-            await self._journal.wait()
-        return False
-
-    def _may_start(self) -> bool:
-        return self._journal.unrecorded < self._most and self._run.is_held
-
-    def _must_stop(self) -> bool:
-        run = self._run
-        if run.stopped or run.lost:
-            return True
-        if not (self._expire_at_ms or self._credential.paused_until_ms):
-            return False
-        now_ms = self._clock.now_ms()
-        return self._credential.is_paused(now_ms) or 0 < self._expire_at_ms <= now_ms
 
 
 class Dispatcher:
@@ -118,6 +70,7 @@ class Dispatcher:
         self._providers = providers
         self._journal = journal
         self._settlement = settlement
+        self._reports = settlement.reports
         self._clock = clock
         self._metrics = metrics
         self._validate_only = validate_only
@@ -190,7 +143,7 @@ class Dispatcher:
             run.delivery, payload, held.follow, [], run=run, dropped=held.dropped
         ):
             for code, indexes in held.dropped.items():
-                self._settlement.drop(run.job, payload, indexes, code)
+                self._reports.drop(run.job, payload, indexes, code)
             if held.follow:
                 self._tell_waiting(run, held.follow)
         return True
@@ -308,9 +261,9 @@ class Dispatcher:
             await self._lost.tell(delivery)
             return False
         if run is not None:
-            self._settlement.count_ends(run)
+            self._reports.count_ends(run)
         for job, reason in dead:
-            self._settlement.bury(job, reason, "" if payload is None else payload.uid)
+            self._reports.bury(job, reason, "" if payload is None else payload.uid)
         if _log.is_enabled_for(logging.INFO):
             fields = settled_line(
                 delivery.job, payload, run, follow=follow, dead=dead, dropped=dropped

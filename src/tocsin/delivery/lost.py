@@ -12,7 +12,7 @@ import structlog
 
 from tocsin.core.errors import ApiError
 from tocsin.core.ports.queue import Delivery, JobConsumer
-from tocsin.delivery.lines import count_recipients
+from tocsin.delivery.reports import count_recipients
 from tocsin.telemetry.metrics import Metrics
 
 

@@ -27,14 +27,12 @@ from tocsin.core.push import (
     TimeWindow,
     queue_name,
 )
-from tocsin.delivery.events import EventLog
-from tocsin.delivery.limits import EXPIRED, NO_TIMEZONE
-from tocsin.delivery.lines import find_uid
+from tocsin.delivery.limits import NO_TIMEZONE, sort_by_window
 from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.online import OnlineUsers, PutOff
 from tocsin.delivery.outages import DATABASE, Outages
+from tocsin.delivery.reports import EXPIRED, EventLog, find_uid
 from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
-from tocsin.delivery.windows import sort_by_window
 
 PAGE_SIZE = 5000
 """Devices read at once: large enough for speed, small enough for memory."""
@@ -71,7 +69,7 @@ class Expander:
         self._queue = queue
         self._devices = devices
         self._batch_sizes = batch_sizes
-        self._settlement = settlement
+        self._reports = settlement.reports
         self._clock = clock
         self._online = online
         self._events = events or EventLog(None, clock)
@@ -90,7 +88,7 @@ class Expander:
             if not await self._queue.settle(delivery):
                 await self._tell_lost(delivery)
             else:
-                self._settlement.expire(job, 1)
+                self._reports.expire(job, 1)
                 self._events.tell(SendEvent.EXPIRED, job, payload)
                 _log.info(
                     "send expired before its recipients were read",
@@ -168,7 +166,7 @@ class Expander:
     async def _bury(self, delivery: Delivery, job: ExpandJob, reason: str) -> None:
         uid = await find_uid(self._queue, job.push_id)
         if await self._queue.settle(delivery, dead=[(job, reason)]):
-            self._settlement.bury(job, reason, uid)
+            self._reports.bury(job, reason, uid)
         else:
             await self._tell_lost(delivery)
 
@@ -240,9 +238,9 @@ class Expander:
         self._tell(job, page, payload, max((due_ms for due_ms, _ in groups), default=0))
         part = job.batch(Send(TargetKind.TOKEN, whole), id=f"{job.id}:dropped")
         for code, indexes in dropped.items():
-            self._settlement.drop(part, payload, indexes, code)
+            self._reports.drop(part, payload, indexes, code)
         if spared:
-            self._settlement.spare(part, payload, spared)
+            self._reports.spare(part, payload, spared)
 
     async def _payload_for_events(self, job: ExpandJob) -> Payload | None:
         """What knows the send's uid, asked for before the queue forgets it."""

@@ -1,16 +1,16 @@
 """Decides what follows from every result; the only place that does.
 
-It turns outcomes into dead tokens, retries, dead letters and counts. It sends
+It turns outcomes into dead tokens, retries and dead letters. It sends
 nothing, and it does not know how a queue or a registry works.
 """
 
 from __future__ import annotations
 
+import random
 import secrets
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -19,14 +19,13 @@ from tocsin.core.outcome import Outcome, Result, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore, VerdictStore
 from tocsin.core.ports.sends import ResultSink
-from tocsin.core.push import Job, Payload, SendJob
+from tocsin.core.push import Job, SendJob
 from tocsin.core.push_services import SERVICES
 from tocsin.delivery.credentials import CredentialState, Trust
-from tocsin.delivery.lines import count_recipients, job_fields
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.receipts import TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
-from tocsin.delivery.retries import RetryPolicy
+from tocsin.delivery.reports import Reports
 from tocsin.delivery.run import Run
 from tocsin.telemetry.metrics import Metrics
 
@@ -50,10 +49,37 @@ DEVICES_OF_ONE = 3
 
 _TRIED_AGAIN = frozenset({Verdict.RETRY, Verdict.MISCONFIGURED, Verdict.SUSPECT})
 
-ONLINE = "online"
-"""Under this code analytics keep who was reached without a push."""
+JITTER = (1.0, 1.5)
 
 _log = structlog.get_logger("tocsin.delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Delays in seconds; `first_delay_s` may differ by provider."""
+
+    first_delay_s: float = 1.0
+    first_delay_by_provider: Mapping[str, float] = field(default_factory=dict)
+    max_delay_s: float = 300.0
+    max_age_s: float = 3600.0
+
+    def delay_s(self, provider: str, attempt: int, outcome: Outcome) -> float:
+        """Seconds until the next try after `attempt` failed ones (from 0).
+
+        The provider's own wish wins; else doubled from the first delay, spread
+        by jitter so that a failed broadcast does not come back as one wave.
+        """
+        if outcome.retry_after_s is not None:
+            return max(0.0, outcome.retry_after_s)
+        first = self.first_delay_by_provider.get(provider, self.first_delay_s)
+        delay = first * 2.0 ** min(attempt, 30)
+        delay *= random.uniform(*JITTER)  # noqa: S311 - spreads load, hides nothing
+        # The cap is the last word: a configured longest wait is never exceeded.
+        return min(self.max_delay_s, delay)
+
+    def gives_up_at_ms(self, first_try_at_ms: int) -> int:
+        """Unix milliseconds after which these recipients are not tried again."""
+        return first_try_at_ms + int(self.max_age_s * 1000)
 
 
 class Settlement:
@@ -75,8 +101,7 @@ class Settlement:
         self._tickets = tickets
         self._retry = retry
         self._clock = clock
-        self._metrics = metrics
-        self._sinks = sinks
+        self.reports = Reports(metrics, clock, sinks)
         self._credentials: dict[tuple[str, str], CredentialState] = {}
 
     def credential(self, job: Job) -> CredentialState:
@@ -137,9 +162,7 @@ class Settlement:
                     ],
                 )
             run.mark_done(results)
-            self._count(run.job, results)
-            for sink in self._sinks:
-                sink.record(run.job, run.payload, results)
+            self.reports.results(run.job, run.payload, results)
             if self._tickets is not None:
                 await self._tickets.keep(run, results)
         for credential, tokens in dead.items():
@@ -148,54 +171,6 @@ class Settlement:
             if run.complete and run.trust is None:
                 credential = self.credential(run.job)
                 await self._judge(run, credential, known=known.get(credential, True))
-
-    def count_ends(self, run: Run) -> None:
-        """Count what `plan` found, once the batch is settled and it is so."""
-        for code, count in (run.retried + run.too_late).items():
-            self._metrics.push_retries.add(count, run.job.provider, code)
-        if expired := run.expired + run.too_late.total():
-            self.expire(run.job, expired)
-
-    def expire(self, job: Job, count: int) -> None:
-        """Count recipients whose time ran out before they could be sent."""
-        self._metrics.push_notifications.add(
-            count, job.provider, job.recipient_type.value, "", "false", "expired"
-        )
-
-    def bury(self, job: Job, reason: str, uid: str) -> None:
-        """Count and report what ended in the dead letters; a walk counts as one."""
-        size = count_recipients(job)
-        self._metrics.push_dead_letters.add(size, job.provider, reason.split(":")[0])
-        _log.error(
-            "recipients ended in the dead letters; see `tocsin queue dead`",
-            **job_fields(job, uid),
-            recipients=size,
-            reason=reason,
-        )
-
-    def drop(
-        self, job: SendJob, payload: Payload, indexes: Sequence[int], code: str
-    ) -> None:
-        """Count recipients of a batch that its request asked to leave out."""
-        now_ms = self._clock.now_ms()
-        outcome = Outcome(Verdict.REJECTED, code)
-        results = [(index, outcome, now_ms) for index in indexes]
-        self._count(job, results)
-        for sink in self._sinks:
-            sink.record(job, payload, results)
-
-    def spare(self, job: SendJob, payload: Payload, indexes: Sequence[int]) -> None:
-        """Count recipients of a batch whose user was reached in a channel.
-
-        That is no failure, so it has a counter of its own; sinks hear `online`.
-        """
-        now_ms = self._clock.now_ms()
-        platforms = job.work.recipients.platforms
-        for platform, count in Counter(platforms[i] for i in indexes).items():
-            self._metrics.push_online_skipped.add(count, job.provider, platform)
-        outcome = Outcome(Verdict.REJECTED, ONLINE)
-        for sink in self._sinks:
-            sink.record(job, payload, [(i, outcome, now_ms) for i in indexes])
 
     def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
         """What follows once no further request of this run will start.
@@ -382,26 +357,6 @@ class Settlement:
                 if credential.paused_until_ms > before:
                     self._report_pause(credential, outcome, at_ms)
                 return  # they say the same, and a pause begins once
-
-    def _count(self, job: SendJob, results: Sequence[Result]) -> None:
-        platforms = job.work.recipients.platforms
-        counts: Counter[tuple[str, bool, str]] = Counter(
-            (
-                platforms[index] if platforms else "",
-                outcome.verdict is Verdict.DELIVERED,
-                outcome.code,
-            )
-            for index, outcome, _ in results
-        )
-        for (platform, success, code), count in counts.items():
-            self._metrics.push_notifications.add(
-                count,
-                job.provider,
-                job.recipient_type.value,
-                platform,
-                "true" if success else "false",
-                code,
-            )
 
     def _note(
         self, run: Run, credential: CredentialState, results: Sequence[Result]

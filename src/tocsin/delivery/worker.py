@@ -22,11 +22,11 @@ from tocsin.core.ports.providers import PushProvider
 from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.core.push import Job, SendJob, queue_name
 from tocsin.delivery.dispatch import Dispatcher
-from tocsin.delivery.journal import Journal
-from tocsin.delivery.lines import count_recipients, find_uid, job_fields
 from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.outages import QUEUE, Outages
 from tocsin.delivery.recipients import Expander
+from tocsin.delivery.reports import count_recipients, find_uid, job_fields
+from tocsin.delivery.run import Journal
 from tocsin.telemetry.metrics import Metrics
 
 WAIT_S = 1.0

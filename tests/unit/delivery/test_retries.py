@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.delivery.retries import RetryPolicy
+from tocsin.delivery.settlement import RetryPolicy
 
 FAULT = Outcome(Verdict.RETRY, "unavailable")
 

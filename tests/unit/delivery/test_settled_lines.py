@@ -23,10 +23,9 @@ from tocsin.core.device import Detail, DeviceFilter, Registration
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.push import Expand, ExpandJob, Job, Payload, SendJob, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
-from tocsin.delivery.journal import Journal
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
-from tocsin.delivery.retries import RetryPolicy
-from tocsin.delivery.settlement import Settlement
+from tocsin.delivery.run import Journal
+from tocsin.delivery.settlement import RetryPolicy, Settlement
 from tocsin.delivery.worker import MAX_DELIVERIES, Worker
 from tocsin.telemetry.metrics import Metrics
 

@@ -24,9 +24,8 @@ from tocsin.core.push import Job, Payload, Send
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal
 from tocsin.delivery.credentials import BROKEN_AFTER
-from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
-from tocsin.delivery.settlement import Settlement
+from tocsin.delivery.settlement import RetryPolicy, Settlement
 from tocsin.telemetry.metrics import Metrics
 
 SUSPECT = Outcome(Verdict.SUSPECT, "sender_id_mismatch")
@@ -465,7 +464,7 @@ async def test_a_passing_fault_comes_back_later() -> None:
         assert 1000 <= due_ms - case.clock.now_ms() <= 2000
         assert job.id != case.run.job.id
     assert case.metrics.push_retries.get("fcm", "unavailable") == 0
-    case.settlement.count_ends(case.run)
+    case.settlement.reports.count_ends(case.run)
     assert case.metrics.push_retries.get("fcm", "unavailable") == 2
 
 
@@ -527,7 +526,7 @@ async def test_expiry_ends_retries_before_their_age() -> None:
     assert case.settlement.plan(case.run) == ([], [])
     labels = ("fcm", "filter", "", "false", "expired")
     assert case.metrics.push_notifications.get(*labels) == 0
-    case.settlement.count_ends(case.run)
+    case.settlement.reports.count_ends(case.run)
     assert case.metrics.push_notifications.get(*labels) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tocsin.core.push import TimeWindow
 from tocsin.core.timezones import find_zone, usable_timezone
-from tocsin.delivery.windows import opens_at_ms, sort_by_window
+from tocsin.delivery.limits import opens_at_ms, sort_by_window
 
 
 def clock(text: str) -> int:
