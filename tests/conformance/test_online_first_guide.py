@@ -17,7 +17,7 @@ from tests.support.whole_server import Tocsin, serving, until
 from tests.support.wire_table import ROOT
 
 from tocsin.delivery.online import KEPT_S, PATIENCE_MS, PUBLISH_GRACE_MS
-from tocsin.push.online_first import MAX_WAIT_MS
+from tocsin.push.first_jobs import MAX_WAIT_MS
 from tocsin.simulator.fcm import Fcm
 
 GUIDE = (ROOT / "docs" / "howto" / "reach-people-online-first.md").read_text("utf-8")

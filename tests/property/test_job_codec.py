@@ -50,7 +50,6 @@ _filters = st.builds(
 )
 _expands = st.builds(
     Expand,
-    ExpandJob,
     _filters,
     _text,
     st.integers(0, 2**32 - 1),

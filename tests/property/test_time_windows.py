@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.core.push import TimeWindow
-from tocsin.delivery.windows import opens_at_ms
+from tocsin.delivery.limits import opens_at_ms
 
 
 @given(

@@ -1,7 +1,8 @@
 """Analytics room: the buffer between the sending and a store, one for all stores.
 
-Taking rows in never waits and never fails; what a store cannot take in time is kept
-up to a limit and dropped beyond it. It must not know any store.
+Taking results in never waits and never fails; what a store cannot take in time is kept
+up to a limit and dropped beyond it. Rows are made from results when they are written,
+and no token gets into one whole. It must not know any store.
 """
 
 from __future__ import annotations
@@ -13,20 +14,34 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 
 import structlog
 
-from tocsin.analytics.rows import rows_of
-from tocsin.core.analytics import NOTIFICATIONS, NotificationRow, RowsRefused
+from tocsin.core.analytics import (
+    NOTIFICATIONS,
+    NotificationRow,
+    PushStatus,
+    RowsRefused,
+)
 from tocsin.core.errors import ApiError
-from tocsin.core.outcome import Result
+from tocsin.core.outcome import Result, Verdict
 from tocsin.core.ports.analytics import RowStore
-from tocsin.core.push import Payload, SendJob
+from tocsin.core.push import Payload, SendJob, TargetKind
+from tocsin.core.push_services import SERVICES
 from tocsin.telemetry.metrics import Metrics
 
 RETRY_PAUSE_S = 0.5
 _SLICE = 500
 """Rows made without letting anybody else run."""
+
+
+ERROR_LENGTH = 300
+"""Characters kept of a provider's own words."""
+
+_MARK_LENGTH = 16
+_SENT, _FAILED = PushStatus.SENT.value, PushStatus.FAILED.value
+_DELIVERED = Verdict.DELIVERED
 
 _log = structlog.get_logger(__name__)
 
@@ -245,3 +260,49 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
+
+
+def mark_of_token(token: str) -> str:
+    """What stands for a token: enough to find its rows, nothing to push with.
+
+    The first 16 hex digits of its SHA-256, so that whoever has the token can
+    look for it: `printf %s TOKEN | sha256sum | cut -c1-16`.
+    """
+    return sha256(token.encode("utf-8", "replace")).hexdigest()[:_MARK_LENGTH]
+
+
+def rows_of(
+    job: SendJob, payload: Payload, results: Sequence[Result]
+) -> list[NotificationRow]:
+    """One row a result, in order."""
+    recipients = job.work.recipients
+    uid = payload.analytics_uid or payload.uid
+    provider, kind = job.provider, job.recipient_type.value
+    # By column: tens of thousands of rows are made each second, see `Recipients`.
+    targets, ids = recipients.targets, recipients.device_ids
+    platforms, users = recipients.platforms, recipients.users
+    is_token = job.work.kind is TargetKind.TOKEN
+    stored = SERVICES.tokens_of(provider).stored
+    rows = []
+    for index, outcome, at_ms in results:
+        target = targets[index]
+        if is_token:
+            target = mark_of_token(stored(target))
+        sent = outcome.verdict is _DELIVERED
+        rows.append(
+            NotificationRow(
+                uid,
+                provider,
+                kind,
+                target,
+                ids[index] if ids else "",
+                platforms[index] if platforms else "",
+                users[index] if users else "",
+                outcome.message_id,
+                _SENT if sent else _FAILED,
+                "" if sent else outcome.detail[:ERROR_LENGTH],
+                "" if sent else outcome.code or outcome.verdict.value,
+                at_ms,
+            )
+        )
+    return rows

@@ -24,7 +24,7 @@ from tocsin.core.push import (
 from tocsin.core.push_services import SERVICES
 from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
-from tocsin.push.limits import parse_window
+from tocsin.push.options import parse_window
 from tocsin.push.send_checks import check_seconds
 
 

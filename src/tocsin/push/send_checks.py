@@ -20,10 +20,8 @@ from tocsin.push import checks
 from tocsin.push.bodies import body_field, check_body
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import NO_DATABASE
-from tocsin.push.limits import check_rate
-from tocsin.push.online_first import check_wait
-from tocsin.push.routes import find_routes
-from tocsin.push.templates import check_templating
+from tocsin.push.first_jobs import check_wait, find_routes
+from tocsin.push.options import check_rate, check_templating
 
 _TOPIC_LENGTH = 1024
 _CONDITION_LENGTH = 4096

@@ -5,7 +5,6 @@ It contacts no provider and walks no devices: success means queued, not sent.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Collection, Mapping
@@ -20,7 +19,7 @@ from tocsin.core.ports.analytics import RowSink
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import OnlinePublisher
 from tocsin.core.ports.queue import JobProducer
-from tocsin.core.ports.sends import UidClaim, UidStore
+from tocsin.core.ports.sends import UidStore
 from tocsin.core.push import (
     Payload,
     RawRecipient,
@@ -30,19 +29,17 @@ from tocsin.core.push import (
 )
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits
-from tocsin.push.fingerprint import fingerprint
-from tocsin.push.online_first import (
+from tocsin.push.first_jobs import (
     due_ms,
     find_expiry_fault,
-)
-from tocsin.push.queue_watch import QueueWatch
-from tocsin.push.routes import (
     find_routes,
     first_jobs,
     providers_of,
     recipient_type_of,
 )
+from tocsin.push.queue_watch import QueueWatch
 from tocsin.push.send_checks import SendChecks
+from tocsin.push.uids import UidClaims
 
 _log = structlog.get_logger(__name__)
 
@@ -53,10 +50,6 @@ _EVENTS = {
     "expired": "send expired",
     "requeued": "a repeated send was not in the queue any more; it is queued again",
 }
-ONCE_LONGER_S = 3 * 3600.0
-"""So much longer than its uid is remembered the queue knows a send: by whatever clock
-the uid ends, the queue must not forget it first."""
-
 OnExpired = Callable[[str, RecipientType, int], None]
 """Hears (provider, recipient type, how many) of what expired before queueing.
 
@@ -115,7 +108,7 @@ class SendService:
         rows: RowSink | None = None,
     ) -> None:
         self._queue = queue
-        self._uids = uids
+        self._claims = UidClaims(uids, watch)
         self._clock = clock
         self._integrations = integrations or Integrations.of_providers(
             enabled_providers, batch_sizes
@@ -130,7 +123,6 @@ class SendService:
         )
         self._uid_ttl_s = uid_ttl_s
         self._online = online
-        self._watch = watch
         self._on_expired = on_expired
         self._on_request = on_request
         self._on_scheduled = on_scheduled
@@ -168,7 +160,7 @@ class SendService:
         walked: set[str] = set()
         taken = await self._open_queue().cancel(uid)
         if taken:
-            await self._forget_data(uid)
+            await self._claims.forget_data(uid)
             self._tell(SendEvent.CANCELLED, uid, type=taken[0].recipient_type)
         for job in taken:
             if isinstance(job, SendJob):
@@ -179,16 +171,6 @@ class SendService:
             else:
                 continue  # the same filter, for another of its integrations
             self._on_cancelled(job.provider, job.recipient_type, size)
-
-    async def _forget_data(self, uid: str) -> None:
-        """What was taken back is no loss: a repeat must not queue it again."""
-        if self._uids is None:
-            return
-        try:
-            await self._uids.confirm(uid, epoch="")
-        except ApiError as error:
-            # It is taken back all the same; only a queue that loses data could tell.
-            _log.debug("cancelled uid not noted", uid=uid, error=error.message)
 
     def _open_queue(self) -> JobProducer:
         if self._queue is None:
@@ -212,8 +194,10 @@ class SendService:
         now_ms = self._clock.now_ms()
         delay_ms = max(0, due_ms(request, now_ms) - now_ms)
         uid_ttl_s = self._uid_ttl_s + delay_ms / 1000
-        claim = await self._claim(request, now_ms, uid_ttl_s)
-        if claim.accepted and not await self._may_be_lost(claim, request, now_ms):
+        claim = await self._claims.take(request, now_ms, uid_ttl_s)
+        if claim.accepted and not await self._claims.may_be_lost(
+            claim, request, now_ms
+        ):
             self._write_line("repeated", request, request.uid, claim.push_id)
             return "repeated"
         # A crash before `confirm` leaves a claim whose repeat comes here again:
@@ -224,63 +208,11 @@ class SendService:
             request,
             request.uid,
             push_id=claim.push_id,
-            once_ttl_s=uid_ttl_s + (0 if self._uids is None else ONCE_LONGER_S),
+            once_ttl_s=self._claims.once_ttl_s(uid_ttl_s),
             was_accepted=claim.accepted,
         )
-        if self._uids is not None:
-            epoch = await self._find_epoch()
-            if not claim.accepted or claim.epoch != epoch:
-                await self._uids.confirm(request.uid, epoch=epoch)
+        await self._claims.confirm(request.uid, claim)
         return result
-
-    async def _find_epoch(self) -> str:
-        """Which data has what was just accepted; empty where that cannot be known."""
-        if self._watch is None:
-            return ""
-        try:
-            return await self._watch.find_epoch()
-        except ApiError:
-            return ""
-
-    async def _may_be_lost(
-        self, claim: UidClaim, request: SendRequest, now_ms: int
-    ) -> bool:
-        """Whether the queue has to be asked for work that it once accepted.
-
-        Only the data that has it, or has come in its place, can tell: a queue that was
-        moved knows nothing of what the old one took.
-        """
-        if self._watch is None or not claim.epoch:
-            return False
-        if request.expire_at_ms and request.expire_at_ms <= now_ms:
-            return False  # nothing of it could be sent any more
-        epoch = await self._watch.find_epoch()
-        return claim.epoch == epoch or await self._watch.is_lost(claim.epoch)
-
-    async def _claim(self, request: SendRequest, now_ms: int, ttl_s: float) -> UidClaim:
-        """The claim of the request's uid: its push id, and whether it was accepted.
-
-        Raises `Conflict`, and what only a request that is new can be refused for.
-        """
-        print_of = fingerprint(request)
-        fault = find_expiry_fault(request, now_ms)
-        if self._uids is None:
-            if fault is not None:
-                raise fault
-            # Content and uid make the push id, so that the queue itself still
-            # recognises a repeat; only other content goes unnoticed.
-            name = hashlib.sha256(request.uid.encode() + b"\0" + print_of)
-            return UidClaim(name.hexdigest()[:32], accepted=False)
-        offered = uuid.uuid4().hex
-        claim = await self._uids.claim(
-            request.uid,
-            fingerprint=print_of,
-            push_id=offered,
-            ttl_s=0 if fault is not None else ttl_s,
-        )
-        if fault is not None and claim.push_id == offered:
-            raise fault
-        return claim
 
     async def _enqueue(
         self,

@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 from tests.support.jobs import make_send_job
 
-from tocsin.analytics.rows import ERROR_LENGTH, mark_of_token, rows_of
+from tocsin.analytics.writer import ERROR_LENGTH, mark_of_token, rows_of
 from tocsin.core.analytics import NotificationRow
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.push import (

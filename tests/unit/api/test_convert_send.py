@@ -20,7 +20,7 @@ from tocsin.core.push import (
 from tocsin.core.push_services import SERVICES
 from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
-from tocsin.push.fingerprint import fingerprint
+from tocsin.push.uids import fingerprint
 
 RAW_FIELDS = {
     raw.name: (service.name, raw.kind)

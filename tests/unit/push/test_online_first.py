@@ -31,9 +31,9 @@ from tocsin.core.push import (
     SendRequest,
     TargetKind,
 )
-from tocsin.push.fingerprint import fingerprint
-from tocsin.push.online_first import MAX_WAIT_MS
+from tocsin.push.first_jobs import MAX_WAIT_MS
 from tocsin.push.sending import SendService
+from tocsin.push.uids import fingerprint
 
 WAIT_MS = 20_000
 FIRST = OnlineFirst("chat:1", b'{"text": "Goal"}', wait_ms=WAIT_MS)

@@ -44,9 +44,9 @@ from tocsin.core.push_services import SERVICES
 from tocsin.core.rates import RateLimit
 from tocsin.core.webpush import parse_target
 from tocsin.push.checks import DeviceLimits
-from tocsin.push.fingerprint import fingerprint
 from tocsin.push.queue_watch import ProcessQueueMarks, QueueWatch
-from tocsin.push.sending import ONCE_LONGER_S, SendService
+from tocsin.push.sending import SendService
+from tocsin.push.uids import ONCE_LONGER_S, fingerprint
 
 NOW_MS = 1_800_000_000_000
 MESSAGE = Body(b'{"notification": {"title": "Hi"}}')

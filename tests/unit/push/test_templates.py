@@ -9,7 +9,7 @@ from tocsin.core.device import Detail, DeviceFilter
 from tocsin.core.errors import BadRequest
 from tocsin.core.push import Body, RateRule, SendRequest, Templating, TimeWindow
 from tocsin.core.rates import RateLimit
-from tocsin.push.templates import check_templating, needed_details
+from tocsin.push.options import check_templating, needed_details
 
 TEXTS = {"en": {"hi": "Hi"}}
 

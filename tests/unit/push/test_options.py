@@ -5,7 +5,7 @@ import pytest
 from tocsin.core.errors import BadRequest
 from tocsin.core.push import RateRule, TimeWindow
 from tocsin.core.rates import RateLimit
-from tocsin.push.limits import check_rate, parse_window
+from tocsin.push.options import check_rate, parse_window
 
 POLICIES = (RateLimit(1, 1000),)
 
