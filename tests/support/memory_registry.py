@@ -23,7 +23,6 @@ from tocsin.core.device import (
     DeviceSelector,
     DeviceTopic,
     DeviceTopicFilter,
-    Origin,
     Page,
     PageRequest,
     ProviderTokens,
@@ -33,6 +32,7 @@ from tocsin.core.device import (
     TagsChange,
     TargetPage,
     TopicOp,
+    TopicOrigin,
     TopicsChange,
     UserTopic,
     UserTopicFilter,
@@ -65,14 +65,14 @@ class _Row:
     device: Device
     registered_at_ms: int
     updated_at_ms: int
-    topics: dict[str, Origin] = field(default_factory=dict)
+    topics: dict[str, TopicOrigin] = field(default_factory=dict)
     topic_ids: dict[str, str] = field(default_factory=dict)
     removed_at_ms: int | None = None
     removed_reason: str = ""
     suspected_at_ms: int | None = None
     suspected_after: int = 0
 
-    def hold(self, topics: Mapping[str, Origin]) -> None:
+    def hold(self, topics: Mapping[str, TopicOrigin]) -> None:
         """Have exactly these; a topic that stays keeps its id."""
         self.topics = dict(topics)
         self.topic_ids = {
@@ -145,7 +145,7 @@ class MemoryUserTopics:
             return
         for row in self.registry.live():
             if row.device.user == user:
-                row.hold(change_origin(row.topics, change, Origin.USER))
+                row.hold(change_origin(row.topics, change, TopicOrigin.USER))
 
     async def fetch_page(
         self, filter: UserTopicFilter, page: PageRequest
@@ -432,7 +432,7 @@ class MemoryDevices:
 
     def _topics_after(
         self, row: _Row, change: DeviceChange, switch_user_topics: bool
-    ) -> dict[str, Origin]:
+    ) -> dict[str, TopicOrigin]:
         topics = dict(row.topics)
         if (
             switch_user_topics
@@ -441,7 +441,7 @@ class MemoryDevices:
         ):
             topics = change_origin(topics, self._bound_to(change.user), USER)
         if change.topics is not None:
-            topics = change_origin(topics, change.topics, Origin.DEVICE)
+            topics = change_origin(topics, change.topics, TopicOrigin.DEVICE)
             if change.topics.op is not TopicOp.REMOVE:
                 check_own_count(topics, self._limit)
         return topics
@@ -633,7 +633,7 @@ class MemoryReceipts:
         return len(over[:limit])
 
 
-USER = Origin.USER
+USER = TopicOrigin.USER
 
 
 def _page(rows: Iterable[Item], page: PageRequest) -> Page[Item]:

@@ -14,7 +14,7 @@ import structlog
 from tocsin.api.auth import KeyGuard
 from tocsin.api.call import CommandObserver, Services
 from tocsin.api.grpc_calls import ApiCalls, Switchboard
-from tocsin.api.grpc_streams import Drain, Health, reflection_handlers
+from tocsin.api.grpc_streams import Drain, HealthService, reflection_handlers
 from tocsin.api.listening import ListenError, check_free, join_address
 from tocsin.api.methods.table import SERVICE
 from tocsin.api.pace import Pace
@@ -80,7 +80,7 @@ class GrpcServer:
         name = SERVICE.full_name
         checks = Pace(self._drain, at_once=CHECKS_AT_ONCE, hold_s=CHECK_HOLD_S)
         refusals = Pace(self._drain, at_once=REFUSALS_AT_ONCE, hold_s=REFUSAL_HOLD_S)
-        health = Health(self._drain, name, before_check=checks.keep)
+        health = HealthService(self._drain, name, before_check=checks.keep)
         handlers = calls.handlers() | health.handlers()
         if settings.reflection:
             handlers |= reflection_handlers(self._drain, name)

@@ -44,7 +44,7 @@ class Drain:
         await self._begun.wait()
 
 
-class Health:
+class HealthService:
     """`grpc.health.v1` for the whole server and for the named services.
 
     `before_check` is waited for with each caller's connection; needs no key.

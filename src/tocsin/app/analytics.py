@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Analytics:
+class OpenAnalytics:
     """What is open."""
 
     store: AnalyticsStore
@@ -37,7 +37,7 @@ class Analytics:
 
 async def open_analytics(
     config: Config, metrics: Metrics, database: Database | None, stack: AsyncExitStack
-) -> Analytics | None:
+) -> OpenAnalytics | None:
     """Store and writer, or `None` where rows have no place.
 
     Raises `ApiError` when ClickHouse cannot be reached and has to be.
@@ -49,7 +49,7 @@ async def open_analytics(
     writer.start()
     _log.info("results of pushes are kept", store=config.analytics_kind)
     stack.push_async_callback(writer.close, min(CLOSE_S, config.shutdown.timeout))
-    return Analytics(store, writer)
+    return OpenAnalytics(store, writer)
 
 
 async def open_store(

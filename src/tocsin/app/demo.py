@@ -65,7 +65,7 @@ class Show(Protocol):
 
 
 @dataclass
-class Summary:
+class SendSummary:
     """Every result of one of the demo's sends."""
 
     recipients: int = 0
@@ -109,26 +109,26 @@ class Summary:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-class Ledger:
+class SendLedger:
     """The worker's `ResultSink`: a summary for each send, in their order."""
 
     def __init__(self) -> None:
-        self._summaries: dict[str, Summary] = {}
-        self.first = Summary()
+        self._summaries: dict[str, SendSummary] = {}
+        self.first = SendSummary()
 
     def record(self, job: SendJob, payload: Payload, results: Sequence[Result]) -> None:
         """See `ResultSink.record`."""
         if not self._summaries:
             self._summaries[payload.push_id] = self.first
-        self._summaries.setdefault(payload.push_id, Summary()).add(job, results)
+        self._summaries.setdefault(payload.push_id, SendSummary()).add(job, results)
 
-    def later(self) -> list[Summary]:
+    def later(self) -> list[SendSummary]:
         """Those of all sends after the first."""
         return [each for each in self._summaries.values() if each is not self.first]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoStage:
     """The running demo: how to reach it."""
 
     listening: Listening
@@ -137,16 +137,16 @@ class Stage:
     key: str
     token_secret: str
     stopper: Stopper
-    ledger: Ledger
+    ledger: SendLedger
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> SendSummary:
         """What is shown at the end."""
         return self.ledger.first
 
 
 @asynccontextmanager
-async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
+async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[DemoStage]:
     """Start simulator and server on free ports, everything inside `directory`."""
     async with AsyncExitStack() as stack:
         simulator = Simulator(directory / "provider")
@@ -162,12 +162,12 @@ async def stage(directory: Path, stopper: Stopper) -> AsyncIterator[Stage]:
         path.touch(mode=0o600)
         path.write_text(json.dumps(settings, indent=2))
         config = load_config(str(path), environ={}).config
-        ledger = Ledger()
+        ledger = SendLedger()
         listening = await start_server(config, stack, stopper, sinks=[ledger])
         queue = listening.resources.queue
         if queue is None:
             raise DemoError("no provider is enabled")
-        yield Stage(listening, queue, simulator, key, token_secret, stopper, ledger)
+        yield DemoStage(listening, queue, simulator, key, token_secret, stopper, ledger)
 
 
 def _settings(directory: Path, simulator: Simulator, key: str) -> dict[str, object]:
@@ -220,11 +220,11 @@ def _lines(path: Path) -> list[str]:
 
 
 async def play(
-    on: Stage,
+    on: DemoStage,
     devices: list[api_pb2.DeviceRegisterRequest],
     message: api_pb2.SendPushNotificationRequest,
     show: Show,
-) -> Summary:
+) -> SendSummary:
     """Register all devices over gRPC, send to them, and wait for every result.
 
     Then some users come online, and a second send goes to them.
@@ -251,7 +251,7 @@ async def play(
 
 
 async def _tell_online(
-    on: Stage,
+    on: DemoStage,
     api: api_pb2_grpc.CentrifugoApiStub,
     metadata: tuple[tuple[str, str], ...],
     users: Sequence[str],
@@ -287,7 +287,7 @@ async def _register(
     api: api_pb2_grpc.CentrifugoApiStub,
     metadata: tuple[tuple[str, str], ...],
     devices: list[api_pb2.DeviceRegisterRequest],
-    summary: Summary,
+    summary: SendSummary,
     show: Show,
 ) -> None:
     rest = iter(enumerate(devices, 1))
@@ -314,7 +314,7 @@ async def _register(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _wait_settled(on: Stage, show: Show) -> None:
+async def _wait_settled(on: DemoStage, show: Show) -> None:
     """Until nothing waits and nothing is under way, seen twice in a row."""
     queue, metrics = on.queue, on.listening.resources.metrics
     lanes = [
@@ -335,7 +335,7 @@ async def _wait_settled(on: Stage, show: Show) -> None:
         raise DemoError("the worker died; its log line says why")
 
 
-async def _count_ends(on: Stage) -> None:
+async def _count_ends(on: DemoStage) -> None:
     metrics, summary = on.listening.resources.metrics, on.summary
     summary.recipients = summary.answered
     summary.dead_letters = len(await on.queue.list_dead(limit=1000))

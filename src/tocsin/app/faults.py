@@ -69,7 +69,7 @@ def explain(error: Exception) -> Explained | None:
     """The line for a known fault, or `None` for one that should not happen."""
     from tocsin.api.listening import ListenError
     from tocsin.app.client_doors import DemoError
-    from tocsin.broker.redis_clients import AddressError as EngineAddressError
+    from tocsin.broker.redis_clients import EngineAddressError
     from tocsin.config import PemError
     from tocsin.core.errors import ApiError, QueueUnavailable
     from tocsin.providers.errors import ProviderSetupError

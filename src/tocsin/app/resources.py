@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from tocsin.app.analytics import Analytics
+from tocsin.app.analytics import OpenAnalytics
 from tocsin.app.clock import SharedClock
 from tocsin.app.faults import CannotOpen, opening
 from tocsin.app.lifecycle import start_beside
@@ -51,7 +51,7 @@ class Resources:
     verdicts: VerdictStore | None = None
     tokens: TokenStore | None = None
     limiter: RateLimiter | None = None
-    analytics: Analytics | None = None
+    analytics: OpenAnalytics | None = None
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
     queue_watch: QueueWatch | None = None
     notices: Callable[[], Mapping[str, str]] = dict

@@ -9,13 +9,17 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
-from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
+from tocsin.redis_access.connecting import (
+    ConnectionLimits,
+    UnusableAddress,
+    open_client,
+)
 
 MAX_CONNECTIONS = 64
 """Connections to one server; who needs one more waits as long as for an answer."""
 
 
-class AddressError(ValueError):
+class EngineAddressError(ValueError):
     """The configured address is of a form that cannot be used; says which are."""
 
 
@@ -25,10 +29,10 @@ def open_clients(
     """A client for each address, in order; no connection is made yet.
 
     Each may be one server, a Sentinel's primary or a cluster, in every form that the
-    configuration takes. The caller closes them. Raises `AddressError`.
+    configuration takes. The caller closes them. Raises `EngineAddressError`.
     """
-    limits = Limits(connect_timeout_s, io_timeout_s, MAX_CONNECTIONS)
+    limits = ConnectionLimits(connect_timeout_s, io_timeout_s, MAX_CONNECTIONS)
     try:
         return [open_client(url, limits) for url in urls]
     except UnusableAddress as error:
-        raise AddressError(f"engine.redis.address: {error}") from None
+        raise EngineAddressError(f"engine.redis.address: {error}") from None

@@ -150,11 +150,15 @@ def _find_bad_redis(config: Config) -> Iterator[str]:
             addresses += [(key, address) for address in queue.address]
     if not any("_pem=" in address for _, address in addresses):
         return
-    from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
+    from tocsin.redis_access.connecting import (
+        ConnectionLimits,
+        UnusableAddress,
+        open_client,
+    )
 
     for key, address in addresses:
         try:
-            _ = open_client(address, Limits(1, 1))  # no connection is made
+            _ = open_client(address, ConnectionLimits(1, 1))  # no connection is made
         except UnusableAddress as error:
             yield f"{key}: {error}"
 

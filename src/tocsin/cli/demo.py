@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tocsin.cli.configuration import add_log_config, read_log_level
 
 if TYPE_CHECKING:  # asyncio and gRPC cost more than all of `--help` may
-    from tocsin.app.demo import Stage, Summary
+    from tocsin.app.demo import DemoStage, SendSummary
     from tocsin.app.lifecycle import Stopper
     from tocsin.protocol.api_pb2 import (
         DeviceRegisterRequest,
@@ -150,7 +150,7 @@ class Ticker:
             print(line, flush=True)
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: SendSummary) -> None:
     """The end of the demo: every recipient accounted for."""
     send_s = max(summary.send_s, 0.001)
     failed = sum(summary.failed.values())
@@ -185,7 +185,7 @@ def print_summary(summary: Summary) -> None:
         )
 
 
-def print_lines_to_try(on: Stage) -> None:
+def print_lines_to_try(on: DemoStage) -> None:
     """Commands that work against the running demo."""
     from tocsin.app.demo_online import CHANNEL
 

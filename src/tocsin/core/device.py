@@ -23,7 +23,7 @@ class TopicOp(StrEnum):
     SET = "set"
 
 
-class Origin(IntFlag):
+class TopicOrigin(IntFlag):
     """Why a device holds a topic; a topic goes when its last origin goes."""
 
     DEVICE = 1

@@ -21,7 +21,7 @@ class DeviceFields:
     l10n: Mapping[str, str] = field(default_factory=dict)
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """What an expression yields."""
 
     TEXT = "text"
@@ -37,7 +37,7 @@ Value = Callable[[DeviceFields], Any]
 class Expression:
     """Something that has a value for each device."""
 
-    kind: Kind
+    kind: ValueKind
     value: Value
 
 
@@ -47,19 +47,19 @@ class WrongArguments(Exception):
 
 def constant(text: str) -> Expression:
     """A literal."""
-    return Expression(Kind.TEXT, lambda _: text)
+    return Expression(ValueKind.TEXT, lambda _: text)
 
 
 def entry_of(find: Value, rest: list[str]) -> Expression:
     """A map, or with a name in `rest` its entry; a missing one is empty text."""
     if not rest:
-        return Expression(Kind.MAP, find)
+        return Expression(ValueKind.MAP, find)
     key = rest[0]
-    return Expression(Kind.TEXT, lambda device: find(device).get(key, ""))
+    return Expression(ValueKind.TEXT, lambda device: find(device).get(key, ""))
 
 
 def _texts(arguments: list[Expression], least: int, most: int) -> list[Value]:
-    right = all(argument.kind is Kind.TEXT for argument in arguments)
+    right = all(argument.kind is ValueKind.TEXT for argument in arguments)
     if not (right and least <= len(arguments) <= most):
         number = f"{least}" if least == most else f"at least {least}"
         raise WrongArguments(f"takes {number} texts")
@@ -68,35 +68,35 @@ def _texts(arguments: list[Expression], least: int, most: int) -> list[Value]:
 
 def _default(arguments: list[Expression]) -> Expression:
     fallback, value = _texts(arguments, 2, 2)
-    return Expression(Kind.TEXT, lambda device: value(device) or fallback(device))
+    return Expression(ValueKind.TEXT, lambda device: value(device) or fallback(device))
 
 
 def _index(arguments: list[Expression]) -> Expression:
     kinds = [argument.kind for argument in arguments]
-    if kinds != [Kind.MAP, Kind.TEXT]:
+    if kinds != [ValueKind.MAP, ValueKind.TEXT]:
         raise WrongArguments("takes a map and a text")
     find, key = (argument.value for argument in arguments)
-    return Expression(Kind.TEXT, lambda device: find(device).get(key(device), ""))
+    return Expression(ValueKind.TEXT, lambda device: find(device).get(key(device), ""))
 
 
 def _eq(arguments: list[Expression]) -> Expression:
     first, *others = _texts(arguments, 2, 100)
     return Expression(
-        Kind.TRUTH,
+        ValueKind.TRUTH,
         lambda device: first(device) in [other(device) for other in others],
     )
 
 
 def _ne(arguments: list[Expression]) -> Expression:
     one, other = _texts(arguments, 2, 2)
-    return Expression(Kind.TRUTH, lambda device: one(device) != other(device))
+    return Expression(ValueKind.TRUTH, lambda device: one(device) != other(device))
 
 
 def _not(arguments: list[Expression]) -> Expression:
     if len(arguments) != 1:
         raise WrongArguments("takes 1 value")
     value = arguments[0].value
-    return Expression(Kind.TRUTH, lambda device: not value(device))
+    return Expression(ValueKind.TRUTH, lambda device: not value(device))
 
 
 def _first_that(arguments: list[Expression], *, holds: bool) -> Expression:

@@ -19,7 +19,7 @@ from tocsin.core.template_values import (
     FUNCTIONS,
     DeviceFields,
     Expression,
-    Kind,
+    ValueKind,
     WrongArguments,
     constant,
     entry_of,
@@ -275,9 +275,9 @@ class _Parser:
 
     def _printed(self, expression: Expression, at: int) -> Callable[..., str]:
         value = expression.value
-        if expression.kind is Kind.MAP:
+        if expression.kind is ValueKind.MAP:
             raise self._fault("is a whole map; name one of its keys", at)
-        if expression.kind is Kind.TRUTH:
+        if expression.kind is ValueKind.TRUTH:
             return lambda device: "true" if value(device) else "false"
         return value
 
@@ -344,10 +344,10 @@ class _Parser:
     def _variable(self, token: _Token) -> Expression:
         match token.text.split(".")[1:]:
             case ["device", "id"]:
-                return Expression(Kind.TEXT, lambda device: device.id)
+                return Expression(ValueKind.TEXT, lambda device: device.id)
             case ["device", "user"]:
                 self._uses.add(Detail.USER)
-                return Expression(Kind.TEXT, lambda device: device.user)
+                return Expression(ValueKind.TEXT, lambda device: device.user)
             case ["device", "meta", *rest] if len(rest) < 2:
                 if not self._scope.meta:
                     raise self._fault(f"{token.text} needs use_meta", token.at)

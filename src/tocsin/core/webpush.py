@@ -53,7 +53,7 @@ class PushHeaders:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class WebPushTarget:
     """A subscription to encrypt for: the URL, a 65-byte point, a 16-byte secret."""
 
     endpoint: str
@@ -70,7 +70,7 @@ def make_target(endpoint: str, keys: str) -> str:
     return f'{_KEYS_START}{_quote(endpoint)},"keys":{keys or "{}"}}}'
 
 
-def parse_target(target: str) -> Target:
+def parse_target(target: str) -> WebPushTarget:
     """The parts of a target string; ValueError never repeats them."""
     try:
         subscription = json.loads(target)
@@ -82,7 +82,7 @@ def parse_target(target: str) -> Target:
         raise ValueError("the endpoint of the target is no text")  # noqa: TRY004 - one error for one rule
     if len(p256dh) != _POINT_LENGTH or len(auth) != _AUTH_LENGTH:
         raise ValueError("the keys of the target have the wrong length")
-    return Target(endpoint, p256dh, auth)
+    return WebPushTarget(endpoint, p256dh, auth)
 
 
 class Subscriptions(Tokens):

@@ -22,7 +22,7 @@ from tocsin.core.ports.queue import Delivery, JobConsumer, RateLimiter
 from tocsin.core.push import Body, Payload, SendJob, Templating
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
-from tocsin.delivery.limits import Gate, MemoryRateLimiter
+from tocsin.delivery.limits import BatchLimits, MemoryRateLimiter
 from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.rendering import BodyRenderer, RenderFault
@@ -74,7 +74,7 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._validate_only = validate_only
-        self._gate = Gate(
+        self._limits = BatchLimits(
             limiter=limiter or MemoryRateLimiter(clock),
             settlement=settlement,
             clock=clock,
@@ -136,7 +136,7 @@ class Dispatcher:
         payload = run.payload
         if payload.window is None and payload.rate is None:
             return False
-        held = await self._gate.hold_back(run)
+        held = await self._limits.hold_back(run)
         if held is None:
             return False
         if await self._end(

@@ -55,7 +55,7 @@ class Held:
             self.dropped.setdefault(code, []).extend(indexes)
 
 
-class Gate:
+class BatchLimits:
     """Decides before each batch who of it may be sent to."""
 
     def __init__(

@@ -51,7 +51,7 @@ class Patience:
         return max(0.005, min(0.25, min(waits) / 8))
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """What a connection tells its pool."""
 
     def moved(self) -> None:
@@ -62,12 +62,12 @@ class Owner(Protocol):
         """These were not processed and may be sent elsewhere."""
         ...
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: ClientConnection) -> None:
         """The connection is gone; called once."""
         ...
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """The asyncio end of a session. All methods are called from the loop.
 
     `ready` gets "" once the server's SETTINGS are there, or why they will not come.
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        owner: Owner,
+        owner: ConnectionOwner,
         patience: Patience,
         *,
         max_streams: int,

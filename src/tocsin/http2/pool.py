@@ -21,7 +21,7 @@ from tocsin.http2.answer import (
     Response,
 )
 from tocsin.http2.backoff import Backoff
-from tocsin.http2.connection import Connection, Patience
+from tocsin.http2.connection import ClientConnection, Patience
 from tocsin.http2.dialing import (
     HANDSHAKE_S,
     NEXT_ADDRESS_S,
@@ -83,7 +83,7 @@ class Http2Pool:
         self._dialer = Dialer(
             self.origin,
             self._attempt,
-            Connection.abort,
+            ClientConnection.abort,
             resolve=resolve or look_up,
             next_address_s=min(NEXT_ADDRESS_S, connect_timeout_s / 8),
             handshake_s=min(HANDSHAKE_S, connect_timeout_s / 4),
@@ -99,8 +99,8 @@ class Http2Pool:
             ping_timeout_s,
             idle_timeout_s,
         )
-        self._connections: list[Connection] = []
-        self._current: Connection | None = None
+        self._connections: list[ClientConnection] = []
+        self._current: ClientConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._resend: deque[Exchange] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -259,7 +259,7 @@ class Http2Pool:
         if self._resend:
             asyncio.get_running_loop().call_soon(self._demand)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: ClientConnection) -> None:
         """Forget a connection; one that never answered counts as a failed attempt."""
         if connection not in self._connections:
             return  # it never became ready; the attempt itself reports that
@@ -284,7 +284,7 @@ class Http2Pool:
 
     # ------------------------------------------------------------ placing
 
-    def _find(self) -> Connection | None:
+    def _find(self) -> ClientConnection | None:
         """The connection with the most room, which becomes the current one."""
         best = None
         most = 0
@@ -386,10 +386,10 @@ class Http2Pool:
             found = await self._dial()
         finally:
             self._connecting = None
-        if isinstance(found, Connection) and found.session.closed:
+        if isinstance(found, ClientConnection) and found.session.closed:
             self._dialer.avoid(found.address)
             found = found.session.fault  # between its SETTINGS and this moment
-        if isinstance(found, Connection):
+        if isinstance(found, ClientConnection):
             self._connections.append(found)
             _log.debug("http2_connected", origin=self.name)
         else:
@@ -402,7 +402,7 @@ class Http2Pool:
         tries = self._backoff.failures
         _log.warning("http2_connect_failed", reason=reason, failures_in_row=tries)
 
-    async def _dial(self) -> Connection | str:
+    async def _dial(self) -> ClientConnection | str:
         """A connection that is ready, or what went wrong."""
         timeout_s = self._patience.connect_timeout_s
         for connection in self._connections:  # those that `lost` has not heard of yet
@@ -418,9 +418,11 @@ class Http2Pool:
         except Exception as error:  # noqa: BLE001 - whoever waits for room must learn of any reason
             return str(error) or type(error).__name__
 
-    async def _attempt(self, address: str, reached: Callable[[], None]) -> Connection:
+    async def _attempt(
+        self, address: str, reached: Callable[[], None]
+    ) -> ClientConnection:
         """A connection to one address that has the server's SETTINGS."""
-        connection = Connection(
+        connection = ClientConnection(
             self,
             self._patience,
             max_streams=self._max_streams,

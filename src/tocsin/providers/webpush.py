@@ -22,7 +22,7 @@ from tocsin.core.push import Body, TargetKind
 from tocsin.core.push_services import InvalidHeader
 from tocsin.core.webpush import (
     PushHeaders,
-    Target,
+    WebPushTarget,
     parse_headers,
     parse_target,
 )
@@ -52,7 +52,7 @@ class _Letter:
 
     index: int
     endpoint: Endpoint
-    target: Target
+    target: WebPushTarget
     plaintext: bytes
     push: PushHeaders
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tocsin.core.webpush import MAX_PAYLOAD_BYTES, Target
+from tocsin.core.webpush import MAX_PAYLOAD_BYTES, WebPushTarget
 
 CHUNK = 32
 """Messages per turn of the thread: about 4 ms of work, measured to cost least."""
@@ -40,7 +40,7 @@ class Unencryptable(ValueError):
 
 def encrypt(
     plaintext: bytes,
-    target: Target,
+    target: WebPushTarget,
     *,
     salt: bytes | None = None,
     key: ec.EllipticCurvePrivateKey | None = None,
@@ -91,7 +91,7 @@ class Encryptor:
         self._turn = asyncio.Lock()
 
     async def encrypt(
-        self, messages: Sequence[tuple[bytes, Target]]
+        self, messages: Sequence[tuple[bytes, WebPushTarget]]
     ) -> list[bytes | Unencryptable]:
         """A body for each (plaintext, target), or why there is none."""
         loop = asyncio.get_running_loop()
@@ -108,7 +108,7 @@ class Encryptor:
 
 
 def _encrypt_all(
-    messages: Sequence[tuple[bytes, Target]],
+    messages: Sequence[tuple[bytes, WebPushTarget]],
 ) -> list[bytes | Unencryptable]:
     done: list[bytes | Unencryptable] = []
     for plaintext, target in messages:

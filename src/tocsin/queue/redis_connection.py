@@ -17,7 +17,11 @@ from tocsin.core.errors import DependencyLost, QueueUnavailable
 from tocsin.core.ports.clock import Clock
 from tocsin.redis_access import scripts
 from tocsin.redis_access.commands import run, run_at
-from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
+from tocsin.redis_access.connecting import (
+    ConnectionLimits,
+    UnusableAddress,
+    open_client,
+)
 from tocsin.redis_access.refusals import find_words, is_refusal
 from tocsin.redis_access.routed import check_command
 
@@ -68,7 +72,7 @@ def connect(address: str | Sequence[str]) -> Redis:
             " sharding over several is not supported"
         )
     try:
-        return open_client(addresses[0], Limits(IO_TIMEOUT_S, IO_TIMEOUT_S))
+        return open_client(addresses[0], ConnectionLimits(IO_TIMEOUT_S, IO_TIMEOUT_S))
     except UnusableAddress as error:
         raise AddressError(str(error)) from None
 

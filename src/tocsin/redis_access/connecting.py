@@ -42,7 +42,7 @@ class UnusableAddress(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """How long one waits, where the address does not say; and how many one opens.
 
     With `max_connections` who needs one more to a server waits, as long as for an
@@ -54,7 +54,7 @@ class Limits:
     max_connections: int | None = None
 
 
-def open_client(text: str, limits: Limits) -> Redis:
+def open_client(text: str, limits: ConnectionLimits) -> Redis:
     """A client for an address; no connection is made yet, the caller closes it.
 
     Nothing is repeated by itself that may have been done: only an answer that says
@@ -90,7 +90,7 @@ class _Opener:
     def __init__(
         self,
         address: RedisAddress,
-        limits: Limits,
+        limits: ConnectionLimits,
         login: Login,
         tls: RedisTls | None,
         db: int,

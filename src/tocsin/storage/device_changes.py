@@ -15,9 +15,9 @@ from tocsin.core.device import (
     GLOBAL_USER,
     DeviceChange,
     DeviceSelector,
-    Origin,
     TagsChange,
     TopicOp,
+    TopicOrigin,
     TopicsChange,
 )
 from tocsin.core.errors import Conflict, NotFound
@@ -155,13 +155,13 @@ async def _change_topics(
         bound = (await fetch_bound(connection, [change.user]))[change.user]
     of_user = TopicsChange(TopicOp.SET, tuple(bound))
     stored = await fetch_rows(connection, ids)
-    wanted: dict[str, dict[str, Origin]] = {}
+    wanted: dict[str, dict[str, TopicOrigin]] = {}
     for device_id in ids:
         topics = held_topics(stored.get(device_id, {}))
         if device_id in moved:
-            topics = change_origin(topics, of_user, Origin.USER)
+            topics = change_origin(topics, of_user, TopicOrigin.USER)
         if change.topics is not None:
-            topics = change_origin(topics, change.topics, Origin.DEVICE)
+            topics = change_origin(topics, change.topics, TopicOrigin.DEVICE)
             if change.topics.op is not TopicOp.REMOVE:
                 check_own_count(topics, topics_per_device)
         wanted[device_id] = topics

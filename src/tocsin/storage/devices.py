@@ -37,7 +37,7 @@ from tocsin.storage.device_lists import list_device_topics, list_devices
 from tocsin.storage.engine import Database
 from tocsin.storage.errors import DatabaseUnavailable
 from tocsin.storage.group_commit import GroupCommit
-from tocsin.storage.registration import Entry, register_all
+from tocsin.storage.registration import KeyedRegistration, register_all
 from tocsin.storage.removed_devices import count_removed, restore_removed
 from tocsin.storage.replicas import ReplicaReader
 from tocsin.storage.tables import token_key
@@ -67,7 +67,7 @@ class SqlDeviceStore:
         self._reading = ReplicaReader(database, replicas)
         self._clock = clock
         self._topics_per_device = topics_per_device
-        self._registrations: GroupCommit[Entry, str] = GroupCommit(
+        self._registrations: GroupCommit[KeyedRegistration, str] = GroupCommit(
             self._register_group,
             spawn=database.spawn,
             hits_all=lambda error: isinstance(error, DatabaseUnavailable),
@@ -80,9 +80,11 @@ class SqlDeviceStore:
             raise BadRequest("id", "was not made by this server; leave it out")
         check_count(registration.topics, self._topics_per_device)
         key = token_key(registration.provider, registration.token)
-        return await self._registrations.submit(Entry(registration, key))
+        return await self._registrations.submit(KeyedRegistration(registration, key))
 
-    async def _register_group(self, entries: Sequence[Entry]) -> Sequence[str | None]:
+    async def _register_group(
+        self, entries: Sequence[KeyedRegistration]
+    ) -> Sequence[str | None]:
         return await self._database.write(
             lambda connection: register_all(connection, entries, self._clock.now_ms())
         )

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tocsin.core.device import GLOBAL_USER, Origin, Registration
+from tocsin.core.device import GLOBAL_USER, Registration, TopicOrigin
 from tocsin.core.ids import new_id
 from tocsin.storage.rows import (
     among_given,
@@ -28,7 +28,7 @@ from tocsin.storage.topic_sets import topics_of
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyedRegistration:
     """A registration and the key of its (provider, token) pair."""
 
     registration: Registration
@@ -36,7 +36,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Plan:
+class RegistrationPlan:
     """What becomes of a group: an id for each entry, `None` for one put off."""
 
     ids: list[str | None]
@@ -45,14 +45,16 @@ class Plan:
 
 
 def plan_ids(
-    entries: Sequence[Entry], by_id: Collection[str], by_key: Mapping[str, str]
-) -> Plan:
+    entries: Sequence[KeyedRegistration],
+    by_id: Collection[str],
+    by_key: Mapping[str, str],
+) -> RegistrationPlan:
     """Decide every entry's device id. `by_key` is token key → device id.
 
     An entry that touches a device or token which an earlier one touches is put
     off: it must see what that one wrote. The first is never put off.
     """
-    plan = Plan([], set(), [])
+    plan = RegistrationPlan([], set(), [])
     touched: set[str] = set()
     for entry in entries:
         given = entry.registration.id
@@ -74,9 +76,9 @@ def plan_ids(
 
 
 async def register_all(
-    connection: AsyncConnection, entries: Sequence[Entry], now_ms: int
+    connection: AsyncConnection, entries: Sequence[KeyedRegistration], now_ms: int
 ) -> list[str | None]:
-    """Write a group of registrations; returns their ids as `Plan` has them."""
+    """Write a group of registrations; returns their ids, see `RegistrationPlan`."""
     users = {e.registration.user for e in entries} - {GLOBAL_USER}
     await lock_users(connection, users, alone=False)
     by_id, by_key = await _lock_known(connection, entries)
@@ -98,7 +100,7 @@ async def register_all(
 
 
 async def _lock_known(
-    connection: AsyncConnection, entries: Sequence[Entry]
+    connection: AsyncConnection, entries: Sequence[KeyedRegistration]
 ) -> tuple[set[str], dict[str, str]]:
     dialect = connection.dialect.name
     given = {e.registration.id for e in entries if e.registration.id}
@@ -128,9 +130,9 @@ def _lock_statement(dialect: str, *, with_ids: bool) -> Select[Any]:
 
 
 def _wanted(
-    taken: Mapping[str, Entry], bound: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, Origin]]:
-    wanted: dict[str, dict[str, Origin]] = {}
+    taken: Mapping[str, KeyedRegistration], bound: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, TopicOrigin]]:
+    wanted: dict[str, dict[str, TopicOrigin]] = {}
     for device_id, entry in taken.items():
         own, user = entry.registration.topics, entry.registration.user
         of_user = bound[user] if user != GLOBAL_USER else ()
@@ -138,7 +140,7 @@ def _wanted(
     return wanted
 
 
-def _row(device_id: str, entry: Entry, now_ms: int) -> dict[str, Any]:
+def _row(device_id: str, entry: KeyedRegistration, now_ms: int) -> dict[str, Any]:
     registration = entry.registration
     return {
         "id": device_id,

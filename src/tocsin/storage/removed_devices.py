@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import (
     GLOBAL_USER,
-    Origin,
     RemovedFilter,
     RemovedGroup,
     TopicOp,
+    TopicOrigin,
     TopicsChange,
 )
 from tocsin.storage.device_filters import belong, chosen, holds_any_topic
@@ -82,7 +82,7 @@ async def restore_removed(
             TopicsChange(
                 TopicOp.SET, () if user == GLOBAL_USER else tuple(bound.get(user, ()))
             ),
-            Origin.USER,
+            TopicOrigin.USER,
         )
         for device_id, user in owners.items()
     }

@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tocsin.core.device import GLOBAL_USER, Origin
+from tocsin.core.device import GLOBAL_USER, TopicOrigin
 from tocsin.core.ids import new_id
 from tocsin.storage.rows import among, among_given, as_list, delete_rows, insert_rows
 from tocsin.storage.tables import device_topics, user_topics
 from tocsin.storage.topic_sets import Origins, find_row_changes
 
-Rows = dict[str, tuple[str, Origin]]
+Rows = dict[str, tuple[str, TopicOrigin]]
 """topic → (row id, origins), of one device."""
 
 
@@ -35,7 +35,7 @@ async def fetch_rows(
         _rows_statement(dialect), {"ids": as_list(device_ids, dialect)}
     )
     for device_id, topic, row_id, origins in result:
-        found.setdefault(device_id, {})[topic] = (row_id, Origin(origins))
+        found.setdefault(device_id, {})[topic] = (row_id, TopicOrigin(origins))
     return found
 
 
@@ -72,7 +72,7 @@ def _bound_statement(dialect: str) -> Select[Any]:
     )
 
 
-def held_topics(rows: Rows) -> dict[str, Origin]:
+def held_topics(rows: Rows) -> dict[str, TopicOrigin]:
     """The topics of a device without their row ids."""
     return {topic: origins for topic, (_, origins) in rows.items()}
 
@@ -84,7 +84,7 @@ async def write_topics(
 ) -> None:
     """Write the difference for every device of `wanted`."""
     gone: list[str] = []
-    changed: defaultdict[Origin, list[str]] = defaultdict(list)
+    changed: defaultdict[TopicOrigin, list[str]] = defaultdict(list)
     added: list[dict[str, object]] = []
     for device_id, topics in wanted.items():
         changes = find_row_changes(stored.get(device_id, {}), topics)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tocsin.core.device import Origin, TopicOp, TopicsChange
+from tocsin.core.device import TopicOp, TopicOrigin, TopicsChange
 from tocsin.core.errors import BadRequest
 
-Origins = Mapping[str, Origin]
+Origins = Mapping[str, TopicOrigin]
 """The topics that a device holds, and why it holds each."""
 
 
@@ -20,8 +20,8 @@ class RowChanges:
     """What has to be written so that a device's rows become what is wanted."""
 
     gone: list[str] = field(default_factory=list)
-    changed: list[tuple[str, Origin]] = field(default_factory=list)
-    added: list[tuple[str, Origin]] = field(default_factory=list)
+    changed: list[tuple[str, TopicOrigin]] = field(default_factory=list)
+    added: list[tuple[str, TopicOrigin]] = field(default_factory=list)
 
 
 def change_list(held: Collection[str], change: TopicsChange) -> list[str]:
@@ -35,17 +35,17 @@ def change_list(held: Collection[str], change: TopicsChange) -> list[str]:
 
 
 def change_origin(
-    held: Origins, change: TopicsChange, origin: Origin
-) -> dict[str, Origin]:
+    held: Origins, change: TopicsChange, origin: TopicOrigin
+) -> dict[str, TopicOrigin]:
     """A device's topics after an operation on those of one origin only.
 
     A topic that has another origin too survives its removal here.
     """
     own = [topic for topic, why in held.items() if why & origin]
     wanted = set(change_list(own, change))
-    result: dict[str, Origin] = {}
+    result: dict[str, TopicOrigin] = {}
     for topic in dict.fromkeys([*held, *change.topics]):
-        why = held.get(topic, Origin(0)) & ~origin
+        why = held.get(topic, TopicOrigin(0)) & ~origin
         if topic in wanted:
             why |= origin
         if why:
@@ -55,21 +55,21 @@ def change_origin(
 
 def topics_of(
     own: Iterable[str], bound: Iterable[str], everybody: Iterable[str]
-) -> dict[str, Origin]:
+) -> dict[str, TopicOrigin]:
     """A fresh device's topics: its own, its user's and those of everybody."""
-    result: dict[str, Origin] = {}
+    result: dict[str, TopicOrigin] = {}
     for topics, origin in (
-        (own, Origin.DEVICE),
-        (bound, Origin.USER),
-        (everybody, Origin.GLOBAL),
+        (own, TopicOrigin.DEVICE),
+        (bound, TopicOrigin.USER),
+        (everybody, TopicOrigin.GLOBAL),
     ):
         for topic in topics:
-            result[topic] = result.get(topic, Origin(0)) | origin
+            result[topic] = result.get(topic, TopicOrigin(0)) | origin
     return result
 
 
 def find_row_changes(
-    rows: Mapping[str, tuple[str, Origin]], wanted: Origins
+    rows: Mapping[str, tuple[str, TopicOrigin]], wanted: Origins
 ) -> RowChanges:
     """Compare stored rows, topic → (row id, origins), with what is wanted."""
     changes = RowChanges()
@@ -100,4 +100,4 @@ def check_own_count(held: Origins, limit: int) -> None:
     Those bound to its user or to everybody have their own limit and do not
     count: otherwise a change of the user's list could fail for one device.
     """
-    check_count([t for t, why in held.items() if why & Origin.DEVICE], limit)
+    check_count([t for t, why in held.items() if why & TopicOrigin.DEVICE], limit)

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import (
     GLOBAL_USER,
-    Origin,
     Page,
     PageRequest,
     TopicOp,
+    TopicOrigin,
     TopicsChange,
     UserTopic,
     UserTopicFilter,
@@ -99,7 +99,7 @@ async def _change_devices(
     stored = await fetch_rows(connection, ids)
     wanted = {
         device_id: change_origin(
-            held_topics(stored.get(device_id, {})), change, Origin.USER
+            held_topics(stored.get(device_id, {})), change, TopicOrigin.USER
         )
         for device_id in ids
     }

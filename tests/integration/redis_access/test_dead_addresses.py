@@ -5,10 +5,10 @@ from __future__ import annotations
 from tests.support.dead_addresses import dropping, resolving
 from tests.support.redis_server import RedisServer
 
-from tocsin.redis_access.connecting import Limits, open_client
+from tocsin.redis_access.connecting import ConnectionLimits, open_client
 
 DEAD, ALIVE = "127.0.0.2", "127.0.0.1"
-LIMITS = Limits(connect_timeout_s=5, io_timeout_s=5)
+LIMITS = ConnectionLimits(connect_timeout_s=5, io_timeout_s=5)
 
 
 async def test_the_second_address_is_used(redis_server: RedisServer) -> None:

@@ -42,9 +42,9 @@ from tocsin.redis_access.commands import (
     run_whole,
     tell_changes,
 )
-from tocsin.redis_access.connecting import Limits, open_client
+from tocsin.redis_access.connecting import ConnectionLimits, open_client
 
-LIMITS = Limits(connect_timeout_s=5, io_timeout_s=10)
+LIMITS = ConnectionLimits(connect_timeout_s=5, io_timeout_s=10)
 KEPT = PublishOptions(history_size=10, history_ttl_s=60)
 
 

@@ -15,12 +15,12 @@ from tests.support.redis_server import RedisServer, start_redis
 
 from tocsin.config.redis_addresses import Node
 from tocsin.redis_access.commands import check, run, run_at, run_many, run_whole
-from tocsin.redis_access.connecting import Limits, open_client
+from tocsin.redis_access.connecting import ConnectionLimits, open_client
 from tocsin.redis_access.routed import RoutedRedis
 from tocsin.redis_access.slots import key_slot
 from tocsin.redis_access.topology import Owners
 
-LIMITS = Limits(connect_timeout_s=5, io_timeout_s=10)
+LIMITS = ConnectionLimits(connect_timeout_s=5, io_timeout_s=10)
 NAMES = [f"k{n}" for n in range(60)]
 
 

@@ -25,9 +25,9 @@ from tocsin.core.channel import HistoryFilter, PublishOptions
 from tocsin.core.errors import BrokerUnavailable
 from tocsin.core.ports.channels import Broker
 from tocsin.redis_access.commands import run
-from tocsin.redis_access.connecting import Limits, open_client
+from tocsin.redis_access.connecting import ConnectionLimits, open_client
 
-LIMITS = Limits(connect_timeout_s=5, io_timeout_s=10)
+LIMITS = ConnectionLimits(connect_timeout_s=5, io_timeout_s=10)
 KEEP = PublishOptions(history_size=10, history_ttl_s=60, history_meta_ttl_s=600)
 
 

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, text
 from tocsin.core.device import (
     Device,
     DeviceFilter,
-    Origin,
     PageRequest,
     Registration,
     RemovedFilter,
     TopicOp,
+    TopicOrigin,
     TopicsChange,
 )
 from tocsin.core.ids import new_id
@@ -78,7 +78,7 @@ class Rows:
         at: int = 0,
         removed: bool = False,
         topics: Sequence[str] = (),
-        origin: Origin = Origin.DEVICE,
+        origin: TopicOrigin = TopicOrigin.DEVICE,
     ) -> str:
         """One device, registered `at` seconds after the others; returns its id."""
         id, at_ms = new_id(provider), NOW_MS + at * 1000
@@ -234,8 +234,8 @@ async def test_a_living_device_wins_over_a_removed_one(older: Database) -> None:
 async def test_origins_of_a_shared_topic_are_united(older: Database) -> None:
     """The end of one origin takes no topic that the other still gives."""
     rows = Rows()
-    kept = rows.add("apns", "AF", at=2, topics=("t",), origin=Origin.USER)
-    rows.add("apns", "af", at=1, topics=("t",), origin=Origin.DEVICE)
+    kept = rows.add("apns", "AF", at=2, topics=("t",), origin=TopicOrigin.USER)
+    rows.add("apns", "af", at=1, topics=("t",), origin=TopicOrigin.DEVICE)
     await rows.write(older)
     assert list(await migrated(older)) == [kept]
     await SqlUserTopicStore(older).update("u", TopicsChange(TopicOp.REMOVE, ("t",)))

@@ -1,6 +1,6 @@
 import pytest
 
-from tocsin.broker.redis_clients import AddressError, open_clients
+from tocsin.broker.redis_clients import EngineAddressError, open_clients
 
 
 async def test_each_url_is_a_client_in_its_order() -> None:
@@ -23,5 +23,5 @@ async def test_each_url_is_a_client_in_its_order() -> None:
 )
 def test_an_address_that_cannot_be_used_says_which_can(url: str) -> None:
     """Nothing is guessed, and the password is not repeated."""
-    with pytest.raises(AddressError, match=r"engine\.redis\.address"):
+    with pytest.raises(EngineAddressError, match=r"engine\.redis\.address"):
         open_clients([url])

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tocsin.core.webpush import MAX_PAYLOAD_BYTES, Target
+from tocsin.core.webpush import MAX_PAYLOAD_BYTES, WebPushTarget
 from tocsin.providers.webpush_crypto import CHUNK, Encryptor, Unencryptable, encrypt
 
 
@@ -22,10 +22,10 @@ def _private(text: str) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(number, ec.SECP256R1())
 
 
-def _browser() -> tuple[ec.EllipticCurvePrivateKey, Target]:
+def _browser() -> tuple[ec.EllipticCurvePrivateKey, WebPushTarget]:
     key = ec.generate_private_key(ec.SECP256R1())
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return key, Target("https://push.example/1", point, os.urandom(16))
+    return key, WebPushTarget("https://push.example/1", point, os.urandom(16))
 
 
 def _open(body: bytes, key: ec.EllipticCurvePrivateKey, auth: bytes) -> bytes:
@@ -37,7 +37,7 @@ def _open(body: bytes, key: ec.EllipticCurvePrivateKey, auth: bytes) -> bytes:
 
 def test_the_example_of_the_standard() -> None:
     """RFC 8291, appendix A: the same keys and salt give the same bytes."""
-    target = Target(
+    target = WebPushTarget(
         "https://push.example.net/push/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV",
         _bytes(
             "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
@@ -88,7 +88,7 @@ def test_what_cannot_be_encrypted(size: int, point: bytes | None, reason: str) -
     """The fault is named, and holds neither key nor payload."""
     _, target = _browser()
     if point is not None:
-        target = Target(target.endpoint, point, target.auth)
+        target = WebPushTarget(target.endpoint, point, target.auth)
     with pytest.raises(Unencryptable, match=reason):
         encrypt(b"x" * size, target)
 
@@ -97,7 +97,7 @@ async def test_the_encryptor_keeps_order_and_faults_apart() -> None:
     """Several chunks of several callers at once; a bad one harms no other."""
     encryptor = Encryptor()
     key, target = _browser()
-    bad = Target("", b"\x04" * 65, target.auth)
+    bad = WebPushTarget("", b"\x04" * 65, target.auth)
     count = 2 * CHUNK + 3
     messages = [(b"%d" % n, bad if n == CHUNK else target) for n in range(count)]
     try:

@@ -11,13 +11,17 @@ from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 from tests.support.certificates import make_ca
 
 from tocsin.redis_access.commands import is_cluster
-from tocsin.redis_access.connecting import Limits, UnusableAddress, open_client
+from tocsin.redis_access.connecting import (
+    ConnectionLimits,
+    UnusableAddress,
+    open_client,
+)
 from tocsin.redis_access.routed import RoutedRedis
 
-LIMITS = Limits(connect_timeout_s=1, io_timeout_s=4)
+LIMITS = ConnectionLimits(connect_timeout_s=1, io_timeout_s=4)
 
 
-def options_of(text: str, limits: Limits = LIMITS) -> dict[str, object]:
+def options_of(text: str, limits: ConnectionLimits = LIMITS) -> dict[str, object]:
     return dict(open_client(text, limits).connection_pool.connection_kwargs)
 
 

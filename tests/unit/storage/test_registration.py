@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tocsin.core.device import Registration
 from tocsin.core.ids import is_id
-from tocsin.storage.registration import Entry, plan_ids
+from tocsin.storage.registration import KeyedRegistration, plan_ids
 
 
-def entry(key: str, id: str = "") -> Entry:
-    return Entry(Registration("fcm", key, "ios", id=id), key)
+def entry(key: str, id: str = "") -> KeyedRegistration:
+    return KeyedRegistration(Registration("fcm", key, "ios", id=id), key)
 
 
 def test_each_row_of_the_table() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.core.device import Origin, TopicOp, TopicsChange
+from tocsin.core.device import TopicOp, TopicOrigin, TopicsChange
 from tocsin.core.errors import BadRequest
 from tocsin.storage.topic_sets import (
     change_list,
@@ -35,46 +35,54 @@ def test_lists_change(operation: TopicsChange, expected: list[str]) -> None:
 
 def test_origin_is_changed_without_touching_others() -> None:
     """Only the bit of the given origin moves; a topic without any bit goes."""
-    both = Origin.DEVICE | Origin.USER
-    held = {"own": Origin.DEVICE, "users": Origin.USER, "both": both}
-    assert change_origin(held, change("remove", "own", "both"), Origin.USER) == {
-        "own": Origin.DEVICE,
-        "users": Origin.USER,
-        "both": Origin.DEVICE,
+    both = TopicOrigin.DEVICE | TopicOrigin.USER
+    held = {"own": TopicOrigin.DEVICE, "users": TopicOrigin.USER, "both": both}
+    assert change_origin(held, change("remove", "own", "both"), TopicOrigin.USER) == {
+        "own": TopicOrigin.DEVICE,
+        "users": TopicOrigin.USER,
+        "both": TopicOrigin.DEVICE,
     }
-    assert change_origin(held, change("set", "new", "own"), Origin.USER) == {
+    assert change_origin(held, change("set", "new", "own"), TopicOrigin.USER) == {
         "own": both,
-        "both": Origin.DEVICE,
-        "new": Origin.USER,
+        "both": TopicOrigin.DEVICE,
+        "new": TopicOrigin.USER,
     }
 
 
 def test_fresh_device_joins_three_lists() -> None:
     """A topic of several lists carries each origin."""
     assert topics_of(["a", "a", "b"], ["b"], ["b", "c"]) == {
-        "a": Origin.DEVICE,
-        "b": Origin.DEVICE | Origin.USER | Origin.GLOBAL,
-        "c": Origin.GLOBAL,
+        "a": TopicOrigin.DEVICE,
+        "b": TopicOrigin.DEVICE | TopicOrigin.USER | TopicOrigin.GLOBAL,
+        "c": TopicOrigin.GLOBAL,
     }
 
 
 def test_row_changes_are_the_difference() -> None:
     """Equal rows are not written at all."""
     rows = {
-        "same": ("1", Origin.USER),
-        "other": ("2", Origin.USER),
-        "gone": ("3", Origin.USER),
+        "same": ("1", TopicOrigin.USER),
+        "other": ("2", TopicOrigin.USER),
+        "gone": ("3", TopicOrigin.USER),
     }
-    wanted = {"same": Origin.USER, "other": Origin.DEVICE, "new": Origin.GLOBAL}
+    wanted = {
+        "same": TopicOrigin.USER,
+        "other": TopicOrigin.DEVICE,
+        "new": TopicOrigin.GLOBAL,
+    }
     changes = find_row_changes(rows, wanted)
     assert changes.gone == ["3"]
-    assert changes.changed == [("2", Origin.DEVICE)]
-    assert changes.added == [("new", Origin.GLOBAL)]
+    assert changes.changed == [("2", TopicOrigin.DEVICE)]
+    assert changes.added == [("new", TopicOrigin.GLOBAL)]
 
 
 def test_only_own_topics_count() -> None:
     """Topics from elsewhere cannot bring a device over its limit."""
-    held = {"a": Origin.DEVICE, "b": Origin.DEVICE | Origin.USER, "c": Origin.USER}
+    held = {
+        "a": TopicOrigin.DEVICE,
+        "b": TopicOrigin.DEVICE | TopicOrigin.USER,
+        "c": TopicOrigin.USER,
+    }
     check_own_count(held, 2)
     with pytest.raises(BadRequest, match="topics: must hold at most 1"):
         check_own_count(held, 1)
