@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.http2 import Failure, RequestHead, Response, codec
-from tocsin.http2.answer import FailureKind
-from tocsin.http2.exchange import Exchange
+from tocsin.http2.exchange import Exchange, FailureKind
 from tocsin.http2.hpack import encode_block
 from tocsin.http2.session import ClientSession
 

@@ -3,7 +3,8 @@
 This room moves bytes. It knows nothing of pushes, providers or what a failure means.
 """
 
-from tocsin.http2.answer import (
+from tocsin.http2.dialing import Dialer, Resolve, dial, look_up
+from tocsin.http2.exchange import (
     Failure,
     FailureKind,
     Http2ConnectError,
@@ -11,7 +12,6 @@ from tocsin.http2.answer import (
     Http2RequestError,
     Response,
 )
-from tocsin.http2.dialing import Dialer, Resolve, dial, look_up
 from tocsin.http2.head import Headers, Origin, RequestHead
 from tocsin.http2.pool import Http2Pool
 from tocsin.http2.tls import ClientCert, build_ssl_context, trust_file

@@ -10,9 +10,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from tocsin.http2.answer import FailureKind
 from tocsin.http2.codec import error_name
-from tocsin.http2.exchange import Exchange
+from tocsin.http2.exchange import Exchange, FailureKind
 from tocsin.http2.session import ClientSession
 
 # Below this the transport buffers what we write; above it, output waits in the

@@ -9,28 +9,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
 
 import structlog
 
-from tocsin.http2.answer import (
+from tocsin.http2.connecting import Connector
+from tocsin.http2.connection import ClientConnection, Patience
+from tocsin.http2.dialing import Resolve, look_up
+from tocsin.http2.exchange import (
+    Exchange,
     Failure,
     FailureKind,
     Http2ConnectError,
     Http2RequestError,
+    OnDone,
     Response,
 )
-from tocsin.http2.backoff import Backoff
-from tocsin.http2.connection import ClientConnection, Patience
-from tocsin.http2.dialing import (
-    HANDSHAKE_S,
-    NEXT_ADDRESS_S,
-    Dialer,
-    Resolve,
-    dial,
-    look_up,
-)
-from tocsin.http2.exchange import Exchange, OnDone
 from tocsin.http2.head import Origin, RequestHead
 
 _MAX_TRIES = 5
@@ -79,14 +72,12 @@ class Http2Pool:
         if min(max_connections, max_streams, initial_streams or 1) < 1:
             raise ValueError("connections and streams are counted from 1")
         self.capacity = max_connections * max_streams
-        self._ssl = ssl_context if secure else None
-        self._dialer = Dialer(
+        self._connector = Connector(
             self.origin,
-            self._attempt,
-            ClientConnection.abort,
+            self._build,
+            ssl_context=ssl_context if secure else None,
+            timeout_s=connect_timeout_s,
             resolve=resolve or look_up,
-            next_address_s=min(NEXT_ADDRESS_S, connect_timeout_s / 8),
-            handshake_s=min(HANDSHAKE_S, connect_timeout_s / 4),
         )
         self._max_connections = max_connections
         self._max_streams = max_streams
@@ -108,7 +99,6 @@ class Http2Pool:
         self._ticker: asyncio.TimerHandle | None = None
         self._closing = False
         self._quiet: asyncio.Future[None] | None = None
-        self._backoff = Backoff()
 
     # ------------------------------------------------------------ for callers
 
@@ -269,10 +259,9 @@ class Http2Pool:
         session = connection.session
         _log.debug("http2_connection_ended", origin=self.name, reason=session.fault)
         if session.answered:
-            self._backoff.worked()
+            self._connector.worked()
         elif not (self._closing or connection.idle):
-            self._dialer.avoid(connection.address)
-            self._failed(f"{self.name}: {session.fault}")
+            self._connector.blame(connection)
         self.moved()
         if self._waiters or self._resend:
             self._demand()
@@ -361,15 +350,15 @@ class Http2Pool:
         if alive >= self._max_connections:
             return
         loop = asyncio.get_running_loop()
-        if not self._backoff.wait_s(loop.time()):
+        if not self._connector.wait_s(loop.time()):
             self._connecting = loop.create_task(self._connect())
             self._start_ticking(loop)
         elif not alive:
-            self._turn_away(self._backoff.reason)
+            self._turn_away(self._connector.reason)
 
     def _turn_away(self, reason: str) -> None:
         """No connection can be had: everybody who needs one learns why."""
-        wait_s = self._backoff.wait_s(asyncio.get_running_loop().time())
+        wait_s = self._connector.wait_s(asyncio.get_running_loop().time())
         waiters = list(self._waiters)
         self._waiters.clear()
         for waiter in waiters:
@@ -383,59 +372,20 @@ class Http2Pool:
 
     async def _connect(self) -> None:
         try:
-            found = await self._dial()
+            connection = await self._connector.connect(self._connections)
         finally:
             self._connecting = None
-        if isinstance(found, ClientConnection) and found.session.closed:
-            self._dialer.avoid(found.address)
-            found = found.session.fault  # between its SETTINGS and this moment
-        if isinstance(found, ClientConnection):
-            self._connections.append(found)
-            _log.debug("http2_connected", origin=self.name)
-        else:
-            self._failed(f"{self.name}: {found}")
+        if connection is not None:
+            self._connections.append(connection)
         self._demand()
 
-    def _failed(self, reason: str) -> None:
-        """An attempt came to nothing: say so once, and wait before the next."""
-        self._backoff.failed(reason, asyncio.get_running_loop().time())
-        tries = self._backoff.failures
-        _log.warning("http2_connect_failed", reason=reason, failures_in_row=tries)
-
-    async def _dial(self) -> ClientConnection | str:
-        """A connection that is ready, or what went wrong."""
-        timeout_s = self._patience.connect_timeout_s
-        for connection in self._connections:  # those that `lost` has not heard of yet
-            if connection.session.closed and not connection.session.answered:
-                self._dialer.avoid(connection.address)
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._dialer.connect()
-        except TimeoutError:
-            return f"no HTTP/2 connection within {timeout_s:g} s"
-        except ssl.SSLCertVerificationError as error:
-            return f"{error}; if it is the right server, name its authority in ca_file"
-        except Exception as error:  # noqa: BLE001 - whoever waits for room must learn of any reason
-            return str(error) or type(error).__name__
-
-    async def _attempt(
-        self, address: str, reached: Callable[[], None]
-    ) -> ClientConnection:
-        """A connection to one address that has the server's SETTINGS."""
-        connection = ClientConnection(
+    def _build(self) -> ClientConnection:
+        return ClientConnection(
             self,
             self._patience,
             max_streams=self._max_streams,
             initial_streams=self._initial_streams,
         )
-        try:
-            await dial(lambda: connection, self.origin, address, self._ssl, reached)
-            await connection.wait_ready()
-            connection.address = address
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
 
     # ------------------------------------------------------------ the clock
 
@@ -450,7 +400,7 @@ class Http2Pool:
         for connection in list(self._connections):
             connection.tick(now)
             if connection.session.answered:
-                self._backoff.worked()
+                self._connector.worked()
         for exchange in [e for e in self._resend if e.deadline <= now]:
             self._resend.remove(exchange)
             detail = "no connection had room for it within the deadline"

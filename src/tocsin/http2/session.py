@@ -7,9 +7,8 @@ their exchanges. It reads no clock and opens nothing.
 from __future__ import annotations
 
 from tocsin.http2 import codec
-from tocsin.http2.answer import FailureKind
 from tocsin.http2.codec import ConnectionFault, ErrorCode
-from tocsin.http2.exchange import Partial
+from tocsin.http2.exchange import FailureKind, Partial
 from tocsin.http2.hpack import (
     CompressionError,
     Decoder,

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tocsin.http2 import codec
-from tocsin.http2.answer import Failure, FailureKind, Response
 from tocsin.http2.codec import ErrorCode
-from tocsin.http2.exchange import Exchange
+from tocsin.http2.exchange import Exchange, Failure, FailureKind, Response
 from tocsin.http2.hpack import FieldBlock
 from tocsin.http2.outbound import Outbound
 

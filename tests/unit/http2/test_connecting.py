@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tocsin.http2.backoff import FIRST_S, MAX_S, Backoff
+from tocsin.http2.connecting import FIRST_S, MAX_S, Backoff
 
 
 def test_waits_grow_and_are_bounded() -> None:
