@@ -127,9 +127,9 @@ class SqlAnalyticsStore:
         groups, events = await self._database.read(select)
         return Funnel(
             uid,
-            sent=sum(int(group[0]) for group in groups),
-            delivered=sum(int(group[1]) for group in groups),
-            interacted=sum(int(group[2]) for group in groups),
+            sent=sum(int(sent) for sent, *_ in groups),
+            delivered=sum(int(delivered) for _, delivered, *_ in groups),
+            interacted=sum(int(interacted) for _, _, interacted, *_ in groups),
             failed={
                 str(reason): int(count)
                 for *_, reason, count in groups

@@ -31,11 +31,10 @@ from tocsin.core.ports.devices import DeviceStore
 from tocsin.core.ports.providers import Expiring, PushProvider
 from tocsin.core.ports.sends import ResultSink
 from tocsin.delivery.dispatch import Dispatcher
-from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.online import OnlineUsers
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.recipients import Expander
-from tocsin.delivery.reports import EventLog
+from tocsin.delivery.reports import EventLog, LostJobs
 from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import RetryPolicy, Settlement
 from tocsin.delivery.worker import Worker

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
+from typing import NamedTuple
 
 from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
@@ -22,6 +23,7 @@ SUSPICIOUS_SHARE = 0.1
 BROKEN_AFTER = 50
 """So many answers without a delivery, nearly all guarded: it is broken, no doubt."""
 NEARLY_ALL = 0.9
+"""Not all: a stray answer of another kind must not hide that a key is wrong."""
 FLOOD_AFTER = 20
 """Answers from which on nearly all dead means that the provider is not believed."""
 MOST_ORIGINS = 100
@@ -29,6 +31,7 @@ MOST_ORIGINS = 100
 
 FIRST_PAUSE_S = 10.0
 MAX_PAUSE_S = 300.0
+"""Doubled from the first to this, where the provider names no time of its own."""
 LONGEST_PAUSE_S = 1800.0
 """Also where a provider wishes for more: then it is asked again. One absurd answer
 must not let all that waits grow too old."""
@@ -47,6 +50,14 @@ class Trust(Enum):
     """Too many, or too little is known: nothing follows from them."""
     BROKEN = "broken"
     """Nothing else comes: the credential is wrong, and its pushes wait."""
+
+
+class _Removed(NamedTuple):
+    """A device that a definite verdict removed, and after how many answers."""
+
+    at: int
+    device_id: str
+    token: str
 
 
 class CredentialState:
@@ -71,7 +82,7 @@ class CredentialState:
         self._unshared: list[str] = []
         self._by_origin: dict[str, str] = {}
         self._seen = 0
-        self._removed: deque[tuple[int, str, str]] = deque(maxlen=WINDOW)
+        self._removed: deque[_Removed] = deque(maxlen=WINDOW)
         self._faults_in_a_row = 0
 
     def note(self, outcome: Outcome, now_ms: int, origin: str = "") -> None:
@@ -179,15 +190,17 @@ class CredentialState:
 
     def note_removed(self, tokens: Mapping[str, str]) -> None:
         """Remember whom definite verdicts removed lately: device id → token."""
-        self._removed.extend((self._seen, id, token) for id, token in tokens.items())
+        self._removed.extend(
+            _Removed(self._seen, id, token) for id, token in tokens.items()
+        )
 
     def take_removed_in_flood(self, origin: str = "") -> list[str]:
         """Devices that went while the flood was not yet seen to be one."""
         late = self._seen - WINDOW
-        found = [each for each in self._removed if each[2].startswith(origin)]
+        found = [each for each in self._removed if each.token.startswith(origin)]
         kept = [each for each in self._removed if each not in found]
         self._removed = deque(kept, maxlen=WINDOW)
-        return [id for at, id, _ in found if at > late]
+        return [each.device_id for each in found if each.at > late]
 
     def _note_of(self, origin: str, letter: str) -> None:
         if origin not in self._by_origin and len(self._by_origin) >= MOST_ORIGINS:

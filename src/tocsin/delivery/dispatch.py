@@ -23,10 +23,9 @@ from tocsin.core.push import Body, Payload, SendJob, Templating
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.limits import BatchLimits, MemoryRateLimiter
-from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.rendering import BodyRenderer, RenderFault
-from tocsin.delivery.reports import EventLog, settled_line
+from tocsin.delivery.reports import EventLog, LostJobs, settled_line
 from tocsin.delivery.run import Journal, Run, RunPace
 from tocsin.delivery.settlement import (
     DeadEnd,
@@ -37,6 +36,8 @@ from tocsin.delivery.settlement import (
 from tocsin.telemetry.metrics import Metrics
 
 KEPT_PAYLOADS = 64
+"""Requests whose payload, and whose compiled bodies, stay in memory. A broadcast's
+batches come one after the other, so that few are enough."""
 RENDERED_PER_TURN = 100
 SETTLE_RETRY_S = 0.5
 
@@ -178,6 +179,8 @@ class Dispatcher:
                 batch, report, RunPace(run, self._journal, credential, self._clock)
             )
             run.complete = True
+            # Before anything is planned: whether a verdict is believed, and whether the
+            # credential is paused, is decided while the last answers are taken in.
             await self._settlement.take_in([run])
             await self._conclude(run)
         finally:
@@ -257,6 +260,8 @@ class Dispatcher:
         `False` means that another worker did: nothing of this was written, and so
         nothing is counted or reported.
         """
+        # Settled first, counted then: a crash in between leaves a number too low,
+        # while the other order would count what somebody else does again.
         if not await self._settle(delivery, follow, dead):
             await self._lost.tell(delivery)
             return False

@@ -82,6 +82,7 @@ class BatchLimits:
         payload = run.payload
         held = Held()
         passing = run.pending
+        # The window first: who may not be reached now must not cost a token.
         if payload.window is not None:
             passing = self._sort_by_window(payload.window, run, held)
         rate = payload.rate

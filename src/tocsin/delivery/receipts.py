@@ -25,7 +25,8 @@ from tocsin.delivery.run import Run
 from tocsin.telemetry.metrics import Metrics
 
 GIVE_UP_AFTER_MS = 24 * 3_600_000
-"""Services keep receipts for about a day; a ticket older than that has none."""
+"""Services keep receipts for about a day (Expo says 24 hours); a ticket older than that
+has none."""
 MISSING = Outcome(Verdict.RETRY, "receipt_missing", "no receipt within a day")
 LONGEST_NAP_S = 30.0
 
@@ -155,7 +156,7 @@ class ReceiptPoller:
         await self._remove_dead(source, ended, now_ms)
         dropped = await self._store.drop([ticket for ticket, _ in ended])
         mine = {ticket.id for ticket in dropped}
-        self._count([each for each in ended if each[0].id in mine])
+        self._count([(ticket, said) for ticket, said in ended if ticket.id in mine])
 
     async def _remove_dead(
         self,

@@ -28,10 +28,9 @@ from tocsin.core.push import (
     queue_name,
 )
 from tocsin.delivery.limits import NO_TIMEZONE, sort_by_window
-from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.online import OnlineUsers, PutOff
 from tocsin.delivery.outages import DATABASE, Outages
-from tocsin.delivery.reports import EXPIRED, EventLog, find_uid
+from tocsin.delivery.reports import EXPIRED, EventLog, LostJobs, find_uid
 from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
 
 PAGE_SIZE = 5000
@@ -109,6 +108,8 @@ class Expander:
         self, delivery: Delivery, job: ExpandJob, devices: DeviceStore
     ) -> None:
         work = job.work
+        # Decided before the walk waits for the sending: a full queue must not move
+        # the moment at which somebody counts as online.
         is_decided = await self._decide(job, work.online)
         if await self._is_far_ahead(job.provider):
             raise PutOff(job, self._clock.now_ms() + PAUSE_MS)
@@ -130,6 +131,7 @@ class Expander:
             details=sorted(details),
         )
         self._outages.fine(DATABASE)
+        # Now, since the queue forgets it with the last job, which may be this one.
         if payload is None and _is_empty(work, page):
             payload = await self._payload_for_events(job)
         spared = await self._find_spared(job, work.online, page)

@@ -25,6 +25,7 @@ send: who knows of none takes two small bad ones for a broken credential."""
 LEAST_REST = 10
 """Times as long as telling took, nothing is told: a registry may be far away."""
 PATIENCE_S = 3.0
+"""The journal waits for this, and the pace of sending for the journal."""
 ASK_AGAIN_AFTER_MS = 10_000
 """A registry that does not answer is left alone so long: sending must go on."""
 LOOK_AT_SUSPECTS_EVERY_MS = 10_000

@@ -30,6 +30,7 @@ those of `held`, whose verdict is not believed.
 """
 
 MAX_UNRECORDED = 100
+"""Of all batches of a worker together: so many may be sent twice after a crash."""
 RELIABLE_UNRECORDED = 10
 """The same for requests that want it smaller, and pay with speed."""
 

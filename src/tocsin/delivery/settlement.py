@@ -130,6 +130,8 @@ class Settlement:
             await self._take_in(runs)
 
     async def _take_in(self, runs: Sequence[Run]) -> None:
+        # All answers are noted, then shared with the other workers, and judged at last:
+        # what any of these batches shows of a credential counts for each of them.
         fresh = [(run, results) for run in runs if (results := run.take())]
         touched: dict[CredentialState, set[Verdict]] = {}
         for run, results in fresh:
@@ -161,6 +163,7 @@ class Settlement:
                         if outcome.verdict is Verdict.DELIVERED
                     ],
                 )
+            # Only now: a verdict that is not believed must not end its recipient.
             run.mark_done(results)
             self.reports.results(run.job, run.payload, results)
             if self._tickets is not None:
@@ -303,7 +306,8 @@ class Settlement:
             run.removed -= min(
                 run.removed, await self._removal.hold_flood(credential, codes, origin)
             )
-        return _dead_tokens(run, [each for each in definite if each[0] not in run.held])
+        believed = [(i, outcome) for i, outcome in definite if i not in run.held]
+        return _dead_tokens(run, believed)
 
     def _trust_in(self, run: Run) -> Trust:
         """What the guarded verdicts of a batch are worth.
@@ -340,7 +344,7 @@ class Settlement:
             )
         else:
             run.doubted.update(index for index, _ in guarded)
-        believed = [each for each in guarded if each[0] not in run.doubted]
+        believed = [(i, outcome) for i, outcome in guarded if i not in run.doubted]
         run.removed += await self._removal.suspect(
             credential, _dead_tokens(run, believed)
         )

@@ -22,14 +22,14 @@ from tocsin.core.ports.providers import PushProvider
 from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.core.push import Job, SendJob, queue_name
 from tocsin.delivery.dispatch import Dispatcher
-from tocsin.delivery.lost import LostJobs
 from tocsin.delivery.outages import QUEUE, Outages
 from tocsin.delivery.recipients import Expander
-from tocsin.delivery.reports import count_recipients, find_uid, job_fields
+from tocsin.delivery.reports import LostJobs, count_recipients, find_uid, job_fields
 from tocsin.delivery.run import Journal
 from tocsin.telemetry.metrics import Metrics
 
 WAIT_S = 1.0
+"""How long a lane waits for work, and so how late it may see that it shall stop."""
 MAX_DELIVERIES = 10
 """Times a job is handed out before it counts as poison: each of them ended with a
 worker that died, or with a fault of the job itself. One of our own stores is none:
@@ -331,6 +331,8 @@ class Worker:
 
     async def stop(self, deadline_s: float) -> None:
         """Drain: start nothing, end what is in flight, requeue the rest."""
+        # The journal and the renewals end last: what is still in flight needs them,
+        # or another worker would begin the same batches before they are put back.
         self._dispatcher.stop()
         await asyncio.gather(*(lane.stop(deadline_s) for lane in self.lanes))
         left = [*self._tasks, *self._finding]
@@ -355,6 +357,8 @@ class Worker:
 
     async def _keep_alive(self) -> None:
         while True:
+            # A hold is trusted for three fifths of the take-over time, so two beats
+            # in a row may fail before sending stops; after one, the next comes sooner.
             beat_s = self._takeover_s / (5 if await self._renew() else 10)
             await asyncio.sleep(beat_s)
 

@@ -26,6 +26,8 @@ from tocsin.http2.exchange import (
 )
 from tocsin.http2.head import Origin, RequestHead
 
+# A server that shuts down sends requests back once or twice; one that goes on does
+# not want them, and the caller has to know.
 _MAX_TRIES = 5
 _GOODBYE_S = 1.0
 

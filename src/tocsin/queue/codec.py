@@ -291,6 +291,7 @@ def _send_of(message: job_pb2.Send) -> Send:
         kind = TargetKind(message.target_kind or TargetKind.TOKEN)
     except ValueError:
         raise Undecodable(f"unknown target kind {message.target_kind[:40]!r}") from None
+    # Column by column, as they stand in the message: see `Recipients` for the figures.
     recipients = Recipients(
         tuple(message.targets),
         tuple(message.device_ids),

@@ -7,7 +7,7 @@ from tests.support.jobs import ManualClock, make_send_job
 from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.core.errors import QueueUnavailable
-from tocsin.delivery.lost import LostJobs, Whereabouts
+from tocsin.delivery.reports import LostJobs, Whereabouts
 from tocsin.telemetry.metrics import Metrics
 
 
