@@ -67,7 +67,7 @@ class Footprints:
             yield
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type] # None ends it
+            threading.setprofile(None)
 
     def rooms(self) -> Mapping[str, list[str]]:
         """The modules by room, without those that stand beside."""

@@ -31,6 +31,7 @@ from tocsin.core.device import (
 from tocsin.core.errors import BadRequest, Conflict, NotFound
 from tocsin.core.ids import is_id, new_id
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore
+from tocsin.core.push import RecipientPage, Recipients
 
 LIMIT = 5
 EVERYTHING = DeviceFilter()
@@ -658,13 +659,15 @@ async def walk(
         page = await store.fetch_targets(
             filter, provider=provider, cursor=cursor, limit=limit
         )
-        assert len(page.device_ids) == len(page.tokens) == len(page.platforms)
-        assert len(page.tokens) <= limit
-        assert page.device_ids == sorted(page.device_ids)
-        tokens += page.tokens
+        found = page.recipients
+        assert found.is_whole
+        assert len(found.device_ids) == len(found) == len(found.platforms)
+        assert len(found) <= limit
+        assert list(found.device_ids) == sorted(found.device_ids)
+        tokens += found.targets
         if not page.cursor:
             return tokens
-        assert page.cursor == page.device_ids[-1] > cursor
+        assert page.cursor == found.device_ids[-1] > cursor
         cursor = page.cursor
 
 
@@ -737,15 +740,10 @@ async def test_a_last_page_that_is_full_is_the_last(store: DeviceStore) -> None:
 
 
 async def test_targets_carry_id_token_and_platform(store: DeviceStore) -> None:
-    """The three lists run parallel."""
+    """The three columns run parallel."""
     device_id = await store.register(Registration("fcm", "tok", "web"))
     page = await store.fetch_targets(EVERYTHING, provider="fcm", cursor="", limit=10)
-    assert (page.device_ids, page.tokens, page.platforms, page.cursor) == (
-        [device_id],
-        ["tok"],
-        ["web"],
-        "",
-    )
+    assert page == RecipientPage(Recipients(("tok",), (device_id,), ("web",)))
 
 
 async def test_webpush_targets_hold_endpoint_and_keys(store: DeviceStore) -> None:
@@ -900,23 +898,25 @@ async def test_remove_takes_dead_devices_along(
 
 
 async def test_targets_bring_the_details_that_are_asked_for(store: DeviceStore) -> None:
-    """Parallel lists, in any choice; metas are JSON texts; nothing else is read."""
+    """Parallel columns, in any choice; metas are JSON texts; nothing else is read."""
     given: dict[str, dict[str, Any]] = {
         "a": {"user": "bob", "timezone": "Asia/Tokyo", "meta": {"n": 'x"ü'}},
         "b": {"locale": "pt-BR", "topics": ("t",)},
     }
     ids = [await store.register(fcm(name, **given[name])) for name in "ab"]
     page = await store.fetch_targets(EVERYTHING, provider="fcm", cursor="", limit=5)
-    assert (page.users, page.timezones, page.locales, page.metas) == ([], [], [], [])
+    plain = page.recipients
+    assert plain == Recipients(plain.targets, plain.device_ids, plain.platforms)
     page = await store.fetch_targets(
         EVERYTHING, provider="fcm", cursor="", limit=5, details=list(Detail)
     )
-    assert page.device_ids == ids
-    assert page.tokens == ["a", "b"]
-    assert page.users == ["bob", ""]
-    assert page.timezones == ["Asia/Tokyo", ""]
-    assert page.locales == ["", "pt-BR"]
-    assert [json.loads(meta) for meta in page.metas] == [{"n": 'x"ü'}, {}]
+    found = page.recipients
+    assert list(found.device_ids) == ids
+    assert found.targets == ("a", "b")
+    assert found.users == ("bob", "")
+    assert found.timezones == ("Asia/Tokyo", "")
+    assert found.locales == ("", "pt-BR")
+    assert [json.loads(meta) for meta in found.metas] == [{"n": 'x"ü'}, {}]
     for topics in (("t",), ("t", "u")):
         page = await store.fetch_targets(
             DeviceFilter(topics=topics),
@@ -925,7 +925,8 @@ async def test_targets_bring_the_details_that_are_asked_for(store: DeviceStore) 
             limit=5,
             details=[Detail.META, Detail.LOCALE],
         )
-        assert (page.locales, page.metas, page.users) == (["pt-BR"], ["{}"], [])
+        found = page.recipients
+        assert (found.locales, found.metas, found.users) == (("pt-BR",), ("{}",), ())
 
 
 async def test_webpush_targets_bring_details_too(store: DeviceStore) -> None:
@@ -941,8 +942,8 @@ async def test_webpush_targets_bring_details_too(store: DeviceStore) -> None:
     page = await store.fetch_targets(
         EVERYTHING, provider="webpush", cursor="", limit=5, details=[Detail.USER]
     )
-    assert page.users == ["ann"]
-    assert "https://push.test/1" in page.tokens[0]
+    assert page.recipients.users == ("ann",)
+    assert "https://push.test/1" in page.recipients.targets[0]
 
 
 # --- inactive devices ---

@@ -21,6 +21,7 @@ from tocsin.core.push import (
     Body,
     Expand,
     ExpandJob,
+    Job,
     Payload,
     Recipients,
     RecipientType,

@@ -30,7 +30,6 @@ from tocsin.core.device import (
     RemovedFilter,
     RemovedGroup,
     TagsChange,
-    TargetPage,
     TopicOp,
     TopicOrigin,
     TopicsChange,
@@ -43,6 +42,7 @@ from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.core.ports.receipts import Ticket
 from tocsin.core.ports.sends import UID_TAKEN, UidClaim
+from tocsin.core.push import RecipientPage, Recipients
 from tocsin.core.webpush import make_target
 from tocsin.storage.topic_sets import (
     change_list,
@@ -331,7 +331,7 @@ class MemoryDevices:
         cursor: str,
         limit: int,
         details: Collection[Detail] = (),
-    ) -> TargetPage:
+    ) -> RecipientPage:
         self.asked.append(list(details))
         if self.faults:
             raise self.faults.pop(0)
@@ -343,21 +343,22 @@ class MemoryDevices:
             and _matches(row, filter)
         ]
         found = rest[:limit]
-        page = TargetPage(
-            device_ids=[device.id for device in found],
-            tokens=[_target(device) for device in found],
-            platforms=[device.platform for device in found],
-            cursor=found[-1].id if len(rest) > limit else "",
-        )
+        more: dict[str, tuple[str, ...]] = {}
         if Detail.USER in details:
-            page.users = [device.user for device in found]
+            more["users"] = tuple(device.user for device in found)
         if Detail.TIMEZONE in details:
-            page.timezones = [device.timezone for device in found]
+            more["timezones"] = tuple(device.timezone for device in found)
         if Detail.LOCALE in details:
-            page.locales = [device.locale for device in found]
+            more["locales"] = tuple(device.locale for device in found)
         if Detail.META in details:
-            page.metas = [json.dumps(dict(device.meta)) for device in found]
-        return page
+            more["metas"] = tuple(json.dumps(dict(each.meta)) for each in found)
+        recipients = Recipients(
+            targets=tuple(_target(device) for device in found),
+            device_ids=tuple(device.id for device in found),
+            platforms=tuple(device.platform for device in found),
+            **more,
+        )
+        return RecipientPage(recipients, found[-1].id if len(rest) > limit else "")
 
     async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
         self.writes += 1

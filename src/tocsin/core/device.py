@@ -210,24 +210,6 @@ class Detail(StrEnum):
     META = "meta"
 
 
-@dataclass(slots=True)
-class TargetPage:
-    """Devices to send to, as parallel lists, in id order.
-
-    `cursor` is the last id, or empty when no further page exists. The lists after
-    it are empty unless that detail was asked for; `metas` are JSON texts.
-    """
-
-    device_ids: list[str]
-    tokens: list[str]
-    platforms: list[str]
-    cursor: str
-    users: list[str] = field(default_factory=list)
-    timezones: list[str] = field(default_factory=list)
-    locales: list[str] = field(default_factory=list)
-    metas: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class DeadToken:
     """A provider says that this device's token is dead.

@@ -234,6 +234,17 @@ class Recipients:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipientPage:
+    """Some of the devices of a filter, in the order of their ids.
+
+    `cursor` is the last id, or empty when no further page exists.
+    """
+
+    recipients: Recipients
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Stage two: one provider, one batch.
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import structlog
 
 from tocsin.core.analytics import WINDOW, SendEvent
-from tocsin.core.device import Detail, TargetPage
+from tocsin.core.device import Detail
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore
 from tocsin.core.ports.queue import Delivery, JobConsumer
@@ -21,6 +21,7 @@ from tocsin.core.push import (
     ExpandJob,
     OnlineCheck,
     Payload,
+    RecipientPage,
     Recipients,
     Send,
     TargetKind,
@@ -142,7 +143,7 @@ class Expander:
     def _log_page(
         self,
         job: ExpandJob,
-        page: TargetPage,
+        page: RecipientPage,
         payload: Payload | None,
         *,
         batches: int,
@@ -159,7 +160,7 @@ class Expander:
             provider=job.provider,
             integration=job.credential,
             page=job.work.page + 1,
-            recipients=len(page.tokens),
+            recipients=len(page.recipients),
             batches=batches,
             is_last=not page.cursor,
             **more,
@@ -191,7 +192,7 @@ class Expander:
         return True
 
     async def _find_spared(
-        self, job: ExpandJob, check: OnlineCheck | None, page: TargetPage
+        self, job: ExpandJob, check: OnlineCheck | None, page: RecipientPage
     ) -> list[int] | None:
         """Indexes of the page whose user was reached in the channel.
 
@@ -199,29 +200,22 @@ class Expander:
         """
         if check is None or self._online is None:
             return []
-        reached = await self._online.find(job, check, page.users)
+        reached = await self._online.find(job, check, page.recipients.users)
         if reached is None:
             return None
-        return [index for index, user in enumerate(page.users) if user in reached]
+        users = page.recipients.users
+        return [index for index, user in enumerate(users) if user in reached]
 
     async def _write(
         self,
         delivery: Delivery,
         job: ExpandJob,
-        page: TargetPage,
+        page: RecipientPage,
         payload: Payload | None,
         spared: list[int],
     ) -> None:
         """Write what follows from a page; `job` is what its next page continues."""
-        whole = Recipients(
-            targets=tuple(page.tokens),
-            device_ids=tuple(page.device_ids),
-            platforms=tuple(page.platforms),
-            users=tuple(page.users),
-            timezones=tuple(page.timezones),
-            locales=tuple(page.locales),
-            metas=tuple(page.metas),
-        )
+        whole = page.recipients
         left_out = set(spared)
         rest = [i for i in range(len(whole)) if i not in left_out]
         groups: list[tuple[int, list[int]]] = [(0, rest)]
@@ -251,7 +245,7 @@ class Expander:
         return await self._queue.fetch_payload(job.push_id)
 
     def _tell(
-        self, job: ExpandJob, page: TargetPage, payload: Payload, due_ms: int
+        self, job: ExpandJob, page: RecipientPage, payload: Payload, due_ms: int
     ) -> None:
         if _is_empty(job.work, page):
             self._events.tell(SendEvent.UNMATCHED, job, payload)
@@ -284,7 +278,7 @@ class Expander:
     def _follow(
         self,
         job: ExpandJob,
-        page: TargetPage,
+        page: RecipientPage,
         groups: Iterable[tuple[int, Recipients]],
     ) -> list[FollowUp]:
         """Batches of all groups, each with its due time, and the next page."""
@@ -305,9 +299,9 @@ class Expander:
         return follow
 
 
-def _is_empty(work: Expand, page: TargetPage) -> bool:
+def _is_empty(work: Expand, page: RecipientPage) -> bool:
     """Whether this page shows that the filter matched no device at all."""
-    return not work.page and not page.tokens and not page.cursor
+    return not work.page and not page.recipients and not page.cursor
 
 
 def _subset(whole: Recipients, indexes: list[int]) -> Recipients:

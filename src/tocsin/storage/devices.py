@@ -21,12 +21,12 @@ from tocsin.core.device import (
     Registration,
     RemovedFilter,
     RemovedGroup,
-    TargetPage,
     TopicsChange,
 )
 from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
 from tocsin.core.ports.clock import Clock
+from tocsin.core.push import RecipientPage
 from tocsin.storage.dead_tokens import mark_dead, mark_inactive, purge
 from tocsin.storage.device_changes import (
     change_devices,
@@ -164,7 +164,7 @@ class SqlDeviceStore:
         cursor: str,
         limit: int,
         details: Collection[Detail] = (),
-    ) -> TargetPage:
+    ) -> RecipientPage:
         """See `DeviceStore.fetch_targets`."""
         return await self._reading.read(
             lambda connection: fetch_target_page(

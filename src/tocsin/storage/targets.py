@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Select, Text, cast
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tocsin.core.device import Detail, DeviceFilter, TargetPage
+from tocsin.core.device import Detail, DeviceFilter
+from tocsin.core.push import RecipientPage, Recipients
 from tocsin.core.push_services import SERVICES
 from tocsin.storage.device_filters import filter_conditions, walk
 from tocsin.storage.rows import is_postgres
@@ -27,7 +28,7 @@ _DETAILS: Mapping[Detail, tuple[str, ColumnElement[Any]]] = {
     # As text: only the worker that renders has to read it.
     Detail.META: ("metas", cast(devices.c.meta, Text)),
 }
-"""The list of a page and the column that each detail comes from."""
+"""The column of `Recipients`, and of the table, that each detail comes from."""
 
 
 async def fetch_target_page(
@@ -38,10 +39,10 @@ async def fetch_target_page(
     cursor: str,
     limit: int,
     details: Collection[Detail] = (),
-) -> TargetPage:
+) -> RecipientPage:
     """See `DeviceStore.fetch_targets`."""
     if filter.providers and provider not in filter.providers:
-        return TargetPage([], [], [], "")
+        return RecipientPage(Recipients())
     dialect = connection.dialect.name
     rules = SERVICES.tokens_of(provider)
     more_columns = [_DETAILS[detail] for detail in details]
@@ -62,14 +63,13 @@ async def fetch_target_page(
         rows = (await connection.execute(statement)).all()
     more = len(rows) > limit
     if not rows:
-        return TargetPage([], [], [], "")
-    ids, tokens, platforms, *rest = map(list, zip(*rows[:limit], strict=True))
+        return RecipientPage(Recipients())
+    ids, tokens, platforms, *rest = zip(*rows[:limit], strict=True)
     if rules.has_keys:  # a message is encrypted for the device's keys
-        tokens = list(map(rules.make_target, tokens, rest.pop(0)))
-    page = TargetPage(ids, tokens, platforms, ids[-1] if more else "")
-    for (name, _), values in zip(more_columns, rest, strict=True):
-        setattr(page, name, values)
-    return page
+        tokens = tuple(map(rules.make_target, tokens, rest.pop(0)))
+    named = zip([name for name, _ in more_columns], rest, strict=True)
+    recipients = Recipients(tokens, ids, platforms, **dict(named))
+    return RecipientPage(recipients, ids[-1] if more else "")
 
 
 def _is_by_topic(filter: DeviceFilter) -> bool:

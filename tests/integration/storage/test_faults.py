@@ -50,7 +50,7 @@ async def test_cut_connections_are_replaced(
     page = await store.fetch_targets(
         DeviceFilter(), provider="fcm", cursor="", limit=10
     )
-    assert page.device_ids == [device_id]
+    assert page.recipients.device_ids == (device_id,)
     await database.close()
 
 

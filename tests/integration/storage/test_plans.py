@@ -122,7 +122,7 @@ async def test_the_walk_sets_its_plan_for_its_own_transaction(full: Database) ->
         page = await store.fetch_targets(
             DeviceFilter(topics=("news",)), provider="fcm", cursor=cursor, limit=3000
         )
-        count += len(page.tokens)
+        count += len(page.recipients)
         cursor = page.cursor
         if not cursor:
             break

@@ -42,7 +42,7 @@ async def tokens(store: SqlDeviceStore) -> list[list[str]]:
     return [
         [each.token for each in devices.items],
         [each.device.token for each in topics.items if each.device],
-        targets.tokens,
+        list(targets.recipients.targets),
     ]
 
 

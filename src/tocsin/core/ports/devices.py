@@ -20,11 +20,11 @@ from tocsin.core.device import (
     Registration,
     RemovedFilter,
     RemovedGroup,
-    TargetPage,
     TopicsChange,
     UserTopic,
     UserTopicFilter,
 )
+from tocsin.core.push import RecipientPage
 
 
 class DeviceStore(Protocol):
@@ -103,7 +103,7 @@ class DeviceStore(Protocol):
         cursor: str,
         limit: int,
         details: Collection[Detail] = (),
-    ) -> TargetPage:
+    ) -> RecipientPage:
         """The hot walk: live devices of one provider after `cursor`, by id.
 
         A device that several topics match appears once. The tokens are targets:
