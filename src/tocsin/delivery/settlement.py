@@ -154,15 +154,8 @@ class Settlement:
             if found and known[credential]:
                 run.removed += len(found)
                 dead.setdefault(credential, []).extend(found)
-            if credential.suspects and (ids := run.recipients.device_ids):
-                await self._removal.acquit(
-                    credential,
-                    [
-                        ids[index]
-                        for index, outcome, _ in results
-                        if outcome.verdict is Verdict.DELIVERED
-                    ],
-                )
+            if credential.suspects:
+                await self._removal.acquit(credential, _delivered_to(run, results))
             # Only now: a verdict that is not believed must not end its recipient.
             run.mark_done(results)
             self.reports.results(run.job, run.payload, results)
@@ -408,6 +401,14 @@ def no_integration(job: Job) -> str:
 
 def _reason(outcome: Outcome) -> str:
     return f"{outcome.code}: {outcome.detail}" if outcome.detail else outcome.code
+
+
+def _delivered_to(run: Run, results: Sequence[Result]) -> list[str]:
+    """The devices that got something; none of raw recipients."""
+    ids = run.recipients.device_ids
+    if not ids:
+        return []
+    return [ids[i] for i, outcome, _ in results if outcome.verdict is Verdict.DELIVERED]
 
 
 def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadToken]:

@@ -17,6 +17,7 @@ from tocsin.core.push import (
     Job,
     JobFields,
     OnlineCheck,
+    Payload,
     RawRecipient,
     Recipients,
     RecipientType,
@@ -69,6 +70,22 @@ def recipient_type_of(request: SendRequest) -> RecipientType:
     if isinstance(request.recipient, RawRecipient):
         return _RECIPIENT_TYPES[request.recipient.kind]
     return RecipientType.FILTER
+
+
+def payload_of(
+    request: SendRequest, providers: list[str], *, push_id: str, uid: str
+) -> Payload:
+    """What all jobs of the request share."""
+    return Payload(
+        push_id=push_id,
+        uid=uid,
+        analytics_uid=request.analytics_uid or uid,
+        bodies={provider: request.bodies[provider] for provider in providers},
+        reliable=request.reliable,
+        rate=request.rate,
+        window=request.window,
+        templating=request.templating,
+    )
 
 
 def first_jobs(

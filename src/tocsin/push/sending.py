@@ -21,7 +21,6 @@ from tocsin.core.ports.online import OnlinePublisher
 from tocsin.core.ports.queue import JobProducer
 from tocsin.core.ports.sends import UidStore
 from tocsin.core.push import (
-    Payload,
     RawRecipient,
     RecipientType,
     SendJob,
@@ -34,6 +33,7 @@ from tocsin.push.first_jobs import (
     find_expiry_fault,
     find_routes,
     first_jobs,
+    payload_of,
     providers_of,
     recipient_type_of,
 )
@@ -228,24 +228,9 @@ class SendService:
         routes = find_routes(self._integrations, request)
         providers = providers_of(routes)
         if request.expire_at_ms and request.expire_at_ms <= now_ms:
-            self._count_expired(request, providers)
-            self._tell(
-                SendEvent.EXPIRED,
-                request.analytics_uid or uid,
-                type=recipient_type_of(request),
-            )
-            self._write_line("expired", request, uid, push_id)
+            self._expire(request, providers, uid, push_id)
             return "expired"
-        payload = Payload(
-            push_id=push_id,
-            uid=uid,
-            analytics_uid=request.analytics_uid or uid,
-            bodies={provider: request.bodies[provider] for provider in providers},
-            reliable=request.reliable,
-            rate=request.rate,
-            window=request.window,
-            templating=request.templating,
-        )
+        payload = payload_of(request, providers, push_id=push_id, uid=uid)
         jobs = [
             job
             for route in routes
@@ -255,16 +240,17 @@ class SendService:
         stored = await queue.enqueue(
             payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
         )
+        is_later = request.send_at_ms > now_ms
         if stored and due_at_ms:
             self._tell(
                 SendEvent.SCHEDULED,
                 payload.analytics_uid,
                 type=recipient_type_of(request),
                 due_ms=due_at_ms,
-                reason=SEND_AT if request.send_at_ms > now_ms else ONLINE_FIRST,
+                reason=SEND_AT if is_later else ONLINE_FIRST,
                 send_uid=uid,
             )
-        if stored and request.send_at_ms > now_ms and not was_accepted:
+        if stored and is_later and not was_accepted:
             self._on_scheduled(recipient_type_of(request))
         if was_accepted:
             result = "requeued" if stored else "repeated"
@@ -326,8 +312,13 @@ class SendService:
             **more,
         )
 
-    def _count_expired(self, request: SendRequest, providers: list[str]) -> None:
-        recipient = request.recipient
+    def _expire(
+        self, request: SendRequest, providers: list[str], uid: str, push_id: str
+    ) -> None:
+        """Count and tell that nothing of it was queued, since its end has come."""
+        recipient, type = request.recipient, recipient_type_of(request)
         count = len(recipient.targets) if isinstance(recipient, RawRecipient) else 1
         for provider in providers:
-            self._on_expired(provider, recipient_type_of(request), count)
+            self._on_expired(provider, type, count)
+        self._tell(SendEvent.EXPIRED, request.analytics_uid or uid, type=type)
+        self._write_line("expired", request, uid, push_id)
