@@ -157,7 +157,8 @@ async def _subscribe(session: aiohttp.ClientSession) -> Footprints:
     return prints
 
 
-async def _walk(redis: str) -> tuple[Footprints, Footprints]:
+async def walk_through(redis: str) -> tuple[Footprints, Footprints]:
+    """What one send and one subscribe passed; `redis` is the queue's address."""
     async with asyncio.timeout(DEADLINE_S), AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         simulator = Simulator(folder / "provider")
@@ -213,6 +214,6 @@ def main(arguments: list[str]) -> None:
             server = start_redis(folder)
             stack.callback(server.stop)
             redis = server.address
-        sent, subscribed = asyncio.run(_walk(redis))
+        sent, subscribed = asyncio.run(walk_through(redis))
     print(describe("one send", sent))
     print(describe("one subscribe", subscribed))
