@@ -730,13 +730,13 @@ async def test_a_last_page_that_is_full_is_the_last(store: DeviceStore) -> None:
     for n in range(4):
         await store.register(fcm(f"{n}"))
     first = await store.fetch_targets(EVERYTHING, provider="fcm", cursor="", limit=2)
-    assert first.cursor == first.device_ids[-1]
+    assert first.cursor == first.recipients.device_ids[-1]
     last = await store.fetch_targets(
         EVERYTHING, provider="fcm", cursor=first.cursor, limit=2
     )
-    assert (last.tokens, last.cursor) == (["2", "3"], "")
+    assert (last.recipients.targets, last.cursor) == (("2", "3"), "")
     none = await store.fetch_targets(EVERYTHING, provider="apns", cursor="", limit=2)
-    assert (none.tokens, none.cursor) == ([], "")
+    assert none == RecipientPage(Recipients())
 
 
 async def test_targets_carry_id_token_and_platform(store: DeviceStore) -> None:

@@ -11,8 +11,8 @@ from tocsin.delivery.run import Run
 
 
 def make_run(size: int, done: bytes = b"") -> Run:
-    delivery = Delivery(make_send_job(size), "send:fcm|1", 1, done)
-    return Run(delivery, make_payload(), 0)
+    job = make_send_job(size)
+    return Run(Delivery(job, "send:fcm|1", 1, done), job, make_payload(), 0)
 
 
 @pytest.mark.parametrize(

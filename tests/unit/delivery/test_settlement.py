@@ -20,7 +20,7 @@ from tocsin.core.errors import NotAvailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.core.ports.queue import Delivery
-from tocsin.core.push import Job, Payload, Send
+from tocsin.core.push import Job, Payload, Send, SendJob
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal
 from tocsin.delivery.credentials import BROKEN_AFTER
@@ -89,6 +89,14 @@ class Case:
         """Take these as the last answers of the batch."""
         self.run.complete = True
         await self.take(*outcomes)
+
+
+def to_browsers(job: SendJob, targets: tuple[str, ...]) -> SendJob:
+    """The same batch, to these subscriptions."""
+    recipients = replace(job.work.recipients, targets=targets)
+    return replace(
+        job, provider="webpush", work=replace(job.work, recipients=recipients)
+    )
 
 
 def targets(job: Job) -> tuple[str, ...]:
@@ -274,9 +282,7 @@ async def test_one_push_service_that_is_broken_removes_none_of_its_browsers() ->
         f"https://{'bad' if n % 5 == 0 else 'good'}.example/{n}" for n in range(100)
     ]
     targets_of = tuple(make_target(endpoint, "{}") for endpoint in endpoints)
-    recipients = replace(case.run.recipients, targets=targets_of)
-    work = replace(case.run.job.work, recipients=recipients)
-    job = replace(case.run.job, provider="webpush", work=work)
+    job = to_browsers(case.run.job, targets_of)
     case.run = Run(case.run.delivery, job, case.run.payload, case.run.started_ms)
     for number, endpoint in enumerate(endpoints):
         case.register("webpush", number, endpoint)
@@ -566,13 +572,17 @@ async def test_a_pause_counts_from_the_first_time_it_held_a_batch_up() -> None:
         [(job, due_ms)], dead = case.settlement.postpone(case.run, credential)
         assert (dead, due_ms) == ([], credential.paused_until_ms)
         assert (job.first_try_at_ms, job.attempt) == (begun_ms, 2)
-        assert targets(job) == case.run.work.targets
+        assert targets(job) == case.run.recipients.targets
+        assert isinstance(job, SendJob)
         case.run = Run(
-            replace(case.run.delivery, job=job), case.run.payload, case.clock.now_ms()
+            replace(case.run.delivery, job=job),
+            job,
+            case.run.payload,
+            case.clock.now_ms(),
         )
     case.clock.advance(0.001)
     follow, [(job, reason)] = case.settlement.postpone(case.run, credential)
-    assert (follow, targets(job)) == ([], case.run.work.targets)
+    assert (follow, targets(job)) == ([], case.run.recipients.targets)
     assert reason == "retries exhausted: permission_denied"
 
 
@@ -671,8 +681,8 @@ async def test_who_is_left_out_is_told_and_counted() -> None:
     case = Case(size=3)
     heard = listening(case)
     job, payload, now_ms = case.run.job, case.run.payload, case.clock.now_ms()
-    case.settlement.drop(job, payload, [0, 2], "rate_limited")
-    case.settlement.spare(job, payload, [1])
+    case.settlement.reports.drop(job, payload, [0, 2], "rate_limited")
+    case.settlement.reports.spare(job, payload, [1])
     limited = Outcome(Verdict.REJECTED, "rate_limited")
     assert heard.results == [
         (job, payload, [(0, limited, now_ms), (2, limited, now_ms)]),
@@ -687,14 +697,14 @@ async def test_who_is_left_out_is_told_and_counted() -> None:
 async def test_a_dead_letter_is_counted_by_the_first_word_of_its_reason() -> None:
     """With all of its recipients: what follows is too many words for a label."""
     case = Case(size=3)
-    case.settlement.bury(case.run.job, "unavailable: try later", "u1")
+    case.settlement.reports.bury(case.run.job, "unavailable: try later", "u1")
     assert case.metrics.push_dead_letters.get("fcm", "unavailable") == 3
 
 
 async def test_raw_tokens_have_no_platform() -> None:
     """So their label is empty."""
     case = Case(devices=False, size=1)
-    case.run.work = replace(case.run.work, platforms=())
+    case.run.recipients = replace(case.run.recipients, platforms=())
     await case.finish(DELIVERED)
     assert case.metrics.push_notifications.get("fcm", "filter", "", "true", "") == 1
 
@@ -703,15 +713,13 @@ async def test_retries_that_come_too_late_are_counted_as_tried() -> None:
     """Beside those that are tried again, under the same code."""
     case = Case(size=2)
     wait_s = (30, 90)
-    case.run.delivery.job = replace(
-        case.run.job, expire_at_ms=case.clock.now_ms() + 60_000
-    )
+    case.run.job = replace(case.run.job, expire_at_ms=case.clock.now_ms() + 60_000)
     await case.take(
         *(Outcome(Verdict.RETRY, "quota", retry_after_s=each) for each in wait_s)
     )
     [(job, _)], dead = case.settlement.plan(case.run)
     assert (targets(job), dead) == (("token-0",), [])
-    case.settlement.count_ends(case.run)
+    case.settlement.reports.count_ends(case.run)
     assert case.metrics.push_retries.get("fcm", "quota") == 2
     labels = ("fcm", "filter", "", "false", "expired")
     assert case.metrics.push_notifications.get(*labels) == 1
@@ -745,7 +753,8 @@ async def test_what_has_taken_the_place_of_a_credential_is_not_paused() -> None:
 async def test_several_batches_are_taken_in_together() -> None:
     """In whatever order they are named."""
     case = Case()
-    runs = [case.run, Run(case.run.delivery, case.run.payload, 0)]
+    again = Run(case.run.delivery, case.run.job, case.run.payload, 0)
+    runs = [case.run, again]
     for run in runs:
         run.results.append((0, DELIVERED, 0))
     await case.settlement.take_in(runs)
@@ -796,6 +805,7 @@ async def test_a_delivery_to_the_batch_lets_its_verdicts_count(
     case = Case(size=12, history="d" * 200)
     case.run = Run(
         replace(case.run.delivery, done=b"\x01" if done_before else b""),
+        case.run.job,
         case.run.payload,
         case.clock.now_ms(),
     )
@@ -818,9 +828,8 @@ async def test_guarded_verdicts_of_a_new_push_service_are_not_believed() -> None
         make_target(f"https://{'new' if n > 55 else 'good'}.example/{n}", "{}")
         for n in range(60)
     )
-    work = replace(case.run.work, targets=targets_of)
-    case.run.delivery.job = replace(case.run.job, provider="webpush", work=work)
-    case.run = Run(case.run.delivery, case.run.payload, case.run.started_ms)
+    job = to_browsers(case.run.job, targets_of)
+    case.run = Run(case.run.delivery, job, case.run.payload, case.run.started_ms)
     await case.finish(SUSPECT, *[DELIVERED] * 55, *[SUSPECT] * 2)
     assert [each.device_id for each in case.verdicts.accused] == ["device-0"]
     assert case.run.doubted == {56, 57}
@@ -862,8 +871,8 @@ async def test_few_batches_of_a_registry_that_hangs_remove_nothing(
 async def test_dead_tokens_are_compared_as_the_registry_compares_them() -> None:
     """APNs tokens are hexadecimal, in either case."""
     case = Case(size=1)
-    case.run.delivery.job = replace(case.run.job, provider="apns")
-    case.run.work = replace(case.run.work, targets=("AB" * 32,))
+    case.run.job = replace(case.run.job, provider="apns")
+    case.run.recipients = replace(case.run.recipients, targets=("AB" * 32,))
     await case.take(DEAD)
     assert [each.token for each in case.devices.dead] == ["ab" * 32]
 
@@ -967,9 +976,8 @@ async def test_a_flood_of_one_service_brings_back_none_of_another() -> None:
         make_target(f"https://{'good' if n == 0 else 'bad'}.example/{n}", "{}")
         for n in range(61)
     )
-    work = replace(case.run.work, targets=targets_of)
-    case.run.delivery.job = replace(case.run.job, provider="webpush", work=work)
-    case.run = Run(case.run.delivery, case.run.payload, case.run.started_ms)
+    job = to_browsers(case.run.job, targets_of)
+    case.run = Run(case.run.delivery, job, case.run.payload, case.run.started_ms)
     for number in range(61):
         name = "good" if number == 0 else "bad"
         case.register("webpush", number, f"https://{name}.example/{number}")
@@ -1009,7 +1017,8 @@ async def test_batches_that_share_an_answer_may_all_act_on_it(
     monkeypatch.setattr(case.verdicts, "note", be_slow)
     await take_at_once(case, 3, DELIVERED, SUSPECT)
     runs = [
-        Run(case.run.delivery, case.run.payload, case.clock.now_ms()) for _ in range(3)
+        Run(case.run.delivery, case.run.job, case.run.payload, case.clock.now_ms())
+        for _ in range(3)
     ]
     for number, run in enumerate(runs):
         run.results = [(number, SUSPECT, run.started_ms)]

@@ -19,7 +19,7 @@ from tocsin.core.push import (
     TimeWindow,
 )
 from tocsin.core.rates import RateLimit
-from tocsin.push.fingerprint import fingerprint
+from tocsin.push.uids import fingerprint
 
 FILTER = DeviceFilter(
     ids=("d2", "d1"),
