@@ -1,6 +1,6 @@
-"""What kinds of answers mean, as data that each provider's table is made of.
+"""What an answer means, as data: the entries of every provider's table of answers.
 
-It must not know any provider; the tables stand in their files.
+It must not know any provider; the tables stand in the providers' own files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
 
 _DETAIL_LIMIT = 300
 _SEARCHED = 65_536
-"""Characters of a provider's text in which targets are looked for."""
+"""Characters of a provider's text in which targets are looked for: a bound on work."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerClass:
-    """The verdict on one kind of answer, its word in metrics, and its scope.
+    """The verdict on one kind of answer, its code in metrics, and its scope.
 
-    `slow_down` means that everybody else would be answered so now.
+    `slow_down` means that every other recipient would get the same answer now.
     """
 
     verdict: Verdict
@@ -69,9 +69,9 @@ def class_of_status(
 def outcome_of(
     found: AnswerClass, answer: Answer, text: str, targets: Collection[str] = ()
 ) -> Outcome:
-    """The outcome of everybody in a request that was answered so.
+    """The outcome for every recipient of a request that got this answer.
 
-    `text` is what the service said; `targets` are kept out of it.
+    `text` is what the service said; `targets` are replaced in it.
     """
     wait_s = None
     if found.verdict is Verdict.RETRY:

@@ -48,7 +48,8 @@ MAX_STREAMS = 1000
 """Requests at once on a connection where the server's SETTINGS allow as many."""
 _KEPT_HEADS = 64
 _RETIRE_INTERVAL_S = 10.0
-"""Apple takes rapid changes of connections for an attack."""
+"""Seconds between two changes to new connections: Apple treats connecting and
+disconnecting rapidly as abuse."""
 
 TOKEN_TOO_YOUNG = Outcome(
     Verdict.MISCONFIGURED,
@@ -92,6 +93,8 @@ class ApnsProvider:
             ssl_context=identity.tls,
             max_connections=max_connections,
             max_streams=MAX_STREAMS,
+            # Apple allows one stream until the first request with a valid
+            # token has succeeded.
             # A certificate is known before the first request, a token is not.
             initial_streams=1 if key else None,
             request_timeout_s=request_timeout_s,
@@ -122,6 +125,9 @@ class ApnsProvider:
 
     def head_for(self, token: str, headers: Mapping[str, str]) -> RequestHead:
         """The head of these headers under this provider token, encoded once."""
+        # Heads with an older token are of no more use. The bound is there
+        # because headers may differ from message to message (a collapse id, an
+        # expiration).
         if token != self._heads_token or len(self._heads) > _KEPT_HEADS:
             self._heads.clear()
             self._heads_token = token
@@ -135,7 +141,10 @@ class ApnsProvider:
         return head
 
     def leave_connections(self) -> None:
-        """What comes goes out on new connections; not more often than is decent."""
+        """Send what comes next on new connections, at most every 10 seconds.
+
+        Those in use finish what is in flight; see `Http2Pool.retire`.
+        """
         now_s = time.monotonic()
         if now_s - self._retired_at_s > _RETIRE_INTERVAL_S:
             self._retired_at_s = now_s
@@ -163,6 +172,8 @@ class _Conversation:
         if isinstance(headers, Outcome):
             return headers
         prepared = self._provider.head_for(self._token, headers), body.message
+        # One body for all: from one recipient to the next only the path
+        # differs.
         if self._bodies is None:
             self._prepared = prepared
         return prepared
@@ -186,10 +197,12 @@ class _Conversation:
         reason, died_ms = parse_reason(answer.body)
         tokens = self._provider.tokens
         if tokens is not None:
+            # `None` makes the pump renew and send again, once.
             if reason == EXPIRED_TOKEN and not renewed:
                 return None
             if reason == TOO_MANY_TOKENS:
                 tokens.keep_old(self._token)
+        # The retry must not meet the same connection again.
         if reason in SPENT_CONNECTION:
             self._provider.leave_connections()
         wait = in_seconds(answer.header("retry-after"), answer.header("date"))
@@ -204,6 +217,7 @@ class _Conversation:
         if token is None:
             return TOKEN_TOO_YOUNG
         self._token = token
+        # Its head carries the refused token.
         self._prepared = None
         return None
 

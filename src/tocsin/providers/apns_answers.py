@@ -64,12 +64,16 @@ _BY_REASON: Mapping[str, AnswerClass] = {
     "MethodNotAllowed": AnswerClass(
         Verdict.MISCONFIGURED, "method_not_allowed", slow_down=True
     ),
+    # Apple wants at least 20 minutes between two tokens of a key. The retry goes
+    # out with the old token (`ApnsTokens.keep_old`).
     "TooManyProviderTokenUpdates": AnswerClass(
         Verdict.RETRY, "too_many_provider_token_updates", slow_down=True
     ),
     # Passing. A device has a limit of its own, so a 429 of one stops nobody else.
     "TooManyRequests": AnswerClass(Verdict.RETRY, "too_many_requests"),
     "IdleTimeout": AnswerClass(Verdict.RETRY, "idle_timeout"),
+    # The first push binds a connection to one team and its topics; another key
+    # needs another connection.
     "UnrelatedKeyIdInToken": AnswerClass(Verdict.RETRY, "unrelated_key_id"),
     "InternalServerError": AnswerClass(Verdict.RETRY, "internal"),
     "ServiceUnavailable": AnswerClass(Verdict.RETRY, "unavailable"),
@@ -96,7 +100,7 @@ _BY_STATUS: Mapping[int, AnswerClass] = {
 EXPIRED_TOKEN = "ExpiredProviderToken"
 TOO_MANY_TOKENS = "TooManyProviderTokenUpdates"
 SPENT_CONNECTION = frozenset({"IdleTimeout", "Shutdown", "UnrelatedKeyIdInToken"})
-"""Reasons that the same connection would be given again."""
+"""Reasons that lie in the connection: on it, every retry would be answered so too."""
 _TOPIC_REASONS = frozenset({"BadTopic", "MissingTopic", "TopicDisallowed"})
 _DETAIL_LIMIT = 300
 _DELIVERED = Verdict.DELIVERED
@@ -104,7 +108,7 @@ _DELIVERED = Verdict.DELIVERED
 
 @dataclass(frozen=True, slots=True)
 class ApnsAnswer:
-    """What came back through an SDK: status and reason, time of death, message id."""
+    """What came back through an SDK. `died_ms`: Unix milliseconds, with a 410 only."""
 
     status: int
     reason: str
@@ -144,6 +148,8 @@ def classify(
     wait_s = None
     if found.verdict is Verdict.RETRY:
         wait_s = parse_retry_after(retry_after)
+        # That reason is no quota: the old token works at once, so a minute is
+        # not due.
         if wait_s is None and status == 429 and reason != TOO_MANY_TOKENS:
             wait_s = QUOTA_WAIT_S
     return Outcome(
@@ -152,6 +158,7 @@ def classify(
         f"{status} {reason}".strip()[:_DETAIL_LIMIT],
         retry_after_s=wait_s,
         slow_down=found.slow_down and not (own_topic and reason in _TOPIC_REASONS),
+        # Since when the token is dead: a device that registered later is alive.
         gone_at_ms=died_ms if found.verdict is Verdict.UNREGISTERED else None,
     )
 

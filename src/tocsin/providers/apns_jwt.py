@@ -1,8 +1,9 @@
-"""The provider token of one APNs key: signed here, agreed on with everybody else.
+"""The provider token of one APNs key: signed here, shared by all processes.
 
-Apple wants one token per key, renewed every 20 to 60 minutes and not more often. So
-whoever finds it old offers a fresh one, and all use the one that was taken. Neither
-key nor token may reach a log line or an outcome.
+Apple wants one token per key, renewed every 20 to 60 minutes and not more often. So a
+process that finds the token old offers a fresh one to a store; the store takes one
+offer, and all processes use that. Neither key nor token may reach a log line or an
+outcome.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class ApnsTokens:
     async def renew(self, refused: str) -> str | None:
         """A token other than `refused`, which Apple calls expired.
 
-        `None` where it is too young to be replaced: then this machine's clock, or
-        Apple's, is wrong, and one more token would only be refused as too many.
+        `None` where `refused` is too young to be replaced: then this machine's clock,
+        or Apple's, is wrong, and one more token would be refused as one too many.
         """
         found = await self._credential.renew(refused)
         return found if found != refused else None
@@ -118,6 +119,7 @@ class ApnsTokens:
             return
         until_s = current.made_at_ms / 1000 + LEAST_AGE_S
         if previous is not None and self._age_s(previous) < LAST_AGE_S:
+            # Not longer than Apple takes the old one.
             until_s = min(until_s, previous.made_at_ms / 1000 + LAST_AGE_S)
             current = self._current = previous
             self._previous = None
@@ -135,11 +137,14 @@ class ApnsTokens:
     async def _agree(self, refused: str) -> Issued:
         """Offer a fresh token, and take what all agree on."""
         now_s, current = self._clock(), self._current
+        # Which token of the store will do: one that is not due for renewal, or,
+        # after a refusal, one that is newer than the refused.
         made_after_s = now_s - RENEW_AGE_S
         if current is not None and current.value == refused:
             made_after_s = current.made_at_ms / 1000
         offered = self._key.mint(now_s)
         try:
+            # Whole batches wait for this.
             async with asyncio.timeout(_STORE_WAIT_S):
                 agreed = await self._store.agree(
                     self._name,
@@ -149,11 +154,14 @@ class ApnsTokens:
                 )
         except Exception as error:  # noqa: BLE001 - a store that is away must not stop the sending
             agreed = self._do_without_store(offered, error)
+        # It becomes a header value: what is no token is not used.
         if not _TOKEN.fullmatch(agreed.value):
             agreed = offered  # somebody else wrote into the store
         if current is None or agreed.value != current.value:
+            # The previous one is kept for `keep_old`.
             self._previous, self._current = current, agreed
-        # One that is old already stays for a while: the store may be back then.
+        # A token that is old already (without the store) is used for another moment
+        # before the store is asked again.
         made_at_s = agreed.made_at_ms / 1000
         return _issue(
             agreed, max(made_at_s + RENEW_AGE_S, self._clock() + _STORE_WAIT_S)
@@ -173,13 +181,19 @@ class ApnsTokens:
 
 
 def _issue(token: SharedToken, renew_at_s: float) -> Issued:
-    """The token until then; nobody goes on with an old one while others agree."""
+    """The token up to `renew_at_s`, when it both ends and is renewed.
+
+    Were it given out while the next is agreed on, two tokens would be in use at once.
+    """
     made_at_s = token.made_at_ms / 1000
     return Issued(
         token.value,
         renew_at_s,
         ends_at_s=renew_at_s,
+        # A clock that stands before this was set back: then the token's age is
+        # unknown.
         since_s=made_at_s - TOKEN_AHEAD_MS / 1000,
+        # Apple allows no newer token before that age, so a refusal brings none.
         held_from_s=-math.inf,
         held_until_s=made_at_s + LEAST_AGE_S,
     )

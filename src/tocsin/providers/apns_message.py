@@ -25,7 +25,10 @@ _PATH = "/3/device/"
 
 
 def find_path(token: str) -> str:
-    """Where a device's notifications go; whatever is no hex stays one segment."""
+    """The path of a device's notifications; any other characters are quoted.
+
+    So a token with a slash in it cannot change the path.
+    """
     if token.isascii() and token.isalnum():
         return _PATH + token
     return _PATH + quote(token, safe="")
@@ -39,6 +42,8 @@ def find_push_type(message: bytes) -> str:
     aps = parse_message(message).get("aps")
     if not (isinstance(aps, dict) and aps.get("content-available") == 1):
         return "alert"
+    # `content-available` may stand beside an alert: only without one is it
+    # background.
     return "alert" if any(name in aps for name in _ALERTING) else "background"
 
 
@@ -61,6 +66,7 @@ def complete_headers(
     if deadline_ms:
         # Apple keeps it no longer than we would: 0 would mean "now or never".
         complete["apns-expiration"] = str(max(1, deadline_ms // 1000))
+    # What the caller gave wins over what was worked out here.
     return complete | given
 
 

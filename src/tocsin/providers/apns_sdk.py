@@ -1,7 +1,7 @@
 """Apple's push service through aioapns, for `transport: sdk`.
 
 The library waits for ever for an answer that is lost, so every request has a deadline.
-It must answer as the native provider does, only slower.
+Its outcomes must be those of the native provider; it may only be slower.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ class ApnsSdkProvider:
             self._token = await self.tokens.fetch()
         async with asyncio.TaskGroup() as group:
             for index in batch.pending:
+                # The slot first: once the pace has let a request
+                # through, it starts at once.
                 await self._slots.acquire()
                 if not pace.ready() and not await pace.wait():
                     self._slots.release()
@@ -129,7 +131,9 @@ class ApnsSdkProvider:
         if payload is None:
             detail = "aioapns cannot send text that is no Unicode; transport native can"
             return Outcome(Verdict.REJECTED, "invalid_message", detail)
+        # As it stands in the path: the library puts it there without quoting.
         token = find_path(batch.targets[index]).rpartition("/")[2]
+        # Kept before the await: others may renew `self._token` meanwhile.
         used = self._token
         answer = await self._client.send(token, payload, headers)
         if _is_expired(answer) and self.tokens is not None:
@@ -159,6 +163,8 @@ def _read(answer: ApnsAnswer, *, own_topic: bool) -> Outcome:
 
 def _payload_of(body: Body) -> dict[str, Any] | None:
     """The payload as the library takes it, unless it would fail to write it."""
+    # The library writes JSON anew, without ASCII escapes: a lone surrogate has no
+    # UTF-8.
     payload: dict[str, Any] = json.loads(body.message)
     try:
         json.dumps(payload, ensure_ascii=False).encode()

@@ -1,8 +1,8 @@
 """aioapns, fitted to our endpoint, trust and provider token.
 
-Imported late, for it loads h2 and pyOpenSSL. The library knows Apple's hosts only and
-waits for ever for lost answers, hence the subclasses; nothing of it is patched. A test
-names what a new version changes of the inside that they lean on.
+Imported late, because it loads h2 and pyOpenSSL. The library knows only Apple's hosts
+and waits for ever for lost answers, hence the subclasses; nothing of it is patched.
+They depend on its internals: a test names what a new version changes in those.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class AioapnsClient:
         """Send one notification; the outcome where no answer came."""
         if "apns-id" not in headers:
             return await self._send(path_token, payload, headers)
-        # The library finds an answer by its id: two of one id would never end.
+        # The library finds an answer by its id: of two requests with the same id under
+        # way, one would never end. So requests with an id of the caller's go alone.
         async with self._alone:
             return await self._send(path_token, payload, headers)
 
@@ -75,6 +76,7 @@ class AioapnsClient:
         except TimeoutError:
             if chosen is None:
                 return Outcome(Verdict.RETRY, "timeout", "no connection had room")
+            # Else its place in the connection would stay taken for ever.
             chosen.forget(request.notification_id)
             return Outcome(
                 Verdict.RETRY,
@@ -122,9 +124,9 @@ class _StreamReset(Exception):
 class _Http2(H2Connection):
     """h2's connection, which keeps `resets`; the library only logs them.
 
-    It also puts the id of the request into every answer: the library knows answers
-    by it, and would wait for ever where a server, or a gateway, leaves it out. Any
-    success becomes the one that the library takes for final.
+    It also puts the id of the request into every answer: the library matches answers
+    by that id, and would wait for ever where a server, or a gateway, leaves it out. It
+    takes only a 200 for a success, so any other 2xx becomes one.
     """
 
     def __init__(self, find_id: Callable[[int], str | None]) -> None:
@@ -140,10 +142,13 @@ class _Http2(H2Connection):
             elif isinstance(event, ResponseReceived):
                 own = self._find_id(event.stream_id)
                 if own is not None:
+                    # Appended: the library reads headers into a
+                    # dict, where the last one counts.
                     event.headers = [*event.headers, (b"apns-id", own.encode())]
                 status = dict(event.headers).get(b":status", b"0")
                 if is_success(int(status)):
                     event.headers = [*event.headers, (b":status", b"200")]
+        # The library would log a reset and keep its request waiting.
         return [event for event in events if not isinstance(event, StreamReset)]
 
 
@@ -155,9 +160,10 @@ class _Word:
 
 
 class _Until(int):
-    """A moment as a time to live: added to the library's clock it is the moment.
+    """A moment in the place of a time to live.
 
-    The difference to a clock that is read earlier would now and then be a second off.
+    The library adds a time to live to its own clock; added to anything, this stays the
+    same moment. A difference computed here first would sometimes be a second off.
     """
 
     def __radd__(self, now: int) -> int:
@@ -225,7 +231,7 @@ class _Pool(connection.APNsBaseConnectionPool):
         return made[0]
 
     def discard_connection(self, connection: Any) -> None:
-        # One that is lost before the library has put it into its list is in none.
+        # A connection may be lost before the library has put it into its list.
         if connection in self.connections:
             super().discard_connection(connection)
         if not self.connections:
@@ -236,7 +242,7 @@ class _Pool(connection.APNsBaseConnectionPool):
 
 
 class _Protocol(connection.APNsTLSClientProtocol):
-    """The library's connection, which gives back what it read and can forget."""
+    """The library's connection, which widens its window and can give a request up."""
 
     INACTIVITY_TIME = _IDLE_S
 
@@ -246,7 +252,7 @@ class _Protocol(connection.APNsTLSClientProtocol):
         on_lost: Callable[[Any], None],
         authorization: _Authorization | None,
     ) -> None:
-        # Its hint says that the call never returns; it means that nothing does.
+        # The library's type hint says NoReturn where it means None.
         never = cast("Callable[[Any], NoReturn]", on_lost)
         super().__init__("", None, never, authorization)
         self.APNS_SERVER = origin.authority
@@ -258,6 +264,7 @@ class _Protocol(connection.APNsTLSClientProtocol):
         """Give a request up: its stream ends, and its place is free."""
         self.requests.pop(notification_id, None)
         self.request_statuses.pop(notification_id, None)
+        # A copy, since the loop deletes.
         for stream, owner in list(self.request_streams.items()):
             if owner == notification_id:
                 del self.request_streams[stream]
@@ -265,7 +272,7 @@ class _Protocol(connection.APNsTLSClientProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # After the answers that came with them: what is answered stays answered.
+        # Resets come after the answers of the same read: what is answered stays so.
         resets, self.conn.resets = self.conn.resets, []
         for stream, code in resets:
             self._on_reset(stream, code)

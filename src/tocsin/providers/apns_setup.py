@@ -72,7 +72,7 @@ class CertAuth:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who we are to Apple: what the TLS side shows, what signs, for which app.
+    """Who we are to Apple: the TLS context, the signing key if any, and the app.
 
     `expires_at_s` is the end of the certificate in Unix seconds; keys have none.
     """
@@ -144,7 +144,7 @@ def _parse_key(raw: bytes) -> PrivateKeyTypes:
 
 
 def _why_no_key(raw: bytes) -> str:
-    """What a text is that holds no private key, without a word of it."""
+    """Says what a text is that holds no private key, without quoting it."""
     text, labels = read_text(raw), find_labels(raw)
     if not text:
         return "is empty"
@@ -201,7 +201,7 @@ def _load_p12(auth: CertAuth) -> _Bundle:
 def _open_p12(
     raw: bytes, password: str, source: str
 ) -> pkcs12.PKCS12KeyAndCertificates:
-    # A password from a mounted file ends with a line end that is not its own.
+    # A password from a mounted file often ends with a line end that is not part of it.
     for text in dict.fromkeys((password, password.strip())):
         try:
             return pkcs12.load_pkcs12(raw, text.encode() or None)
@@ -307,6 +307,7 @@ def apns_auth(settings: ApnsSection) -> TokenAuth | CertAuth:
             pem = load_pem(settings.token_key_pem)
         except PemError as error:
             pem = decode_any_base64(settings.token_key_pem.get_secret_value()) or b""
+            # 0x30 begins every DER sequence.
             if not pem.startswith(b"\x30"):  # a key without its BEGIN and END lines
                 key = "push_notifications.apns.token_key_pem"
                 raise ProviderSetupError(key, str(error)) from None

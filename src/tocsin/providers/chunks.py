@@ -21,9 +21,10 @@ from tocsin.providers.outcomes import report_all
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The service wants these groups of the targets' indexes in separate requests.
+    """The service wants separate requests for these groups of indexes into the targets.
 
-    Nobody was sent anything yet. Each group must be smaller than the whole.
+    Nothing was sent to anybody yet. Each group must be smaller than the whole chunk,
+    or splitting would never end.
     """
 
     groups: Sequence[Sequence[int]]
@@ -40,7 +41,8 @@ class Shape:
     """What a service takes: its client, recipients per request, and target fields.
 
     `validates` says that `exchange` honours `validate_only`; without it a dry run
-    ends before any request. `refuse` knows targets that would spoil a request.
+    ends before any request. `refuse` gives the outcome of a target that would make the
+    service refuse the whole request, or `None`.
     """
 
     http: Http1Client
@@ -53,7 +55,7 @@ class Shape:
 async def send_batch(
     batch: Batch, report: Report, pace: Pace, shape: Shape, exchange: SendChunk
 ) -> None:
-    """What `PushProvider.send` has to do, given how to do one request.
+    """Do what `PushProvider.send` promises, given how to do one request.
 
     Recipients with the same message share requests, also where rendering gave
     each one a message of its own.
@@ -62,6 +64,7 @@ async def send_batch(
     if shape.refuse is not None:
         pending = _drop_refused(batch, shape.refuse, report)
     todo = deque(_cut(batch, pending, shape.size))
+    # By message: chunks of one message parse it once.
     templates: dict[bytes, JsonTemplate] = {}
 
     async def send(message: bytes, chunk: Sequence[int]) -> None:
@@ -83,6 +86,8 @@ async def send_batch(
         if isinstance(found, Outcome):
             report_all(chunk, found, report)
         elif isinstance(found, Split):
+            # Taken up by the lane that is running this: it looks at `todo`
+            # again.
             todo.extend((message, [chunk[i] for i in one]) for one in found.groups)
         else:
             for index, outcome in zip(chunk, found, strict=True):
@@ -133,6 +138,8 @@ async def _run_lanes(
     async def run_lane() -> None:
         nonlocal stopped
         while todo and not stopped:
+            # The slot comes before the pace: a request that was let through
+            # starts at once.
             async with http.slots:
                 if not (pace.ready() or await pace.wait()):
                     stopped = True
@@ -140,6 +147,8 @@ async def _run_lanes(
                 if todo and not stopped:
                     await send(*todo.popleft())
 
+    # The usual small send needs no tasks. A split adds to `todo`, and one lane does
+    # that.
     if len(todo) == 1:
         await run_lane()
         return

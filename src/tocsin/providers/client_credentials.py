@@ -77,11 +77,14 @@ class ClientCredentials:
         fields = parse_object(answer.body)
         token = fields.get("access_token")
         if answer.status == 200 and isinstance(token, str):
+            # It goes into a header, so it must be one printable word.
             if _HEADER_TEXT.fullmatch(token):
                 return token, _life_s(fields.get("expires_in"))
             raise _unavailable("the token cannot stand in a header")
         text = f"{answer.status} {fields.get('error', '')} "
         text += str(fields.get("error_description", ""))
+        # With a JSON body it is the service's own word; a gateway's page is a
+        # passing fault.
         if answer.status in (400, 401, 403, 404) and fields:
             raise RequestFailed(
                 Outcome(
@@ -94,7 +97,7 @@ class ClientCredentials:
         raise _unavailable(text.strip()[:_DETAIL_LIMIT])
 
     def _explain(self, outcome: Outcome) -> Outcome:
-        """Log it, and make any fault one of the whole credential."""
+        """Log the fault, and turn it into one that concerns the whole credential."""
         if outcome.verdict is Verdict.MISCONFIGURED:
             _log.error(
                 "the application's credentials are refused: check its id and secret",
@@ -122,4 +125,5 @@ def _life_s(value: object) -> float:
         life_s = float(str(value))
     except ValueError:
         return _USUAL_LIFE_S
+    # Also nan and infinity end here: both comparisons are false.
     return life_s if 0 < life_s < 10 * 86_400 else _USUAL_LIFE_S

@@ -1,7 +1,7 @@
-"""What a push service wants presented: made when it is due, given to all who ask.
+"""A token or header that a push service wants: renewed when due, shared by all askers.
 
-This file decides when the next one is had; how is its maker's. No value may reach a
-log line or an outcome.
+This file decides when the next value is made; its maker decides how. No value may
+reach a log line or an outcome.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from tocsin.core.elapsed import elapsed_s
 RENEW_EARLY_S = 300.0
 """A fetched token is renewed in the background this long before it ends."""
 HOLD_FAILURE_S = 2.0
-"""For so long a failure is the answer to everybody, without asking again."""
+"""Seconds for which a failure is the answer to everybody, without a new attempt."""
 _LAST_MOMENT_S = 30.0
-"""Left for a request that starts with the old token to be judged by it."""
+"""A value ends this long before the service's own time: a request that starts with it
+must reach the service while it still counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A value and its times, on the clock of the credential that it is for."""
+    """A value and its times, in seconds on the clock of its `RenewedCredential`."""
 
     value: str = field(repr=False)
     renew_at_s: float
@@ -34,14 +35,14 @@ class Issued:
     ends_at_s: float
     """From then on everybody waits for the next one."""
     since_s: float = -math.inf
-    """Where the clock stands before this, it was set back: as if it had ended."""
+    """A clock that stands before this was set back: then the value counts as ended."""
     held_from_s: float = math.inf
     held_until_s: float = math.inf
-    """Between these a refusal brings no other: it would be refused just so."""
+    """Between these two a refusal brings no new value: it would be refused as well."""
 
     @classmethod
     def lasting(cls, value: str, life_s: float, now_s: float) -> Issued:
-        """What a service gives out for so long from now on."""
+        """A value that a service gave out for `life_s` seconds from now on."""
         return cls(
             value,
             now_s + life_s - min(RENEW_EARLY_S, life_s / 2),
@@ -51,15 +52,15 @@ class Issued:
 
 Settle = Callable[[Issued | BaseException], None]
 Begin = Callable[[str, Settle], None]
-"""Begins to make the next one, given the value that was refused (or none), and says
-what came of it: at once or later, in whatever thread."""
+"""Begins to make the next value. It is given the value that was refused (or ""), and
+calls `settle` with the result: at once or later, in any thread."""
 
 
 class RenewedCredential:
     """The newest value, and one attempt at a time to have the next.
 
-    Belongs to no event loop: askers of several loops and threads share an attempt,
-    and one who is cancelled takes it from nobody.
+    Belongs to no event loop: askers of several loops and threads share an attempt, and
+    an asker who is cancelled does not cancel it for the others.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class RenewedCredential:
         self._begin = begin
         self._clock = clock
         self._hold_failure_s = hold_failure_s
-        # Of a few statements each: who makes the next one may be in another thread.
+        # Guards the fields below, which the thread of a maker changes too. It is held
+        # for a few statements, never while a value is made.
         self._lock = threading.Lock()
         self._issued: Issued | None = None
         self._running: Future[str] | None = None
@@ -92,28 +94,29 @@ class RenewedCredential:
         return await _wait_for(self._start("")) if value is None else value
 
     def fetch_blocking(self) -> str:
-        """`fetch` for a thread that may wait, or a maker that is done at once."""
+        """`fetch` for a thread that may block, or for a maker that never waits."""
         value = self._find_good()
         return self._start("").result() if value is None else value
 
     async def renew(self, refused: str) -> str:
         """A value other than `refused`, which the service did not take.
 
-        The same where that one is held, or its maker has no other. Of many who held
-        it the first brings the next one, the others get that.
+        The same value where `refused` is held (see `Issued`), or its maker has no
+        other. Of many who call with one refused value, the first starts an attempt and
+        all get its result.
         """
         self._drop(refused)
         value = self._find_good()
         return await _wait_for(self._start(refused)) if value is None else value
 
     def renew_blocking(self, refused: str) -> str:
-        """`renew` for a thread that may wait, or a maker that is done at once."""
+        """`renew` for a thread that may block, or for a maker that never waits."""
         self._drop(refused)
         value = self._find_good()
         return self._start(refused).result() if value is None else value
 
     def may_renew(self, refused: str) -> bool:
-        """Whether `renew` would give another than this one."""
+        """Whether `renew` would give another value than this one."""
         issued = self._issued
         if issued is None or issued.value != refused:
             return True
@@ -129,7 +132,8 @@ class RenewedCredential:
         if issued is None or not issued.since_s <= now_s < issued.ends_at_s:
             return None
         if now_s >= issued.renew_at_s:
-            self._start("")  # its failure is nobody's as long as this one is good
+            # Nobody waits for it: its failure harms nobody while this value is good.
+            self._start("")
         return issued.value
 
     def _drop(self, refused: str) -> None:
@@ -143,17 +147,18 @@ class RenewedCredential:
             if self._running is not None:
                 return self._running
             running: Future[str] = Future()
-            # So that no asker who is cancelled can cancel it.
+            # A running future cannot be cancelled, so no cancelled asker ends it.
             running.set_running_or_notify_cancel()
             issued, now_s = self._issued, self._clock()
             if issued is not None and issued.since_s <= now_s < issued.renew_at_s:
                 running.set_result(issued.value)  # another thread was faster
                 return running
             if self._failure is not None and now_s < self._failed_until_s:
-                # Raised many times: its traceback would grow each time.
+                # It is raised many times, and its traceback would grow each time.
                 running.set_exception(self._failure.with_traceback(None))
                 return running
             self._running = running
+        # Outside the lock: a maker may settle at once, in this thread.
         self._begin(refused, lambda made: self._settle(running, made))
         return running
 
@@ -162,10 +167,12 @@ class RenewedCredential:
             self._running = None
             if isinstance(made, Issued):
                 self._issued, self._failure = made, None
+            # A cancelled attempt is no failure to remember: the next asker
+            # begins anew.
             elif isinstance(made, Exception):
                 self._failure = made
                 self._failed_until_s = self._clock() + self._hold_failure_s
-        # Remembered before it is told: who wakes up may ask for `current` at once.
+        # After the fields are set: whoever wakes up may ask for `current` at once.
         if isinstance(made, Issued):
             running.set_result(made.value)
         else:
@@ -189,7 +196,7 @@ def in_thread(make: Callable[[str], Issued], name: str) -> Begin:
 
 
 class InTask:
-    """For a maker that awaits: in a task of the loop of who asks first."""
+    """For a maker that awaits: it runs in a task of the first asker's loop."""
 
     def __init__(self, make: Callable[[str], Coroutine[Any, Any, Issued]]) -> None:
         self._make = make
@@ -201,7 +208,7 @@ class InTask:
         task.add_done_callback(lambda done: settle(_result_of(done)))
 
     async def close(self) -> None:
-        """End an attempt that is under way: who waits for it is cancelled."""
+        """End an attempt that is under way: those who wait for it are cancelled."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])

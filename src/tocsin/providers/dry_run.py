@@ -36,7 +36,7 @@ class DryRunProvider:
         waiting: list[int] = []
         for index in batch.pending:
             if not pace.ready():
-                # What is at the pace's limit may be these very answers.
+                # The pace may wait for these very answers: report them first.
                 sent += await self._answer(waiting, report)
                 if not await pace.wait():
                     break
@@ -50,7 +50,7 @@ class DryRunProvider:
         """Nothing was opened."""
 
     async def _answer(self, waiting: list[int], report: Report) -> int:
-        # Also without latency: others on this loop have their turn.
+        # Also with 0: it gives other tasks of this loop their turn.
         await asyncio.sleep(self._latency_s)
         for index in waiting:
             report(index, DELIVERED)

@@ -52,9 +52,9 @@ BY_REQUEST_ERROR: Mapping[str, AnswerClass] = {
 def read_tickets(
     answer: Answer, targets: Sequence[str]
 ) -> Outcome | list[Outcome] | Split:
-    """Tickets in the order of the request, or what befell all of it.
+    """Outcomes in the order of the request, or one for all of it.
 
-    Expo takes one project per request: a mixed one is to be split by project.
+    Expo takes one project per request: a mixed request is split by project.
     """
     fields = parse_object(answer.body)
     tickets = fields.get("data")
@@ -62,6 +62,7 @@ def read_tickets(
         tickets = [tickets]
     if isinstance(tickets, list) and is_success(answer.status):
         if len(tickets) != len(targets):
+            # Taken, but nobody can say whose ticket is whose.
             return ACCEPTED
         return [
             _read_ticket(ticket, target)
@@ -76,7 +77,7 @@ def read_tickets(
 
 
 def read_receipts(answer: Answer) -> Mapping[str, Outcome] | Outcome:
-    """Receipts by ticket id, or what befell the request."""
+    """Outcomes by ticket id, or one for the whole request."""
     fields = parse_object(answer.body)
     receipts = fields.get("data")
     if answer.status == 200 and isinstance(receipts, dict):
@@ -84,13 +85,13 @@ def read_receipts(answer: Answer) -> Mapping[str, Outcome] | Outcome:
             id: _read_ticket(receipt, "")
             for id, receipt in receipts.items()
             if isinstance(receipt, dict)
-            and "status" in receipt  # of any other, the next answer may tell
+            and "status" in receipt  # one without is asked for again
         }
     return _failed(answer, _request_error(fields), ())
 
 
 def _read_ticket(ticket: Any, target: str) -> Outcome:
-    """A receipt looks the same, but for the id."""
+    """The outcome of a ticket, or of a receipt, which looks the same without an id."""
     if not isinstance(ticket, dict) or "status" not in ticket:
         return ACCEPTED
     if ticket.get("status") == "ok":
@@ -114,7 +115,7 @@ def _failed(
 
 
 def _by_project(details: Any, targets: Sequence[str]) -> list[list[int]]:
-    """Indexes per project; those that the details leave out each on their own."""
+    """Indexes by project; a target that `details` leave out is a group alone."""
     project_of: dict[str, str] = {}
     if isinstance(details, dict):
         for project, tokens in details.items():
@@ -123,7 +124,8 @@ def _by_project(details: Any, targets: Sequence[str]) -> list[list[int]]:
     groups: dict[str, list[int]] = {}
     for index, target in enumerate(targets):
         groups.setdefault(project_of.get(target, f"\0{index}"), []).append(index)
-    if len(groups) == 1:  # then they contradict what they came with
+    if len(groups) == 1:
+        # "Too many projects", yet one group: the same request would be refused again.
         return [[index] for index in range(len(targets))]
     return list(groups.values())
 

@@ -126,6 +126,7 @@ class _Conversation:
         status, body = answer.status, answer.body
         if is_success(status):
             return read_success(body)
+        # `None` makes the pump renew and send again, once.
         if status == 401 and not renewed and is_stale_access_token(status, body):
             return None
         wait = in_seconds(answer.header("retry-after"), answer.header("date"))

@@ -25,11 +25,14 @@ class _Class:
 
 _BY_ERROR_CODE: Mapping[str, _Class] = {
     "UNREGISTERED": _Class(Verdict.UNREGISTERED, "unregistered"),
+    # The token is another project's; or all are, where the account is the wrong
+    # one.
     "SENDER_ID_MISMATCH": _Class(Verdict.SUSPECT, "sender_id_mismatch"),
     "QUOTA_EXCEEDED": _Class(Verdict.RETRY, "quota_exceeded"),
     "UNAVAILABLE": _Class(Verdict.RETRY, "unavailable"),
     "INTERNAL": _Class(Verdict.RETRY, "internal"),
     "THIRD_PARTY_AUTH_ERROR": _Class(Verdict.MISCONFIGURED, "third_party_auth_error"),
+    # The old name of the one above.
     "APNS_AUTH_ERROR": _Class(Verdict.MISCONFIGURED, "third_party_auth_error"),
     "INVALID_ARGUMENT": _Class(Verdict.REJECTED, "invalid_argument"),
 }
@@ -94,6 +97,8 @@ def classify(
     details = _dicts(error.get("details"))
     code = _find_code(details)
     found = _BY_ERROR_CODE.get(code) or _class_of_status(status)
+    # FCM answers a malformed token with the 400 of a malformed message: only the
+    # text or the named field tells them apart.
     if found.code == "invalid_argument" and _blames_token(error, details):
         found = _BAD_TOKEN
     wait_s = None
@@ -143,6 +148,8 @@ def _parse_error(body: bytes) -> Mapping[str, Any]:
 
 def _find_code(details: Sequence[Mapping[str, Any]]) -> str:
     for detail in details:
+        # The top-level `status` is only gRPC's word; FCM's own code is in this
+        # detail.
         if detail.get("@type") == _FCM_ERROR:
             return str(detail.get("errorCode", ""))
     return ""

@@ -33,8 +33,8 @@ _TARGET_SIGNS = (*(b'"%b"' % key.encode() for key in TARGET_KEYS), b"\\u")
 class BodyTemplate:
     """Everything of a request body but the target, as bytes.
 
-    A message without a target of its own is kept byte for byte; from one that has
-    some they are taken out, and the rest is written anew.
+    A message that names no target is kept byte for byte. From any other the target
+    keys are removed, and the rest is written anew.
     """
 
     __slots__ = ("_after", "_before")
@@ -60,10 +60,10 @@ class BodyTemplate:
 
 
 class RenderedBodies:
-    """Puts targets into messages of which each recipient has an own one.
+    """Puts each target into a message of its own.
 
-    A message that might name a target itself is read and written anew; of the
-    others only the opening brace has to be found.
+    A message that might name a target itself is parsed and written anew; in the
+    others only the opening brace has to be found, which is far cheaper.
     """
 
     __slots__ = ("_kind", "_opening", "_target", "_validate_only")

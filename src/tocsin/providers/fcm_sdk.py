@@ -1,7 +1,8 @@
 """Firebase Cloud Messaging through firebase-admin, for `transport: sdk`.
 
-The SDK refreshes credentials inside its event loop, so it gets a thread and a loop
-of its own. It must answer exactly as the native provider does, only slower.
+The SDK refreshes credentials inside its event loop, where they block, so it gets a
+thread and a loop of its own. Its outcomes must be those of the native provider; it
+may only be slower.
 """
 
 from __future__ import annotations
@@ -72,12 +73,16 @@ class FcmSdkProvider:
             report_all(batch.pending, _invalid(wrong), report)
             return
         try:
+            # The SDK's thread reads the current token and must find one
+            # there.
             await self._tokens.fetch()
         except TokenFailure as failure:
             report_all(batch.pending, failure.outcome, report)
             return
         async with asyncio.TaskGroup() as group:
             for index in batch.pending:
+                # The slot first: once the pace has let a request
+                # through, it starts at once.
                 await self._slots.acquire()
                 if not pace.ready() and not await pace.wait():
                     self._slots.release()
@@ -95,6 +100,7 @@ class FcmSdkProvider:
 
     async def close(self) -> None:
         """As the port says."""
+        # It joins a thread, which would block this loop.
         await asyncio.get_running_loop().run_in_executor(None, self._client.close)
 
     async def _settle(

@@ -1,6 +1,6 @@
 """firebase-admin's messaging client, fitted to our endpoint, trust and credentials.
 
-Imported late, for it loads the SDK, whose inside is `firebase_internals`' alone.
+Imported late, because it loads the SDK; only `firebase_internals` knows its internals.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class FirebaseClient:
         """Close connections and end the thread. Blocks."""
         closing = asyncio.run_coroutine_threadsafe(self._service.aclose(), self._loop)
         closing.result(_JOIN_TIMEOUT_S)
+        # Only now: the closing above needs the loop to run.
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_JOIN_TIMEOUT_S)
         self._loop.close()
@@ -103,8 +104,8 @@ class _Said:
 
 
 _said: ContextVar[_Said] = ContextVar("tocsin_fcm_said")
-"""That of the message which the running task sends: the SDK keeps it to itself when
-the body that follows cannot be read."""
+"""The status of the message that the running task sends. The SDK does not tell it when
+the body after it cannot be read."""
 
 
 async def _forget_status(_request: httpx.Request) -> None:
@@ -142,7 +143,8 @@ class _SharedToken(Credentials):
     def __init__(self, tokens: RenewedCredential) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # google-auth is half typed
         self._tokens = tokens
-        # The SDK has one transport object per send: it tells whose token was refused.
+        # The SDK has one transport object per send, so the object tells which token
+        # was refused. Weak keys: an entry goes with its send.
         self._applied: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def before_request(

@@ -1,4 +1,4 @@
-"""All that leans on the inside of firebase-admin, which offers none of it to users.
+"""All that depends on firebase-admin's internals, which are no public interface.
 
 The SDK has no option for its endpoint, trust or retries, and takes typed messages
 only; nothing of it is patched. A test names what a new version changes.
@@ -41,7 +41,10 @@ class MessagingService(messaging._MessagingService):  # type: ignore[misc] # shi
         return data
 
     async def aclose(self) -> None:
-        """Close the connections of both its clients; `close` would need a loop."""
+        """Close the connections of both clients, the async and the blocking one.
+
+        The SDK's own `close` would start a loop of its own.
+        """
         await self._async_client.aclose()
         self._client.close()
 

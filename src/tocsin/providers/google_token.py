@@ -127,8 +127,8 @@ def renewed_by(
     `exchange` blocks and returns (token, Unix seconds of its end) or raises
     `TokenFailure`. `clock`, for tests, gives Unix seconds.
     """
-    # Ends are told in Unix time and kept as what elapses until then, so that a
-    # clock that is set back neither keeps a failure nor a spent token for hours.
+    # The end comes in Unix time and is kept as seconds that elapse until then: after
+    # the clock is set back, neither a failure nor a spent token is kept for hours.
     unix_s, elapsed = clock or time.time, clock or elapsed_s
 
     def make(_refused: str) -> Issued:
@@ -145,6 +145,7 @@ def renewed_by(
     return RenewedCredential(in_thread(make, "google-token"), clock=elapsed)
 
 
+# Weak: a source lives as long as a provider uses it.
 _shared: weakref.WeakValueDictionary[tuple[str, str], RenewedCredential] = (
     weakref.WeakValueDictionary()
 )
@@ -154,6 +155,8 @@ _shared_lock = threading.Lock()
 def share_access_tokens(account: ServiceAccount, ca_file: str) -> RenewedCredential:
     """The process's one source of tokens for this file and trust."""
     place = (account.fingerprint, ca_file)
+    # Finding and making are one step: two sources of one account would both
+    # exchange.
     with _shared_lock:
         known = _shared.get(place)
         if known is None:

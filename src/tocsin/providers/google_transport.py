@@ -25,6 +25,7 @@ from tocsin.http2 import build_ssl_context
 _TIMEOUT_S = 15.0
 _CONNECT_TIMEOUT_S = 4.0
 """For each address of the endpoint: one that never answers leaves time for others."""
+# Statuses that a later exchange may not meet any more.
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -47,6 +48,7 @@ class _TrustingAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        # For https only, which is all that this adapter is mounted for.
         self.poolmanager.pool_classes_by_scheme = {"https": _PatientPool}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002 - the signature of requests
@@ -55,9 +57,9 @@ class _TrustingAdapter(HTTPAdapter):
 
 
 class _PatientConnection(HTTPSConnection):
-    """Goes to the next address also where one takes the connection and stays silent.
+    """Tries the next address also where one accepts the connection and stays silent.
 
-    The library itself does so for addresses that cannot be reached at all.
+    The library itself does so only for addresses that cannot be reached at all.
     """
 
     _address = ""

@@ -73,6 +73,7 @@ class HmsProvider:
     async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
         """As the port says."""
         is_token = batch.kind is TargetKind.TOKEN
+        # A topic or a condition stands alone in its request.
         size = self.batch_size if is_token else 1
         shape = Shape(self._http, size, TARGET_KEYS, validates=True)
 

@@ -73,7 +73,7 @@ ILLEGAL = Outcome(Verdict.UNREGISTERED, "illegal_token", "others of the request 
 ALL_ILLEGAL = Outcome(
     Verdict.SUSPECT, "illegal_token", "no token of the request worked"
 )
-"""When nobody was sent the message, the tokens may be right and we be wrong."""
+"""With no success at all, the fault may be our app id and not the tokens: guarded."""
 NONE_WORKED = Outcome(Verdict.RETRY, "no_success", "nobody was sent it, no token named")
 
 
@@ -107,7 +107,7 @@ def _read_partial(
     details = said if isinstance(said, dict) else parse_object(str(said).encode())
     illegal = details.get("illegal_tokens")
     if not isinstance(illegal, list) and "success" not in details:
-        return ACCEPTED  # some were sent it, and nobody can say who
+        return ACCEPTED  # some got it, and nobody can say who
     named = {token for token in illegal or () if isinstance(token, str)}
     if _nobody(details, named, targets):
         return [ALL_ILLEGAL if one in named else NONE_WORKED for one in targets]
@@ -126,9 +126,10 @@ def _nobody(
 
 
 def _code(fields: Mapping[str, Any], body: bytes) -> str:
-    """Huawei's result code, or nothing where somebody else answered.
+    """Huawei's result code, or "" where something in front of Huawei answered.
 
-    It is looked for in a body that is cut behind it too: it may say that nothing went.
+    A body that was cut is no JSON, so there the code is searched for in the bytes: it
+    may say that nothing was sent.
     """
     code = str(fields["code"]) if "code" in fields else ""
     found = None if fields else _CODE.search(body)

@@ -26,6 +26,7 @@ ANSWER_LIMIT = 1 << 20
 """Bytes of an answer that are read; no push service has more to say."""
 
 _FOREIGN: tuple[tuple[type[BaseException], str, bool], ...] = (
+    # The order matters: subclasses stand before their bases.
     (aiohttp.ConnectionTimeoutError, "connect_failed", False),
     (aiohttp.ClientConnectorError, "connect_failed", False),
     (TimeoutError, "timeout", True),
@@ -38,7 +39,7 @@ _FOREIGN: tuple[tuple[type[BaseException], str, bool], ...] = (
 """Exception, code, whether the request may have arrived; the first match counts."""
 
 _CONNECT_TIMEOUT_S = 4.0
-"""For the way to one address, greeting included: time is left for another one."""
+"""Seconds to connect to one address, TLS included: time is left for another one."""
 _CONNECT_TRIES = 3
 
 _CAUGHT = tuple(kind for kind, _, _ in _FOREIGN)
@@ -66,7 +67,7 @@ class Answer:
 
 
 class Http1Client:
-    """Keeps connections to one service and bounds how many requests are under way.
+    """Keeps connections to one service and bounds the requests under way.
 
     `section` is the configuration section that `ca_file` belongs to. Redirects are
     never followed: an answer that asks for one is an answer.
@@ -89,16 +90,16 @@ class Http1Client:
         self._resolver = _Turning()
         self.max_connections = max_connections
         self.slots = asyncio.Semaphore(max_connections)
-        """Who sends holds one; so a request never waits for a connection inside
-        its own timeout."""
+        """Each sender holds one while it sends, so that no request waits for a
+        connection within its own timeout."""
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send and read the answer, of any status; raises `RequestFailed`.
 
-        A success is an answer also where its body is cut, or cannot be decoded:
-        what was asked for is done, and must not be asked for again. An address of
-        the service that never answers is left for the next one.
+        A success is an answer even if its body is cut or cannot be decoded: what was
+        asked for is done, and must not be asked for again. When an address of the
+        service never answers, the next one is tried.
         """
         for tries_left in reversed(range(_CONNECT_TRIES)):
             try:
@@ -109,7 +110,7 @@ class Http1Client:
         raise AssertionError  # the last try has returned or raised
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """One try; besides `RequestFailed`, raises what may be tried elsewhere."""
+        """One try. A `ConnectionTimeoutError` may be tried at another address."""
         read = _Body()
         status, retry_after = 0, None
         try:
@@ -126,6 +127,8 @@ class Http1Client:
         except aiohttp.ConnectionTimeoutError:
             raise
         except _CAUGHT as error:
+            # The status may have come before the fault, also where aiohttp
+            # gave no response.
             status = status or status_said(error)
             if is_success(status):
                 return Answer(status, read.decoded(), retry_after)
@@ -159,10 +162,10 @@ class Http1Client:
 
 
 class _Turning(AbstractResolver):
-    """The system's resolver, whose answer begins with an address that may work.
+    """The system's resolver, with another address first after each `turn`.
 
-    aiohttp tries addresses beside each other, but takes the first that accepts a
-    connection; where that one then stays silent, another has to be the first.
+    aiohttp tries addresses in parallel, but keeps the first that accepts a connection;
+    when that one then stays silent, another one has to come first.
     """
 
     def __init__(self) -> None:
@@ -198,7 +201,7 @@ def _load_trust(section: str, ca_file: str) -> ssl.SSLContext:
 
 
 class _Body:
-    """A body as far as it came."""
+    """As much of a body as arrived."""
 
     def __init__(self) -> None:
         self.encoding = ""
@@ -214,7 +217,7 @@ class _Body:
                 raise aiohttp.ClientPayloadError("the answer is too long")
 
     def decoded(self) -> bytes:
-        """What there is of it; nothing where a server packed it in an unknown way."""
+        """What arrived, unpacked; empty where the encoding is unknown."""
         raw = b"".join(self._parts)
         if self.encoding.strip().lower() in ("", "identity"):
             return raw

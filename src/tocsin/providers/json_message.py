@@ -11,14 +11,14 @@ from typing import Any
 
 
 class InvalidMessage(ValueError):
-    """The stored message is no JSON object, so nobody can be sent it."""
+    """The stored message is no JSON object, so it cannot be sent to anybody."""
 
 
 class JsonTemplate:
-    """An object without the keys that name its target, as bytes.
+    """A JSON object without the keys that name its target, as bytes.
 
-    A message that has none of them is kept byte for byte; from others they are
-    taken out, and the rest is written anew.
+    A message that has none of these keys is kept byte for byte. From any other they
+    are removed, and the rest is written anew.
     """
 
     __slots__ = ("_rest",)

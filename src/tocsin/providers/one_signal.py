@@ -38,7 +38,7 @@ BY_TEXT: Mapping[str, AnswerClass] = {
 }
 """Words of `errors`, in lower case, that say more than the status."""
 NOT_SENT = AnswerClass(Verdict.REJECTED, "not_sent")
-"""A 200 without a notification's id: nobody was sent it."""
+"""A 200 without a notification's id: it was sent to nobody."""
 INVALID_ID = Outcome(Verdict.SUSPECT, "invalid_player_id", "unknown to this app")
 """A wrong app id makes every subscription unknown: guarded."""
 MALFORMED_ID = Outcome(Verdict.SUSPECT, "malformed_id", "a subscription id is a UUID")
@@ -68,7 +68,7 @@ TARGET_KEYS = frozenset(
         "tags",
     }
 )
-"""Every way to aim a notification: with another one left in, others would get it."""
+"""Every way to aim a notification: one that is left in would add recipients."""
 
 SECTION = "push_notifications.one_signal"
 IDS_PER_REQUEST = 2000
@@ -164,6 +164,7 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
     found = next((one for word, one in BY_TEXT.items() if word in text.lower()), None)
     if found is None:
         found = NOT_SENT if taken else class_of_status(answer.status, BY_STATUS)
+    # Only a 400 is ambiguous; any other status says more than these words.
     elif not taken and answer.status != 400:
         found = class_of_status(answer.status, BY_STATUS)
     return outcome_of(found, answer, text, targets)
@@ -184,7 +185,7 @@ def _read_partial(
 
 
 def _refuse_malformed(target: str) -> Outcome | None:
-    # One of these would make OneSignal refuse all others in the request.
+    # OneSignal refuses a whole request for one id that is no UUID.
     return None if _UUID.fullmatch(target) else MALFORMED_ID
 
 

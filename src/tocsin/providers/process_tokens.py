@@ -28,6 +28,7 @@ class ProcessTokenStore:
             token, ends_at_ms = standing
             if made_after_ms < token.made_at_ms <= latest_ms and ends_at_ms > now_ms:
                 return token
+        # From a wrong clock: the offerer may try it, but nobody else gets it.
         if offered.made_at_ms > latest_ms:
             return offered
         self._standing[name] = (offered, now_ms + ttl_s * 1000)

@@ -1,7 +1,7 @@
-"""Drives one batch through an HTTP/2 pool; an adapter says what it all means.
+"""Drives one batch through an HTTP/2 pool; an adapter gives requests, reads answers.
 
-No task and no exception per recipient: requests are handed to the pool and answers
-come back as calls. It must not know any push service.
+There is no task and no exception per recipient: requests are handed to the pool and
+answers come back as calls. It must not know any push service.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Conversation(Protocol):
     def read(self, index: int, answer: Response, *, renewed: bool) -> Outcome | None:
         """What an answer means; `None` where a new credential may help.
 
-        That of a success may be cut anywhere; it is a success all the same.
-        `renewed` says that the request had one already: then it is an outcome.
+        The body of a success may be cut anywhere; it is a success all the same.
+        `renewed` says that the request already went out with a new credential: then
+        there must be an outcome.
         """
         ...
 
@@ -98,6 +99,8 @@ class Pump:
         try:
             while True:
                 await self._start_all()
+                # With refused requests the credential is renewed at once: what is in
+                # flight need not land before, and the rest is not held up.
                 if not (self._refused and not self._stopped):
                     await self._land()
                 if not self._refused:
@@ -107,7 +110,7 @@ class Pump:
                 else:
                     await self._renew()
         except BaseException:
-            # Answers may still come in; nobody is there to hear of them.
+            # Cancelled: answers may still come in, but the batch is over.
             self._report = _ignore
             raise
 
@@ -121,6 +124,8 @@ class Pump:
         )
         renewed = self._renewed
         while todo:
+            # Room comes before the pace: what the pace lets through starts
+            # at once.
             if not pool.room():
                 try:
                     await pool.wait_room()
@@ -131,6 +136,8 @@ class Pump:
                 if not await pace.wait():
                     self._stopped = True
                     todo.clear()
+            # Checked after every wait: more requests with a refused
+            # credential are useless.
             elif self._refused:
                 return
             else:
@@ -152,7 +159,7 @@ class Pump:
             if begun is None or not is_success(begun.status):
                 self._report(index, self._exchange.read_failure(result))
                 return
-            result = begun  # accepted: what befell the body changes nothing of that
+            result = begun  # accepted; a body that broke off does not change that
         outcome = self._exchange.read(index, result, renewed=renewed)
         if outcome is None:
             self._refused.append(index)
@@ -165,7 +172,10 @@ class Pump:
             await self._idle.wait()
 
     async def _renew(self) -> None:
-        """Put the refused ones back in front, to go out with a new credential."""
+        """Put the refused requests back in front, to go out with a new credential.
+
+        Once only: what is refused later had been sent with the old credential.
+        """
         if not self._renewed:
             failed = await self._exchange.renew()
             if failed is not None:
@@ -184,7 +194,7 @@ class Pump:
 
 
 def failure_outcome(failure: Failure) -> Outcome:
-    """A request without an answer is tried again, as the network is nobody's fault."""
+    """The outcome of a request without an answer: it is tried again."""
     return Outcome(
         Verdict.RETRY,
         _FAILURE_CODES[failure.kind],

@@ -30,6 +30,7 @@ BY_STATUS: Mapping[int, AnswerClass] = {
     410: AnswerClass(Verdict.MISCONFIGURED, "gone"),
 }
 
+# Novu's header name, so that endpoints written for Novu's webhook provider work.
 SIGNATURE = "x-novu-signature"
 """Lower-case hex of HMAC-SHA256 over the exact bytes of the body."""
 SECTION = "push_notifications.push_webhook"

@@ -1,4 +1,4 @@
-"""How long a provider asks to be left alone. Part of `providers`.
+"""Reads Retry-After: how long a provider asks us to wait.
 
 Pure text reading; it must not decide what follows.
 """
@@ -14,10 +14,11 @@ QUOTA_WAIT_S = 60.0
 
 
 LONGEST_S = 86_400.0
-"""The longest wait that is believed. A slip of a service, or something in front of
-it, must not silence a credential for years."""
+"""The longest wait that is believed, in seconds. A mistake of a service, or of a proxy
+in front of it, must not silence a credential for years."""
 
-# Seconds as they should be, and as programs write numbers; of several the first.
+# Digits as the RFC wants them, and what programs write (1.5, 1e2); of several values
+# the first.
 _SECONDS = re.compile(
     r"\+?([0-9]+(?:\.[0-9]*)?(?:[eE]\+?[0-9]+)?)\s*(?:[,;].*)?", re.DOTALL
 )
@@ -41,9 +42,9 @@ def parse_retry_after(value: str | None, now_s: float | None = None) -> float | 
 
 
 def in_seconds(value: str | None, date: str | None) -> str | None:
-    """Retry-After as seconds where it is a date, and the answer has a Date as well.
+    """Retry-After in seconds, where it is a date and the answer has a Date as well.
 
-    Two dates of one clock: whether this machine's is right does not matter then.
+    Both dates come from the service's clock, so that this machine's does not matter.
     """
     if value and date and not _SECONDS.fullmatch(value.strip()):
         due_s, sent_s = _parse_date(value.strip()), _parse_date(date.strip())

@@ -1,8 +1,8 @@
 r"""Reads a Google service account file as people really have it.
 
-With a byte order mark, quoted, in base64, its private key with `\\n` as two characters:
-what is meant is clear. Any other file of Google's is named, with what to download
-instead. No value of the file may stand in an error.
+With a byte order mark, quoted, in base64, or with `\\n` as two characters in its
+private key: all of these are accepted. Any other file of Google's is named in the
+error, with what to download instead. No value of the file may stand in an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OTHER_TYPES: Mapping[str, str] = {
     "impersonated_service_account": "impersonates a service account and has no key,",
     "gdch_service_account": "is of Google Distributed Cloud,",
 }
-"""What the `type` of a credential file says it is, where that is something else."""
+"""Values of `type` in Google's other credential files, and what to call those."""
 _OTHER_FILES: Mapping[str, str] = {
     "project_info": "is google-services.json, which belongs into the Android app,",
     "authDomain": "is the configuration of the web app,",
@@ -44,7 +44,7 @@ _OTHER_FILES: Mapping[str, str] = {
 
 
 class NoAccount(ValueError):
-    """Its text continues a sentence that began with the file's name."""
+    """No usable account; the text continues a sentence that begins with the file."""
 
 
 def read_account(content: bytes) -> dict[str, Any]:
@@ -71,7 +71,10 @@ def read_account(content: bytes) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """JSON, JSON inside a JSON text, or base64 of it; line ends may stand in texts."""
+    """The value in JSON, in JSON inside a JSON string, or in base64 of either.
+
+    `None` where there is none. `strict=False` lets raw line ends stand in strings.
+    """
     for candidate in (text, read_text(decode_any_base64(text) or b"")):
         try:
             found = json.loads(candidate, strict=False)

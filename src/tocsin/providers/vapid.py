@@ -1,4 +1,4 @@
-"""Who we are to a push service: VAPID (RFC 8292), one signed token per origin.
+"""VAPID (RFC 8292), which tells a push service who sends: a signed token per origin.
 
 Nothing here is sent anywhere. The private key must not reach a log line or an error.
 """
@@ -24,8 +24,8 @@ LIFE_S = 12 * 3600
 """Services take up to 24 hours; half of it leaves room for a clock that is wrong."""
 RENEW_EARLY_S = 3600
 HOLD_S = 60.0
-"""A refusal brings a new token at most once in so long: endpoints that were
-subscribed with another key refuse every token, however new."""
+"""Seconds between two new tokens after refusals: endpoints that were subscribed with
+another key refuse every token, however new."""
 _KEPT_ORIGINS = 256
 _SECTION = "push_notifications.webpush"
 _NUMBER_BYTES = 32
@@ -112,7 +112,7 @@ class VapidHeaders:
         return kept
 
     def _sign(self, origin: str, refused: str) -> Issued:
-        self._kept.move_to_end(origin)  # whose header is oldest is forgotten first
+        self._kept.move_to_end(origin)  # the origin with the oldest header goes first
         now_s = self._clock()
         expires_s = int(now_s) + LIFE_S
         renew_at_s = expires_s - RENEW_EARLY_S

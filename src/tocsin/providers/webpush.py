@@ -48,7 +48,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Letter:
-    """One message on its way: whom, where, what."""
+    """One message before it is encrypted: its endpoint, keys, text and headers."""
 
     index: int
     endpoint: Endpoint
@@ -138,7 +138,8 @@ class WebPushProvider:
                 report(letter.index, body if isinstance(body, Outcome) else _CHECKED)
             return
         async with self._services.use(letters[0].endpoint.origin) as service:
-            # Before the costly part: nothing is encrypted for who cannot be reached.
+            # Before encryption, which costs most: nothing is encrypted for an origin
+            # that cannot be reached.
             outcome = service.rest() or await service.connect()
             if outcome is not None:
                 report_all(indexes, outcome, report)
@@ -198,7 +199,8 @@ class _Reader:
             return Outcome(Verdict.REJECTED, "endpoint_refused", f"endpoint {error}")
         return _Letter(index, endpoint, target, body.message, push)
 
-    # Both by identity: most messages of a batch share their body or its headers.
+    # Both remember results by `id()`: most messages of a batch share the body object or
+    # its headers. The batch keeps these objects alive, so no id is given out twice.
 
     def _is_json(self, message: bytes) -> bool:
         known = self._json.get(id(message))
@@ -241,6 +243,8 @@ class _Conversation:
         letter, body = self._by_index[index]
         if isinstance(body, Outcome):
             return body
+        # Asked again for each message: an answer in between may have asked for
+        # a rest.
         resting = self._service.rest()
         if resting is not None:
             return resting
@@ -251,6 +255,8 @@ class _Conversation:
         """What an answer means; `None` where a new VAPID token may help."""
         if answer.status in REFUSED and not renewed:
             origin, header = self._service.origin, self._authorization
+            # Where a token was just renewed, the refusal is about the
+            # subscription's own key.
             if self._vapid.may_renew(origin, header):
                 return None
         outcome = classify(answer, self._by_index[index][0].endpoint.path)

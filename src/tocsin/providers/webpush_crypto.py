@@ -98,6 +98,8 @@ class Encryptor:
         done: list[bytes | Unencryptable] = []
         for start in range(0, len(messages), CHUNK):
             chunk = messages[start : start + CHUNK]
+            # Taken per chunk, so that batches take turns instead of one
+            # after the other.
             async with self._turn:
                 done += await loop.run_in_executor(self._thread, _encrypt_all, chunk)
         return done

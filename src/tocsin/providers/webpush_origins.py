@@ -21,9 +21,10 @@ MAX_ORIGINS = 32
 """Origins with connections at a time; Edge alone has dozens of them."""
 _IDLE_S = 120.0
 _THROTTLES_BEFORE_HOLD = 3
-"""So many 429 in a row concern the origin; a single one may be the device's own."""
+"""This many 429 in a row concern the origin; a single one may be about one device."""
 _LONGEST_REST_S = 1800.0
-"""Also where an origin wishes for more: then it is asked again."""
+"""The longest rest in seconds, also where an origin asks for more: then it is tried
+again."""
 _WNS_SUFFIX = ".notify.windows.com"
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -33,8 +34,9 @@ Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 class OriginGate:
     """Resolves a host for each connection anew, and passes on public addresses only.
 
-    What it has checked is what is dialled: a name that changes its address in between
-    (DNS rebinding) gains nothing. `refused` says why the last try was turned away.
+    The addresses that were checked are the ones that are dialled, so a name that
+    changes its address in between (DNS rebinding) gains nothing. `refused` says why
+    the last try was refused, or is empty.
     """
 
     def __init__(self, rules: EndpointRules, lookup: Lookup) -> None:
@@ -148,16 +150,20 @@ class BrowserServices:
     async def use(self, origin: str) -> AsyncIterator[BrowserService]:
         """The service of an origin, kept open until the end of the context.
 
-        Waits while all places are taken by origins in use, so nobody may wait for a
-        second one while holding a first.
+        Waits while all places are taken by origins in use. So nobody who holds one may
+        wait for a second: two who did would wait for each other.
         """
         while (service := self._services.get(origin)) is None:
             if len(self._services) < self._max_origins or self._close_unused():
                 service = self._services[origin] = self._open(origin)
                 break
+            # No await between the checks above and this: no `set` can be
+            # missed.
             self._freed.clear()
             await self._freed.wait()
         service.users += 1
+        # The order of the dict is the order of last use; `_close_unused` takes
+        # the first.
         self._services.move_to_end(origin)
         try:
             yield service
@@ -178,6 +184,8 @@ class BrowserServices:
             if not service.users:
                 del self._services[origin]
                 task = asyncio.create_task(service.pool.aclose())
+                # The loop keeps only weak references to tasks, and
+                # `aclose` waits for these.
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
                 return True
