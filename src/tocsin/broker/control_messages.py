@@ -1,7 +1,7 @@
 """What travels between nodes: bytes ⇄ values. Pure; part of the broker room.
 
-JSON with a kind and the sender; bytes as base64. A node that does not know a kind
-leaves it out, so that releases can be mixed while a cluster is renewed.
+JSON with a kind and the sender; bytes as base64. A node ignores kinds that it does not
+know, so that releases can be mixed during a rolling update.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def parse_command(message: dict[str, Any]) -> ControlCommand | None:
     kind = _COMMANDS.get(message["command"])
     if kind is None:
         return None
+    # Fields of a newer release are left out.
     known = set(kind.__dataclass_fields__)
     fields = {k: v for k, v in message["fields"].items() if k in known}
     fields["target"] = Target(**fields["target"])

@@ -55,6 +55,7 @@ class RedisControlBus:
         self._all = f"{prefix}.control"
         self._own = f"{prefix}.node."
         self._interval_s = ping_interval_s
+        # Silence shrinks with a faster ping.
         self._silence_s = SILENCE_S * ping_interval_s / PING_INTERVAL_S
         self._clock = clock
         self._listener: ControlListener | None = None
@@ -70,6 +71,7 @@ class RedisControlBus:
     async def start(self) -> None:
         """See the port."""
         await self._shard.start([self._all, self._own + self._node])
+        # After the subscription: those who answer "hello" must be heard.
         await self._publish(self._all, "hello", **self._describe())
         self._spawn(self._ping_for_ever())
 
@@ -98,6 +100,7 @@ class RedisControlBus:
         if not others:
             return answers
         id = uuid.uuid4().hex
+        # Before the question goes out, so that no answer comes too early.
         survey = self._surveys[id] = _Survey(others)
         try:
             fields = {"id": id, "op": op, "params": pack(params)}
@@ -167,6 +170,7 @@ class RedisControlBus:
     def _take(self, _channel: str, data: bytes) -> None:
         try:
             message = parse_message(data)
+            # A node hears its own messages too, and has done its part already.
             if message["node"] != self._node:
                 self._handle(message)
         except (ValueError, KeyError, TypeError):
@@ -182,6 +186,7 @@ class RedisControlBus:
                 if message["kind"] == "hello":
                     # A newcomer learns of us now, not with the next ping.
                     self._ping_soon()
+            # Surveys must not wait for a node that has left.
             case "bye":
                 self._nodes.pop(node, None)
                 for open_survey in self._surveys.values():

@@ -1,7 +1,7 @@
 """Pub/sub and history of one process; everything is lost with it.
 
-Part of the broker room; it knows no namespace and no client. All work is done
-without a pause between check and fan-out, which makes every publish atomic.
+Part of the broker room; it knows no namespace and no client. There is no await
+between the checks of a publish and its fan-out, which makes every publish atomic.
 """
 
 from __future__ import annotations
@@ -205,9 +205,10 @@ class MemoryBroker:
         return stream
 
     def _watch_stream(self, channel: str, stream: _Stream) -> None:
-        """Look at it again when its next part may end; one entry per stream.
+        """Have the sweep look at a stream when its history or position may end.
 
-        A later end is found then; only an earlier one needs an entry more.
+        One entry per stream: each publish moves the end to later, which the sweep
+        finds when it looks. Only an earlier end needs another entry.
         """
         deadline = stream.expires_at if stream.items else stream.meta_expires_at
         if deadline < stream.watched_until:
@@ -215,6 +216,7 @@ class MemoryBroker:
             self._watch(deadline, channel)
 
     def _watch(self, deadline: float, what: str | tuple[str, str]) -> None:
+        # It breaks ties: a channel and a tuple cannot be compared.
         self._serial += 1
         heapq.heappush(self._deadlines, (deadline, self._serial, what))
 
@@ -224,7 +226,7 @@ class MemoryBroker:
             self.sweep()
 
     def sweep(self) -> None:
-        """Forget what is over its time; runs once a second."""
+        """Forget what has expired; runs once a second."""
         now = self._clock()
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, _, what = heapq.heappop(self._deadlines)
@@ -235,6 +237,7 @@ class MemoryBroker:
 
     def _expire(self, channel: str, deadline: float, now: float) -> None:
         stream = self._streams.get(channel)
+        # Another entry with an earlier deadline has replaced this one.
         if stream is None or deadline != stream.watched_until:
             return
         stream.watched_until = float("inf")

@@ -97,6 +97,7 @@ def parse_message(data: bytes) -> Published | Joined | Left:
 
 
 def _parse_with_previous(data: bytes) -> Published:
+    # Lengths, not separators, since the stored forms may hold any byte.
     offset, epoch, length, rest = data.split(b":", 3)
     size = int(length)
     before, rest = rest[:size], rest[size + 1 :]

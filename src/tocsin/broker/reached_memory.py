@@ -13,7 +13,7 @@ from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import Stage
 
 _SWEEP_EVERY = 1000
-"""After so many writes what is over its time is dropped."""
+"""After this many writes, what has expired is dropped."""
 
 
 @dataclass(slots=True)
@@ -45,6 +45,7 @@ class MemoryReached:
             entry = self._entries[push_id] = _Entry(0)
         entry.until_ms = self._clock.now_ms() + ttl_s * 1000
         entry.users.update(users)
+        # A decision stands: what comes late does not take it back.
         if entry.stage is not Stage.DECIDED:
             entry.stage = stage
 

@@ -71,7 +71,8 @@ class RedisBroker:
             for client in clients
         ]
 
-        # Elsewhere each call looks for the server that is in charge of its key.
+        # Only for one server: with a cluster or Sentinels each call has to find the
+        # server that is in charge of its key.
         self._publishing = {
             shard: JoinedScript(client, "publish")
             for shard, client in zip(self._shards, clients, strict=True)
@@ -175,6 +176,7 @@ class RedisBroker:
             ],
         )
         top = StreamPosition(int(offset), _text(epoch))
+        # Checked after the read, which tells the epoch in the same step.
         if since is not None and since.epoch and since.epoch != top.epoch:
             raise UnrecoverablePosition
         return History(tuple(_parse_entry(entry) for entry in entries), top)
@@ -234,7 +236,11 @@ class RedisBroker:
 
 
 def _dotless(key: str) -> str:
-    """An idempotency key that does not run into the name of its channel."""
+    """An idempotency key without dots.
+
+    A dot separates it from the channel, so channel `a` with key `b.c` would share a
+    Redis key with channel `a.b` and key `c`.
+    """
     return key.replace("%", "%25").replace(".", "%2E")
 
 

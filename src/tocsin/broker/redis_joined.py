@@ -1,7 +1,8 @@
-"""One script for many callers of one Redis server, a round trip for all that wait.
+"""Runs one script on one Redis server, with a round trip for all calls that wait.
 
 Part of the broker room; it must not know what the script does, nor look at answers.
-A command costs this process more than the script costs Redis: joined, a tenth.
+A command costs this process more than the script costs Redis; a joined one costs it a
+tenth.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ class _Call:
 
 
 def _packed(value: Any) -> Any:
-    """Text as bytes here, so that what cannot be sent fails its own caller alone."""
+    """Text as bytes: text that cannot be encoded fails only its own caller here."""
     return value.encode() if isinstance(value, str) else value
 
 
 class JoinedScript:
     """Runs one script of this room; calls are carried out in the order they came.
 
-    One round trip is under way at a time, and takes along what has gathered. Where it
-    fails as a whole, all that wait are told, rather than each after a time of its own.
+    One round trip is under way at a time; the next takes all calls that have gathered.
+    Where one fails as a whole, all that wait are told, instead of each waiting for a
+    timeout of its own.
     """
 
     def __init__(self, client: Redis, name: str) -> None:
@@ -57,7 +59,7 @@ class JoinedScript:
     async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What the script answers; raises `BrokerUnavailable`.
 
-        Who gives up waiting leaves the call to be carried out, or not: unknown.
+        A caller who stops waiting cannot know whether the call is carried out.
         """
         call = _Call(keys, args)
         self._waiting.append(call)
@@ -66,11 +68,12 @@ class JoinedScript:
         return await call.answer
 
     async def close(self) -> None:
-        """End the round trip under way; who still waits is told."""
+        """End the round trip under way; calls that still wait fail."""
         if self._carrier is not None:
             self._carrier.cancel()
             await asyncio.gather(self._carrier, return_exceptions=True)
-            self._carrier = None  # one that had not begun has not said so
+            # A task that was cancelled before it began never ran its `finally`.
+            self._carrier = None
         self._tell_all(BrokerUnavailable("the broker is closed"))
 
     def _tell_all(self, error: Exception) -> None:
@@ -105,7 +108,7 @@ class JoinedScript:
                 _tell(call, answer)
 
     async def _run_alone(self, call: _Call) -> None:
-        """With the text of the script, for a server that did not know it."""
+        """Send the text of the script to a server that did not know it."""
         try:
             _tell(call, await self._script(self._client, call.keys, call.args))
         except (RedisError, OSError) as error:

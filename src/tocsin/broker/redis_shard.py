@@ -35,11 +35,11 @@ SUBSCRIBE_TIMEOUT_S = 5.0
 START_TRIES = 4
 CANCEL_AGAIN_S = 0.2
 SILENCE_S = 3.0
-"""After this long without a word from a server it is asked for one, and after twice
-as long it counts as lost."""
+"""Seconds without a word from the server after which it is pinged; after twice as long
+it counts as lost."""
 
 COMPARE_S = 1.0
-"""So often it is found out whether commands and subscriptions have one server."""
+"""Seconds between two checks that commands and subscriptions go to one server."""
 COMPARE_AGAIN_S = 0.2
 
 _log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ def load_script(name: str) -> Script:
 
 
 class RedisShard:
-    """Commands to one server, and messages from it in the order they came."""
+    """Commands to one server, and its messages in the order in which they came."""
 
     def __init__(
         self,
@@ -84,16 +84,16 @@ class RedisShard:
     async def start(self, channels: Iterable[str]) -> None:
         """Subscribe to these and read from now on.
 
-        The first of them marks the connection: whenever the server confirms it
-        again, the connection was lost in between, whoever mended it.
+        The first of them marks the connection. When the server confirms that one again,
+        the connection was lost in between, even if the library has restored it.
         """
         names = list(channels)
         self._mark = names[0]
         self._probe = f"{self._mark}.{uuid.uuid4().hex}"
         self._wanted.update(names)
-        # The first nodes of a cluster that are tried may be away.
         if not self.is_cluster:
             self._wanted.add(self._probe)
+        # In a cluster the first nodes that are tried may be away.
         for tries_left in range(START_TRIES - 1 if self.is_cluster else 0, -1, -1):
             try:
                 await self._subscribe_wanted()
@@ -113,8 +113,8 @@ class RedisShard:
         self._is_closing = True
         left = set(self._tasks)
         while left:
-            # More than once: a cancellation that falls into the library's own
-            # reconnecting can be lost there.
+            # Again and again: the library can swallow a cancellation that comes while
+            # it reconnects.
             for task in left:
                 task.cancel()
             _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
@@ -126,6 +126,8 @@ class RedisShard:
         pubsub = self._usable()
         if pubsub is None:
             raise BrokerUnavailable("connection is lost")
+        # Confirmed before. A second caller of one that is not yet waits for the
+        # same answer.
         if channel in self._wanted and channel not in self._confirming:
             return
         confirmed = self._confirming.get(channel)
@@ -140,13 +142,15 @@ class RedisShard:
                 self._give_up(channel)
                 raise BrokerUnavailable(str(error)) from error
         try:
+            # Shielded: others may wait for the same future.
             await asyncio.wait_for(asyncio.shield(confirmed), SUBSCRIBE_TIMEOUT_S)
         except TimeoutError as error:
             self._give_up(channel)
             raise BrokerUnavailable("subscription was not confirmed") from error
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear it no more; a server that is away forgets it anyway."""
+        """Stop hearing it. A server that is away needs no word: it has forgotten it."""
+        # First, so that a reconnect from now on leaves it out.
         self._wanted.discard(channel)
         pubsub = self._usable()
         if pubsub is not None:
@@ -202,7 +206,8 @@ class RedisShard:
                 if not self._lost:
                     _log.warning("connection to Redis lost", error=str(error))
                 self._lost = True
-                self._marked = True  # whether or not that was heard in time
+                # A gap even if the mark of this connection was never confirmed.
+                self._marked = True
                 await asyncio.sleep(RECONNECT_S[min(failures, len(RECONNECT_S) - 1)])
                 failures += 1
                 if await self._subscribe_again():
@@ -213,9 +218,9 @@ class RedisShard:
                 self._take(message)
 
     async def _watch_for_ever(self) -> None:
-        """Break a connection on which nothing comes, not even an answer.
+        """Break a connection on which nothing comes, not even the answer to a ping.
 
-        A server that hangs, or to which the way is cut, says nothing of it.
+        A server that hangs, or that is cut off, does not close its connections.
         """
         asked_at = -1
         while True:
@@ -235,11 +240,11 @@ class RedisShard:
                     await pubsub.ping()
 
     async def _compare_for_ever(self) -> None:
-        """Leave a server that others do not publish on any more.
+        """Leave a server on which others no longer publish.
 
-        One that was replaced behind its address says nothing of it to those who
-        listen. What is published is counted where it is published: nobody heard it
-        means that we listen elsewhere.
+        A server that was replaced behind its address does not tell its listeners. So we
+        publish on a channel that only we listen to, and PUBLISH returns how many heard
+        it: none means that our subscription is at another server than our commands.
         """
         counts = False
         wait_s = 0.02
@@ -252,7 +257,9 @@ class RedisShard:
             pubsub = self._pubsub
             hearers = await self._count_hearers()
             counts = counts or bool(hearers) or has_changed
-            if hearers != 0 or not counts:  # a proxy may count for nobody
+            # A proxy may always answer 0, so a count has to have worked once, or
+            # another server to have taken over.
+            if hearers != 0 or not counts:
                 continue
             # Twice, since a subscription may have been on its way.
             await asyncio.sleep(COMPARE_AGAIN_S)
@@ -261,7 +268,8 @@ class RedisShard:
                     "another Redis takes commands than the one listened to:"
                     " it is dialled anew"
                 )
-                if not has_changed:  # else commands have the newer connection
+                # After a known change the commands already go to the new server.
+                if not has_changed:
                     redial(self._client)
                 if pubsub is not None and pubsub is self._pubsub and not self._lost:
                     await self._break(pubsub)
@@ -269,22 +277,22 @@ class RedisShard:
     def _usable(self) -> PubSub | None:
         """The subscriber, unless its connection is lost.
 
-        A command would dial it anew then, while the reader does the same.
+        On a lost connection a command would reconnect, while the reader does it too.
         """
         pubsub = self._pubsub
         if self._lost or pubsub is None:
             return None
-        connection: Any = pubsub.connection  # nothing at times, whatever the stub says
+        connection: Any = pubsub.connection  # sometimes `None`, whatever the stub says
         return pubsub if connection is not None and connection.is_connected else None
 
     async def _break(self, pubsub: PubSub) -> None:
-        """End the connection; the reader hears of it and makes another."""
+        """End the connection; the reader notices and makes another."""
         self._lost = self._marked = True
         if pubsub.connection is not None:
             await pubsub.connection.disconnect(nowait=True)
 
     async def _count_hearers(self) -> int | None:
-        """How many heard what was published; `None` where that cannot be asked."""
+        """How many heard the probe; `None` where that cannot be found out now."""
         if self._lost or not self._is_confirmed:
             return None
         try:
@@ -303,6 +311,8 @@ class RedisShard:
 
     async def _subscribe_wanted(self) -> None:
         if self._pubsub is not None:
+            # Before a new one is opened, so that another node of a cluster
+            # is chosen.
             note_lost(self._client, self._pubsub)
             await self._drop_pubsub()
         self._is_confirmed = False
@@ -322,8 +332,8 @@ class RedisShard:
                 await self._pubsub.aclose()
 
     def _tell_change(self) -> None:
-        # The new server may lack the last of what the old one had: positions are
-        # looked at before anything is published upon it.
+        # The new server may lack the last of what the old one had, so positions are
+        # checked before anything is published on it.
         self._has_changed.set()
         if self._marked:
             self._on_gap()
@@ -344,6 +354,7 @@ class RedisShard:
             if channel == self._mark:
                 self._lost = False  # also where the library has dialled by itself
                 self._is_confirmed = True
+                # Not the first confirmation: messages may have been missed.
                 if self._marked:
                     self._on_gap()
                 self._marked = True

@@ -12,7 +12,7 @@ from tocsin.core.ports.channels import DenialKind, UserStatus
 from tocsin.core.ports.clock import Clock
 
 _SWEEP_EVERY = 1000
-"""After so many writes what is over its time is dropped."""
+"""After this many writes, what has expired is dropped."""
 
 
 class MemoryUserStatuses:

@@ -118,8 +118,8 @@ def parse_payload(data: bytes) -> Payload:
 def find_payload(data: bytes | None, push_id: str) -> Payload | None:
     """The payload of a request, or `None` where it is gone or cannot be read.
 
-    Both end the same way: its jobs go to the dead letters. Only the second is
-    somebody's fault, so it is logged here.
+    In both cases its jobs go to the dead letters. Only the second is a fault, so only
+    that one is logged.
     """
     if data is None:
         return None
@@ -150,10 +150,9 @@ def parse_letter(
 ) -> DeadLetter:
     """The dead letter in these bytes; `id` is the engine's name for it.
 
-    `payload` is its own copy of its request's.
-
-    Where the job itself cannot be read, the letter carries an empty job of that
-    queue and request, so that it can still be listed, replayed and purged.
+    `payload` is the letter's copy of the payload of its request. Where the job itself
+    cannot be read, the letter carries an empty job of that queue and request, so that
+    it can still be listed, replayed and purged.
     """
     message = job_pb2.DeadLetter()
     try:
@@ -181,7 +180,10 @@ def parse_dead_job(data: bytes) -> Job | None:
 
 
 def parse_cancelled(taken: Iterable[bytes], uid: str) -> list[Job]:
-    """The jobs in these bytes; what cannot be read is gone too, only uncounted."""
+    """The jobs in these bytes.
+
+    A job that cannot be read is cancelled as well, but it is not counted.
+    """
     jobs = []
     for data in taken:
         try:
@@ -204,6 +206,7 @@ def without_done(data: bytes, done: bytes) -> bytes:
         return data
     if not isinstance(job, SendJob):
         return data
+    # Least significant bit first, as `Delivery.done` has it.
     bits = int.from_bytes(done, "little")
     left = [i for i in range(len(job.work.recipients)) if not bits >> i & 1]
     return encode_job(job.part(left, id=job.id))
@@ -211,6 +214,7 @@ def without_done(data: bytes, done: bytes) -> bytes:
 
 def refresh(job: Job) -> Job:
     """The same job as if it had never been tried."""
+    # Both fields: a job gives up at an age that counts from its first try.
     return replace(job, attempt=0, first_try_at_ms=0)
 
 
@@ -361,6 +365,7 @@ def _filter_message(filter: DeviceFilter) -> job_pb2.Filter:
 
 
 def _filter_of(message: job_pb2.Filter) -> DeviceFilter:
+    # A condition that is ignored would widen the filter to more devices.
     if len(UnknownFieldSet(message)) > 0:
         raise Undecodable("a filter condition that this release does not know")
     return DeviceFilter(
@@ -379,6 +384,7 @@ def _filter_of(message: job_pb2.Filter) -> DeviceFilter:
 
 
 def _unread_job(queue: str, push_id: str) -> Job:
+    # Queues are named "expand:fcm" and "send:fcm".
     stage, _, provider = queue.partition(":")
     shared: JobFields = {
         "push_id": push_id,

@@ -71,6 +71,8 @@ class SqlRateLimiter:
             for name in names:
                 before = states.get(name, unused)
                 allowed_us, after = take_token(before, limits, now_us)
+                # Rounded up: a millisecond earlier it would be refused
+                # again.
                 answers.append(-(-allowed_us // US_PER_MS))
                 if not allowed_us:
                     states[name] = changed[name] = after
@@ -80,6 +82,7 @@ class SqlRateLimiter:
     async def _fetch(
         self, connection: AsyncConnection, names: Sequence[str]
     ) -> dict[str, list[int]]:
+        # The order in which `_LOCK` takes the rows.
         wanted = sorted(set(names))
         given = json.dumps(wanted) if self._is_sqlite else wanted
         rows = await connection.execute(self._lock, {"names": given})

@@ -112,7 +112,7 @@ def _reason(error: Exception) -> str:
 
 
 CONFIRM_MS = 1000
-"""How long a replica may take to have what must not be lost."""
+"""Milliseconds that a replica may take to have what must not be lost."""
 
 
 async def run_confirmed(
@@ -126,14 +126,16 @@ async def run_confirmed(
     nevertheless. `key` is one that nobody reads.
     """
 
-    async def act(one: Redis) -> T:  # WAIT is about the connection's own writes
+    # WAIT counts the writes of its own connection, so all goes through one.
+    async def act(one: Redis) -> T:
         answer = await action(one)
         try:
             is_confirmed = await _confirm(one, key)
         except foreign.RedisError as error:
             if not is_refusal(error):
                 raise
-            is_confirmed = False  # what was asked for is done: not a second time
+            # The action itself was done, so a refusal here must not repeat it.
+            is_confirmed = False
         if not is_confirmed:
             raise QueueUnavailable("no replica of Redis has the entries yet")
         return answer
@@ -144,7 +146,9 @@ async def run_confirmed(
 async def _confirm(one: Redis, key: str) -> bool:
     about = await one.info("replication")
     if about.get("role") == "slave":
-        return False  # since a moment ago; whether another one has it is unknown
+        # It became a replica just now; whether the new primary has the writes is
+        # unknown.
+        return False
     if not about.get("connected_slaves"):
         return True
     # A repeat has nothing to write, yet what it repeats must be confirmed.
@@ -168,7 +172,7 @@ def now_argument(clock: Clock | None) -> int | str:
 GROUP = "workers"
 """The consumer group of every stream."""
 SCHEDULE_KEPT_MS = 7 * 86_400_000
-"""How long after its moment a send that no worker took can still be cancelled."""
+"""How long after its due time a send that no worker took can still be cancelled."""
 
 
 class Keys:

@@ -105,6 +105,7 @@ def _letter(id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
     )
 
 
+# Keys in one SCAN step, and entries of one stream whose holder is asked for.
 _SCAN = 1000
 _MOST_HELD = 10_000
 
@@ -133,6 +134,7 @@ class RedisQueueStock:
             await run(
                 self._client, "SET", self._keys.origin, secrets.token_hex(8), "NX"
             )
+            # Of two who ask first, both read the name that NX has let stand.
             name: bytes = await run(self._client, "GET", self._keys.origin)
         return name.decode()
 
@@ -221,6 +223,8 @@ class RedisQueueStock:
     ) -> None:
         uid = what.scheduled_uid if isinstance(what, Stored) else ""
         keys = [
+            # Named by the entry in the queue that it comes from: a repeated
+            # move takes it once.
             self._keys.once(f"moved:{origin}:{kind}:{what.queue}:{what.id}"),
             self._keys.payload(what.push_id),
             *self._keys.all_of(what.queue),
@@ -266,13 +270,15 @@ class RedisQueueStock:
         return {
             entry["message_id"].decode()
             for entry in pending
+            # A silent holder's entry may be taken over, so it may be moved,
+            # too.
             if entry["time_since_delivered"] < self._silent_ms
         }
 
     async def _from_stream(self, queue: str, limit: int) -> list[Stored]:
         stream = self._keys.stream(queue)
         held = await self._held(queue)
-        # Those in somebody's hands do not count, so that others come to light.
+        # Held entries are skipped below, so as many more are read.
         found = await run(
             self._client, "XRANGE", stream, "-", "+", "COUNT", limit + len(held)
         )

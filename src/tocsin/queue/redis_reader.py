@@ -92,6 +92,8 @@ class StreamReader:
         while True:
             await self._keep_house(queues)
             queues = self._rotated(queues)
+            # Before new entries: those of a silent worker have waited
+            # longest.
             entries = await self._take_over(queues, limit)
             due_in_ms = -1
             if len(entries) < limit:
@@ -100,7 +102,11 @@ class StreamReader:
             left_s = deadline - time.monotonic()
             if entries or left_s <= 0:
                 return entries
+            # Not longer than a beat: the next look for silent workers is
+            # due then.
             wait = min(left_s, self._timing.beat_s)
+            # A blocked read does not see the delayed set: it ends when the
+            # next job is due.
             if due_in_ms >= 0:
                 wait = min(wait, max(0.001, due_in_ms / 1000))
             entries = await self._wait_for_new(queues, limit, wait)
@@ -145,6 +151,7 @@ class StreamReader:
         args: list[Any] = []
         for delivery in deliveries:
             queue, id = parse_receipt(delivery.receipt)
+            # From 1, as Lua counts.
             args += (numbers.setdefault(queue, len(numbers) + 1), id)
         return [self._keys.stream(queue) for queue in numbers], args
 
@@ -183,6 +190,7 @@ class StreamReader:
             self._next_look.update(dict.fromkeys(due, 0.0))
         entries = []
         for number, id, fields, count, done in raw:
+            # The script has acknowledged it already: there is nothing to work on.
             if not fields:
                 _log.error(
                     "queue entry was deleted by a foreign hand, its recipients are"
@@ -204,6 +212,7 @@ class StreamReader:
             # can be waited for as may be taken; the next turn waits for others.
             queues = queues[:limit]
             wait_s = min(wait_s, _FEW_SLOTS_WAIT_S)
+        # COUNT is per stream.
         share = max(1, limit // len(queues))
         names = {self._keys.stream(queue): queue for queue in queues}
         command = (
@@ -249,6 +258,7 @@ class StreamReader:
                 dropped += await self._sweep([field.decode() for field in found])
             if not cursor:
                 return dropped
+            # Others on this loop have their turn between two batches.
             await asyncio.sleep(0)
 
     async def _sweep(self, receipts: Sequence[str]) -> int:

@@ -4,11 +4,11 @@ Part of the queue room; it must not know what a job means or when one is due.
 
 An entry lives in its stream until it is settled (XACK and XDEL in one script), so
 XLEN counts unfinished work and nothing is ever trimmed: at the backlog limit new
-work is refused. What depends on each other changes in one Lua script, so that no
-crash leaves half of it. Progress lies in one hash for all entries: a worker
-writes that of many batches in one command, and only a take-over reads it.
-Delayed jobs wait in a sorted set beside their stream. Whether a job is due is
-judged by the clock of Redis, for workers' clocks differ.
+work is refused. Keys that depend on each other change in one Lua script, so that no
+crash leaves half of it. Progress lies in one hash for all entries: a worker writes
+the progress of many batches in one command, and only a take-over reads it. Delayed
+jobs wait in a sorted set beside their stream. Whether a job is due is judged by the
+clock of Redis, because workers' clocks differ.
 """
 
 from __future__ import annotations
@@ -60,12 +60,11 @@ class RedisStreamJobQueue:
     """`JobQueue` on Redis; see the port for what each method promises.
 
     The client belongs to whoever opened it and is not closed here. `consumer`
-    must be a name that no other process has or had: a restarted one would take its
-    entries for its own. Every method raises
-    `QueueUnavailable` while Redis is away and works again when it is back; an
-    `enqueue` that raised may have happened: repeat it with the same `push_id`
-    and `once_ttl_s`. A `clock`, for tests, stands for that of Redis; `dates` is what
-    dead letters are dated by where there is none.
+    must be a name that no other process has or had: a restarted process would take
+    the entries of the old one for its own. Every method raises `QueueUnavailable`
+    while Redis is away and works again when it is back; an `enqueue` that raised may
+    have happened: repeat it with the same `push_id` and `once_ttl_s`. A `clock`, for
+    tests, stands for that of Redis; without one, dead letters get the time of `dates`.
     """
 
     def __init__(
@@ -170,6 +169,7 @@ class RedisStreamJobQueue:
         for queue, encoded in by_queue.items():
             keys += self._keys.all_of(queue)
             args += [queue, len(encoded), *encoded]
+        # Read before the call, as `HighWater` wants it.
         before = self._high_water.certain
         with own_errors():
             if payload.reliable:
@@ -202,6 +202,7 @@ class RedisStreamJobQueue:
                 by_push.setdefault(push_id, []).append((queue, member))
             for push_id, members in by_push.items():
                 taken += await self._take_back(push_id, members)
+            # Last: after a crash before this a repeat still finds the places.
             if found:
                 await run(self._client, "DEL", place)
         return parse_cancelled(taken, uid)
@@ -366,6 +367,7 @@ class RedisStreamJobQueue:
         for queue, member in members:
             args += (numbers.setdefault(queue, len(numbers)), member)
         keys = [self._keys.payload(push_id)]
+        # Without the stream: what was moved there is with the workers.
         for queue in numbers:
             keys += self._keys.all_of(queue)[1:]
         taken: list[bytes] = await self._cancel(self._client, keys, args)
@@ -396,6 +398,7 @@ class RedisStreamJobQueue:
         args: list[Any] = [GROUP, id, receipt, push_id, len(follow)]
         for job, due_ms in follow:
             if job.push_id != push_id:
+                # The script counts up the payload of one request only.
                 raise ValueError(f"job {job.id} follows from another request's job")
             number = numbers.setdefault(job.queue, len(numbers))
             args += (number, due_ms, encode_job(job))
@@ -408,6 +411,8 @@ class RedisStreamJobQueue:
             self._keys.dead,
             self._keys.sequence,
         ]
+        # A dict keeps its order: the numbers above are the places of these
+        # keys.
         for target in numbers:
             keys += self._keys.all_of(target)
         with own_errors():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MOVE_MARK_S = 7 * 86_400.0
-"""How long a queue knows what it took over from another, in seconds."""
+"""Seconds for which a queue remembers which entries it took in from another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,11 @@ class Timing:
 class HighWater:
     """What one process knows of a number that only rises while no data is lost.
 
-    `certain` is the highest that the engine has confirmed to this process, `missing`
-    how many of those confirmed it found to be gone, over its whole life. Both methods
-    get `before`, the value of `certain` from before the engine was asked: whatever it
-    answers has to be above that, in whichever order answers come.
+    `certain` is the highest number that the engine has confirmed to this process,
+    `missing` how many of the confirmed ones it found to be gone, over its whole life.
+    Both methods get `before`, the value of `certain` when the engine was asked:
+    whatever it answers must not be below that. It may be below the `certain` of now,
+    where another answer has overtaken it.
     """
 
     def __init__(self) -> None:
@@ -62,6 +63,7 @@ class HighWater:
 
     def take(self, number: int, *, before: int) -> None:
         """The engine has accepted something under this number."""
+        # Each number is given once: before this one the engine stood one lower.
         self._look(number - 1, before)
         self.certain = max(self.certain, number)
 
@@ -70,7 +72,8 @@ class HighWater:
         self._look(reached, before)
 
     def _look(self, reached: int, before: int) -> None:
-        # Of several answers after one loss the first counts it.
+        # The first answer after a loss counts it and lowers `certain`; the second
+        # comparison keeps others that were under way from counting it again.
         if reached < before and reached < self.certain:
             self.missing += self.certain - reached
             self.certain = reached

@@ -2,10 +2,10 @@
 
 Part of the queue room; it must not know what a job means or when one is due.
 
-A job is a narrow row with its body beside it; who works on it is a lease in that
-row. One code serves both databases: SKIP LOCKED keeps rivals on PostgreSQL from
-waiting for each other, and SQLite has one writer at a time anyway. Writers of
-the same process wake a waiting reader at once; other processes are noticed by
+A job is a narrow row with its body in another table; a lease in that row says who
+works on it. One code serves both databases: SKIP LOCKED keeps workers on PostgreSQL
+from waiting for each other, and SQLite has one writer at a time anyway. Writers of
+the same process wake a waiting reader at once; jobs of other processes are found by
 looking a few times a second, which costs less than a connection kept for LISTEN.
 """
 
@@ -50,18 +50,18 @@ _log = structlog.get_logger(__name__)
 class SqlJobQueue:
     """`JobQueue` in a database; see the port for what each method promises.
 
-    The engine belongs to whoever opened it and is not closed here. `owner` must
-    be a name that no other process has or had: a restarted one would take its
-    entries for its own. `max_pending` is per queue; requests accepted at the same
-    moment may pass it by their own jobs.
-    Every method raises `QueueUnavailable` while the database is away.
+    The engine belongs to whoever opened it and is not closed here. `owner` must be a
+    name that no other process has or had: a restarted process would take the entries
+    of the old one for its own. `max_pending` is per queue; requests that are accepted
+    at the same moment may exceed it by their own jobs. Every method raises
+    `QueueUnavailable` while the database is away.
 
-    `leases` is an engine of one connection to the same PostgreSQL, for renewals
-    alone: those of a worker must not wait until its other work has left `engine` a
-    connection. A process that holds no jobs never opens it.
+    `leases` is an engine of one connection to the same PostgreSQL, for renewals only:
+    they must not wait until a worker's other work leaves a connection of `engine`
+    free. A process that holds no jobs never opens it.
 
-    A `clock`, for tests, stands for the server's; `dates` is what dead letters are
-    dated by where there is none.
+    A `clock`, for tests, stands for the server's; without one, dead letters get the
+    time of `dates`.
     """
 
     def __init__(
@@ -126,13 +126,15 @@ class SqlJobQueue:
     ) -> bool:
         """Store the payload and all jobs in one transaction; see the port.
 
-        A committed transaction outlives a power cut, so that nothing is added for
-        a payload that is `reliable`.
+        A committed transaction outlives a power cut, so a `reliable` payload needs no
+        further step.
         """
         encoded = [(job, encode_job(job), due_ms) for job in jobs]
         body = encode_payload(payload)
         before, highest = self._high_water.certain, 0
         async with self._database.writing() as connection:
+            # First: a second call with this push id waits here for the end
+            # of the first.
             if once_ttl_s > 0 and not await self._rows.mark_once(
                 connection, payload.push_id, once_ttl_s
             ):
@@ -151,6 +153,7 @@ class SqlJobQueue:
                 )
         if highest:
             self._high_water.take(highest, before=before)
+        # After the commit: a reader that looks earlier would see nothing.
         self._wake_readers()
         return True
 
@@ -173,7 +176,7 @@ class SqlJobQueue:
         deadline = time.monotonic() + wait_s
         while True:
             await self._keep_house()
-            # Taken before the look: a job added after it wakes this reader.
+            # Read before the look: a job that is added after the look sets this event.
             wake = self._wake
             deliveries = await self._claim(queues, limit)
             left_s = deadline - time.monotonic()
@@ -223,7 +226,7 @@ class SqlJobQueue:
         for each in deliveries:
             if int(each.receipt) in renewed.prolonged:
                 each.held_until = renewed.until
-        if renewed.taken:  # what was settled meanwhile needs none
+        if renewed.taken:  # not those that were settled meanwhile: they have no row
             await self._claims.excuse(sorted(renewed.taken))
         return [
             each.receipt for each in deliveries if int(each.receipt) not in renewed.held
@@ -360,10 +363,13 @@ class SqlJobQueue:
                 raise ValueError(f"job {job.id} follows from another request's job")
         encoded = [(job, encode_job(job), due_ms) for job, due_ms in follow]
         async with self._database.writing() as connection:
+            # First: deleting the row decides between two who settle.
             if not await self._rows.remove(connection, id):
                 return False
             if encoded:
                 await self._rows.add(connection, encoded)
+            # Letters copy the payload, which goes with the last job: so they come
+            # before the count.
             if letters:
                 await self._dead.add(connection, push_id, letters)
             await self._rows.change_outstanding(connection, push_id, len(follow) - 1)
@@ -372,7 +378,8 @@ class SqlJobQueue:
         return True
 
     def _wake_readers(self) -> None:
-        # A new event each time: nobody has to clear it under another's feet.
+        # A new event each time. Clearing a shared one could hide a job from a reader
+        # that had not seen it yet.
         wake, self._wake = self._wake, asyncio.Event()
         wake.set()
 

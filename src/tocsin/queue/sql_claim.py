@@ -5,12 +5,12 @@ Part of the queue room; it must not decode jobs nor end them.
 A claim is one short transaction that writes who holds the job and until when.
 No row stays locked while a batch is sent.
 
-A renewal must never wait. It once waited for a connection behind all settlements
-of its process; with one of its own it locked row after row in the order of their
-ids, just ahead of the settlements, which end in that order too, and so waited for
-nearly each of them: with a database 50 ms away up to 7 s, while the lease lasts 4.
-So it has its own connection and passes by rows that are locked: what settles or
-records them is this process, or a rival that took them.
+A renewal must never wait. In a first version it waited for a connection behind all
+settlements of its process. With a connection of its own it locked row after row in
+the order of their ids, just ahead of the settlements, which go in that order too, and
+so waited for nearly each of them: with a database 50 ms away up to 7 s, while the
+lease lasts 4. So it has its own connection and skips locked rows: whoever holds such
+a lock is this process, which settles or records, or a rival that took the job.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
 
 _JUMP_S = 1.0
-"""By so much a clock does not run fast between two looks; it was set."""
+"""No clock gains so much between two looks, in seconds: somebody has set it."""
 
 NOBODY: ColumnElement[str] = literal_column("''")
 """As text in the statement: only so do planners use the partial indexes."""
@@ -62,11 +62,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """Ids of leases that still stand, and which of them were prolonged.
+    """Ids of leases that still stand (`held`), and which of them were prolonged.
 
-    The others of `held` are locked at the moment; `taken` are those that somebody
-    else has now. `until` is the moment of this process up to which a prolonged one
-    can be trusted.
+    The rest of `held` is locked at the moment; `taken` are those that somebody else
+    has now. `until` is the `elapsed_s` up to which a prolonged lease can be trusted.
     """
 
     held: set[int]
@@ -125,7 +124,10 @@ class Claims:
         if not due and not abandoned:
             return []
         async with self._database.writing() as connection:
+            # Before the leases are written: no delay may make a hold longer
+            # than its lease.
             held_until = elapsed_s() + self._timing.trusted_s
+            # Abandoned jobs before new ones: they have waited longest.
             rows = await self._take(connection, self._claim_abandoned, abandoned, limit)
             left = limit - len(rows)
             rows += await self._take(connection, self._claim_due, due, left)
@@ -147,12 +149,14 @@ class Claims:
         """Prolong the leases of these, waiting for nobody."""
         values = {"ids": list(ids), **self._database.now_values()}
         async with self._renewing.writing(lasting=False, urgent=True) as connection:
+            # Before the database is asked, as for a claim.
             until = elapsed_s() + self._timing.trusted_s
             found = await connection.execute(self._renewal, values)
             prolonged = set(found.scalars())
             owners: dict[int, str] = {}
             if len(prolonged) < len(ids):
                 asked = {"ids": list(ids)}
+                # A plain read, which waits for no row lock.
                 standing = await connection.execute(self._standing, asked)
                 owners = {row.id: row.lease_owner for row in standing}
         held = prolonged | {id for id, owner in owners.items() if owner == self._owner}
@@ -161,8 +165,8 @@ class Claims:
     async def excuse(self, ids: Sequence[int]) -> None:
         """Take back one hand-out of these, whoever holds them now.
 
-        As little as a renewal does it wait for a connection or a row: one that its
-        holder has locked at the moment stays counted, and it takes many to matter.
+        Like a renewal it waits for no connection and no row. A hand-out whose row is
+        locked at the moment stays counted; it takes many of those to matter.
         """
         jobs = self._tables.jobs
         held = (
@@ -196,10 +200,10 @@ class Claims:
             await connection.execute(statement, rows)
 
     def _was_set_forward(self) -> bool:
-        """Whether all leases may look over only because of this machine's clock.
+        """Whether leases may look ended only because this machine's clock was set.
 
-        Then their holders, who are on the same machine, get the time to renew. The
-        clock of a database server is set by whoever keeps that.
+        Then their holders, who are on the same machine, get the time to renew. Only
+        where this machine's clock judges leases; not where a database server's does.
         """
         if not self._database.is_local:
             return False
@@ -300,6 +304,7 @@ class Claims:
     ) -> list[Row[Any]]:
         """In rounds of equal shares, so that a flood on one queue waits its turn."""
         taken: list[Row[Any]] = []
+        # The first queue gets the remainder of the division: they take turns.
         self._turn += 1
         start = self._turn % max(1, len(queues))
         still_open = [*queues[start:], *queues[:start]]
@@ -316,6 +321,7 @@ class Claims:
                     **self._database.now_values(),
                 }
                 rows = (await connection.execute(claim, values)).all()
+                # RETURNING promises no order.
                 taken += sorted(rows, key=lambda row: (row.run_at_ms, row.id))
                 if len(rows) == want:
                     full.append(queue)

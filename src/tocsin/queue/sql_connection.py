@@ -26,24 +26,26 @@ _WAL_PAUSE_S = 0.01
 class QueueDatabase:
     """One engine, seen as short transactions. The engine stays its opener's.
 
-    On SQLite a transaction that writes takes the lock at its start: one that
-    reads first could not become a writer on a changed file.
+    On SQLite a transaction that writes takes the write lock at its start: one that has
+    read first cannot become a writer once another connection has changed the file.
     """
 
     def __init__(
         self, engine: AsyncEngine, clock: Clock | None, *, dates: Clock | None = None
     ) -> None:
-        """A `clock` is taken for the server's; without it `dates` dates letters."""
+        """A `clock` stands for the server's; without it, letters get `dates`' time."""
         self._engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
-        # SQLite has one writer; queueing here costs no busy waiting in threads.
+        # SQLite has one writer at a time. Waiting here costs nothing; waiting in the
+        # driver would keep a thread busy.
         self._writer = asyncio.Lock()
-        # All but urgent ones stand here first, so that these pass the line.
+        # Ordinary writers wait for this lock first. So at most one of them waits for
+        # `_writer`, and an urgent one waits for two others at most.
         self._line = asyncio.Lock()
         self._given = clock is not None
         self.clock = clock or dates or SystemClock()
-        # Leases are judged by several hosts: on PostgreSQL its clock is the one
-        # they share. statement_timestamp is stable, so an index can serve it.
+        # Several hosts judge leases, and on PostgreSQL they share its clock.
+        # statement_timestamp is STABLE, so that conditions with it can use an index.
         self._shared_clock = clock is None and not self.is_sqlite
 
     @property
@@ -92,9 +94,9 @@ class QueueDatabase:
     ) -> AsyncIterator[AsyncConnection]:
         """A transaction that is committed at the end, rolled back on an error.
 
-        `lasting` outlives a power cut once committed. Without it the death of
-        any process is outlived, and no disk is waited for. On SQLite an `urgent` one
-        waits for two others of this process at most.
+        A `lasting` one outlives a power cut once it is committed. Without `lasting` it
+        outlives the death of any process only, and does not wait for the disk. On
+        SQLite an `urgent` one waits for two others of this process at most.
         """
         with _own_errors():
             if self.is_sqlite:

@@ -27,6 +27,8 @@ from tocsin.core.push import Job
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
 
+# Each half sees the count from before the statement, so exactly one of them fits. The
+# sum is 0 where somebody else changed the count at this moment, or no row is there.
 _CHANGE_AT_ONCE = """
     WITH ended AS (
         DELETE FROM {payloads}
@@ -56,7 +58,7 @@ class JobRows:
         self._at_once: TextClause | None = None
         self._removal: TextClause | None = None
         if not database.is_sqlite:
-            # A far server is asked once where SQLite, which is near, is asked twice.
+            # A remote server is asked once; SQLite is local and may be asked twice.
             payloads, jobs = tables.payloads.name, tables.jobs.name
             self._at_once = text(_CHANGE_AT_ONCE.format(payloads=payloads))
             self._removal = text(_REMOVE.format(jobs=jobs, bodies=tables.bodies.name))
@@ -76,6 +78,8 @@ class JobRows:
         statement = mark.on_conflict_do_update(
             index_elements=["push_id"],
             set_={"expires_ms": expires_ms},
+            # A mark that has expired, but is not cleaned up yet, is taken
+            # over.
             where=once.c.expires_ms <= now_ms,
         ).returning(once.c.push_id)
         values = self._database.now_values()
@@ -136,8 +140,8 @@ class JobRows:
     ) -> bool:
         """The same in one statement, where it can be; whether it was done.
 
-        Not where somebody else changes the count at this moment: either half is
-        judged by the count before, and then neither may fit any more.
+        It cannot where somebody else changes the count at this moment: both halves see
+        the old count, and when the row lock is free neither may fit any more.
         """
         if self._at_once is None:
             return False
@@ -200,7 +204,9 @@ class JobRows:
     ) -> int:
         id = self._tables.jobs.c.id
         found = await connection.scalars(
-            statement.returning(id, sort_by_parameter_order=True), values
+            # The order matters: bodies are matched with ids below.
+            statement.returning(id, sort_by_parameter_order=True),
+            values,
         )
         ids = found.all()
         await connection.execute(
@@ -275,9 +281,13 @@ async def last_job_id(connection: AsyncConnection, jobs: Table) -> int:
     """The highest id that was ever given, whether or not its job is still there."""
     if connection.dialect.name == "postgresql":
         statement = text(
+            # A fresh sequence says 1 without having given it: only
+            # `is_called` tells.
             f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {jobs.name}_id_seq"  # noqa: S608, E501 - the prefix is checked
         )
         return int((await connection.execute(statement)).scalar_one())
+    # SQLite keeps this for AUTOINCREMENT columns; before the first row there is
+    # none.
     statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
     found = await connection.execute(statement, {"name": jobs.name})
     return int(found.scalar() or 0)

@@ -114,6 +114,7 @@ class DeadTable:
         """Delete these letters; returns how many there were."""
         dead = self._tables.dead
         purged = 0
+        # In order, as in `replay`.
         for id in sorted(set(_known_form(ids))):
             gone = await connection.execute(delete(dead).where(dead.c.id == id))
             purged += gone.rowcount
@@ -122,6 +123,7 @@ class DeadTable:
 
 def _known_form(ids: Sequence[str]) -> list[int]:
     numbers = [int(id) for id in ids if id.isascii() and id.isdigit()]
+    # The database would refuse a larger one with an error.
     return [number for number in numbers if number <= _LARGEST_ID]
 
 
@@ -183,7 +185,7 @@ class SqlQueueStock:
                     row.push_id,
                     without_done(row.body or b"", row.done or b""),
                     row.run_at_ms if row.run_at_ms > row.now_ms else 0,
-                    # What was handed out once has begun.
+                    # A job that was handed out has begun, so nobody can cancel it.
                     "" if row.deliveries else row.scheduled_uid or "",
                 )
                 for row in rows

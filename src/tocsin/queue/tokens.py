@@ -32,6 +32,8 @@ class RedisTokenStore:
         with own_errors():
             value, made_at_ms = await self._agree(
                 self._client,
+                # No hash tag: each of these keys stands alone in its
+                # script.
                 [f"{self._prefix}:token:{name}"],
                 [
                     offered.value,
@@ -77,7 +79,7 @@ class SqlTokenStore:
         async with self._database.writing() as connection:
             if not is_ahead:
                 await connection.execute(taken)
-            # A row that stood against the offer was committed, so it is seen here.
+            # A row that won over the offer is committed, so it is seen here.
             row = (await connection.execute(standing)).one_or_none()
         if row is None or (
             is_ahead and not made_after_ms < row.made_at_ms <= latest_ms

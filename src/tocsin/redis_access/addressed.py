@@ -1,8 +1,8 @@
-"""A client of the one server behind an address, whichever that is. Redis ground room.
+"""A client of the server behind one address. Part of the Redis ground room.
 
-Behind a name or a virtual address another server can come to be in charge, while the
-old one stays reachable as a replica. It must not repeat a command that may have been
-done: what it sends again was refused.
+Behind a name or a virtual address another server may take over, while the old one
+stays connected as a replica. The client must not repeat a command that may have been
+done: it sends again only what was refused.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from tocsin.redis_access.refusals import is_refusal
 T = TypeVar("T")
 
 WAITS_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
-"""Between the tries of a refused command; a failover that needs longer is a fault."""
+"""Seconds between the tries of a refused command. A failover that takes longer than
+all of them is a fault."""
 
 TELL_PAUSE_S = 5.0
-"""At least this long between two calls of `on_change`: a server may refuse writes for
-long and answer all else."""
+"""Least seconds between two calls of `on_change`: a server may refuse writes for long
+and answer everything else, and each answer would look like a change."""
 
 _log = structlog.get_logger(__name__)
 
 
 class AddressedRedis(Redis):
-    """A `Redis` that dials anew when its server refuses, and sends there again.
+    """A `Redis` that dials anew when its server refuses, and then sends again.
 
-    A command fails with the library's errors. `on_change` is called once a server
-    answers again after another one, or the same, had refused.
+    A command fails with the library's errors. The functions of `on_change` are called
+    when a server answers again after a refusal, be it another server or the same.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -54,9 +55,10 @@ class AddressedRedis(Redis):
         return await self.insist(lambda: command(*args, **options))  # type: ignore[no-untyped-call] # its stub
 
     async def insist(self, action: Callable[[], Awaitable[T]]) -> T:
-        """What `action` returns; called again while the server refuses.
+        """What `action` returns; it is called again while the server refuses.
 
-        Its first command must be the one that matters.
+        Its first command must be the one that matters: after a refusal all of them run
+        again.
         """
         for wait_s in (*WAITS_S, None):
             seen = self._pool.departures
@@ -96,6 +98,7 @@ class AddressedRedis(Redis):
             await asyncio.sleep(wait_s)
         errors = [answer for answer in answers if isinstance(answer, _Broken)]
         if errors:
+            # No command was answered: then it is the error of all.
             if len(errors) == len(answers):
                 raise errors[0].error
             answers = [_unwrapped(answer) for answer in answers]
@@ -116,11 +119,14 @@ class AddressedRedis(Redis):
         except WrongServer as error:  # nothing was sent
             return [error] * len(commands)
         except (foreign.RedisError, OSError) as error:
-            if is_refusal(error):  # LOADING: some may have been done before
+            # LOADING: some commands may have been done before, so none is sent again,
+            # but the server is left.
+            if is_refusal(error):
                 self._leave(seen, error)
             return [_Broken(error)] * len(commands)
 
     def _leave(self, seen: int, error: Exception) -> None:
+        # Warn once until `_note_answer` has told of a good answer.
         if self._pool.depart(seen) and seen == self._told:
             _log.warning("Redis refuses and is dialled anew", answer=str(error)[:200])
 
@@ -134,7 +140,10 @@ class AddressedRedis(Redis):
 
 
 class _Broken:
-    """The connection broke before this answer."""
+    """Stands for an answer that did not come because the connection broke.
+
+    Unlike an error that the server answered, it never counts as a refusal.
+    """
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -79,7 +79,7 @@ async def run_whole(
 
 
 async def check(client: Redis, key: str) -> None:
-    """Raise the library's error unless every server takes a write that has a part.
+    """Raise the library's error unless every server that has keys takes a write.
 
     `key` is one that nobody reads; in a cluster others are made of it.
     """
@@ -114,7 +114,7 @@ def tell_changes(client: Redis, tell: Callable[[], None]) -> None:
 
 
 def redial(client: Redis) -> None:
-    """Leave a server that commands go to and that is not the one it should be."""
+    """Make commands dial anew, since they go to a server that is not in charge."""
     if isinstance(client, AddressedRedis):
         client.redial()
 
@@ -126,7 +126,8 @@ def is_cluster(client: Redis) -> bool:
 
 def tagged(name: str) -> str:
     """A part of a key that decides about its slot in a cluster."""
-    # Empty braces would decide nothing; none of the others ends like this.
+    # A name that begins with "}" would make an empty hash tag, which Redis ignores, so
+    # it gets "{_}" in front. Only these end with a dot.
     return f"{{_}}{name}." if name.startswith("}") else f"{{{name}}}"
 
 

@@ -43,10 +43,9 @@ class UnusableAddress(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long one waits, where the address does not say; and how many one opens.
+    """Timeouts for addresses that name none, and the most connections to a server.
 
-    With `max_connections` who needs one more to a server waits, as long as for an
-    answer.
+    With `max_connections`, a caller who needs one more waits `io_timeout_s` for it.
     """
 
     connect_timeout_s: float
@@ -57,9 +56,8 @@ class ConnectionLimits:
 def open_client(text: str, limits: ConnectionLimits) -> Redis:
     """A client for an address; no connection is made yet, the caller closes it.
 
-    Nothing is repeated by itself that may have been done: only an answer that says
-    that a command was refused, since another server is in charge, sends it there.
-    Raises `UnusableAddress`.
+    A command that may have been done is never repeated. Only a command that a server
+    refused, because it is not in charge, is sent again. Raises `UnusableAddress`.
     """
     try:
         address = parse_redis(text)
@@ -68,6 +66,7 @@ def open_client(text: str, limits: ConnectionLimits) -> Redis:
             cluster = ClusterTopology(address.nodes, servers.open)
             return RoutedRedis(cluster, servers.open, is_cluster=True)
         if address.kind == "sentinel":
+            # Database 0: Sentinels have no others.
             guards = _Opener(address, limits, address.sentinel_login, _of(address), 0)
             primary = SentinelTopology(
                 address.nodes, address.master_name, guards.open, servers.open
@@ -111,8 +110,8 @@ class _Opener:
             # A command whose answer was lost may have been done: repeated, it
             # would be done twice.
             "retry": Retry(NoBackoff(), 0),
-            # With them on, the library takes a connection that was closed for one
-            # on which such a notice has come.
+            # With these on, the library mistakes a closed connection for one on which
+            # a notice has come.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
         if address.force_resp2:

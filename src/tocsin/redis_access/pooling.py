@@ -1,6 +1,6 @@
-"""Connections that are looked at before they are used. Redis ground room.
+"""Connections that are checked before they are used. Part of the Redis ground room.
 
-It must not send a command of anybody's again: what it finds out, it finds out before.
+It must not send a caller's command twice: it checks a connection before the command.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from redis.asyncio import (
 )
 
 ASK_AFTER_S = 1.0
-"""A connection that was not asked for so long is asked before it is used: a server
-closes those that are idle, a way between drops them in silence, and a server that has
-become a replica takes what is only published, where nobody listens any more."""
+"""A connection whose server has not been asked for this long is asked before use. A
+server closes idle connections, a device on the way drops them in silence, and a server
+that has become a replica takes what is published, where nobody listens any more."""
 ASK_TIMEOUT_S = 1.0
 _REPLICA_STAYS_S = 0.04
-"""So long nobody dials again to see whether the address still leads to a replica."""
+"""For this long after finding a replica at the address nobody dials it again."""
 
 _DEPARTURES_AT_ONCE = 6
-"""As many as one call tries; a server that refuses writes for long and takes reads is
-left less often, since others work with the connections meanwhile."""
+"""As many as one call tries. A server that refuses writes for long but takes reads is
+left more rarely, because other calls use these connections meanwhile."""
 _DEPARTURES_PER_S = 1.0
 _NEXT_ADDRESS_S = 0.25
 """How long one address is tried before the next one is tried beside it (RFC 8305)."""
@@ -80,8 +80,8 @@ class CheckedConnection(_Base):
             self._polled, self._poll = writer, select.poll()
             number = writer.get_extra_info("socket").fileno()
             self._poll.register(number, select.POLLIN)
-        # What the loop has not seen yet. Nothing is to come, so that anything is an
-        # end, or an answer that nobody waits for.
+        # The loop may not have read it yet. An idle connection expects no data, so any
+        # that is there is an end, or an answer that nobody waits for.
         return bool(self._poll.poll(0))
 
     async def ask(self) -> bool:
@@ -94,7 +94,7 @@ class CheckedConnection(_Base):
             await self.send_command("HELLO", self.protocol, check_health=False)
             about = await self.read_response(timeout=wait_s)
         except foreign.ResponseError:
-            return True  # one that does not know it, or refuses it, is there
+            return True  # it does not know HELLO, or refuses it: but it answers
         except (foreign.RedisError, OSError):
             return False
         self.is_replica = _find_role(about) in (b"replica", b"slave")
@@ -179,7 +179,7 @@ class Checking(ConnectionPool):
             elif time.monotonic() < connection.asked_at + ASK_AFTER_S:
                 return
             elif not await connection.ask():
-                # The others are as old: each would cost its caller the same wait.
+                # The idle ones are as old: each would cost its caller the same wait.
                 connection.drop()
                 self._drop_idle()
             elif connection.is_replica and self._only_primary:
@@ -187,8 +187,11 @@ class Checking(ConnectionPool):
                 self.depart(connection.departures)
             else:
                 return
+        # Without dialling: many callers at once would all be told the same.
         if time.monotonic() < self._replica_until:
             raise WrongServer(_REPLICA)
+        # Before the await: a departure meanwhile makes this connection one to
+        # leave.
         connection.departures = self.departures
         await connection.connect()
         connection.asked_at = time.monotonic()
@@ -203,15 +206,16 @@ class Checking(ConnectionPool):
             raise WrongServer(_REPLICA)
 
     def depart(self, seen: int) -> bool:
-        """Use no connection again that is open now; whether that is news.
+        """Use none of the open connections again; returns whether that is new.
 
-        Those in use end when they come back: what was begun there ends there. `seen`
-        is `departures` as it was when the refused call began, or its connection: of
-        many such calls at once one decides.
+        Connections in use are closed when they come back, so that running commands end.
+        `seen` is the value of `departures` when the refused call, or its connection,
+        began: of many calls that are refused together only the first departs.
         """
         if seen != self.departures:
             return False
         now = time.monotonic()
+        # A token bucket: many departures at once, few in the long run.
         gained = (now - self._counted_at) * _DEPARTURES_PER_S
         self._counted_at = now
         self._may_depart = min(_DEPARTURES_AT_ONCE, self._may_depart + gained)
@@ -223,7 +227,7 @@ class Checking(ConnectionPool):
         return True
 
     def _drop_idle(self) -> None:
-        # Without waiting: nobody can take one meanwhile.
+        # No await in between, so nobody can take one of them meanwhile.
         for connection in self._available_connections:
             cast("CheckedConnection", connection).drop()
 

@@ -66,9 +66,9 @@ _CODE = re.compile(
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the server did nothing, since it is not, or not now, the one to ask.
+    """Whether the server did nothing, because it is not (or not now) the one to ask.
 
-    The command may be sent again, to whatever server is in charge then.
+    The command may be sent again, to the server that is in charge then.
     """
     code = _find_code(error)
     return code in _REFUSALS or (code == "UNBLOCKED" and _DEMOTED in str(error))
@@ -89,6 +89,8 @@ def find_words(error: BaseException) -> str:
 
 
 def _find_code(error: BaseException) -> str:
+    # The library makes classes of these answers and takes their code out of the
+    # text.
     for kind, code in _CLASSES:
         if isinstance(error, kind):
             return code

@@ -1,7 +1,7 @@
-"""A client whose commands find the server in charge. Redis ground room.
+"""A client whose commands find the server in charge. Part of the Redis ground room.
 
-It must not repeat a command that may have been done: what it sends again was refused
-by a server that is not in charge, and so has changed nothing.
+It must not repeat a command that may have been done: it sends again only what a server
+refused that is not in charge, and that has changed nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ T = TypeVar("T")
 Action = Callable[[Redis], Awaitable[T]]
 
 _ASKING_PAUSE_S = 0.1
-"""At least this long between two questions who is in charge."""
+"""Least seconds between two times of asking who is in charge."""
 _CHECK_MS = 1000
-"""So long the key of a check stays."""
+"""Milliseconds for which the key of a check stays."""
 _AWAY = (foreign.ConnectionError, foreign.TimeoutError, OSError)
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +70,8 @@ class RoutedRedis(Redis):
         return await self.at(
             find_key(args),
             lambda server: server.execute_command(*args, **options),
+            # In a cluster every server passes on what is published,
+            # whatever the channel's slot.
             anywhere=args[0] == "PUBLISH",
         )
 
@@ -85,8 +87,8 @@ class RoutedRedis(Redis):
 
         It is called again when that server refuses to be in charge, so its first
         command must be the one that matters. With `alone` it gets a connection that
-        nobody else uses meanwhile. Without a key any server will do, and with
-        `anywhere` any other than the one that is away.
+        nobody else uses meanwhile. Without a key any server will do. With `anywhere`
+        another server will do where the one of the key is away.
         """
         slot = None if key is None else key_slot(key)
         target: Node | None = None
@@ -101,11 +103,17 @@ class RoutedRedis(Redis):
                 )
             except foreign.AskError as error:  # or MovedError, which is one
                 refusal = error
+                # ASK sends this one command to the slot's next owner.
+                # MOVED says that the slot has gone there, so the map is
+                # old.
                 is_asking = not isinstance(error, foreign.MovedError)
                 here = node[0] if node is not None else ""
                 target = (error.host or here, error.port)
                 self._is_stale = self._is_stale or not is_asking
             except (foreign.RedisError, OSError) as error:
+                # A connection that broke makes the server a suspect,
+                # but nothing is sent again: the command may have been
+                # done.
                 if is_refusal(error) or isinstance(error, _AWAY):
                     self.suspect(node)
                 if not is_refusal(error):
@@ -178,14 +186,14 @@ class RoutedRedis(Redis):
             found = f"{key}.{{{number}}}"
             if self._owners[key_slot(found) % len(self._owners)] == node:
                 return found
-        raise AssertionError  # it has a slot, so that one of its keys comes
+        raise AssertionError  # every primary has a slot, so the loop finds a key
 
     async def open_pubsub(self) -> PubSub:
         """A subscriber at some server that is not known to be away."""
         return self._server(await self._find(None)).pubsub()
 
     def lose(self, pubsub: PubSub) -> None:
-        """Say that the connection of this subscriber broke."""
+        """Say that the connection of this subscriber broke: its server is suspect."""
         for node, server in self._servers.items():
             if server.connection_pool is pubsub.connection_pool:
                 self.suspect(node)
@@ -214,7 +222,7 @@ class RoutedRedis(Redis):
         if not self._owners or self._is_stale or is_old:
             asking = self._ask()
             if not self._owners or not self._candidates(slot):
-                # Others go on meanwhile: only what has no good server waits.
+                # Only a call that has no good server waits for the answer.
                 await asyncio.wait({asking})
         if not self._owners:
             raise self._failed or foreign.ConnectionError("closed")
@@ -253,6 +261,8 @@ class RoutedRedis(Redis):
 
     async def _ask_who_is_in_charge(self) -> None:
         await asyncio.sleep(max(0.0, self._ask_at - time.monotonic()))
+        # Before the question: a suspicion that comes while it is asked makes it
+        # stale again.
         self._is_stale = False
         known = {node: self._server(node) for node in self._primaries()}
         try:
@@ -272,9 +282,10 @@ class RoutedRedis(Redis):
     async def _leave_others(self) -> None:
         """Close all connections to servers that are not in charge any more.
 
-        One of them may not know it, take writes that will be lost, and be silent to
-        its subscribers: whoever waits for it gets an error instead.
+        Such a server may not know that it was replaced: it takes writes that will be
+        lost, and its subscribers hear nothing. Whoever waits for it gets an error.
         """
+        # A copy: other tasks may add servers during the await.
         for node, server in list(self._servers.items()):
             if node not in self._owners:
                 with suppress(foreign.RedisError, OSError):

@@ -37,7 +37,7 @@ def find_key(command: Sequence[Any]) -> str | bytes | None:
 
 
 def key_slot(key: str | bytes) -> int:
-    """The slot of a key: of what stands in its first braces, if anything does."""
+    """The slot of a key; where it has braces, only what stands in the first counts."""
     # Measured at 1.2 µs, where the command itself costs some tens: no cache.
     return crc.key_slot(key.encode() if isinstance(key, str) else key)
 

@@ -25,7 +25,7 @@ class Topology(Protocol):
     """Somebody to ask."""
 
     max_age_s: float
-    """After this long somebody else may be in charge without anyone saying so."""
+    """Seconds after which another may be in charge, though no server has refused."""
 
     async def fetch(
         self, known: Mapping[Node, Redis], lost: Collection[Node]
@@ -42,7 +42,7 @@ class Topology(Protocol):
 class ClusterTopology:
     """Asks any node of a cluster; the configured ones when no other is known."""
 
-    max_age_s = math.inf  # who was in charge says who is
+    max_age_s = math.inf  # a node that lost a slot answers MOVED, with the new owner
 
     def __init__(self, seeds: Sequence[Node], connect: Callable[[Node], Redis]) -> None:
         self._seeds = {node: connect(node) for node in seeds}
@@ -69,8 +69,8 @@ class ClusterTopology:
 class SentinelTopology:
     """Asks Sentinels for the primary, and the primary whether it is one."""
 
-    # The one that was primary learns of it last, and takes writes until then. They
-    # are lost.
+    # The old primary is the last to learn of a failover, and the writes that it takes
+    # until then are lost. So Sentinels are asked again and again.
     max_age_s = 1.0
 
     def __init__(
@@ -111,7 +111,7 @@ class SentinelTopology:
             await client.aclose()
 
     async def _check_role(self, client: Redis | None, node: Node) -> None:
-        # During a failover a Sentinel may still name the one that was primary.
+        # During a failover a Sentinel may still name the old primary.
         asked = client or self._connect(node)
         try:
             role = await _run(asked, "ROLE")
@@ -125,8 +125,8 @@ class SentinelTopology:
 def _in_turn(
     nodes: Iterable[Node], known: Collection[Node], lost: Collection[Node]
 ) -> list[Node]:
-    # Any order, so that no node answers for all; those of the cluster come first,
-    # since a configured one may have left it.
+    # Shuffled, so that not one node answers for all. Suspects come last, known nodes
+    # before configured ones, which may have left the cluster.
     found = list(nodes)
     random.shuffle(found)
     return sorted(found, key=lambda node: (node in lost, node not in known))

@@ -5,6 +5,7 @@ local known = tonumber(redis.call('GET', KEYS[1]) or '0')
 if known > value then
   value = known
 end
+-- SET also drops an expiry that was there: EXPIREAT gives the new one.
 redis.call('SET', KEYS[1], string.format('%.0f', value))
 if tonumber(ARGV[2]) > 0 then
   redis.call('EXPIREAT', KEYS[1], ARGV[2])

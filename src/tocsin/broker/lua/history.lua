@@ -29,6 +29,7 @@ if ARGV[5] == '1' then
   end
   command = {'XREVRANGE', KEYS[1], from, '-'}
 else
+  -- The bracket leaves out the entry at `since` itself.
   command = {'XRANGE', KEYS[1], since == '' and '-' or '(' .. since .. '-0', '+'}
 end
 if limit > 0 then

@@ -46,6 +46,7 @@ if tonumber(ARGV[3]) > 0 then
     local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
     before = last[1] and last[1][2][2] or ''
   end
+  -- The id is the offset, so a position is read straight from the stream.
   redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[3], offset .. '-0', 'd', ARGV[2])
   redis.call('EXPIRE', KEYS[1], ARGV[4])
   local head

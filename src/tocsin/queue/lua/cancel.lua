@@ -13,6 +13,7 @@ for at = 1, #ARGV, 2 do
     taken[#taken + 1] = job
   end
 end
+-- HINCRBY alone would make a payload that is gone anew, without a body.
 if #taken > 0 and redis.call('EXISTS', KEYS[1]) == 1
   and redis.call('HINCRBY', KEYS[1], 'jobs', -#taken) <= 0 then
   redis.call('DEL', KEYS[1])

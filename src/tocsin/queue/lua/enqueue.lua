@@ -14,6 +14,7 @@ if once_ttl_ms > 0 and redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
 
+-- All limits before the first write: Redis does not roll a script back.
 local total, at = 0, 7
 for k = 5, #KEYS, 3 do
   local count = tonumber(ARGV[at + 1])
@@ -27,6 +28,7 @@ end
 if once_ttl_ms > 0 then
   redis.call('SET', KEYS[1], '1', 'PX', once_ttl_ms)
 end
+-- A request without jobs counts, but has no payload to keep.
 if total == 0 then
   return redis.call('INCR', KEYS[3])
 end
@@ -39,6 +41,7 @@ for k = 5, #KEYS, 3 do
     if due == '0' then
       redis.call('XADD', KEYS[k], '*', 'push', ARGV[2], 'job', ARGV[job])
     else
+      -- The number makes the member unique; the push id is read back from it.
       local member = redis.call('INCR', KEYS[3]) .. ':' .. ARGV[2]
       redis.call('HSET', KEYS[k + 2], member, ARGV[job])
       redis.call('ZADD', KEYS[k + 1], due, member)

@@ -11,6 +11,7 @@ else
   gone = redis.call('XDEL', KEYS[1], ARGV[3])
   redis.call('HDEL', KEYS[2], ARGV[4])
 end
+-- HINCRBY alone would make a payload that is gone anew, without a body.
 if gone > 0 and redis.call('EXISTS', KEYS[3]) == 1
   and redis.call('HINCRBY', KEYS[3], 'jobs', -gone) <= 0 then
   redis.call('DEL', KEYS[3])

@@ -9,9 +9,11 @@ for at = 3, #ARGV, 2 do
   -- A missing group has no holders either.
   local held = redis.pcall('XPENDING', stream, group, id, id, 1)
   if not held.err and held[1] and held[1][2] == consumer then
+    -- JUSTID: the hold is new, and the count stays.
     redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
   else
     if not held.err and held[1] and held[1][4] > 1 then
+      -- For its new holder and with its own idle time: only the count changes.
       redis.call('XCLAIM', stream, group, held[1][2], 0, id, 'IDLE', held[1][3],
         'RETRYCOUNT', held[1][4] - 1, 'JUSTID')
     end

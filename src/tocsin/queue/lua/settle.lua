@@ -27,6 +27,7 @@ for _ = 1, follow do
 end
 
 if at <= #ARGV then
+  -- Copied before the count below may delete it.
   local payload = redis.call('HGET', KEYS[3], 'body') or ''
   while at <= #ARGV do
     redis.call('XADD', KEYS[4], '*', 'queue', ARGV[at], 'push', push_id,
@@ -35,6 +36,7 @@ if at <= #ARGV then
   end
 end
 
+-- HINCRBY alone would make a payload that is gone anew, without a body.
 if redis.call('EXISTS', KEYS[3]) == 1
   and redis.call('HINCRBY', KEYS[3], 'jobs', follow - 1) <= 0 then
   redis.call('DEL', KEYS[3])

@@ -16,6 +16,7 @@ if ARGV[2] == 'letter' then
 end
 local push_id, job, due = ARGV[3], ARGV[4], ARGV[6]
 if ARGV[5] ~= '' then
+  -- Another entry of the same request may have brought it.
   redis.call('HSETNX', KEYS[2], 'body', ARGV[5])
 end
 redis.call('HINCRBY', KEYS[2], 'jobs', 1)

@@ -22,7 +22,9 @@ for q = 1, streams do
   for _, held in ipairs(silent) do
     local id = held[1]
     local claimed = redis.call('XCLAIM', stream, group, consumer, idle_ms, id)
+    -- Nothing comes back for an entry that is no longer in its stream.
     if claimed[1] then
+      -- held[4] is from before the claim, which has counted one more.
       local done = redis.call('HGET', KEYS[1], ARGV[4 + q] .. '|' .. id)
       entries[#entries + 1] = {q - 1, id, claimed[1][2], held[4] + 1, done}
       left = left - 1

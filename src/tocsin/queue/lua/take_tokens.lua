@@ -27,6 +27,7 @@ for k, key in ipairs(KEYS) do
   end
   if allowed == 0 then
     for n, state in ipairs(states) do
+      -- Lua's own text of a number this large would lose digits.
       states[n] = string.format('%.0f', state)
     end
     redis.call('SET', key, table.concat(states, ','), 'PX', math.ceil((latest - now) / 1000))

@@ -16,7 +16,7 @@ from tocsin.sql_access.schema import Schema
 
 _HEAD = "q0004"
 _OLD_STEPS = 4
-"""As many had the last release before Alembic."""
+"""The number of steps in the last release before Alembic."""
 
 
 def queue_schema(prefix: str) -> Schema:
@@ -50,7 +50,7 @@ def _ledger(prefix: str) -> str:
 
 
 def _find_step(connection: Connection, prefix: str) -> str | None:
-    """The revision that makes what those steps made; each of them is one."""
+    """The revision that equals the steps applied so far; each step is one revision."""
     if not inspect(connection).has_table(_ledger(prefix)):
         return None
     step = connection.scalar(text(f"SELECT max(version) FROM {_ledger(prefix)}"))  # noqa: S608 - the prefix is checked
@@ -58,9 +58,10 @@ def _find_step(connection: Connection, prefix: str) -> str | None:
 
 
 def _tell_older_releases(connection: Connection, prefix: str) -> None:
-    """Keep their count true: in a rolling update, or back from one, they start too.
+    """Keep the count of older releases true: they may start on these tables too.
 
-    One that missed a step would make its tables a second time, and not come up.
+    They do in a rolling update, or after going back. A release that finds a step
+    missing would create its tables a second time, fail, and not come up.
     """
     step = _find_step(connection, prefix)
     if step is None:
