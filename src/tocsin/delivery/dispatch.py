@@ -43,7 +43,7 @@ SETTLE_RETRY_S = 0.5
 
 _NOTHING: Mapping[str, Sequence[int]] = {}
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 class Dispatcher:

@@ -29,7 +29,7 @@ _BEFORE_EXPIRY_MS = 1000
 TOLD_AGAIN_MS = 30_000
 """An engine that is away is told of so often, however many walks wait for it."""
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 class PutOff(Exception):

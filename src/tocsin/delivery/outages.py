@@ -27,7 +27,7 @@ QUIET_S = 3.0
 comes and goes, or takes reads but no writes, that is one outage."""
 REMIND_S = 300.0
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)

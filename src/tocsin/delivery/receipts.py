@@ -30,7 +30,7 @@ has none."""
 MISSING = Outcome(Verdict.RETRY, "receipt_missing", "no receipt within a day")
 LONGEST_NAP_S = 30.0
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 class TicketKeeper:

@@ -41,7 +41,7 @@ AHEAD_BATCHES = 64
 broadcast puts into the queue, and how long a small send waits behind it."""
 PAUSE_MS = 100
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 class Expander:

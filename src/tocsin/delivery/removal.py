@@ -32,7 +32,7 @@ LOOK_AT_SUSPECTS_EVERY_MS = 10_000
 MOST_SUSPECTS = 10_000
 """Marked devices that are looked at for a delivery, of one credential."""
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 class DeviceRemoval:

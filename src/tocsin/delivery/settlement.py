@@ -51,7 +51,7 @@ _TRIED_AGAIN = frozenset({Verdict.RETRY, Verdict.MISCONFIGURED, Verdict.SUSPECT}
 
 JITTER = (1.0, 1.5)
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ LAG_INTERVAL_S = 5.0
 
 _NO_ANSWER = QueueUnavailable("no answer in time")
 
-_log = structlog.get_logger("tocsin.delivery")
+_log = structlog.get_logger(__name__)
 
 
 class Lane:

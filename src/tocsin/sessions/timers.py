@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 from typing import Protocol
+
+import structlog
 
 RESOLUTION_S = 0.05
 _NOWHERE = -1
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Timed(Protocol):
@@ -106,5 +107,4 @@ def _call(entry: Timed, now_s: float) -> None:
     try:
         entry.on_timer(now_s)
     except Exception:
-        # A mistake about one connection must not stop the clock of all others.
         log.exception("what was due to a connection was not done")

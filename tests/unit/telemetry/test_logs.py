@@ -1,13 +1,16 @@
+import ast
 import io
 import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+import tocsin
 from tocsin.telemetry.logs import configure_logging, hide, scrub
 
 
@@ -346,3 +349,32 @@ def test_a_room_is_heard_where_all_others_are_silent() -> None:
     structlog.get_logger("tocsin.delivery.worker").info("heard")
     structlog.get_logger("tocsin.app").critical("not heard")
     assert [line["event"] for line in read(stream)] == ["heard"]
+
+
+SOURCES = Path(tocsin.__file__).parent
+
+
+def _loggers(path: Path) -> Iterator[str]:
+    """How each logger of a module is asked for."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            text = ast.unparse(node)
+            if node.func.attr in ("get_logger", "getLogger"):
+                yield text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in sorted(SOURCES.rglob("*.py"))
+        if "get" in path.read_text() and path != SOURCES / "telemetry/logs.py"
+    ],
+    ids=lambda path: str(path.relative_to(SOURCES)),
+)
+def test_every_logger_is_structlogs_and_named_after_its_module(path: Path) -> None:
+    """Only so the level of a room reaches all of its lines."""
+    # Alembic runs these under names of its own.
+    is_script = path.parent.name == "versions"
+    named = "'tocsin.storage.migrations'" if is_script else "__name__"
+    assert set(_loggers(path)) <= {f"structlog.get_logger({named})"}
