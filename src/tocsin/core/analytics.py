@@ -102,7 +102,7 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True)
 class SendState:
-    """What a funnel's numbers do not say: a word, a sentence, and until when.
+    """What a funnel's numbers do not say: a state, a sentence, and until when.
 
     `due_ms` is Unix milliseconds, 0 where nothing is waited for.
     """
@@ -137,7 +137,7 @@ def event_row(
     reason: str = "",
     send_uid: str = "",
 ) -> NotificationRow:
-    """The row of an event. `send_uid` is the send's own where `uid` is not that."""
+    """The row of an event. `send_uid` is the send's own uid, if `uid` is another."""
     return NotificationRow(
         uid=uid,
         provider=provider,
@@ -172,10 +172,11 @@ def read_events(rows: Iterable[tuple[Any, ...]]) -> tuple[EventSum, ...]:
 
 
 def find_state(funnel: Funnel, now_ms: int) -> SendState | None:
-    """What there is to say beside the numbers; `None` where they say it all."""
+    """What there is to say beside the numbers; `None` where these say it all."""
     of = {
         kind: [one for one in funnel.events if one.event is kind] for kind in SendEvent
     }
+    # The order counts: what ended a send says more than what it once waited for.
     if of[SendEvent.CANCELLED]:
         note = f"cancelled at {_moment(_last(of[SendEvent.CANCELLED]))}"
         if funnel.has_results:

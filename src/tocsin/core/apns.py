@@ -68,6 +68,7 @@ def parse_headers(headers: Mapping[str, str]) -> dict[str, str]:
             raise _invalid(name, reason)
         parsed[lowered] = value
     push_type, priority = parsed.get("apns-push-type"), parsed.get("apns-priority")
+    # Apple refuses this pair; without a priority, 5 is added when it is sent.
     if push_type == "background" and priority == "10":
         name = next(name for name in headers if name.lower() == "apns-priority")
         raise _invalid(name, "must be 5 or 1, since apns-push-type is background")

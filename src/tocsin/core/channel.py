@@ -9,7 +9,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """One connection as others see it. The infos are raw JSON or binary, or empty."""
+    """One connection as others see it. Both infos are raw JSON or binary, or empty."""
 
     user: str
     client: str

@@ -100,8 +100,8 @@ TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
 
 
 def invalid_token(why: str) -> Disconnect:
-    """3500 with its reason, for who has shown to hold a token that is signed well.
+    """3500 with its reason, for a client whose token has a valid signature.
 
-    Who has not is told `INVALID_TOKEN` alone.
+    Any other client gets `INVALID_TOKEN` alone.
     """
     return Disconnect(INVALID_TOKEN.code, f"{INVALID_TOKEN.reason}: {why}")

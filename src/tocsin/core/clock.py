@@ -1,4 +1,4 @@
-"""The clock of this machine, where no test or server lends another."""
+"""The clock of this machine, used where no test or server provides another."""
 
 from __future__ import annotations
 

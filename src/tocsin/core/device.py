@@ -72,7 +72,7 @@ class DeviceSelector:
 
 @dataclass(frozen=True, slots=True)
 class DeviceTopicFilter:
-    """Selects rows of the device-topic table; as `DeviceFilter` combines."""
+    """Selects rows of the device-topic table; lists combine as in `DeviceFilter`."""
 
     device_ids: tuple[str, ...] = ()
     device_providers: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class DeviceTopicFilter:
 
 @dataclass(frozen=True, slots=True)
 class UserTopicFilter:
-    """Selects rows of the user-topic table; as `DeviceFilter` combines."""
+    """Selects rows of the user-topic table; lists combine as in `DeviceFilter`."""
 
     users: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
@@ -202,7 +202,7 @@ class Page(Generic[T]):
 
 
 class Detail(StrEnum):
-    """What else a walk can bring of each device."""
+    """Further fields that a walk can bring of each device."""
 
     USER = "user"
     TIMEZONE = "timezone"
@@ -214,7 +214,7 @@ class Detail(StrEnum):
 class DeadToken:
     """A provider says that this device's token is dead.
 
-    The device goes only if it was not registered again at or after `before_ms`
+    The device is removed only if it was not registered again at or after `before_ms`
     (Unix milliseconds) and still holds `token`.
     """
 
@@ -229,8 +229,8 @@ class RemovedFilter:
     """Selects soft-removed devices; values in one list are OR, all else AND.
 
     A reason is as it was stored (`fcm: unregistered`, `inactive`), or the code
-    behind the colon alone. The times bound the removal, in Unix milliseconds:
-    `since_ms` belongs to the span, `until_ms` does not; 0 is no bound.
+    after the colon alone. The times bound the removal, in Unix milliseconds: from
+    `since_ms` on, up to but without `until_ms`; 0 is no bound.
     """
 
     ids: tuple[str, ...] = ()

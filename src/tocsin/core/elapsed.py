@@ -1,4 +1,4 @@
-"""Time that only ever passes: for deadlines, where a wall clock may jump."""
+"""Seconds that only ever grow, for deadlines: a wall clock may jump."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where a Web Push subscription may make this server connect to. Pure rules.
 
 A subscription comes from a browser, so its URL is anybody's choice: these rules keep
-requests out of private networks. Nothing here resolves or connects.
+requests out of private networks. Nothing here resolves a name or connects.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _SHAPE_OR_ADDRESS = "must be an https URL"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A push URL in parts; `origin` is `https://host[:port]` in its one spelling."""
+    """A push URL in parts; `origin` is `https://host[:port]`, always spelled alike."""
 
     origin: str
     host: str
@@ -128,7 +128,8 @@ def parse_endpoint(url: str, *, allow_address: bool = False) -> Endpoint:
     Only https, a plain host name (no address in any spelling unless `allow_address`)
     and no user name; a fragment is dropped, for it is never sent.
     """
-    # Controls, spaces and `\` are refused first: parsers differ in what they drop.
+    # Control characters, spaces and `\` are refused first: parsers differ in what they
+    # drop, so what is checked here could be another host when it is dialled.
     odd = not url.isascii() or not url.isprintable() or " " in url or "\\" in url
     match = None if odd else _URL.match(url)
     if match is None:
@@ -154,6 +155,7 @@ def _parse_origin(start: str, allow_address: bool) -> tuple[str, str, int]:
     if _is_address(host):
         if not allow_address:
             raise ValueError(reason)
+        # One spelling of an address: `[::1]` and `[0:0::1]` are one origin.
         host = ipaddress.ip_address(host).compressed
     elif not _is_name(host):
         raise ValueError(reason)
@@ -174,6 +176,7 @@ def parse_origin_rule(text: str) -> OriginRule:
         )
     except ValueError:
         raise ValueError(reason) from None
+    # With the dot, so that `*.a.com` does not let in `evila.com`.
     host = f".{endpoint.host}" if below else endpoint.host
     return OriginRule(host, endpoint.port, below)
 
@@ -189,6 +192,8 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
+        # A packet to such an address may end at the IPv4 address in it, so that
+        # is judged.
         for network in _IPV4_IN_IPV6:
             if ip in network:
                 ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)

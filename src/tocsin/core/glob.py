@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 
 MAX_LENGTH = 4096
+# Braces multiply: ten pairs of two are as many.
 MAX_ALTERNATIVES = 1024
 _STAR = ""  # stands between the fixed parts of a pattern
 
@@ -31,10 +32,11 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
 
 
 def _regex_of(tokens: _Tokens) -> str:
-    """One alternative. Between two stars the first place that fits is final.
+    """The expression for one alternative.
 
-    What follows a star cannot fit worse from there, so nothing is tried again:
-    no pattern takes more than text length times pattern length.
+    Between two stars the first place that fits is kept (an atomic group): the rest
+    fits from there if it fits from any later place. So nothing is tried twice, and no
+    pattern takes more steps than text length times pattern length.
     """
     parts: list[list[str]] = [[]]
     for token in tokens:
@@ -47,6 +49,7 @@ def _regex_of(tokens: _Tokens) -> str:
         return first
     *middle, last = rest
     found = "".join(f"(?>.*?{part})" for part in middle if part)
+    # The last part has to stand at the end, so here the star takes all that it can.
     return f"{first}{found}.*{last}"
 
 

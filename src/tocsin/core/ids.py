@@ -13,6 +13,7 @@ import time
 
 from tocsin.core.push_services import SERVICES
 
+# In byte order, five bits a character; without i, l, o and u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = frozenset(_ALPHABET)
 _LENGTH = 24
@@ -30,7 +31,7 @@ def _encode(value: int, width: int) -> str:
 
 
 class IdSource:
-    """Makes ids in strictly rising order, also when the clock steps back."""
+    """Makes ids in strictly rising order, even when the clock steps back."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,9 +41,12 @@ class IdSource:
     def new(self, kind: str) -> str:
         """A fresh id; `kind` is a push service, `device_topic` or `user_topic`."""
         letter = _LETTERS.get(kind) or SERVICES[kind].id_letter
+        # Threads share the source: time and counter change together.
         with self._lock:
             now = time.time_ns() // 1_000_000
             if now > self._last_ms:
+                # From 20 random of 25 bits, so that there is room to
+                # count up in a millisecond.
                 self._last_ms, self._counter = now, secrets.randbelow(1 << 20)
             else:
                 self._counter += 1

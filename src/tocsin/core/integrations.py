@@ -43,9 +43,9 @@ class Integration:
 class Integrations:
     """All credentials in the order of their creation, each under its identifier.
 
-    A device keeps the identifier that it was registered with. One without any
-    belongs to the credential that bears its provider's name. `endpoint_rules` are those
-    by provider for devices that come before any credential of it.
+    A device keeps the identifier that it was registered with. A device without one
+    belongs to the credential that bears its provider's name. `endpoint_rules`, by
+    provider, are for devices that are registered before there is a credential.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Integrations:
         return self._by_name.get(identifier)
 
     def names_of(self, provider: str) -> set[str]:
-        """What a device of this provider may name, its provider's name included."""
+        """Identifiers that a device of this provider may name, and the provider's."""
         names = {
             each.identifier
             for each in self._by_name.values()
@@ -95,7 +95,7 @@ class Integrations:
         return names | {provider}
 
     def newest(self, provider: str) -> Integration | None:
-        """The active one that was created last, which an empty name stands for."""
+        """The active integration created last; an empty name means this one."""
         active = self._active.get(provider)
         return active[-1] if active else None
 
@@ -107,7 +107,10 @@ class Integrations:
         return next((each for each in active if each.identifier == identifier), None)
 
     def rules_for(self, provider: str, identifier: str) -> EndpointRules:
-        """Which URLs a device may have that names this integration, or none."""
+        """The rules for the URL of a device that names this integration.
+
+        An empty `identifier` means that the device names none.
+        """
         chosen = self.get(identifier) if identifier else self.newest(provider)
         if chosen is not None and chosen.endpoint_rules is not None:
             return chosen.endpoint_rules
@@ -116,9 +119,9 @@ class Integrations:
     def walks(
         self, provider: str, filter: DeviceFilter, *, only: str = ""
     ) -> list[tuple[Integration, DeviceFilter]]:
-        """The active ones that devices of a filter go through, each with its part.
+        """The active integrations for the devices of a filter, each with its own part.
 
-        `only` is the single one that shall be used, if given.
+        With `only`, just that one is used.
         """
         chosen = [
             each
@@ -126,6 +129,8 @@ class Integrations:
             if only in {"", each.identifier}
             and (not filter.integrations or each.identifier in filter.integrations)
         ]
+        # Only the section exists: all devices are its own, and the filter stays
+        # short.
         if provider not in self._divided:
             return [(each, filter) for each in chosen]
         return [
@@ -133,10 +138,11 @@ class Integrations:
         ]
 
     def _stored(self, integration: Integration) -> tuple[str, ...]:
-        """What devices of this integration may have in their row.
+        """The identifiers in the rows of this integration's devices.
 
-        Those without a name were registered before there were several: they stay with
-        the section, and without one go where a new registration would.
+        A row without one was registered before there were several integrations. Such
+        devices belong to the section; where there is none, to the newest integration,
+        as a new registration would.
         """
         names = (integration.identifier,)
         orphaned = integration.provider not in self._by_name

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 MAX_LENGTH = 64
-"""A tag that is longer keeps its language, script and region only."""
+"""Of a longer tag only language, script and region are kept."""
 _LONGEST_INPUT = 1024
 
 _TAG = re.compile(
@@ -44,16 +44,16 @@ _OTHER_NAME = {
 
 
 def usable_locale(text: str) -> str:
-    """The language tag in what a device says of its language; empty without one.
+    """The language tag in what a device calls its language; empty where there is none.
 
-    A tag that is well formed stays as it was written, `_` for `-` included. Of all
-    else language, script and region are kept: `zh_TW_#Hant` is `zh-Hant-TW`.
+    A well-formed tag stays as it was written, even with `_` for `-`. Of anything else
+    language, script and region are kept: `zh_TW_#Hant` is `zh-Hant-TW`.
     """
     if len(text) > _LONGEST_INPUT:
         return ""
     text = text.strip().strip("\"'[]").strip()
-    # Of a list, as browsers send it, the first is the one that is wanted most. What
-    # follows in brackets is Apple's description of it: `en_US (current)`.
+    # Browsers send a list with the most wanted language first. Brackets hold Apple's
+    # description: `en_US (current)`.
     text = re.split(r"[,;(]", text, maxsplit=1)[0].strip()
     if _is_private(text):
         return text if len(text) <= MAX_LENGTH else ""
@@ -68,8 +68,9 @@ def usable_locale(text: str) -> str:
 def lookup_tags(locale: str) -> Iterator[str]:
     """Tags to look for texts under, in lower case with `-`, the best one first.
 
-    The tag, then ever shorter ones; before the language alone comes the language
-    with its region, where a script stood between; at last another code for it.
+    The tag, then shorter and shorter ones. Where a script stands between language and
+    region, the two without it come before the language alone. Last comes another code
+    for the same language.
     """
     tag = locale.lower().replace("_", "-")
     parts = tag.split("-")
@@ -96,6 +97,7 @@ def _is_private(text: str) -> bool:
 
 
 def _parse(text: str) -> str:
+    # POSIX: `de_DE.UTF-8@euro`; a modifier may name the script (`sr_RS@latin`).
     text, _, modifier = text.partition("@")
     text = text.partition(".")[0]
     before, hash_sign, after = text.partition("#")

@@ -28,9 +28,9 @@ class Verdict(StrEnum):
 TOKEN_LETTERS: Mapping[Verdict, str] = MappingProxyType(
     {Verdict.DELIVERED: "d", Verdict.SUSPECT: "s", Verdict.UNREGISTERED: "u"}
 )
-"""How a history of answers spells the verdicts that say something of a token.
+"""The letters, in a history of answers, of the verdicts that say something of a token.
 
-The others say nothing of it: a message that is refused may never have got that far.
+Other verdicts do not: a message that was refused may never have been checked that far.
 """
 
 

@@ -1,7 +1,7 @@
 """What a push service is to every room, and the table of those that there are.
 
-Each stands in `app/push_services.py`, once. Pure: what a service sends with is imported
-by the declaration when it is asked for.
+Each service is declared once, in `app/push_services.py`. Pure: a declaration imports
+what its service sends with only when that is asked for.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class PushService(ABC):
 class PushServices(Mapping[str, PushService]):
     """The declared services by name, in the order of the documents.
 
-    Whoever reads it first has them declared, so that no room depends on who was
-    imported before; from then on the table stays as it is.
+    The first read declares them, so that no room depends on the order of imports.
+    From then on the table stays as it is.
     """
 
     def __init__(self) -> None:
@@ -162,6 +162,7 @@ class PushServices(Mapping[str, PushService]):
 
     def _read(self) -> dict[str, PushService]:
         if self._declared is None:
+            # A declaration that reads the table would find it half made.
             if self._is_reading:
                 raise RuntimeError(
                     "push services are read while they are declared: what imports"

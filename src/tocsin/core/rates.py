@@ -1,8 +1,8 @@
 """The arithmetic of token buckets. Pure: it reads no clock and keeps no state.
 
-A bucket holds `rate` tokens when full and gets them back evenly over its interval.
-Its whole state is one number, the moment at which it will be full again; from that
-follow the tokens that it holds now and the moment of the next one.
+A bucket holds `rate` tokens when full and gets them back evenly over its interval. Its
+whole state is one number, the moment at which it will be full again; the tokens that
+it holds now and the moment of the next one follow from that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RateLimit:
 
     @property
     def spacing_us(self) -> int:
-        """Microseconds per token, rounded up so that the rate is never passed."""
+        """Microseconds per token, rounded up so that the rate is never exceeded."""
         return -(-self.interval_ms * US_PER_MS // self.rate)
 
     @property
@@ -45,6 +45,8 @@ def take_token(
     for full_at, limit in zip(full_at_us, limits, strict=True):
         after = max(full_at, now_us) + limit.spacing_us
         later.append(after)
+        # A bucket that takes longer than that to be full would hold less than
+        # no token.
         if after - now_us > limit.fill_us:
             allowed_us = max(allowed_us, after - limit.fill_us)
     if allowed_us:
@@ -53,7 +55,7 @@ def take_token(
 
 
 def buckets_name(key: str, limits: Sequence[RateLimit]) -> str:
-    """What names the buckets of a key in a store: the key, then its limits.
+    """The name of a key's buckets in a store: its limits, then the key.
 
     The same key under other limits is another set of buckets.
     """

@@ -30,7 +30,7 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionAnswer:
-    """One connection. `channels` tells for each: 1 when the server subscribed it.
+    """One connection. `channels` maps each to 1 where the server subscribed it, else 0.
 
     `token` is the connection token, `subscription_tokens` are by channel. `meta`
     is JSON text or empty, times are milliseconds.

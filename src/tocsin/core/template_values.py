@@ -99,6 +99,7 @@ def _not(arguments: list[Expression]) -> Expression:
     return Expression(ValueKind.TRUTH, lambda device: not value(device))
 
 
+# As in Go, `and` and `or` give the value that decides, not true or false.
 def _first_that(arguments: list[Expression], *, holds: bool) -> Expression:
     kinds = {argument.kind for argument in arguments}
     if len(kinds) != 1:

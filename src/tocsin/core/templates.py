@@ -29,6 +29,7 @@ MAX_DEPTH = 50
 """Nested blocks and parentheses, `else if` included."""
 
 _OPEN = re.compile(r"\{\{(-(?=\s))?")
+# As in Go: a minus trims only where a space stands between it and the text.
 _COMMENT = re.compile(r"\s*/\*.*?\*/(?P<close>\s+-\}\}|\s*\}\})", re.DOTALL)
 _TOKEN = re.compile(
     r"(?P<close>\s+-\}\}|\s*\}\})"
@@ -261,6 +262,8 @@ class _Parser:
             block.depth += 1
             if block.depth > MAX_DEPTH:
                 raise self._fault(f"nested more than {MAX_DEPTH} deep", start)
+            # `else if` is an `if` in the `else`, with the same `end`: the
+            # block goes on with it.
             block.branch = self._branch(tokens[1:], start)
             otherwise.append(block.branch)
             block.nodes = block.branch.then
@@ -387,7 +390,7 @@ class _Tokens:
         return self._tokens[self._next - 1]
 
     def next_operand(self) -> _Token | None:
-        """The next one, where `more` is so."""
+        """The next token, if it is an operand."""
         return self.next() if self.more() else None
 
     def more(self) -> bool:

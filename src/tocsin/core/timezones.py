@@ -78,8 +78,8 @@ def _find_name(text: str) -> str:
 def _find_described_offset(text: str) -> str:
     """The offset before Apple's or JavaScript's description of it.
 
-    `GMT+0300 (fixed)`, `GMT+0300 (Moscow Standard Time)`. Windows' `(UTC+01:00)
-    Berlin` is none: half the year it is another.
+    `GMT+0300 (fixed)`, `GMT+0300 (Moscow Standard Time)`. Not Windows' `(UTC+01:00)
+    Berlin`: for half of the year the offset there is another.
     """
     before, bracket, _ = text.partition("(")
     minutes = _parse_offset(before.strip()) if bracket else None
@@ -97,15 +97,18 @@ def _load(name: str) -> tzinfo | None:
 
 @cache
 def _by_lower_case() -> dict[str, str]:
-    """Only built for a name that is in no file as it was written."""
+    """All zones by their names in lower case.
+
+    Built only when a name is in no file as it was written: it reads the database.
+    """
     names = zoneinfo.available_timezones()
     return {n.lower(): n for n in names if n.partition("/")[0].lower() not in _NO_ZONE}
 
 
 def _parse_offset(text: str) -> int | None:
-    """Minutes east of UTC, read as people mean it; `None` for what is no offset.
+    """Minutes east of UTC, as people mean it; `None` where it is no offset.
 
-    A bare number of one digit, or of three, is none: it may be minutes or hours.
+    A bare number of one digit or of three is no offset: minutes or hours may be meant.
     """
     plain = text.replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", "+")
     match = _OFFSET.fullmatch(plain)
@@ -123,6 +126,7 @@ def _name_offset(minutes: int) -> str:
     if not minutes:
         return "UTC"
     if minutes % 60 == 0:
+        # IANA's names have the sign turned round: this is west for plus.
         return f"Etc/GMT{-minutes // 60:+d}"
     hours, rest = divmod(abs(minutes), 60)
     return f"UTC{'-' if minutes < 0 else '+'}{hours:02d}:{rest:02d}"

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from tocsin.core.endpoints import EndpointRules
 
 _PLAIN = re.compile(r"[A-Za-z0-9_:.-]+", re.ASCII)
-"""Nearly all tokens that a service makes up: there is nothing to look at."""
+"""Nearly all tokens that services make look like this, and need no unwrapping."""
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
@@ -33,16 +33,17 @@ _NO_TOKEN = frozenset(
     {"null", "(null)", "<null>", "nil", "none", "undefined", "nan", "false", "true"}
     | {"blacklisted", "[object object]", "service_not_available"}
 )
-"""What programs write, in any case, where they have no token: all phones in one."""
+"""What programs write (in any case) where they have no token. Stored, it would make one
+device of all those phones."""
 
 
 class Tokens:
-    """What the tokens of a push service are: their one spelling, and whose they are.
+    """Rules for the tokens of one push service: their spelling, and whose they are.
 
-    Plain ones are letters that nobody else may change: names of users and targets of
-    one's own. `normalise` gives the spelling under which a token is stored and
-    compared, and raises ValueError with what is wrong; `is_marked` tells a token of
-    this service by a mark that others do not have.
+    This class alone takes tokens as they are, such as names of users or the operator's
+    own targets. `normalise` gives the spelling under which a token is stored and
+    compared, and raises ValueError with what is wrong; `is_marked` recognises a token
+    of this service by a mark that others do not have.
     """
 
     length_factor = 1
@@ -59,7 +60,7 @@ class Tokens:
         self.is_marked = is_marked
 
     def comparable(self, text: str) -> str:
-        """As `normalise`, for looking something up: what is no token stays as is."""
+        """As `normalise`, for look-ups: what is no token stays as it is."""
         try:
             return self.normalise(text)
         except ValueError:
@@ -91,17 +92,17 @@ class Tokens:
 
 
 def read_hex_token(text: str) -> str:
-    """A token of bytes as lower-case hex, out of whatever describes them."""
+    """A token of bytes as lower-case hex, from any description that apps print."""
     return text if _HEX.fullmatch(text) else _read_hex(_unwrap(text))
 
 
 def read_opaque_token(text: str) -> str:
-    """A token whose letters only its service reads, out of what was put around it."""
+    """A token that only its service can read, without what apps print around it."""
     return _read_opaque(text if _PLAIN.fullmatch(text) else _unwrap(text))
 
 
 def _unwrap(text: str) -> str:
-    """Without what programs put around the token when they printed it."""
+    """The text without quotes, `Optional(…)` and the like, in any nesting."""
     before = None
     while before != text:
         before, text = text, _unwrap_once(text)
@@ -138,6 +139,7 @@ def _read_opaque(text: str) -> str:
 def _read_hex(text: str) -> str:
     """Bytes as lower-case hex out of whatever describes them."""
     length = None
+    # What iOS prints for a Data value: `{length = 32, bytes = 0x… }`.
     if match := _NSDATA.fullmatch(text):
         length, text = int(match[1]), match[2]
     if "..." in text or "\u2026" in text:
@@ -178,11 +180,12 @@ def _read_base64(text: str) -> str | None:
         data = base64.b64decode(plain, validate=True)
     except binascii.Error:
         return None
+    # Apple's tokens have 32 bytes or more: anything shorter is something else.
     return data.hex() if len(data) >= _LEAST_BASE64_BYTES else None
 
 
 def _whose(text: str) -> str:
-    # Here, since services are declared with their tokens.
+    # Imported here: the declarations of services import this module.
     from tocsin.core.push_services import SERVICES
 
     for service in SERVICES.values():

@@ -130,7 +130,7 @@ class Subscriptions(Tokens):
 
 
 def normalise_endpoint(url: str) -> str:
-    """A push URL with its origin in one spelling; what is none stays as it is."""
+    """A push URL with its origin in one spelling; any other text stays as it is."""
     try:
         endpoint = parse_endpoint(url, allow_address=True)
     except ValueError:
@@ -187,6 +187,8 @@ def _parse_key(keys: dict[str, Any], name: str) -> bytes:
 
 
 def _on_curve(point: bytes) -> bool:
+    # 4 marks an uncompressed point. All of this in plain integers: core has no
+    # library.
     if point[0] != 4:
         return False
     x = int.from_bytes(point[1:33], "big")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _upgrading = threading.Lock()
-"""Revisions speak to Alembic's `op`, which is one for the whole process."""
+"""Held while revisions run: they use Alembic's `op`, which is one global object."""
 
 
 class MigrationError(Exception):
@@ -40,17 +40,17 @@ class Schema:
     """The newest revision there: a constant, so that looking loads no Alembic."""
     version_table: str
     lock: ColumnElement[int]
-    """The advisory lock that PostgreSQL takes for who migrates. It may never change:
-    processes of older releases have to wait at the same one."""
+    """The key of PostgreSQL's advisory lock for migrations. It must never change:
+    processes of older releases have to wait at the same lock."""
     is_at: str
-    """How a message begins that goes on with a revision."""
+    """The beginning of messages; the name of a revision follows it."""
     absent: str
     """What to say of a database without these tables."""
     newer: str = "run the newer release"
     options: Mapping[str, str] = field(default_factory=dict)
     """What revisions find in `op.get_context().opts`."""
     find_unstamped: Callable[[Connection], str | None] = lambda _connection: None
-    """The revision of tables that something else than Alembic made."""
+    """The revision that equals tables which were made without Alembic, or `None`."""
 
     async def fetch_revision(self, connection: AsyncConnection) -> str | None:
         """The revision that the tables are at, `None` where there are none."""
@@ -83,10 +83,10 @@ class Schema:
         """
         if connection.dialect.name == "postgresql":
             await connection.execute(select(func.pg_advisory_xact_lock(self.lock)))
-        # Looked for anew: whoever had the lock before has migrated.
+        # Checked again under the lock: whoever held it before may have migrated.
         if await self.is_settled(connection):
             return []
-        # Not waited for in a thread: its holder may need this loop to go on.
+        # Polled, not waited for in a thread: the holder may need this loop to go on.
         while not _upgrading.acquire(blocking=False):  # noqa: ASYNC110 - of several loops
             await asyncio.sleep(0.01)
         try:
@@ -100,7 +100,8 @@ class Schema:
 
         config = Config()
         config.set_main_option("script_location", _path(Path(__file__).parent))
-        config.set_main_option("path_separator", "newline")  # others stand in paths
+        # Every other separator may stand in a path.
+        config.set_main_option("path_separator", "newline")
         config.set_main_option("version_locations", _path(self.folder / "versions"))
         config.attributes["configure"] = {
             "connection": connection,
@@ -133,6 +134,8 @@ class Schema:
             raise self._newer(before)
         config = self.build_config(connection)
         if self._find_stamp(connection) is None and before is not None:
+            # Tables from before Alembic: their revision is noted, then the
+            # rest is applied.
             command.stamp(config, before)
         scripts = ScriptDirectory.from_config(config)
         pending = [each.revision for each in scripts.iterate_revisions("head", before)]
@@ -146,4 +149,5 @@ class Schema:
 
 
 def _path(folder: Path) -> str:
+    # A percent sign begins an interpolation in Alembic's settings.
     return str(folder).replace("%", "%%")

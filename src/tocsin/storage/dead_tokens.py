@@ -31,9 +31,9 @@ _SAID: dict[str, TypeEngine[Any]] = {
 async def mark_dead(
     connection: AsyncConnection, dead: Sequence[DeadToken], now_ms: int
 ) -> list[str]:
-    """Compare and mark in one statement, so that no registration slips between.
+    """Compare and mark in one statement, so that no registration comes in between.
 
-    SQLite has one writer, so there a statement for each token is the same.
+    SQLite has one writer at a time, so there a statement per token does as well.
     """
     table = devices.c
     mark = (
@@ -48,6 +48,8 @@ async def mark_dead(
             mark.where(
                 table.id == said.c.device_id,
                 table.token == said.c.token,
+                # A device that registered after the send began is
+                # alive, whatever was answered.
                 table.registered_at_ms < said.c.before_ms,
             ).values(removed_reason=said.c.reason),
             {f"all_{name}": [getattr(each, name) for each in dead] for name in _SAID},
@@ -84,7 +86,7 @@ async def mark_inactive(
     result = await connection.execute(
         update(devices)
         .where(table.id.in_(select(oldest.c.id)), idle)
-        # The removal is an update too: else each next call would read these again.
+        # The removal counts as an update: else the next call would read these again.
         .values(removed_at_ms=now_ms, updated_at_ms=now_ms, removed_reason=INACTIVE)
         .returning(table.provider)
     )

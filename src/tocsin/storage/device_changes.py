@@ -44,6 +44,8 @@ async def change_devices(
 ) -> int:
     """See `DeviceStore.update`."""
     if change.user:
+        # Before any device is locked, as `lock_users` wants it: else two could
+        # deadlock.
         await lock_users(connection, [change.user], alone=False)
     dialect = connection.dialect.name
     result = await connection.execute(
@@ -55,6 +57,7 @@ async def change_devices(
     rows = result.all()
     if not rows:
         return 0
+    # By id and not by the selector again: what is selected may have changed since.
     ids = [row.id for row in rows]
     await connection.execute(
         update(devices)

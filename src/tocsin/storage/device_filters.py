@@ -27,6 +27,7 @@ Conditions = list[ColumnElement[bool]]
 
 LIVE = devices.c.removed_at_ms.is_(None)
 
+# Topics up to which a walk gets a branch of SQL for each.
 _MOST_BRANCHES = 50
 
 
@@ -99,7 +100,7 @@ def walk(
 ) -> Select[Any]:
     """The next `limit` devices after an id, in id order, each once.
 
-    However many devices come before `after`, no page reads them again.
+    No page reads the devices before `after` again, however many there are.
     """
     wanted = list(dict.fromkeys(topics))
     if not wanted:

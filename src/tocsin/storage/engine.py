@@ -54,7 +54,8 @@ class Database:
         self.engine = engine
         self._file = file
         self.dialect: Dialect = dialect
-        # SQLite has one writer; queueing for it here costs no busy waiting.
+        # SQLite has one writer at a time. Waiting here costs nothing; waiting in the
+        # driver would keep a thread busy.
         self._writer = asyncio.Lock() if dialect == "sqlite" else None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -112,6 +113,7 @@ class Database:
 
         Whoever still uses one may go on; it is closed when it is given back.
         """
+        # A loop, because a task may spawn another.
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         if isinstance(self.engine.pool, CountedPool):
@@ -151,6 +153,7 @@ class Database:
                 yield connection
             return
         async with self._writer, self.engine.connect() as connection:
+            # `_begin_sqlite` reads it and begins as a writer.
             writing = await connection.execution_options(**{_WRITE: True})
             async with writing.begin():
                 yield writing
@@ -161,8 +164,8 @@ def open_postgres(
 ) -> Database:
     """Open a PostgreSQL from a libpq dsn: a URL or `key=value` pairs.
 
-    With `pgbouncer` no statement is prepared on the server. A pooler is noticed
-    without it too, on each connection by itself.
+    With `pgbouncer` no statement is prepared on the server. Without it, each
+    connection finds out whether it goes through a pooler.
 
     No connection is made yet. Raises `ValueError` for a dsn that libpq cannot
     read, without quoting it: it may hold a password.
@@ -189,6 +192,8 @@ def open_sqlite(path: str | Path) -> Database:
     """Open a SQLite file, which is created with the first use, for its owner alone."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
+        # None: the driver begins no transactions by itself, `_begin_sqlite`
+        # does.
         connect_args={"timeout": _BUSY_TIMEOUT_S, "isolation_level": None},
         pool_size=_SQLITE_READERS,
         max_overflow=0,
@@ -197,10 +202,12 @@ def open_sqlite(path: str | Path) -> Database:
     file = SqliteFile(path)
 
     def refuse_another(*_: Any) -> None:
-        # A connection more would make an empty file, and write there.
+        # Another connection would make an empty file there and write into it.
         if change := file.find_change():
             raise sqlite3.OperationalError(change)
 
+    # In this order: nothing is made where the file is gone, and the file is private
+    # before SQLite puts others beside it.
     event.listen(engine.sync_engine, "do_connect", refuse_another)
     event.listen(engine.sync_engine, "do_connect", lambda *_: file.keep_private())
     event.listen(engine.sync_engine, "do_connect", _probe_sqlite)
@@ -242,8 +249,8 @@ def _engine_options() -> dict[str, Any]:
 def _prepare_nothing_on_a_pooler(connection: Any, _record: Any) -> None:
     """Turn prepared statements off where transactions share server connections.
 
-    A pooler (PgBouncer, or a cloud's) answers the start of a connection itself and
-    makes up the process id in it, so that the server behind tells of another one.
+    A pooler (PgBouncer, or a cloud's) answers the start of a connection itself, with a
+    process id that it makes up. The server behind it reports another one.
     """
     driver = connection.driver_connection
     cursor = connection.cursor()
@@ -258,8 +265,8 @@ def _prepare_nothing_on_a_pooler(connection: Any, _record: Any) -> None:
 
 
 def _probe_sqlite(_dialect: Any, _record: Any, args: Any, _named: Any) -> None:
-    # The driver leaves a thread behind where opening fails, and that one trips
-    # over the closed loop at the end; so failing is done here.
+    # Where opening fails, the driver leaves a thread behind that fails on the closed
+    # loop at the end of the process. So a plain connection is tried first.
     await_only(asyncio.to_thread(lambda: sqlite3.connect(args[0]).close()))
 
 

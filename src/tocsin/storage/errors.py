@@ -1,7 +1,7 @@
 """The one table from the drivers' exceptions to Tocsin's own errors.
 
-Part of the storage room; it must not quote what a driver says about values, and
-tells callers nothing of a driver's words: those are the `reason`, for the log.
+Part of the storage room. It must not quote what a driver says about values. Callers
+read none of a driver's words: those are the `reason`, for the log.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tocsin.core.errors import ApiError, BadRequest, InternalError, StatementRef
 FOREIGN: tuple[type[Exception], ...] = (SQLAlchemyError, sqlite3.Error, OSError)
 """What a transaction may raise that is not ours; PostgreSQL's comes wrapped."""
 
+# SQLSTATE: serialization failure and deadlock.
 _DEADLOCKS = frozenset({"40001", "40P01"})
 _UNIQUE_VIOLATION = "23505"
 
@@ -50,8 +51,8 @@ def own_error(error: Exception) -> ApiError:
 def driver_words(error: Exception) -> str:
     """What the driver says, in one line without the statement.
 
-    PostgreSQL quotes values in further lines, and in the first one only for faults
-    of data, which are the caller's and have no reason.
+    PostgreSQL quotes values only in further lines; in the first one only for faults in
+    the caller's data, which get no `reason`.
     """
     cause = _cause(error) or error
     first = next(iter(str(cause).strip().splitlines()), "")
@@ -77,7 +78,7 @@ def _cause(error: Exception) -> BaseException | None:
 
 
 def sqlstate(error: Exception) -> str | None:
-    """PostgreSQL's code of the fault, where it is one of its."""
+    """PostgreSQL's code of the fault, or `None` where it is not PostgreSQL's."""
     return getattr(_cause(error), "sqlstate", None)
 
 
@@ -118,6 +119,7 @@ def _is_lost(error: Exception) -> bool:
     return isinstance(cause, sqlite3.OperationalError)
 
 
+# The order counts: the first row that fits is taken, and special ones come first.
 _TABLE: tuple[tuple[Callable[[Exception], bool], Callable[[], ApiError]], ...] = (
     (
         lambda error: isinstance(error, PoolTimeout),

@@ -15,12 +15,12 @@ R = TypeVar("R")
 
 
 class GroupCommit(Generic[T, R]):
-    """Runs at most one transaction at a time, over all that waits for it.
+    """Runs at most one transaction at a time, over all items that wait.
 
-    `apply` gets up to `limit` items and returns a result for each, or `None` for
-    one that has to wait for the next transaction; the first never may. If it
-    raises, the items run one by one, so that a bad one fails alone; an error
-    that `hits_all` holds for is given to everybody at once.
+    `apply` gets up to `limit` items and returns a result for each, or `None` for an
+    item that has to wait for the next transaction; the first item always gets a
+    result. If `apply` raises, the items run one by one, so that a bad one fails alone.
+    An error for which `hits_all` is true is given to all of them at once.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class GroupCommit(Generic[T, R]):
                 put_off.append((item, future))
             elif not future.done():
                 future.set_result(result)
+        # In front and in their order: they came before those that wait now.
         self._waiting.extendleft(reversed(put_off))
 
 

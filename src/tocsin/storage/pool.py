@@ -21,8 +21,9 @@ class CountedPool(AsyncAdaptedQueuePool):
     `canceled_acquires` ended before there was one: the caller gave up, or its
     time ran out.
 
-    Once `shut`, each connection is closed when it comes back: after its disposal the
-    usual pool keeps for nobody what was in use, and so does the one that follows it.
+    Once it is `shut`, each connection is closed when it comes back. Without that, a
+    connection that was in use at the disposal would go back into a pool that nobody
+    uses any more, and stay open.
     """
 
     acquires = 0

@@ -41,11 +41,14 @@ class SqlQueueMarkStore:
         """See `QueueMarkStore.enter`."""
 
         async def work(connection: AsyncConnection) -> Entered:
+            # Without any other data this is the first queue, and no move.
             others = select(_table.epoch).where(_table.epoch != epoch).limit(1)
             is_first = (await connection.execute(others)).first() is None
             found = await connection.execute(
                 select(func.max(_table.seen_at_ms)).where(_table.place != place)
             )
+            # When data at another place was last in use. What was here
+            # before that was left by a move, and its end is no loss.
             elsewhere_ms = found.scalar() or 0
             is_new = await _add(connection, epoch, place)
             replaced = await connection.execute(
@@ -63,6 +66,8 @@ class SqlQueueMarkStore:
                 row.accepted > 0 or (had_work and row.epoch == before)
                 for row in replaced
             )
+            # Also for known data that is back at its place: it is not
+            # replaced any more.
             values: dict[str, Any] = {
                 "place": place,
                 "seen_at_ms": now_ms,
@@ -86,6 +91,7 @@ class SqlQueueMarkStore:
         await self._database.write(
             lambda connection: connection.execute(
                 update(push_queues)
+                # Never lowered: several processes write, in any order.
                 .where(_table.epoch == epoch, _table.accepted < accepted)
                 .values(accepted=accepted, seen_at_ms=now_ms)
             )
@@ -105,6 +111,9 @@ class SqlQueueMarkStore:
                 )
             )
             if not told.rowcount:
+                # The time always moves on with a lower mark: a lower
+                # one at the same time would mean that the marks
+                # themselves went back.
                 later = case(
                     (_table.lost_at_ms < now_ms, now_ms), else_=_table.lost_at_ms + 1
                 )

@@ -37,7 +37,12 @@ class KeyedRegistration:
 
 @dataclass(slots=True)
 class RegistrationPlan:
-    """What becomes of a group: an id for each entry, `None` for one put off."""
+    """What becomes of a group of registrations.
+
+    `ids` has one for each entry, `None` for an entry that is put off to the next group.
+    `known` are ids of rows that stand, `merged` those of rows that go because another
+    device takes their token.
+    """
 
     ids: list[str | None]
     known: set[str]
@@ -81,6 +86,7 @@ async def register_all(
     """Write a group of registrations; returns their ids, see `RegistrationPlan`."""
     users = {e.registration.user for e in entries} - {GLOBAL_USER}
     await lock_users(connection, users, alone=False)
+    # Rows after users, in every transaction, so that two never wait for each other.
     by_id, by_key = await _lock_known(connection, entries)
     plan = plan_ids(entries, by_id, by_key)
     taken = {
@@ -88,6 +94,7 @@ async def register_all(
         for device_id, entry in zip(plan.ids, entries, strict=True)
         if device_id is not None
     }
+    # Before the upsert: a token may stand in one row only.
     await delete_rows(connection, devices, plan.merged)
     rows = [_row(device_id, entry, now_ms) for device_id, entry in taken.items()]
     # Every process inserts in this order, so that two never wait for each other.

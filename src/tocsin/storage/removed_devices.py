@@ -58,7 +58,8 @@ async def restore_removed(
     found = {row.id: row.user_id for row in result}
     if not found:
         return []
-    # Before any row is locked, and so before the devices are looked at again.
+    # Users are locked before any row, as everywhere. The update below looks at the
+    # devices again, for some may have registered meanwhile.
     users = set(found.values()) - {GLOBAL_USER}
     await lock_users(connection, users, alone=False)
     result = await connection.execute(

@@ -47,4 +47,5 @@ class ReplicaReader:
                     replica=number,
                     error=error.message,
                 )
+        # There is no replica, or none that answers.
         return await self._primary.read(work)

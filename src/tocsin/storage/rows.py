@@ -97,7 +97,7 @@ def has_prefix(
 ) -> Sequence[ColumnElement[bool]]:
     """That a text in byte order starts with `prefix`, as a range of an index.
 
-    Unlike LIKE it has no special characters, and SQLite's ignores case.
+    Not LIKE: that has special characters, and SQLite's ignores case.
     """
     if not prefix:
         return ()
@@ -128,7 +128,8 @@ def has_tags(
         contained = expression.op("@>", is_comparison=True)(
             cast(wanted, postgresql.JSONB())
         )
-        # The index leaves out devices without tags: this says that it fits.
+        # The index leaves out devices without tags. PostgreSQL uses it only where the
+        # statement says that such devices are not meant.
         return contained, expression.op("<>", is_comparison=True)(text("'{}'::jsonb"))
     conditions: list[ColumnElement[bool]] = []
     for name, value in tags.items():
@@ -161,7 +162,7 @@ async def insert_rows(
 async def upsert_rows(
     connection: AsyncConnection, table: Table, rows: Sequence[Row], keep: Sequence[str]
 ) -> None:
-    """Insert all rows by `id`; one that stands is overwritten but for `keep`."""
+    """Insert all rows by `id`; an existing row is overwritten, except for `keep`."""
     if not rows:
         return
     names = tuple(rows[0])
@@ -238,14 +239,15 @@ async def delete_rows(
 async def lock_users(
     connection: AsyncConnection, users: Collection[str], *, alone: bool
 ) -> None:
-    """Hold these users' topic lists still until the transaction ends.
+    """Let nobody change these users' topic lists until the transaction ends.
 
-    Devices of a user are written under the shared lock, its list under the lock
-    held `alone`: so no device misses a change that runs beside its
-    registration. Must come before any row is locked.
+    Devices of a user are written under the shared lock, the user's list under the
+    exclusive one (`alone`). So no device misses a change of the list that happens
+    during its registration. Must come before any row is locked.
     """
     if not users or not is_postgres(connection):
         return  # SQLite has one writer at a time
+    # Sorted: every process takes these locks in one order, so no two deadlock.
     keys = sorted(map(_lock_key, users))
     await connection.execute(_user_lock(alone), {"all_key": keys})
 
@@ -259,6 +261,8 @@ def _user_lock(alone: bool) -> Select[Any]:
 
 
 def _lock_key(user: str) -> int:
+    # Two users with one digest would only wait for each other. `person` keeps these
+    # apart from hashes with another purpose.
     digest = blake2b(user.encode(), digest_size=8, person=b"tocsin-user").digest()
     return int.from_bytes(digest, "big", signed=True)
 

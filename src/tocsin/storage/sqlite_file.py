@@ -19,8 +19,8 @@ _log = structlog.get_logger(__name__)
 class SqliteFile:
     """A path, and the file that stood there at the first connection.
 
-    A process goes on writing into a file that was moved away or deleted; what it
-    writes is lost, or found by nobody.
+    A process can go on writing into a file that was moved away or deleted, and nobody
+    finds what it writes.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -28,10 +28,10 @@ class SqliteFile:
         self._opened: tuple[int, int] | None = None
 
     def keep_private(self) -> None:
-        """Make the file for its owner alone, or make it so where everybody may read.
+        """Create the file for its owner only, or take it from everybody else.
 
-        It holds the tokens of devices. What SQLite puts beside it has its mode. A
-        group that was let in by hand is left in.
+        It holds the tokens of devices. SQLite gives the files that it puts beside it
+        the same mode. A mode that lets in a group only, set by hand, stays.
         """
         try:
             number = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
@@ -87,4 +87,5 @@ class SqliteFile:
             found = self._path.stat()
         except OSError:
             return None
+        # Device and inode: a file that replaced it has others.
         return found.st_dev, found.st_ino

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 
 # Byte order everywhere: ids are cursors, and prefixes are ranges. SQLite compares
-# bytes of itself.
+# bytes anyway.
 TEXT = Text().with_variant(PG_TEXT(collation="C"), "postgresql")
 JSON_MAP = JSON().with_variant(JSONB(), "postgresql")
 
@@ -55,8 +55,8 @@ devices = Table(
     Column("registered_at_ms", BigInteger, nullable=False),
     Column("removed_at_ms", BigInteger),
     Column("removed_reason", TEXT, nullable=False),
-    # Set by a guarded verdict that was believed: when, and after how many
-    # deliveries of its credential.
+    # Set when a guarded verdict was believed: the time, and the number of deliveries
+    # of its credential until then.
     Column("suspected_at_ms", BigInteger),
     Column("suspected_after", BigInteger),
     UniqueConstraint("token_key", name="devices_token_key_unique"),
@@ -120,9 +120,9 @@ push_uids = Table(
     Index("push_uids_expires_at_idx", "expires_at_ms"),
 )
 
-# The data that the queue held or holds, by its name: how much of it was accepted for
-# sure, when it was last of use, since when it is gone from its place, and what it was
-# last found to have lost.
+# A row per epoch of the queue's data: how much was certainly accepted (`accepted`),
+# when it was last in use (`seen_at_ms`), since when other data stands in its place
+# (`replaced_at_ms`), and what it was last found to have lost.
 push_queues = Table(
     "push_queues",
     metadata,
@@ -186,5 +186,5 @@ credential_verdicts = Table(
 
 
 def token_key(provider: str, token: str) -> str:
-    """What stands for the unique pair: SHA-256 of both, in hex."""
+    """The key of the unique pair (provider, token): SHA-256 of both, in hex."""
     return sha256(f"{provider}\0{token}".encode()).hexdigest()

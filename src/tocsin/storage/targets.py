@@ -73,7 +73,10 @@ async def fetch_target_page(
 
 
 def _is_by_topic(filter: DeviceFilter) -> bool:
-    """Whether following the index on topics is the best way for sure."""
+    """Whether the index on topics is certainly the best way.
+
+    It is where topics are the only narrow condition.
+    """
     return bool(filter.topics) and filter == DeviceFilter(
         topics=filter.topics, providers=filter.providers, platforms=filter.platforms
     )
@@ -94,8 +97,8 @@ async def _fetch_binary(
                 # Right after an import PostgreSQL takes a topic for small, and
                 # would sort all that is left of it for every page.
                 await cursor.execute("SET LOCAL enable_sort = off")
-            # Planned anew for each page: a plan for any topic and any bound may
-            # be a bad one for this topic, and planning is small beside a page.
+            # Not prepared, so it is planned anew for each page: a general plan may be
+            # a bad one for this topic, and planning costs little beside a page.
             await cursor.execute(compiled.string, compiled.params, prepare=False)
             return await cursor.fetchall()
     except psycopg.Error as error:

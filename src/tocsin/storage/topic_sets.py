@@ -45,6 +45,7 @@ def change_origin(
     wanted = set(change_list(own, change))
     result: dict[str, TopicOrigin] = {}
     for topic in dict.fromkeys([*held, *change.topics]):
+        # This origin is judged anew; the others stay.
         why = held.get(topic, TopicOrigin(0)) & ~origin
         if topic in wanted:
             why |= origin
@@ -71,7 +72,7 @@ def topics_of(
 def find_row_changes(
     rows: Mapping[str, tuple[str, TopicOrigin]], wanted: Origins
 ) -> RowChanges:
-    """Compare stored rows, topic → (row id, origins), with what is wanted."""
+    """What has to change in stored rows, topic → (row id, origins)."""
     changes = RowChanges()
     for topic, (row_id, origins) in rows.items():
         why = wanted.get(topic)

@@ -47,6 +47,8 @@ class SqlUserTopicStore:
         """
 
         async def work(connection: AsyncConnection) -> None:
+            # Alone: a device that registers now waits, and then reads the
+            # new list.
             await lock_users(connection, [user], alone=True)
             await self._change_list(connection, user, change)
             if user != GLOBAL_USER:

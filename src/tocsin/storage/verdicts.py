@@ -20,6 +20,7 @@ from tocsin.storage.engine import Database
 from tocsin.storage.rows import among, inserting, is_postgres, unnest_columns
 from tocsin.storage.tables import credential_verdicts, devices
 
+# Letters kept per credential; `delivery/credentials.py` counts guarded ones in them.
 KEPT_ANSWERS = 200
 FORGOTTEN_AFTER_MS = 86_400_000
 """A credential that was silent for so long may have been changed since."""
@@ -54,7 +55,7 @@ class SqlVerdictStore:
             updated_at_ms=now_ms,
         )
         joined = table.letters.concat(added.excluded.letters)
-        # Of a text that is shorter, SQLite's function would return nothing.
+        # SQLite's substr returns nothing for a text that is shorter than this.
         last: ColumnElement[str] = (
             case(
                 (
@@ -155,9 +156,9 @@ async def _suspect(
     proof: int,
     now_ms: int,
 ) -> list[str]:
-    """Remove those that were marked before, then mark the others.
+    """Remove the devices that were marked before, then mark the others.
 
-    SQLite has one writer, so there a statement for each device is the same.
+    SQLite has one writer at a time, so there a statement per device does as well.
     """
     table = devices.c
     removal = (
@@ -165,7 +166,8 @@ async def _suspect(
         .where(
             table.removed_at_ms.is_(None),
             table.suspected_after <= delivered - proof,
-            # An older release does not take the mark away when it registers.
+            # Releases that know no marks leave them at a registration: a mark from
+            # before it does not count.
             table.registered_at_ms <= table.suspected_at_ms,
         )
         .values(removed_at_ms=now_ms)

@@ -15,8 +15,8 @@ from tocsin.storage.errors import own_error, sqlite_code, sqlstate
 
 _READ_ONLY = text("SELECT current_setting('transaction_read_only')")
 _LITTLE_MEMORY = text("SELECT set_config('work_mem', '64', true)")
-# More than that memory holds, so that PostgreSQL puts it on the disk of the data for
-# the moment. What is cut off by a limit of the user has met no full disk.
+# A sort of more rows than that memory holds, so PostgreSQL writes them to the disk of
+# its data for a moment. Where a limit of the user ends it, the disk was not full.
 _SPILL = text(
     "SELECT count(*) FROM (SELECT repeat('x', 64), n FROM generate_series(1, 2000) n"
     " ORDER BY random()) AS spilled"
@@ -53,11 +53,12 @@ async def try_postgres(connection: AsyncConnection) -> None:
 async def try_sqlite(connection: AsyncConnection) -> None:
     """Write what is there already, in a transaction that is to be committed."""
     version = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
+    # The same value: it is written to the file, and nothing changes.
     await connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
 
 
 def find_refusal(error: Exception) -> DependencyLost | None:
-    """The error for who asks whether writes are taken, where it says that not."""
+    """The error for the readiness check, where no write is taken; else `None`."""
     if (words := _POSTGRES_FAULTS.get(sqlstate(error) or "")) is not None:
         return DependencyLost(words)
     if sqlite_code(error) in _SQLITE_FAULTS:
