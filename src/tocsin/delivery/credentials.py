@@ -1,4 +1,4 @@
-"""What is known of each credential: is it paused, can its word on a token be believed.
+"""The state of each credential: is it paused, and are its verdicts believed.
 
 Pure state fed by results; it sends nothing and removes nothing itself.
 """
@@ -15,26 +15,29 @@ from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
 
 WINDOW = 200
-"""Answers that are remembered: of all workers, where they share a registry."""
+"""Answers that are remembered; those of all workers, if they share a registry."""
 ENOUGH = 50
 """Answers that must have been seen before a guarded verdict counts."""
 SUSPICIOUS_SHARE = 0.1
 """Share of guarded verdicts above which the credential itself is in doubt."""
 BROKEN_AFTER = 50
-"""So many answers without a delivery, nearly all guarded: it is broken, no doubt."""
+"""A credential is broken if its last answers, this many, hold no delivery and are
+nearly all guarded."""
 NEARLY_ALL = 0.9
-"""Not all: a stray answer of another kind must not hide that a key is wrong."""
+"""Not 1.0: a stray answer of another kind must not hide that a key is wrong."""
 FLOOD_AFTER = 20
-"""Answers from which on nearly all dead means that the provider is not believed."""
+"""Answers that must have been seen before "nearly all dead" is called a flood, whose
+definite verdicts are not believed."""
 MOST_ORIGINS = 100
-"""Push services of one credential whose answers are told apart."""
+"""Push services of one credential that have a history of their own. For Web Push they
+are read from the endpoints of devices, so their number needs a bound."""
 
 FIRST_PAUSE_S = 10.0
 MAX_PAUSE_S = 300.0
-"""Doubled from the first to this, where the provider names no time of its own."""
+"""Pauses double from the first to this, unless the provider asks for a time."""
 LONGEST_PAUSE_S = 1800.0
-"""Also where a provider wishes for more: then it is asked again. One absurd answer
-must not let all that waits grow too old."""
+"""The longest pause, even if a provider asks for more. After one absurd answer all
+that waits would grow too old; this way the provider is asked again."""
 
 _DELIVERED = TOKEN_LETTERS[Verdict.DELIVERED]
 _SUSPECT = TOKEN_LETTERS[Verdict.SUSPECT]
@@ -45,15 +48,15 @@ class Trust(Enum):
     """What guarded verdicts of a credential are worth now."""
 
     BELIEVED = "believed"
-    """They are about tokens."""
+    """They tell of dead tokens."""
     DOUBTED = "doubted"
-    """Too many, or too little is known: nothing follows from them."""
+    """There are too many, or too few answers are known: they remove nothing."""
     BROKEN = "broken"
-    """Nothing else comes: the credential is wrong, and its pushes wait."""
+    """There is nothing else: the credential is wrong, and its pushes wait."""
 
 
 class _Removed(NamedTuple):
-    """A device that a definite verdict removed, and after how many answers."""
+    """A device that a definite verdict removed; `at` counts the answers up to then."""
 
     at: int
     device_id: str
@@ -61,7 +64,7 @@ class _Removed(NamedTuple):
 
 
 class CredentialState:
-    """One provider credential: its pause here, its last answers everywhere."""
+    """One provider credential: its pause in this worker, its answers to all of them."""
 
     def __init__(self, provider: str, integration: str) -> None:
         self.provider = provider
@@ -70,27 +73,31 @@ class CredentialState:
         self.pause_reason = ""
         self.reported = False
         self.flood_reported = False
+        # What the registry last said: the answers to all workers, one letter each, and
+        # their deliveries ever. `suspects` are ids of devices that it has marked.
         self.letters = ""
         self.delivered = 0
         self.suspects: set[str] = set()
         self.suspects_at_ms = 0
+        # The exchange with the registry, see `DeviceRemoval.share`.
         self.shared_at_ms = 0
         self.share_took_ms = 0
         self.ask_again_at_ms = 0
         self.sharing = asyncio.Lock()
         self.shares_begun = 0
         self._unshared: list[str] = []
+        # Of this worker alone: answers by push service, and how many there were ever.
         self._by_origin: dict[str, str] = {}
         self._seen = 0
         self._removed: deque[_Removed] = deque(maxlen=WINDOW)
         self._faults_in_a_row = 0
 
     def note(self, outcome: Outcome, now_ms: int, origin: str = "") -> None:
-        """Take one answer in; `origin` names who gave it, where there are several."""
+        """Take one answer in; `origin` is the push service, if there are several."""
         verdict = outcome.verdict
         if verdict in {Verdict.RETRY, Verdict.MISCONFIGURED}:
-            # Without `slow_down` it concerns this device or platform alone: an
-            # APNs key missing in Firebase must not stop Android pushes.
+            # Without `slow_down` the fault is of this device or platform alone. An
+            # APNs key that is missing in Firebase must not stop Android pushes.
             if outcome.slow_down:
                 self._open(outcome, now_ms)
             return
@@ -104,7 +111,7 @@ class CredentialState:
                 self._note_of(origin, letter)
 
     def pause_if_broken(self, outcome: Outcome, now_ms: int) -> None:
-        """Pause for a guarded verdict, where nothing else comes any more."""
+        """Pause for a guarded verdict if the credential gets hardly anything else."""
         if self.trust() is Trust.BROKEN:
             self._open(outcome, now_ms)
 
@@ -113,11 +120,11 @@ class CredentialState:
         return now_ms < self.paused_until_ms
 
     def recent(self) -> str:
-        """The last answers that are known here, the oldest first."""
+        """The last answers, the oldest first: of all workers, then our own new ones."""
         return (self.letters + "".join(self._unshared[-WINDOW:]))[-WINDOW:]
 
     def trust_in(self, origin: str) -> Trust:
-        """The same for one of several services, by its own answers to this worker."""
+        """`trust` in one push service of several, by its answers to this worker too."""
         trust = self.trust()
         if trust is Trust.BELIEVED and origin:
             own = self._by_origin.get(origin, "")
@@ -126,7 +133,7 @@ class CredentialState:
         return trust
 
     def trust(self) -> Trust:
-        """What a guarded verdict says: something of the token, or of us."""
+        """Whether a guarded verdict tells of the token, or of our own credential."""
         recent = self.recent()
         last = recent[-BROKEN_AFTER:]
         if (
@@ -140,16 +147,16 @@ class CredentialState:
         return Trust.BELIEVED
 
     def is_suspicious(self) -> bool:
-        """Whether so many guarded verdicts came that a person must look."""
+        """Whether so many verdicts are guarded that a person must look."""
         recent = self.recent()
         return len(recent) >= ENOUGH and recent.count(
             _SUSPECT
         ) > SUSPICIOUS_SHARE * len(recent)
 
     def is_flooded(self, origin: str = "") -> bool:
-        """Whether nearly every token is called dead: no registry is that old.
+        """Whether nearly every token is called dead, which no registry explains.
 
-        With `origin`, also whether that service does so, however well others answer.
+        With `origin`, also whether that one service does so while others are healthy.
         """
         histories = (self.recent(), self._by_origin.get(origin, ""))
         return any(
@@ -159,7 +166,7 @@ class CredentialState:
         )
 
     def is_unsure(self) -> bool:
-        """Whether a flood may be under way, or nothing was learnt of others yet."""
+        """Whether a flood may have begun, or other workers were never asked yet."""
         recent = self.recent()
         return not self.shared_at_ms or recent.count(_DEAD) > len(recent) / 2
 
@@ -168,54 +175,60 @@ class CredentialState:
         return _SUSPECT in self.letters[-BROKEN_AFTER:]
 
     def take_unshared(self) -> tuple[str, int]:
-        """The answers that no other worker knows of yet, and their deliveries."""
+        """Take the answers that were not shared yet, with the number of deliveries."""
         letters, self._unshared = "".join(self._unshared), []
         return letters, letters.count(_DELIVERED)
 
     def put_back(self, letters: str) -> None:
-        """These could not be shared: they are still to be."""
+        """Keep answers that could not be shared for the next time."""
         # A registry that is away for long must not fill the memory.
         self._unshared = [*letters, *self._unshared][-5 * WINDOW :]
 
     def adopt(self, shared: RecentVerdicts) -> None:
-        """Take over what all workers know; what came meanwhile stays."""
+        """Take over what all workers know; newer answers of our own stay unshared."""
         self.letters = shared.letters
         self.delivered = shared.delivered
         self._settle_reports()
 
     def keep_own(self, letters: str) -> None:
-        """Remember answers that there is nobody to share with."""
+        """Remember these answers here, if there is no registry to share them by."""
         self.letters = (self.letters + letters)[-WINDOW:]
         self._settle_reports()
 
     def note_removed(self, tokens: Mapping[str, str]) -> None:
-        """Remember whom definite verdicts removed lately: device id → token."""
+        """Remember devices that definite verdicts removed: device id → token."""
         self._removed.extend(
             _Removed(self._seen, id, token) for id, token in tokens.items()
         )
 
     def take_removed_in_flood(self, origin: str = "") -> list[str]:
-        """Devices that went while the flood was not yet seen to be one."""
+        """Take the ids of devices that went before the flood was recognized.
+
+        They were removed within the last `WINDOW` answers; older removals stand.
+        """
         late = self._seen - WINDOW
+        # An origin is the beginning of its tokens, which are URLs.
         found = [each for each in self._removed if each.token.startswith(origin)]
         kept = [each for each in self._removed if each not in found]
         self._removed = deque(kept, maxlen=WINDOW)
         return [each.device_id for each in found if each.at > late]
 
     def _note_of(self, origin: str, letter: str) -> None:
+        # The one that came first goes: dictionaries keep the order of insertion.
         if origin not in self._by_origin and len(self._by_origin) >= MOST_ORIGINS:
             del self._by_origin[next(iter(self._by_origin))]
         self._by_origin[origin] = (self._by_origin.get(origin, "") + letter)[-WINDOW:]
 
     def _settle_reports(self) -> None:
+        # What was healthy in between is reported again when it falls ill again.
         self.reported = self.reported and self.is_suspicious()
         self.flood_reported = self.flood_reported and self.is_flooded()
 
     def _open(self, outcome: Outcome, now_ms: int) -> None:
         delay_s = outcome.retry_after_s
         if delay_s is None:
-            # Answers to requests that were already under way arrive together:
-            # they are one fault, and must not double the pause each.
+            # Requests that were already under way are answered after the pause began.
+            # All of them are one fault, and must not double the pause each.
             if self.is_paused(now_ms):
                 return
             doubled = FIRST_PAUSE_S * 2.0 ** min(self._faults_in_a_row, 10)

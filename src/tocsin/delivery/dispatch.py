@@ -36,9 +36,10 @@ from tocsin.delivery.settlement import (
 from tocsin.telemetry.metrics import Metrics
 
 KEPT_PAYLOADS = 64
-"""Requests whose payload, and whose compiled bodies, stay in memory. A broadcast's
-batches come one after the other, so that few are enough."""
+"""Requests whose payload, and whose compiled bodies, stay in memory. The batches of
+a broadcast come one after the other, so a few are enough."""
 RENDERED_PER_TURN = 100
+"""Bodies rendered before other tasks have a turn: rendering never waits by itself."""
 SETTLE_RETRY_S = 0.5
 
 _NOTHING: Mapping[str, Sequence[int]] = {}
@@ -100,16 +101,16 @@ class Dispatcher:
         return not self._runs
 
     def lose(self, delivery: Delivery) -> None:
-        """Another worker took this over; leave the rest to it, begun or not."""
+        """Another worker has this delivery now: start no further request of it."""
         delivery.lost = True
         self._journal.wake_waiters()
 
     def renew(self) -> None:
-        """Holds were renewed: runs that were in doubt of theirs go on."""
+        """Holds were renewed: wake the runs that waited for theirs."""
         self._journal.wake_waiters()
 
     async def work_on(self, delivery: Delivery, job: SendJob) -> None:
-        """Send one batch and settle it; on return nothing of it is held."""
+        """Send one batch and settle it, or leave it to the worker that has it now."""
         payload = await self._fetch_payload(job.push_id)
         if job.credential not in self._providers:
             await self._end(delivery, payload, [], [(job, no_integration(job))])
@@ -161,6 +162,7 @@ class Dispatcher:
     async def _send(self, run: Run, credential: CredentialState) -> None:
         job = run.job
         provider = self._providers[job.credential]
+        # `stop` reaches only runs that are registered; this one may come after it.
         run.stopped = self._stopping
         self._runs[run.delivery.receipt] = run
         try:
@@ -178,14 +180,16 @@ class Dispatcher:
             await provider.send(
                 batch, report, RunPace(run, self._journal, credential, self._clock)
             )
+            # From here on the journal leaves the run alone: settling records it.
             run.complete = True
-            # Before anything is planned: whether a verdict is believed, and whether the
-            # credential is paused, is decided while the last answers are taken in.
+            # Taken in before `_conclude` plans, which needs to know which verdicts are
+            # believed and whether the credential is paused.
             await self._settlement.take_in([run])
             await self._conclude(run)
         finally:
             run.complete = True
             self._journal.release(run)
+            # A lost delivery may have come back, with a new run under its receipt.
             if self._runs.get(run.delivery.receipt) is run:
                 del self._runs[run.delivery.receipt]
 
@@ -196,7 +200,8 @@ class Dispatcher:
         try:
             renderer = self._renderer(run.job, templating, batch.body)
         except TemplateFault as fault:
-            # Checked when it was accepted: a newer release did that.
+            # Templates are checked when a send is accepted. One that fails here was
+            # accepted by a newer release, which knows more of the language.
             outcome = Outcome(Verdict.REJECTED, "template_failed", fault.reason)
             for index in batch.pending:
                 report(index, outcome)
@@ -235,13 +240,14 @@ class Dispatcher:
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             unsent = run.unsent()
             run.expired += len(unsent)
+            # No longer pending, so that `plan` does not put them back into the queue.
             run.pending = [index for index in run.pending if index not in set(unsent)]
         follow, dead = self._settlement.plan(run)
         if await self._end(run.delivery, run.payload, follow, dead, run=run) and unsent:
             self._events.tell(SendEvent.EXPIRED, job, run.payload)
 
     async def _postpone(self, run: Run, credential: CredentialState) -> None:
-        """Put the batch back until the credential's pause ends; no attempt burnt."""
+        """Put the batch back until the credential's pause ends; that is no attempt."""
         follow, dead = self._settlement.postpone(run, credential)
         await self._end(run.delivery, run.payload, follow, dead, run=run)
 
@@ -255,13 +261,13 @@ class Dispatcher:
         run: Run | None = None,
         dropped: Mapping[str, Sequence[int]] = _NOTHING,
     ) -> bool:
-        """Settle, then count and say so.
+        """Settle the delivery, then count and log what became of it.
 
-        `False` means that another worker did: nothing of this was written, and so
+        `False` means that another worker settled it: nothing was written here, so
         nothing is counted or reported.
         """
-        # Settled first, counted then: a crash in between leaves a number too low,
-        # while the other order would count what somebody else does again.
+        # Settled before it is counted: a crash in between leaves a count too low. In
+        # the other order another worker would send the same again and count it twice.
         if not await self._settle(delivery, follow, dead):
             await self._lost.tell(delivery)
             return False
@@ -279,7 +285,7 @@ class Dispatcher:
     async def _settle(
         self, delivery: Delivery, follow: list[FollowUp], dead: list[DeadEnd]
     ) -> bool:
-        """What the queue says; `False` also where the delivery was lost meanwhile."""
+        """Settle, however long the queue is away; `False` if another worker has it."""
         while True:
             try:
                 return await self._queue.settle(delivery, follow=follow, dead=dead)

@@ -1,8 +1,7 @@
-"""Holds back recipients whom the limits of their request do not let pass now.
+"""Holds back recipients that the limits of their request do not let pass now.
 
-Rate rules, and windows of time on each device's own clock. It sends nothing and keeps
-no buckets of its own but `MemoryRateLimiter`; what it holds back returns to the queue
-with a due time, and no try is counted.
+The limits are rate rules, and windows of time on each device's own clock. Recipients
+that are held back return to the queue with a due time; that counts as no attempt.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Held:
 
 
 class BatchLimits:
-    """Decides before each batch who of it may be sent to."""
+    """Decides before each batch which of its recipients may be sent to."""
 
     def __init__(
         self,
@@ -76,13 +75,13 @@ class BatchLimits:
     async def hold_back(self, run: Run) -> Held | None:
         """What shall happen instead of sending, or `None`: send to all pending.
 
-        Whoever took a token comes back as a job of its own that says so: a worker
-        that dies on it does not take a second one, nor does a retry.
+        Recipients that got a token come back as a job of their own, which is marked
+        `admitted`. So neither a take-over after a crash nor a retry takes a second one.
         """
         payload = run.payload
         held = Held()
         passing = run.pending
-        # The window first: who may not be reached now must not cost a token.
+        # The window first: who cannot be reached now must not cost a token.
         if payload.window is not None:
             passing = self._sort_by_window(payload.window, run, held)
         rate = payload.rate
@@ -109,7 +108,8 @@ class BatchLimits:
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
             held.drop(EXPIRED, indexes)
             return
-        # The time of a retry that meets a closed window starts anew.
+        # A window may stay closed longer than retries may last: the age of the tries
+        # begins again when it opens.
         part = replace(self._settlement.part(run, indexes), first_try_at_ms=0)
         held.follow.append((part, due_ms))
 
@@ -149,7 +149,10 @@ class BatchLimits:
 def bucket_keys(
     rate: RateRule, recipients: Recipients, indexes: Sequence[int]
 ) -> list[str]:
-    """What names the buckets of each recipient; a device without a user is its own."""
+    """The bucket key of each recipient; a device without a user has its own id there.
+
+    Without that, all devices that are logged out would share one bucket.
+    """
     if not rate.key:
         return [f"device:{recipients.device_ids[index]}" for index in indexes]
     render = _key_template(rate.key).render
@@ -162,10 +165,10 @@ def bucket_keys(
 
 
 def spread(keys: Sequence[str], answers: Sequence[int], rate: RateRule) -> list[int]:
-    """When to try again whoever got no token, in Unix milliseconds, 0 for the rest.
+    """When each recipient without a token is due, in Unix milliseconds; 0 for the rest.
 
-    Several that wait for one bucket are set apart as its tokens come: else all of
-    them would come back for the first.
+    Several that wait for one bucket get due times as far apart as its tokens: else
+    all of them would come back for the next one.
     """
     spacing_us = max(limit.spacing_us for limit in rate.limits)
     waiting: Counter[str] = Counter()
@@ -176,6 +179,7 @@ def spread(keys: Sequence[str], answers: Sequence[int], rate: RateRule) -> list[
             continue
         due_ms = at_ms + waiting[key] * spacing_us // US_PER_MS
         waiting[key] += 1
+        # Rounded up: before its time there is no token yet.
         dues.append(-(-due_ms // DUE_STEP_MS) * DUE_STEP_MS)
     return dues
 
@@ -205,7 +209,8 @@ class MemoryRateLimiter:
         return answers
 
     def _sweep(self, now_us: int) -> None:
-        # A bucket that is full again is as good as one that never was.
+        # A full bucket and one that was never used answer alike, so it can go. The
+        # next sweep comes when the rest has doubled: then its cost is spread.
         self._full_at_us = {
             name: states
             for name, states in self._full_at_us.items()
@@ -236,6 +241,7 @@ def sort_by_window(
 ) -> Sorted:
     """Sort recipients; `timezones` is empty where none is known of any."""
     found = Sorted()
+    # A page has thousands of devices, and few zones.
     opens: dict[str, int | None] = {}
     for index in indexes:
         name = timezones[index] if timezones else ""
@@ -254,9 +260,9 @@ def sort_by_window(
 def opens_at_ms(window: TimeWindow, zone: tzinfo, now_ms: int) -> int:
     """Unix milliseconds of the window's next start, or 0 while it is open.
 
-    A start that a clock change leaves out is the moment an hour later, where the
-    window still holds it, else that day has none. Of a start that comes twice the
-    first counts.
+    If a clock change skips the start, the window opens later by what was skipped, an
+    hour as a rule, as long as that is inside the window; else that day has no start.
+    If the start comes twice, the first one counts.
     """
     now = datetime.fromtimestamp(now_ms // 1000, zone)
     if _is_open(window, now):
@@ -267,6 +273,8 @@ def opens_at_ms(window: TimeWindow, zone: tzinfo, now_ms: int) -> int:
         for fold in (0, 1):
             wall = datetime.combine(day, start.replace(fold=fold), tzinfo=zone)
             due_s = int(wall.timestamp())
+            # A time that the clock skips is mapped to one outside of the gap: so the
+            # zone has to say once more whether the window holds it.
             if due_s * 1000 > now_ms and _is_open(
                 window, datetime.fromtimestamp(due_s, zone)
             ):
@@ -276,6 +284,7 @@ def opens_at_ms(window: TimeWindow, zone: tzinfo, now_ms: int) -> int:
 
 def _is_open(window: TimeWindow, at: datetime) -> bool:
     second = at.hour * 3600 + at.minute * 60 + at.second
+    # A window whose start is after its end spans midnight.
     if window.after_s <= window.before_s:
         return window.after_s <= second <= window.before_s
     return second >= window.after_s or second <= window.before_s

@@ -1,7 +1,7 @@
-"""Tells stage one which users a push need not reach: they were in the channel.
+"""Tells stage one which users a push leaves out, since a channel reached them.
 
-It publishes nothing and reads no devices. In doubt nobody is spared: better twice
-than never.
+It publishes nothing and reads no devices. In doubt nobody is left out: a message that
+comes twice is better than one that never comes.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from tocsin.core.ports.online import ReachedStore, Stage
 from tocsin.core.push import Expand, ExpandJob, OnlineCheck
 
 PUBLISH_GRACE_MS = 5000
-"""So long after the wait the server may still be publishing; then it is dead."""
+"""After the wait of `online_first` the server may need this long to publish; if it has
+not by then, it is taken for dead."""
 LOOK_AGAIN_MS = 100
 RETRY_MS = 1000
 PATIENCE_MS = 30_000
-"""So long a walk waits for a channel engine that is away, all its pages together."""
+"""How long a walk waits for a channel engine that is away, over all its pages."""
 KEPT_S = 900
-"""How long it is kept who was reached, from the last use on."""
+"""How long the users that were reached are remembered after their last use."""
 _BEFORE_EXPIRY_MS = 1000
+"""Waiting ends this long before a push expires, so that it can still be sent."""
 TOLD_AGAIN_MS = 30_000
-"""An engine that is away is told of so often, however many walks wait for it."""
+"""An outage of the engine is logged at most this often, for all walks together."""
 
 _log = structlog.get_logger(__name__)
 
 
 class PutOff(Exception):
-    """The job has to come back at `due_ms` (Unix milliseconds), as it is here."""
+    """Put `job` back into the queue, due at `due_ms` (Unix milliseconds)."""
 
     def __init__(self, job: ExpandJob, due_ms: int) -> None:
         super().__init__("not yet")
@@ -42,7 +44,7 @@ class PutOff(Exception):
 
 
 class OnlineUsers:
-    """Knows for each page of a walk who was reached."""
+    """Finds for each page of a walk the users whom the channel reached."""
 
     def __init__(
         self, presence: PresenceStore, reached: ReachedStore, clock: Clock
@@ -53,13 +55,13 @@ class OnlineUsers:
         self._told_at_ms = 0
 
     async def decide(self, job: ExpandJob, check: OnlineCheck) -> bool:
-        """Take the second look into the channel, unless another walk or page has.
+        """Look into the channel a second time, unless another walk or page did so.
 
-        Whoever is there now counts as reached, if anything was published at all. Of
-        walks that begin at the same moment several may look; who is found by any of
-        them counts.
-        Raises `PutOff` while that is not known, for a bounded time: `False` says
-        that patience with an engine that is away has ended.
+        The publisher looked first. Users who are there now count as reached, if
+        anything was published at all. Walks that begin at the same moment may all
+        look; a user found by any of them counts.
+        Raises `PutOff` while the answer is not known, for a bounded time. `False`
+        means that the engine was away for longer than `PATIENCE_MS`.
         """
         try:
             stage = await self._reached.fetch_stage(job.push_id, ttl_s=KEPT_S)
@@ -79,9 +81,9 @@ class OnlineUsers:
     async def find(
         self, job: ExpandJob, check: OnlineCheck, users: Collection[str]
     ) -> frozenset[str] | None:
-        """Those of `users` who were reached; raises `PutOff` as `decide`.
+        """Those of `users` who were reached; raises `PutOff` as `decide` does.
 
-        `None` when patience has ended, and nobody is known.
+        `None` if the engine was away for too long, so that nobody is known.
         """
         known = {user for user in users if user}
         if not known:
@@ -112,6 +114,7 @@ class OnlineUsers:
         now_ms = self._clock.now_ms()
         since_ms = job.first_try_at_ms or now_ms
         if now_ms < _end_ms(job, since_ms + PATIENCE_MS):
+            # Below zero the clock was set back, which must not keep the line away.
             if not 0 <= now_ms - self._told_at_ms < TOLD_AGAIN_MS:
                 self._told_at_ms = now_ms
                 _log.warning(
@@ -131,18 +134,18 @@ class OnlineUsers:
 
 
 async def fetch_users(presence: PresenceStore, channel: str) -> set[str]:
-    """The users in a channel, without those of no name."""
+    """The users in a channel, without clients that have no user."""
     entries = await presence.fetch(channel)
     return {info.user for info in entries.values() if info.user}
 
 
 def users_among(users: set[str], work: Expand) -> set[str]:
-    """Those that the walk can meet at all, as far as its filter names them."""
+    """Those that the walk may meet: all, unless its filter names users."""
     return users.intersection(work.filter.users) if work.filter.users else users
 
 
 def _end_ms(job: ExpandJob, end_ms: int) -> int:
-    """When waiting has to end; a push that expires meanwhile would be lost."""
+    """`end_ms`, or shortly before the push expires: while it waits it would be lost."""
     if job.expire_at_ms:
         return min(end_ms, job.expire_at_ms - _BEFORE_EXPIRY_MS)
     return end_ms

@@ -1,6 +1,6 @@
-"""Tells of an outage of our own stores once, however many jobs meet it.
+"""Logs an outage of our own stores once, however many jobs meet it.
 
-It decides nothing: who meets a fault says so here, and tries again.
+It decides nothing: code that meets a fault calls `note`, and tries again by itself.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ DATABASE = "database"
 ENGINE = "channel engine"
 
 QUIET_S = 3.0
-"""So long without a fault a store has to work before it counts as back: while it
-comes and goes, or takes reads but no writes, that is one outage."""
+"""A store counts as back once it has worked for this long without a fault. While it
+comes and goes, or takes reads but no writes, it is one outage."""
 REMIND_S = 300.0
+"""An outage that goes on is logged again after this time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class Outages:
         self._away: dict[str, _Outage] = {}
 
     def note(self, error: ApiError, *, doing: str) -> None:
-        """A store failed while this was done; told unless its outage is known."""
+        """A store failed while `doing` this; logged unless its outage is known."""
         store, now_s = store_of(error), self._now_s()
         outage = self._away.get(store)
         if outage is None:
@@ -71,7 +72,7 @@ class Outages:
         )
 
     def fine(self, store: str) -> None:
-        """The store did what it was asked; cheap, called often."""
+        """The store answered; cheap, since it is called after each success."""
         outage = self._away.get(store)
         if outage is None:
             return
@@ -88,7 +89,7 @@ class Outages:
 
 
 def store_of(error: ApiError) -> str:
-    """Which of our stores a fault is of."""
+    """The store that a fault belongs to."""
     if isinstance(error, QueueUnavailable):
         return QUEUE
     if isinstance(error, BrokerUnavailable):

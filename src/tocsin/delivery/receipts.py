@@ -1,7 +1,7 @@
-"""Keeps tickets of accepted messages, asks for their receipts, and acts on these.
+"""Keeps tickets of accepted messages, fetches their receipts, and acts on them.
 
-For services whose success is only a ticket. It knows no service and sends nothing:
-what a receipt calls failed was accepted, and is counted, not sent again.
+For services that answer a send with a ticket only. A message whose receipt says that it
+failed is counted but not sent again, since the service had accepted it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tocsin.delivery.run import Run
 from tocsin.telemetry.metrics import Metrics
 
 GIVE_UP_AFTER_MS = 24 * 3_600_000
-"""Services keep receipts for about a day (Expo says 24 hours); a ticket older than that
-has none."""
+"""Services keep receipts for about a day (Expo says 24 hours), so there is none for a
+ticket that is older."""
 MISSING = Outcome(Verdict.RETRY, "receipt_missing", "no receipt within a day")
 LONGEST_NAP_S = 30.0
 
@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TicketKeeper:
-    """Stores the tickets among fresh results, before progress is recorded."""
+    """Stores the tickets of new results, before their progress is recorded."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class TicketKeeper:
         self._sources = sources
 
     async def keep(self, run: Run, results: Sequence[Result]) -> None:
-        """Remember what was accepted; a store that is away costs only receipts."""
+        """Remember accepted messages; if the store is away, only receipts are lost."""
         source = self._sources.get(run.job.credential)
         if source is None:
             return
@@ -98,6 +98,7 @@ class ReceiptPoller:
     async def poll_for_ever(self) -> None:
         """Ask whenever something is due; a store that is away is tried again."""
         delays = [source.receipt_delay_s for source in self._sources]
+        # Half a delay: no receipt is asked for more than half a delay late.
         nap_s = min(LONGEST_NAP_S, *(delay / 2 for delay in delays))
         while True:
             for source in self._sources:
@@ -113,9 +114,11 @@ class ReceiptPoller:
             await asyncio.sleep(nap_s)
 
     async def poll(self, source: ReceiptSource) -> bool:
-        """One request's worth; returns whether more may be due."""
+        """Act on the receipts of one request; returns whether more may be due."""
         now_ms = self._clock.now_ms()
         limit = source.receipt_batch_size
+        # Claiming moves their due time on: nobody else asks for these meanwhile, and
+        # those without a receipt are asked for again after another delay.
         tickets = await self._store.claim(
             source.integration,
             now_ms=now_ms,
@@ -155,6 +158,8 @@ class ReceiptPoller:
         # Dropped last: after a crash in between the receipt is read again.
         await self._remove_dead(source, ended, now_ms)
         dropped = await self._store.drop([ticket for ticket, _ in ended])
+        # Whoever drops a ticket counts it: another process may have claimed it too,
+        # if this one took longer than the delay.
         mine = {ticket.id for ticket in dropped}
         self._count([(ticket, said) for ticket, said in ended if ticket.id in mine])
 

@@ -1,7 +1,7 @@
-"""Stage one: turns a filter into batches, one page a delivery.
+"""Stage one: turns a filter into batches, one page for each delivery.
 
-A page and the position behind it are written in one atomic step, so a crash
-repeats no batch and leaves none out.
+The batches of a page and the job of the next page are written in one atomic step, so
+a crash neither repeats nor leaves out a batch.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
 PAGE_SIZE = 5000
 """Devices read at once: large enough for speed, small enough for memory."""
 AHEAD_BATCHES = 64
-"""Waiting batches of a provider beyond which expanding pauses. It bounds what a
+"""Expanding pauses while this many batches of the provider wait. It bounds what a
 broadcast puts into the queue, and how long a small send waits behind it."""
 PAUSE_MS = 100
+"""How long it pauses before it looks again."""
 
 _log = structlog.get_logger(__name__)
 
@@ -109,12 +110,13 @@ class Expander:
         self, delivery: Delivery, job: ExpandJob, devices: DeviceStore
     ) -> None:
         work = job.work
-        # Decided before the walk waits for the sending: a full queue must not move
-        # the moment at which somebody counts as online.
+        # Decided before the walk waits for the sending, so that a full queue does not
+        # move the moment at which a user counts as online.
         is_decided = await self._decide(job, work.online)
         if await self._is_far_ahead(job.provider):
             raise PutOff(job, self._clock.now_ms() + PAUSE_MS)
         payload = None
+        # Of the payload the window is needed, and the uid where users are left out.
         if Detail.TIMEZONE in work.details or work.online is not None:
             payload = await self._queue.fetch_payload(job.push_id)
             if payload is None:
@@ -132,12 +134,14 @@ class Expander:
             details=sorted(details),
         )
         self._outages.fine(DATABASE)
-        # Now, since the queue forgets it with the last job, which may be this one.
+        # Read now: the queue drops a payload with its last job, which may be this one.
         if payload is None and _is_empty(work, page):
             payload = await self._payload_for_events(job)
         spared = await self._find_spared(job, work.online, page)
+        # The channel engine answered, so a later outage has the whole patience again.
+        # Where it was spent, it stays spent: the pages after this one do not wait.
         if is_decided and spared is not None:
-            job = replace(job, first_try_at_ms=0)  # else the next page waits no more
+            job = replace(job, first_try_at_ms=0)
         await self._write(delivery, job, page, payload, spared or [])
 
     def _log_page(
@@ -149,7 +153,7 @@ class Expander:
         batches: int,
         spared: int,
     ) -> None:
-        """Follow the send; its uid is told where the payload is here anyway."""
+        """Log the page, with the uid if the payload was read for another reason."""
         more: dict[str, object] = {} if payload is None else {"uid": payload.uid}
         if spared:
             more["online"] = spared
@@ -178,7 +182,7 @@ class Expander:
             await self._lost.tell(delivery)
 
     async def _decide(self, job: ExpandJob, check: OnlineCheck | None) -> bool:
-        """Whether it is settled who is spared; `False`: the engine stayed away."""
+        """Whether it is decided who is spared; `False` if the engine stayed away."""
         if check is None:
             return True
         if self._online is not None:
@@ -194,9 +198,9 @@ class Expander:
     async def _find_spared(
         self, job: ExpandJob, check: OnlineCheck | None, page: RecipientPage
     ) -> list[int] | None:
-        """Indexes of the page whose user was reached in the channel.
+        """Indexes of recipients whose user was reached in the channel.
 
-        `None` when the engine stayed away, and nobody can be spared.
+        `None` if the engine stayed away: then nobody is spared.
         """
         if check is None or self._online is None:
             return []
@@ -214,7 +218,10 @@ class Expander:
         payload: Payload | None,
         spared: list[int],
     ) -> None:
-        """Write what follows from a page; `job` is what its next page continues."""
+        """Settle the page: its batches, and the next page as a continuation of `job`.
+
+        `spared` are indexes of recipients to leave out.
+        """
         whole = page.recipients
         left_out = set(spared)
         rest = [i for i in range(len(whole)) if i not in left_out]
@@ -239,7 +246,7 @@ class Expander:
             self._reports.spare(part, payload, spared)
 
     async def _payload_for_events(self, job: ExpandJob) -> Payload | None:
-        """What knows the send's uid, asked for before the queue forgets it."""
+        """The payload, for the uid of an event; `None` where no events are kept."""
         if not self._events.is_on:
             return None
         return await self._queue.fetch_payload(job.push_id)
@@ -257,7 +264,7 @@ class Expander:
     def _sort(
         self, job: ExpandJob, window: TimeWindow, whole: Recipients, indexes: list[int]
     ) -> tuple[list[tuple[int, list[int]]], dict[str, list[int]]]:
-        """Recipients by due time, and those dropped by code."""
+        """Indexes by due time (0 for now), and dropped ones by code."""
         found = sort_by_window(window, whole.timezones, indexes, self._clock.now_ms())
         expired: list[int] = []
         groups = [(0, found.now)]
@@ -271,7 +278,7 @@ class Expander:
 
     async def _is_far_ahead(self, provider: str) -> bool:
         name = queue_name("send", provider)
-        # Batches that are due later must not stop the walk: it may be for hours.
+        # Batches that are due later must not stop the walk: they may wait for hours.
         waiting = await self._queue.waiting([name], only_due=True)
         return waiting[name] >= AHEAD_BATCHES
 
@@ -286,8 +293,9 @@ class Expander:
         size = self._batch_sizes[job.credential]
         follow: list[FollowUp] = []
         for due_ms, group in groups:
+            # The users were only read to leave out those who are online.
             if Detail.USER not in work.details:
-                group = replace(group, users=())  # was only needed to leave some out
+                group = replace(group, users=())
             for start in range(0, len(group), size):
                 batch = Send(TargetKind.TOKEN, group.slice(start, start + size))
                 id = f"{job.push_id}:{job.credential}:{work.page}:{len(follow)}"

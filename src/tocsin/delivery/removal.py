@@ -1,6 +1,6 @@
-"""Removes devices whose tokens are dead, and holds back what no provider can mean.
+"""Removes devices whose tokens are dead, unless the verdicts cannot be true.
 
-It must not let a registry that is away stop the sending.
+Sending goes on while the registry is away.
 """
 
 from __future__ import annotations
@@ -20,26 +20,30 @@ from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.telemetry.metrics import Metrics
 
 SHARE_EVERY_MS = 100
-"""Healthy answers are told no more often. Others must hear of them before the next
-send: who knows of none takes two small bad ones for a broken credential."""
+"""Healthy answers are shared no more often. It is often enough for other workers to
+know of them before the next send: a worker that knows of none would take the guarded
+verdicts of two small sends for a broken credential."""
 LEAST_REST = 10
-"""Times as long as telling took, nothing is told: a registry may be far away."""
+"""After sharing, healthy answers wait this many times as long as it took: a registry
+that is far away must not keep the journal waiting most of the time."""
 PATIENCE_S = 3.0
-"""The journal waits for this, and the pace of sending for the journal."""
+"""How long sharing may take. The journal waits for it, and sending for the journal."""
 ASK_AGAIN_AFTER_MS = 10_000
-"""A registry that does not answer is left alone so long: sending must go on."""
+"""A registry that did not answer is not asked for this long: sending must go on."""
 LOOK_AT_SUSPECTS_EVERY_MS = 10_000
 MOST_SUSPECTS = 10_000
-"""Marked devices that are looked at for a delivery, of one credential."""
+"""Marked devices of one credential that a delivery can acquit, at most: a worker
+keeps their ids in memory."""
 
 _log = structlog.get_logger(__name__)
 
 
 class DeviceRemoval:
-    """Applies dead tokens to the registry, where there is one, and counts them.
+    """Applies dead tokens to the registry, if there is one, and counts them.
 
-    `verdicts` is what all workers know together; without it this one is alone, and
-    guarded verdicts remove nothing. The reason of a token is `provider: code`.
+    `verdicts` shares answers with the other workers. Without it this worker decides
+    by its own, and guarded verdicts remove nothing. The reason of a token is
+    `provider: code`.
     """
 
     def __init__(
@@ -57,10 +61,11 @@ class DeviceRemoval:
     async def share(
         self, credential: CredentialState, now_ms: int, *, at_once: bool
     ) -> bool:
-        """Tell the other workers of new answers, and learn theirs.
+        """Share new answers with the other workers, and learn theirs.
 
-        `at_once` where something is to be decided, else ten times a second at most.
-        `False` means that what they know could not be asked for.
+        `at_once` if something is to be decided by them; else it may do nothing, so
+        that the registry is asked ten times a second at most. `False` means that the
+        answers of the others could not be read.
         """
         if now_ms < credential.ask_again_at_ms:
             return False
@@ -69,11 +74,14 @@ class DeviceRemoval:
         if not at_once and (is_fresh or credential.sharing.locked()):
             return True
         begun = credential.shares_begun
-        # One after the other: what is on its way must not be missing meanwhile.
+        # One call at a time: answers that are on their way are neither unshared any
+        # more nor in `letters` yet, and a judgement now would miss them.
         async with credential.sharing:
-            if now_ms < credential.ask_again_at_ms:  # not each its own patience
+            # Checked again after the wait. One that failed meanwhile had all the
+            # patience there is; one that began meanwhile took our answers along.
+            if now_ms < credential.ask_again_at_ms:
                 return False
-            if credential.shares_begun > begun:  # that one told these answers as well
+            if credential.shares_begun > begun:
                 return True
             credential.shares_begun += 1
             return await self._share(credential, now_ms)
@@ -91,6 +99,7 @@ class DeviceRemoval:
             credential.share_took_ms = int(1000 * (time.monotonic() - begun_s))
             credential.shared_at_ms = now_ms
             credential.adopt(shared)
+            # Shared now: a fault below must not put them back, to be counted twice.
             letters = ""
             if now_ms - credential.suspects_at_ms >= LOOK_AT_SUSPECTS_EVERY_MS:
                 credential.suspects_at_ms = now_ms
@@ -138,7 +147,10 @@ class DeviceRemoval:
     async def suspect(
         self, credential: CredentialState, accused: Sequence[DeadToken]
     ) -> int:
-        """Mark or remove for believed guarded verdicts; returns how many went."""
+        """Mark devices for believed guarded verdicts, remove those marked before.
+
+        Returns how many were removed.
+        """
         if self._devices is None or self._verdicts is None or not accused:
             return 0
         try:
@@ -158,10 +170,11 @@ class DeviceRemoval:
         return len(removed)
 
     async def acquit(self, credential: CredentialState, ids: Collection[str]) -> None:
-        """These got something, so that nothing is wrong with their tokens."""
+        """Take the marks from these devices: deliveries show that their tokens live."""
         cleared = credential.suspects.intersection(ids)
         if self._verdicts is None or not cleared:
             return
+        # Before the await, so that two batches do not clear the same marks.
         credential.suspects -= cleared
         try:
             await self._verdicts.acquit(cleared)
@@ -170,7 +183,7 @@ class DeviceRemoval:
             _log.warning("marks of suspected devices not taken away", error=str(error))
 
     async def hold(self, credential: CredentialState, codes: Sequence[str]) -> None:
-        """Count guarded verdicts that remove nothing; say once who must look."""
+        """Count guarded verdicts that remove nothing; report the credential once."""
         self._count_held(credential, codes)
         if credential.is_suspicious() and not credential.reported:
             credential.reported = True
@@ -186,9 +199,10 @@ class DeviceRemoval:
     async def hold_flood(
         self, credential: CredentialState, codes: Sequence[str], origin: str = ""
     ) -> int:
-        """The same of definite ones; returns how many devices came back.
+        """Count definite verdicts of a flood, and bring back the devices of its start.
 
-        `origin` is the service that gave them, where the credential has several.
+        Returns how many came back. `origin` is the push service that gave the
+        verdicts, if the credential has several.
         """
         self._count_held(credential, codes)
         restored = await self._restore(credential.take_removed_in_flood(origin))
@@ -227,7 +241,7 @@ class DeviceRemoval:
             return 0
 
     async def _acquit_all(self, credential: CredentialState) -> None:
-        """What was believed before the storm was seen is worth nothing."""
+        """Take all marks back: they were made before the credential was suspected."""
         credential.suspects.clear()
         if self._verdicts is None:
             return

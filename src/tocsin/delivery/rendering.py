@@ -1,8 +1,8 @@
-"""Renders bodies for each device: compiled once, then bytes put together.
+"""Renders bodies for each device: compiled once, then joined from bytes.
 
-Only the strings that hold a template change, every other byte stays as the caller
-wrote it. What a device brings is escaped as JSON text, so that no device can change
-more than its own words. It must not know a provider.
+Only strings that hold a template change; every other byte stays as the caller wrote
+it. Values of a device are escaped as JSON text, so that they cannot change the
+structure of the body. It must not know a provider.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tocsin.core.templates import (
 )
 
 MAX_RENDERED_BYTES = 262_144
-"""No push service takes as much; it keeps one device's words from eating memory."""
+"""No push service takes as much; it bounds the memory that values of a device use."""
 
 _Part = Callable[[DeviceFields], bytes]
 _NO_TEXTS: Mapping[str, str] = {}
 
 
 class RenderFault(ValueError):
-    """A body cannot be rendered for this device; the text says why, not with what."""
+    """A body cannot be rendered for this device; the text holds no value of it."""
 
 
 class Localizations:
@@ -45,7 +45,7 @@ class Localizations:
         self._found: dict[str, Mapping[str, str]] = {}
 
     def texts_for(self, locale: str) -> Mapping[str, str]:
-        """Those of the first tag of `lookup_tags` that has some, else none."""
+        """The texts of the first tag of `lookup_tags` that has any, else none."""
         texts = self._found.get(locale)
         if texts is None:
             texts = self._found[locale] = self._find(locale)
@@ -143,6 +143,7 @@ def _branch(node: Branch) -> _Part:
 
 
 def _joined(parts: Sequence[bytes | _Part]) -> list[bytes | _Part]:
+    # Neighbouring bytes become one part, since parts are joined for each device.
     joined: list[bytes | _Part] = []
     for part in parts:
         if isinstance(part, bytes) and joined and isinstance(joined[-1], bytes):

@@ -1,8 +1,8 @@
-"""What a worker tells of its work: counts, rows, and the lines of its log.
+"""What a worker reports of its work: metrics, analytics rows, and log lines.
 
-It decides nothing; tokens and payloads do not get into a line. What becomes of single
-recipients is told by `Reports`, of a send as a whole by `EventLog`, of a job that left
-this worker's hands by `LostJobs`.
+It decides nothing, and writes no token or payload into a line. `Reports` is about
+recipients, `EventLog` about whole sends, `LostJobs` about jobs that left the hands of
+this worker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tocsin.telemetry.metrics import Metrics
 
 EXPIRED = "expired"
 ONLINE = "online"
-"""Under this code analytics keep who was reached without a push."""
+"""The code in analytics of a recipient that a channel reached without a push."""
 
 Fields = dict[str, object]
 
@@ -48,13 +48,13 @@ class Reports:
     def results(
         self, job: SendJob, payload: Payload, results: Sequence[Result]
     ) -> None:
-        """Answers of a provider, each once."""
+        """Count answers of a provider and hand them to the sinks; each answer once."""
         self._count(job, results)
         for sink in self._sinks:
             sink.record(job, payload, results)
 
     def count_ends(self, run: Run) -> None:
-        """Count what `plan` found, once the batch is settled and it is so."""
+        """Count retries and expiries of `plan`; called once the batch is settled."""
         for code, count in (run.retried + run.too_late).items():
             self._metrics.push_retries.add(count, run.job.provider, code)
         if expired := run.expired + run.too_late.total():
@@ -67,7 +67,7 @@ class Reports:
         )
 
     def bury(self, job: Job, reason: str, uid: str) -> None:
-        """Count and report what ended in the dead letters; a walk counts as one."""
+        """Count and log a job that ended in the dead letters; a walk counts as one."""
         size = count_recipients(job)
         self._metrics.push_dead_letters.add(size, job.provider, reason.split(":")[0])
         _log.error(
@@ -129,7 +129,7 @@ class EventLog:
 
     @property
     def is_on(self) -> bool:
-        """Whether it is worth to look a payload up."""
+        """Whether rows are kept, so that a payload is worth a look-up."""
         return self._rows is not None
 
     def tell(
@@ -158,7 +158,7 @@ class EventLog:
 
 
 class Whereabouts(StrEnum):
-    """What became of the entry; also the `reason` of the metric."""
+    """What became of a job that this worker lost; also the `reason` of the metric."""
 
     TAKEN_OVER = "taken_over"
     GONE = "gone"
@@ -179,7 +179,10 @@ _WORDS = {
 
 
 class LostJobs:
-    """Knows for each job in hand from which data of the queue it came."""
+    """Finds out what became of jobs that this worker had in hand and lost.
+
+    For that it remembers of each job the epoch of the queue's data it came from.
+    """
 
     def __init__(self, queue: JobConsumer, metrics: Metrics) -> None:
         self._queue = queue
@@ -191,7 +194,8 @@ class LostJobs:
     async def look(self) -> None:
         """Ask which data the queue holds; raises `ApiError` while it is away."""
         self._epoch = epoch = (await self._queue.position()).epoch
-        # What came into hand before the first look came from what is there now.
+        # Jobs that came before the first look have no epoch yet; it is taken to be
+        # the one that the queue has now.
         for receipt, known in self._epochs.items():
             self._epochs[receipt] = known or epoch
 
@@ -221,7 +225,7 @@ class LostJobs:
             else:
                 where = Whereabouts.GONE
             found[delivery.receipt] = where
-        # What has ended meanwhile is asked about by nobody any more.
+        # Nobody asks about a job that has ended meanwhile: it would stay here for ever.
         self._found.update(
             {receipt: found[receipt] for receipt in found if receipt in self._epochs}
         )
@@ -277,11 +281,11 @@ def settled_line(
 ) -> Fields:
     """What became of every recipient of a batch, each counted once.
 
-    `failed` and `retried` are code to count. `dead` are those of `failed` that are
-    in the dead letters, `removed` those whose device is removed. `put_back` go to
-    the queue untried, and `done_before` were sent by the worker that had the batch
-    before; both stand there only where there are some. `dropped` are indexes by
-    code that the request itself asked to leave out.
+    `failed` and `retried` are numbers by code. Of `failed`, `dead` are in the dead
+    letters and the device of `removed` is removed. `put_back` return to the queue
+    untried, and `done_before` were sent by a worker that had the batch earlier; both
+    are left out when zero. The argument `dropped` has indexes by code, of recipients
+    that the limits of the request leave out.
     """
     retried: Counter[str] = Counter()
     delivered = removed = done_before = 0
@@ -318,9 +322,9 @@ def settled_line(
 
 
 async def find_uid(queue: JobConsumer, push_id: str) -> str:
-    """The uid in the stored payload, empty where it cannot be read.
+    """The uid in the stored payload, or empty if that cannot be read.
 
-    It costs a round trip: for jobs that end without having been sent.
+    It costs a round trip, so it is only for jobs that end without having been sent.
     """
     try:
         payload = await queue.fetch_payload(push_id)

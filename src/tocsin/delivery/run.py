@@ -1,7 +1,7 @@
 """One batch under way: its results, their record in the queue, and its pace.
 
-At most `MAX_UNRECORDED` results may exist that a crash would forget: the pace of
-sending waits for the journal, never the other way round.
+At most `MAX_UNRECORDED` results, plus the requests in flight, may be forgotten by a
+crash. To keep that bound, sending waits for the journal to write.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.outages import Outages
 
 FINAL = frozenset({Verdict.DELIVERED, Verdict.UNREGISTERED})
-"""Verdicts that end a recipient for good, so that progress may skip it.
+"""Verdicts after which a recipient is done, and is marked so in the progress.
 
-The others live on in a follow-up job or a dead letter, and those exist only
-once the batch is settled: until then a take-over must try them again. So do
-those of `held`, whose verdict is not believed.
+Recipients with any other verdict go on in a follow-up job or a dead letter. Those
+exist only once the batch is settled, so a worker that takes over before has to try
+them again. The same is true of `Run.held`, whose verdicts are not believed.
 """
 
 MAX_UNRECORDED = 100
-"""Of all batches of a worker together: so many may be sent twice after a crash."""
+"""Over all batches of a worker: so many results may be lost, and sent again, after
+a crash."""
 RELIABLE_UNRECORDED = 10
-"""The same for requests that want it smaller, and pay with speed."""
+"""The same for requests with `reliable`: fewer duplicates, and slower sending."""
 
 
 class Run:
@@ -55,16 +56,20 @@ class Run:
         ]
         self.results: list[Result] = []
         self.done_before = size - len(self.pending)
-        # For the log: the codes of who is tried again, and of whom the next try
-        # would reach too late; who expired untried; whose device is removed.
+        # For the log line. `retried` and `too_late` count codes: of recipients that
+        # are tried again, and of those whose next try would be after their expiry.
+        # `expired` counts recipients without any try.
         self.retried: Counter[str] = Counter()
         self.too_late: Counter[str] = Counter()
         self.expired = 0
         self.removed = 0
+        # Indexes whose verdict is not believed: definite ones in `held`, guarded ones
+        # in `doubted`. `trust` is `None` until the guarded ones are judged, at the end.
         self.held: set[int] = set()
         self.doubted: set[int] = set()
         self.trust: Trust | None = None
-        # Its results are taken in one after the other, by the journal and at the end.
+        # The journal takes results in while the batch runs, and the dispatcher at its
+        # end: the lock keeps one from passing the other between two awaits.
         self.taking = asyncio.Lock()
         self.taken = 0
         self.recorded = 0
@@ -77,16 +82,16 @@ class Run:
 
     @property
     def lost(self) -> bool:
-        """Whether another worker has it; see also `is_held`."""
+        """Whether another worker has this batch; see also `is_held`."""
         return self.delivery.lost
 
     @property
     def is_held(self) -> bool:
-        """Whether the hold on it can be trusted now; without it nothing is sent."""
+        """Whether our hold can be trusted now; nothing is sent without one."""
         return elapsed_s() < self.delivery.held_until
 
     def take(self) -> list[Result]:
-        """Results that nobody took before; the final ones are still to be marked."""
+        """Results that were not taken before; `mark_done` has not seen them yet."""
         fresh = self.results[self.taken :]
         self.taken += len(fresh)
         return fresh
@@ -136,6 +141,7 @@ class Journal:
 
     def reporter(self, run: Run) -> Callable[[int, Outcome], None]:
         """The provider's `Report` for this run; called once per recipient."""
+        # Looked up once: `report` runs for every push.
         results, note, now_ms = run.results, self._note, self._clock.now_ms
 
         def report(index: int, outcome: Outcome) -> None:
@@ -149,7 +155,7 @@ class Journal:
         return self.unrecorded < self.max
 
     async def wait(self) -> None:
-        """Wait for room, or for anything else that `wake_waiters` was called for."""
+        """Wait until `wake_waiters` is called, for whatever reason."""
         waiter = asyncio.get_running_loop().create_future()
         self._room.append(waiter)
         await waiter
@@ -165,7 +171,7 @@ class Journal:
                 waiter.set_result(None)
 
     def release(self, run: Run) -> None:
-        """The run is settled or given up: nothing of it is at risk any more."""
+        """Count this run's results no more: it is settled, or left to others."""
         self._dirty.pop(id(run), None)
         self._forget(run, len(run.results) - run.recorded)
 
@@ -174,6 +180,8 @@ class Journal:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            # Taken away before the write: results that come during it mark their run
+            # dirty for the next one. A complete run is recorded by its settlement.
             dirty, self._dirty = self._dirty, {}
             await self._write([run for run in dirty.values() if not run.complete])
 
@@ -185,6 +193,7 @@ class Journal:
 
     async def _write(self, runs: list[Run]) -> None:
         await self._settlement.take_in(runs)
+        # Noted before the write: results that come during it are not recorded by it.
         taken = {id(run): run.taken for run in runs}
         while progress := {
             run.delivery.receipt: bytes(run.bitmap)
@@ -195,7 +204,7 @@ class Journal:
                 await self._queue.record_progress(progress)
                 break
             except ApiError as error:
-                # Sending waits meanwhile: the gate is shut until this works.
+                # Sending stops by itself meanwhile, once `MAX_UNRECORDED` is reached.
                 self._outages.note(error, doing="record progress")
                 await asyncio.sleep(0.5)
         for run in runs:
@@ -211,12 +220,12 @@ class Journal:
 
 
 class RunPace:
-    """Lets a run start requests while results are recorded in step.
+    """Lets a run start requests as long as the journal keeps up with its results.
 
-    Nothing starts while the hold on the delivery is in doubt: another worker may
-    have begun the same batch. `wait` answers `False` for good once the worker stops,
-    the delivery was lost to another worker, the request expired, or the credential
-    is paused.
+    Nothing starts while the hold on the delivery is in doubt, since another worker
+    may have begun the same batch. `wait` returns `False`, and the run ends, once the
+    worker stops, another worker has the delivery, the request has expired, or the
+    credential is paused.
     """
 
     def __init__(
@@ -232,7 +241,7 @@ class RunPace:
             self._most = min(self._most, RELIABLE_UNRECORDED)
 
     def ready(self) -> bool:
-        """Cheap on purpose: it runs once per recipient."""
+        """Whether the next request may start; cheap, as it runs once per recipient."""
         return self._may_start() and not self._must_stop()
 
     async def wait(self) -> bool:
@@ -250,6 +259,7 @@ class RunPace:
         run = self._run
         if run.stopped or run.lost:
             return True
+        # True of most runs, which so never read the clock for each recipient.
         if not (self._expire_at_ms or self._credential.paused_until_ms):
             return False
         now_ms = self._clock.now_ms()

@@ -1,4 +1,4 @@
-"""Decides what follows from every result; the only place that does.
+"""Decides what follows from every result; no other module does.
 
 It turns outcomes into dead tokens, retries and dead letters. It sends
 nothing, and it does not know how a queue or a registry works.
@@ -38,18 +38,21 @@ DUE_STEP_MS = 500
 """Retries due within this span travel in one job, not one each."""
 
 LAST_TRY_AHEAD_MS = 10_000
-"""So long before the end of all tries no last one is set any more."""
+"""A last try is moved to the end of all tries only if that end is further away."""
 FLOOD = "not believed, since the provider calls nearly every token dead"
-"""Why recipients of definite verdicts are kept in the dead letters."""
+"""Why a recipient with a definite verdict is in the dead letters."""
 DOUBT = "not believed, since too little or too much of it came from this credential"
-"""The same of guarded ones."""
+"""Why a recipient with a guarded verdict is in the dead letters."""
 
 DEVICES_OF_ONE = 3
-"""Guarded verdicts that a batch without any delivery may be believed for."""
+"""Guarded verdicts of a batch without any delivery are believed up to this number:
+about as many devices as one person has."""
 
 _TRIED_AGAIN = frozenset({Verdict.RETRY, Verdict.MISCONFIGURED, Verdict.SUSPECT})
 
 JITTER = (1.0, 1.5)
+"""A delay is multiplied by a number from this range; never less than one, since the
+delay is what providers ask for at least."""
 
 _log = structlog.get_logger(__name__)
 
@@ -66,15 +69,17 @@ class RetryPolicy:
     def delay_s(self, provider: str, attempt: int, outcome: Outcome) -> float:
         """Seconds until the next try after `attempt` failed ones (from 0).
 
-        The provider's own wish wins; else doubled from the first delay, spread
-        by jitter so that a failed broadcast does not come back as one wave.
+        The provider's own wish wins. Without one, the first delay is doubled with
+        each attempt, and spread so that a failed broadcast does not come back as
+        one wave.
         """
         if outcome.retry_after_s is not None:
             return max(0.0, outcome.retry_after_s)
         first = self.first_delay_by_provider.get(provider, self.first_delay_s)
+        # Far beyond any cap, and still a number: a high power would overflow.
         delay = first * 2.0 ** min(attempt, 30)
         delay *= random.uniform(*JITTER)  # noqa: S311 - spreads load, hides nothing
-        # The cap is the last word: a configured longest wait is never exceeded.
+        # The cap comes after the jitter, so that no wait is longer than configured.
         return min(self.max_delay_s, delay)
 
     def gives_up_at_ms(self, first_try_at_ms: int) -> int:
@@ -113,16 +118,17 @@ class Settlement:
         return state
 
     def forget(self, provider: str, integration: str) -> None:
-        """Know nothing of this credential: another one has taken its place."""
+        """Drop the state of this credential: another one has taken its place."""
         self._credentials.pop((provider, integration), None)
 
     async def take_in(self, runs: Sequence[Run]) -> None:
         """Count new results, tell the sinks, keep tickets, remove dead tokens.
 
-        Runs before progress is recorded: a crash in between finds the dead
-        token again instead of forgetting it.
+        Called before progress is recorded: after a crash in between the dead token
+        is found again instead of forgotten.
         """
-        # Sorted, so that two who take in the same runs never wait for each other.
+        # Locked in one order by all: the journal and the end of a batch may take in
+        # the same runs, and would else wait for each other for ever.
         waiting = sorted(runs, key=id)
         async with AsyncExitStack() as stack:
             for run in waiting:
@@ -130,8 +136,9 @@ class Settlement:
             await self._take_in(runs)
 
     async def _take_in(self, runs: Sequence[Run]) -> None:
-        # All answers are noted, then shared with the other workers, and judged at last:
-        # what any of these batches shows of a credential counts for each of them.
+        # First all answers are noted, then they are shared with the other workers, and
+        # only then judged: what one of these batches shows of a credential counts for
+        # each of them.
         fresh = [(run, results) for run in runs if (results := run.take())]
         touched: dict[CredentialState, set[Verdict]] = {}
         for run, results in fresh:
@@ -156,7 +163,8 @@ class Settlement:
                 dead.setdefault(credential, []).extend(found)
             if credential.suspects:
                 await self._removal.acquit(credential, _delivered_to(run, results))
-            # Only now: a verdict that is not believed must not end its recipient.
+            # After `_find_dead`, which fills `run.held`: a verdict that is not believed
+            # must not end its recipient.
             run.mark_done(results)
             self.reports.results(run.job, run.payload, results)
             if self._tickets is not None:
@@ -171,7 +179,7 @@ class Settlement:
     def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
         """What follows once no further request of this run will start.
 
-        Nothing of it is counted before `count_ends`.
+        It counts nothing: that is for `count_ends`, once the queue has all of it.
         """
         now_ms = self._clock.now_ms()
         first_try_ms = run.job.first_try_at_ms or now_ms
@@ -215,6 +223,8 @@ class Settlement:
         part = self.part(run, run.pending)
         if now_ms > self._retry.gives_up_at_ms(first_try_ms):
             return [], [(part, f"retries exhausted: {credential.pause_reason}")]
+        # Waiting for a credential counts toward the age of all tries, so that one that
+        # is never mended ends in the dead letters.
         part = replace(part, first_try_at_ms=first_try_ms)
         return [(part, credential.paused_until_ms)], []
 
@@ -231,15 +241,18 @@ class Settlement:
         if outcome.verdict is Verdict.SUSPECT or (
             outcome.verdict is Verdict.MISCONFIGURED and outcome.slow_down
         ):
-            # The credential is broken, not the recipient: no attempt is burnt.
+            # The credential is broken, not the recipient: that is no attempt. A second
+            # at least, where the pause has ended or was never begun.
             return run.job.attempt, max(
                 self.credential(run.job).paused_until_ms, now_ms + 1000
             )
         delay_s = self._retry.delay_s(run.job.provider, run.job.attempt, outcome)
         due_ms = now_ms + int(delay_s * 1000)
+        # Rounded up: never earlier than a provider asked for.
         due_ms = -(-due_ms // DUE_STEP_MS) * DUE_STEP_MS
         if outcome.retry_after_s is not None:
-            # A wish beyond the end costs the tries between, but not the last one.
+            # A provider that asks for a time after the end of all tries gets one last
+            # try at that end, instead of none.
             first_try_ms = run.job.first_try_at_ms or now_ms
             last_ms = self._retry.gives_up_at_ms(first_try_ms)
             last_ms -= last_ms % DUE_STEP_MS
@@ -255,7 +268,7 @@ class Settlement:
         first_try_ms: int,
         follow: list[FollowUp],
     ) -> None:
-        """Follow up on these indexes, which failed with these codes."""
+        """Add the next try of these to `follow`; `tried` are indexes and codes."""
         attempt, due_ms = key
         job = run.job
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
@@ -269,13 +282,14 @@ class Settlement:
 
     def part(self, run: Run, indexes: Sequence[int]) -> SendJob:
         """The job of only these recipients, under an id of its own."""
+        # One suffix only, however often a job is split: else ids grow with each retry.
         stem = run.job.id.partition("~")[0]
         return run.job.part(indexes, id=f"{stem}~{secrets.token_hex(4)}")
 
     async def _find_dead(
         self, run: Run, results: Sequence[Result], credential: CredentialState
     ) -> list[DeadToken]:
-        """Devices of definite verdicts; none of them while these are not believed."""
+        """The devices that definite verdicts call dead, as far as they are believed."""
         definite = [
             (index, outcome)
             for index, outcome, _ in results
@@ -288,7 +302,7 @@ class Settlement:
             each for each in set(origins.values()) if credential.is_flooded(each)
         ]
         for origin in flooded:
-            # Those of before too: their devices are brought back.
+            # Earlier answers of this batch too: `hold_flood` restores their devices.
             run.held.update(
                 index
                 for index, outcome, _ in run.results
@@ -296,6 +310,7 @@ class Settlement:
                 and run.origin(index) == origin
             )
             codes = [code.code for index, code in definite if origins[index] == origin]
+            # What came back may have been removed by other batches, which count it.
             run.removed -= min(
                 run.removed, await self._removal.hold_flood(credential, codes, origin)
             )
@@ -305,9 +320,9 @@ class Settlement:
     def _trust_in(self, run: Run) -> Trust:
         """What the guarded verdicts of a batch are worth.
 
-        One that got more of them than a person has devices, and no delivery, proves
-        nothing of its tokens, however well others went: a credential that was wrong
-        for a while answers so.
+        A batch with many of them and no delivery proves nothing of its tokens, even
+        if other batches went well: it may have been sent while the credential was
+        wrong for a while. With a few, it may be one person's old devices.
         """
         trust = self.credential(run.job).trust()
         verdicts = [outcome.verdict for _, outcome, _ in run.results]
@@ -353,7 +368,7 @@ class Settlement:
                 credential.pause_if_broken(outcome, at_ms)
                 if credential.paused_until_ms > before:
                     self._report_pause(credential, outcome, at_ms)
-                return  # they say the same, and a pause begins once
+                return  # one is enough: all ask for the same pause
 
     def _note(
         self, run: Run, credential: CredentialState, results: Sequence[Result]
@@ -381,11 +396,11 @@ class Settlement:
 
 
 def _is_urgent(credential: CredentialState, seen: set[Verdict]) -> bool:
-    """Whether what the other workers know decides on these verdicts.
+    """Whether these verdicts have to be shared at once, since others decide by them.
 
-    Definite ones among healthy answers do not wait for the registry each time. Good
-    news after bad is told at once: else others, who know the bad alone, would take the
-    credential for broken.
+    Definite ones among healthy answers do not wait for the registry each time. But
+    deliveries after guarded verdicts do: other workers that know only of the guarded
+    ones would take the credential for broken.
     """
     return (
         Verdict.SUSPECT in seen
@@ -395,7 +410,7 @@ def _is_urgent(credential: CredentialState, seen: set[Verdict]) -> bool:
 
 
 def no_integration(job: Job) -> str:
-    """Why a job ends whose credential this worker does not have."""
+    """The reason of a dead letter whose credential this worker does not have."""
     return f"no_integration: {job.credential} is not configured, or not active, here"
 
 
@@ -404,7 +419,7 @@ def _reason(outcome: Outcome) -> str:
 
 
 def _delivered_to(run: Run, results: Sequence[Result]) -> list[str]:
-    """The devices that got something; none of raw recipients."""
+    """Ids of the devices that were delivered to; raw recipients have none."""
     ids = run.recipients.device_ids
     if not ids:
         return []
@@ -412,7 +427,7 @@ def _delivered_to(run: Run, results: Sequence[Result]) -> list[str]:
 
 
 def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadToken]:
-    """The devices of a batch behind these indexes; none of raw recipients."""
+    """The dead tokens at these indexes; raw recipients have no device to remove."""
     job, recipients = run.job, run.recipients
     if not recipients.device_ids:
         return []
@@ -421,9 +436,9 @@ def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadT
         DeadToken(
             device_id=recipients.device_ids[index],
             token=rules.comparable(rules.stored(recipients.targets[index])),
-            # Not registered again since the send began: the request was
-            # accepted before any worker could read this token.
-            # A service that names a later time has another clock, or unit.
+            # A device that registered again after this moment stays. The service may
+            # name an earlier one (APNs 410), never a later: that would be another
+            # clock, or another unit.
             before_ms=min(outcome.gone_at_ms or run.started_ms, run.started_ms),
             reason=f"{job.provider}: {outcome.code}",
         )

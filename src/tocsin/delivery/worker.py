@@ -31,16 +31,17 @@ from tocsin.telemetry.metrics import Metrics
 WAIT_S = 1.0
 """How long a lane waits for work, and so how late it may see that it shall stop."""
 MAX_DELIVERIES = 10
-"""Times a job is handed out before it counts as poison: each of them ended with a
-worker that died, or with a fault of the job itself. One of our own stores is none:
-the job is given back then, and hand-outs to workers that live on are taken back
-(`JobConsumer.keep_alive`)."""
+"""How often a job is handed out before it counts as poison.
+
+Each hand-out that counts ended with a dead worker, or with a fault of the job itself.
+Faults of our own stores do not count: the job is given back then. Nor do hand-outs
+whose worker turned out to live (`JobConsumer.keep_alive`)."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
-"""How long a lane waits before it takes a job again that a store may fail."""
+"""How long a lane waits after a store failed, before it takes the next job."""
 RECIPIENTS_AHEAD = 2000
-"""Recipients a lane takes into its hands; more would only wait here, where no
-other worker can have them."""
+"""Recipients that a lane holds at most. More would only wait here, while other
+workers could send to them."""
 LAG_INTERVAL_S = 5.0
 
 _NO_ANSWER = QueueUnavailable("no answer in time")
@@ -75,6 +76,8 @@ class Lane:
         self.held: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._recipients = 0
+        # A moving average of recipients per job: the queue is asked for a number of
+        # jobs, while the limit is a number of recipients.
         self._usual_size = 1.0
         self._free = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -93,6 +96,7 @@ class Lane:
                 continue
             limit = self._limit()
             if limit < 1:
+                # No await since `_limit` looked, so no job can end unnoticed between.
                 self._free.clear()
                 await self._free.wait()
                 continue
@@ -105,16 +109,17 @@ class Lane:
                 await self._pause(WAIT_S)
                 continue
             self._outages.fine(QUEUE)
-            # After an outage this worker may be the first to find its own hold silent.
+            # After an outage this worker may take over jobs from itself, if it is the
+            # first to see that their holds have run out.
             if mine := self.take(deliveries):
                 await self._excuse(mine)
 
     def take(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Start to work on these, but for what is in hand already: that is returned."""
+        """Start work on these; returns those that this lane is at work on already."""
         return [delivery for delivery in deliveries if not self._start(delivery)]
 
     async def _excuse(self, mine: Sequence[Delivery]) -> None:
-        """What is in hand was handed out anew: work on it goes on, and nobody died."""
+        """Take back the hand-outs of jobs that this lane already has: nobody died."""
         try:
             await self._queue.excuse(mine)
         except ApiError as error:
@@ -140,14 +145,15 @@ class Lane:
         if self._pause_s:
             return min(free, 1)  # one job finds out whether the store is back
         room = (RECIPIENTS_AHEAD - self._recipients) / self._usual_size
+        # An idle lane always takes one, or a large batch would never be taken.
         if self._tasks and room < 1:
             return 0
         return min(free, max(1, int(room)))
 
     def _start(self, delivery: Delivery) -> bool:
         if (held := self.held.get(delivery.receipt)) is not None:
-            # Its hold had run out, and this worker took it over from itself: the
-            # work on it goes on where it is, and must not begin a second time.
+            # The hold had run out, and this worker took the job over from itself. The
+            # work under way goes on; a second start would send everything twice.
             held.held_until = max(held.held_until, delivery.held_until)
             self._renewed()
             return False
@@ -190,20 +196,22 @@ class Lane:
             self._metrics.observe_job(
                 time.perf_counter() - started, job.provider, job.recipient_type.value
             )
+            # A job that was lost may be back in hand, under the same receipt.
             if self.held.get(delivery.receipt) is delivery:
                 del self.held[delivery.receipt]
             self._lost.end(delivery)
             self._recipients -= size
 
     async def _try(self, delivery: Delivery) -> None:
-        """Work on it; what one of our own stores fails is given back uncounted."""
+        """Work on it; after a fault of our own stores, give it back uncounted."""
         try:
             await self.handle(delivery)
         except StatementRefused:
-            raise  # no outage: it fails by itself, however often it is tried
+            raise  # not an outage: the statement fails however often it is tried
         except InternalError as error:
             self._met_fault = True
             self._outages.note(error, doing="work on jobs")
+            # A new entry takes its place, so its hand-outs are counted from the start.
             await self._settle(delivery, follow=[(_rest_of(delivery), 0)])
         else:
             self._pause_s = 0.0
@@ -215,10 +223,10 @@ class Lane:
         follow: Sequence[tuple[Job, int]] = (),
         dead: Sequence[tuple[Job, str]] = (),
     ) -> bool:
-        """Settle, however long the queue is away; `False` where it was lost.
+        """Settle, however long the queue is away; `False` if another worker has it.
 
-        The hold is renewed meanwhile, so that the queue knows that nobody died, and
-        once more at the end: who has it by then must not see it come back as well.
+        The hold is renewed before each try. It tells the queue that nobody died, and
+        tells us whether another worker has the job: then it must not be put back too.
         """
         while True:
             try:
@@ -247,7 +255,8 @@ class Lane:
         reason = f"handed out {delivery.count - 1} times without an end"
         job = delivery.job
         uid = await find_uid(self._queue, job.push_id)
-        # Not given back where the queue is away: that would count anew.
+        # `_settle` waits for the queue and never raises its faults: `_try` would give
+        # the job back then, and its hand-outs would be counted from the start.
         if not await self._settle(delivery, dead=[(job, reason)]):
             return
         _log.error(
@@ -331,8 +340,8 @@ class Worker:
 
     async def stop(self, deadline_s: float) -> None:
         """Drain: start nothing, end what is in flight, requeue the rest."""
-        # The journal and the renewals end last: what is still in flight needs them,
-        # or another worker would begin the same batches before they are put back.
+        # The journal and the renewals end last, since batches in flight need them:
+        # without renewals another worker would begin them before they are put back.
         self._dispatcher.stop()
         await asyncio.gather(*(lane.stop(deadline_s) for lane in self.lanes))
         left = [*self._tasks, *self._finding]
@@ -341,7 +350,7 @@ class Worker:
         await asyncio.gather(*left, return_exceptions=True)
 
     async def _work_on(self, delivery: Delivery) -> None:
-        """What the job is decides who works on it."""
+        """Hand it to the stage that the type of the job names."""
         job = delivery.job
         if isinstance(job, SendJob):
             await self._dispatcher.work_on(delivery, job)
@@ -349,7 +358,7 @@ class Worker:
             await self._expander.work_on(delivery, job)
 
     def _watch(self, task: asyncio.Task[None]) -> None:
-        """A worker without one of its tasks would stand still unnoticed."""
+        """Report a task that died: without it the worker would do nothing, unseen."""
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical("a task of the worker died", exc_info=error)
             if self._on_death is not None:
@@ -357,13 +366,17 @@ class Worker:
 
     async def _keep_alive(self) -> None:
         while True:
-            # A hold is trusted for three fifths of the take-over time, so two beats
-            # in a row may fail before sending stops; after one, the next comes sooner.
+            # A hold is trusted for three fifths of the take-over time. So two beats
+            # in a row may fail before sending stops, and after a failed one the next
+            # comes in half the time.
             beat_s = self._takeover_s / (5 if await self._renew() else 10)
             await asyncio.sleep(beat_s)
 
     async def _renew(self) -> bool:
-        """Renew what all lanes hold, at once; whether each was renewed or lost."""
+        """Renew the holds of all lanes in one call.
+
+        `True` if every job was renewed or lost, `False` if some could not be judged.
+        """
         held = [each for lane in self.lanes for each in lane.held.values()]
         if not held:
             return True
@@ -376,7 +389,8 @@ class Worker:
             fault = error if isinstance(error, ApiError) else _NO_ANSWER
             self._outages.note(fault, doing="renew the hold on jobs")
             return False
-        # Only what was asked about: it may have come back into hand meanwhile.
+        # A lost job may have come back into hand during the call, under the same
+        # receipt but as another delivery: that one is not lost.
         lost = [
             (lane, each)
             for lane in self.lanes
@@ -395,7 +409,7 @@ class Worker:
         )
 
     def _find_out(self, lost: Sequence[Delivery]) -> None:
-        """Beside: the next renewal must not wait for what the queue says of these."""
+        """Ask the queue what became of these, in a task that no renewal waits for."""
         task = asyncio.create_task(self._lost.find(lost))
         self._finding.add(task)
         task.add_done_callback(self._finding.discard)
