@@ -1,1 +1,1 @@
-"""Who on this node listens to what; encodes once per format."""
+"""The connections and subscriptions of this node; encodes once per format."""

@@ -1,6 +1,6 @@
-"""Hub room: one publication, encoded at most once for each form of the wire.
+"""Hub room: one publication, encoded at most once for each wire form.
 
-It must not know subscribers; who gets which bytes is the feed's decision.
+It must not know subscribers; the feed decides who gets which bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from tocsin.protocol.frames import (
 
 
 class Arrival:
-    """A publication that came, with the data before it where deltas are asked for."""
+    """A publication from the broker.
+
+    `previous` is the data of the publication before it, `None` where the publisher
+    asked for no delta or the broker has none.
+    """
 
     __slots__ = (
         "_deltas",
@@ -78,7 +82,7 @@ class Arrival:
         if form.encoding is Encoding.JSON:
             try:
                 patch = quote_data(patch)
-            except ForeignData:  # the cut went through a character
+            except ForeignData:  # the patch splits a character: not valid UTF-8
                 return full
         return self._encode(form, patch, delta=True)
 

@@ -1,7 +1,7 @@
-"""Hub room: one channel's subscribers here, and where its stream stands for them.
+"""Hub room: one channel's subscribers here, and their position in its stream.
 
-It must not reach the broker. Positions are kept once for all members that are
-level with each other; only who is not level yet is looked at one by one.
+It must not reach the broker. One position is kept for all subscribers that are level
+with each other; only stragglers have a position of their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from tocsin.telemetry.client_metrics import ClientMetrics
 
 
 class _Step(Enum):
-    """What a publication is to those who stand at the feed's position."""
+    """What a publication means for the subscribers at the feed's position.
+
+    `UNSTORED`: it has no offset. `NEXT`: it follows on. `OLD`: they have it already.
+    `GAP`: they missed something before it.
+    """
 
     UNSTORED = "unstored"
     NEXT = "next"
@@ -31,7 +35,11 @@ class _Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where everybody stood at a moment; `level` is `None` where nobody was level."""
+    """Everybody's position at a moment.
+
+    `level` is that of those who were level, `None` where nobody was; `stragglers` has
+    the offsets of the others.
+    """
 
     level: StreamPosition | None
     stragglers: Mapping[Subscription, int]
@@ -40,9 +48,13 @@ class Standing:
 class Feed:
     """A channel's subscriptions on this node.
 
-    A subscription first collects (`collect`), then joins at a position (`join`).
-    Whoever is too slow ends, and leaves, while a group is flushed or it is written to
-    alone: what was true before a flush is looked at again after it.
+    A subscription first collects (`Hub.collect`), then joins at a position (`join`).
+    A write to a connection that is too slow ends it, and it leaves the feed at once. So
+    every flush and every write may change the feed, and what was read before it has to
+    be read again.
+
+    `lock` orders this node's subscribe and unsubscribe at the broker. `waiting` counts
+    those who wait for it. `checked_at_s` is on the hub's clock.
     """
 
     __slots__ = (
@@ -86,7 +98,7 @@ class Feed:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody needs the channel here."""
+        """Whether nobody here is in the channel or about to be."""
         return not (self.num_subscribers or self.collectors or self.waiting)
 
     @property
@@ -99,9 +111,10 @@ class Feed:
     def join(
         self, subscription: Subscription, position: StreamPosition, *, base: int = 0
     ) -> None:
-        """Let it take part from `position` on (where it is positioned).
+        """Pass it what comes from now on; a positioned one follows on `position`.
 
-        `base` is the offset of the publication whose data it holds, 0 for none.
+        `base` is the offset of the publication whose data the client holds, 0 for none:
+        a delta may follow it.
         """
         self.collectors.pop(subscription, None)
         subscription.buffer = None
@@ -112,7 +125,7 @@ class Feed:
             self._join_group(subscription, base)
             return
         if not self.num_level and not self._stragglers:
-            self._move(position)
+            self._move(position)  # nobody depends on the position that is kept
         subscription.offset, subscription.epoch = position.offset, position.epoch
         if self._is_level(subscription):
             self._join_group(subscription, base)
@@ -120,7 +133,7 @@ class Feed:
             self._stragglers[subscription] = None
 
     def leave(self, subscription: Subscription) -> None:
-        """Take it out, wherever it is; nothing more is written for it."""
+        """Take it out, wherever it is; what was pending for it is written first."""
         if subscription in self.collectors:
             del self.collectors[subscription]
             return
@@ -141,7 +154,7 @@ class Feed:
         else:
             return False
         group.flush()
-        if subscription not in group.members:
+        if subscription not in group.members:  # the flush ended it: it has left already
             return False
         del group.members[subscription]
         self.num_level -= group.is_positioned
@@ -154,6 +167,8 @@ class Feed:
 
     def _join_group(self, subscription: Subscription, base: int) -> None:
         is_ready = False
+        # It may get deltas at once if it holds the data that the ready group holds;
+        # else it gets one whole publication first.
         if subscription.wants_delta and base:
             ready = self._groups.get(_key(subscription, is_ready=True))
             is_ready = ready is None or ready.base == base
@@ -172,8 +187,9 @@ class Feed:
             group.is_positioned = subscription.is_positioned
             group.wants_delta = subscription.wants_delta
             group.condition = subscription.condition
+        # What is pending is for the members so far: a new one must not get it.
         group.flush()
-        self._groups[key] = group  # its last member may just have ended
+        self._groups[key] = group  # the flush removes it if it ends the last member
         return group
 
     def _watch(self, subscription: Subscription) -> None:
@@ -192,8 +208,12 @@ class Feed:
             if collector.buffer is not None:
                 collector.buffer.append((arrival, position))
         step = self._advance(position)
+        # Read before the stragglers are looked at: one that this publication makes
+        # level joins a group, and has missed nothing.
         lost = self._lost() if step is _Step.GAP else []
         ripe: list[GroupKey] = []
+        # A copy: a connection that cannot carry the data leaves, and with a group's
+        # last member the group goes.
         for key, group in list(self._groups.items()):
             if group.is_positioned and step in {_Step.OLD, _Step.GAP}:
                 continue
@@ -211,6 +231,7 @@ class Feed:
     def _advance(self, position: StreamPosition) -> _Step:
         if not position.offset:
             return _Step.UNSTORED
+        # Offsets compare within one epoch only.
         is_known = self.epoch == position.epoch
         if is_known and position.offset <= self.offset:
             return _Step.OLD
@@ -221,7 +242,7 @@ class Feed:
     def _move(self, position: StreamPosition) -> None:
         if self.epoch != position.epoch:
             for group in self._groups.values():
-                group.base = 0  # offsets of another stream say nothing
+                group.base = 0  # an offset of another epoch names other data
         self.offset, self.epoch = position.offset, position.epoch
 
     def _send(self, group: Group, arrival: Arrival) -> None:
@@ -235,20 +256,23 @@ class Feed:
             self._meter.dropped(len(group.members))
 
     def _ripen(self, key: GroupKey) -> None:
-        """Who got a whole publication may get deltas from now on."""
+        """Move a group's members to the ready group: they now hold whole data.
+
+        Both are flushed first, since what is pending differs between them.
+        """
         ripe_key = key._replace(is_ready=True)
         for each in (key, ripe_key):
             if (group := self._groups.get(each)) is not None:
                 group.flush()
         fresh = self._groups.pop(key, None)
-        if fresh is None:
+        if fresh is None:  # the flush ended its last member
             return
         ready = self._groups.get(ripe_key)
         if ready is None:
             self._groups[ripe_key] = fresh
             return
         if ready.base != fresh.base:
-            ready.base = 0
+            ready.base = 0  # they hold different data: the next one goes out whole
         ready.members.update(fresh.members)
 
     def _deliver_to_stragglers(
@@ -265,6 +289,7 @@ class Feed:
                 send_alone(subscription, arrival, self._meter)
             elif position.offset > subscription.offset:
                 lost.append(subscription)
+            # `send_alone` may have ended it.
             is_here = subscription in self._stragglers and subscription not in lost
             if is_here and self._is_level(subscription):
                 del self._stragglers[subscription]
@@ -272,12 +297,15 @@ class Feed:
         return lost
 
     def flush(self) -> None:
-        """Hand on what is due in this channel now, instead of at the turn's end."""
+        """Write what is pending in this channel now, instead of at the turn's end."""
         for group in (*self._watchers.values(), *self._groups.values()):
             group.flush()
 
     def push_to_watchers(self, kind: str, build: Callable[[WireForm], bytes]) -> None:
-        """Pass a join or leave to those who see them."""
+        """Pass a join or leave to the subscribers that asked for them.
+
+        `build` encodes it, once for each wire form; raises what it raises.
+        """
         for form, group in self._watchers.items():
             if group.members:
                 group.push(build(form), kind)
@@ -285,15 +313,17 @@ class Feed:
     # --- positions ---
 
     def standing(self) -> Standing:
-        """Where everybody stands now, for a later `find_ahead`."""
+        """Everybody's position now, for a later `find_ahead`."""
         own = StreamPosition(self.offset, self.epoch) if self.num_level else None
         return Standing(own, {each: each.offset for each in self._stragglers})
 
     def find_ahead(self, top: StreamPosition, before: Standing) -> list[Subscription]:
-        """Who had seen more, before the question, than the stream has in answer.
+        """Those who were ahead of `top` already before it was asked for.
 
-        The server has lost its last writes, and gives their numbers to others: whoever
-        has seen the lost ones would take those for old.
+        Then the broker's server has lost its last writes, and numbers new publications
+        with the same offsets. Whoever has seen the lost ones would take the new ones
+        for old. `before` was read before the question, since publications may arrive
+        while it is answered.
         """
         found = [
             each
@@ -308,12 +338,12 @@ class Feed:
         return found
 
     def rewind(self, top: StreamPosition) -> None:
-        """Nobody is level any more; the stream goes on from here."""
+        """Go on from `top`, unless somebody is level: their position then holds."""
         if not self.num_level:
             self.offset, self.epoch = top.offset, top.epoch
 
     def find_behind(self, top: StreamPosition) -> list[Subscription]:
-        """Who stands at another epoch, or below an offset it should have seen."""
+        """Those who are at another epoch than `top`, or below its offset."""
         behind = [
             each
             for each in self._stragglers

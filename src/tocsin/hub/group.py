@@ -18,8 +18,8 @@ from tocsin.telemetry.client_metrics import ClientMetrics
 class GroupKey(NamedTuple):
     """What members have in common. `is_ready`: they hold data that a delta may change.
 
-    A named tuple is compared and hashed as fast as a plain one, which a dataclass is
-    not; making one takes longer, and that happens once for each who joins.
+    A named tuple, because it is compared and hashed as fast as a plain tuple, and a
+    dataclass is not. It takes longer to make, but that happens once for each join.
     """
 
     form: WireForm
@@ -60,7 +60,7 @@ class Group:
         self.members: dict[Subscription, Sink] = {}
 
     def send(self, arrival: Arrival) -> bool:
-        """Pass a publication to all members; whether the filter let it through.
+        """Pass a publication to all members; `False` where their filter drops it.
 
         Raises `ForeignData`.
         """
@@ -79,7 +79,7 @@ class Group:
         return True
 
     def push(self, frame: bytes, kind: str = "push_publication") -> None:
-        """Framed bytes for all members, at the end of the turn."""
+        """Keep framed bytes for all members until the end of the turn."""
         count = len(self.members)
         self._meter.sent(self.form.transport, kind, count, count * len(frame))
         if not self._pending:
@@ -87,14 +87,16 @@ class Group:
         self._pending.append(frame)
 
     def flush(self) -> None:
-        """Hand on what is due: before anybody joins or leaves, too."""
+        """Write what is pending; also called before a member joins or leaves."""
         pending = self._pending
         if not pending:
             return
+        # Cleared before the writes: a member that a write ends leaves, and `leave`
+        # flushes this group again.
         self._pending = []
         if len(pending) > 1 and self.form.joinable:
             pending = [b"".join(pending)]
-        # A copy, since a sink that is too slow leaves while it is written to.
+        # A copy: a connection that is too slow leaves while it is written to.
         for sink in list(self.members.values()):
             for frame in pending:
                 sink.write(frame)

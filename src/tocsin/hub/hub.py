@@ -1,7 +1,7 @@
-"""Hub room: this node's connections, and who of them listens to what.
+"""Hub room: this node's connections and their subscriptions.
 
-It must not decide who may do what, and it knows no transport. It hears the broker
-and the control bus, and encodes what is published once per form of the wire.
+It must not decide who may do what, and it knows no transport. It listens to the broker
+and the control bus, and encodes a publication once per wire form.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import ForeignData, WireForm, encode_push, info_message
 from tocsin.telemetry.client_metrics import ClientMetrics
 
-# How long messages under way may take before a position counts as lost.
+# How long a publication may take from the broker's history to its subscribers before
+# they count as having missed it.
 POSITION_GRACE_S = 1.0
-_CHECKS_AT_ONCE = 32
+_CHECKS_AT_ONCE = 32  # questions to the broker, after a gap that concerns every feed
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +51,8 @@ _log = structlog.get_logger(__name__)
 class Hub(Registry):
     """`BrokerListener` and `ControlListener` of a node.
 
-    `uid`, `name` and `version` are what the node tells about itself.
+    `uid`, `name` and `version` are what the node tells about itself. `clock` is in
+    seconds and never goes back.
     """
 
     def __init__(
@@ -107,9 +109,9 @@ class Hub(Registry):
     # --- subscriptions ---
 
     async def collect(self, subscription: Subscription) -> None:
-        """From its return on, the subscription's buffer misses nothing.
+        """Let the subscription collect: after this its buffer gets all that comes.
 
-        The first one here subscribes this node; raises what the broker raises.
+        The channel's first one subscribes this node; raises what the broker raises.
         """
         feed = self._feeds.get(subscription.channel)
         if feed is None:
@@ -121,8 +123,11 @@ class Hub(Registry):
         feed.collectors[subscription] = None
 
     async def _open(self, feed: Feed) -> None:
+        # Counted, so that `_close` keeps a feed that somebody waits for.
         feed.waiting += 1
         try:
+            # The lock keeps a subscribe from overtaking an unsubscribe that is still
+            # on its way to the broker; of several who wait, the first subscribes.
             async with feed.lock:
                 if not feed.is_subscribed:
                     await self._broker.subscribe(feed.channel)
@@ -130,13 +135,14 @@ class Hub(Registry):
                     feed.checked_at_s = self._clock()
         finally:
             feed.waiting -= 1
+            # The broker failed, and nobody else wants the channel.
             if feed.is_idle and not feed.is_subscribed:
                 self._feeds.pop(feed.channel, None)
 
     def join(
         self, subscription: Subscription, position: StreamPosition, *, base: int = 0
     ) -> None:
-        """Let a collecting subscription take part from `position` on."""
+        """Turn a collecting subscription into a member of its feed; see `Feed.join`."""
         feed = self._feeds[subscription.channel]
         feed.join(subscription, position, base=base)
 
@@ -153,9 +159,10 @@ class Hub(Registry):
             self.spawn(self._close(feed))
 
     async def _close(self, feed: Feed) -> None:
-        # Under the lock, so that a new subscriber's way to the broker comes after.
+        # Under the lock, so that a new subscriber asks the broker after this is done.
         async with feed.lock:
             if feed.is_idle and feed.is_subscribed:
+                # Before the await: who comes during it has to subscribe again.
                 feed.is_subscribed = False
                 try:
                     await self._broker.unsubscribe(feed.channel)
@@ -165,11 +172,12 @@ class Hub(Registry):
                         channel=feed.channel,
                         reason=str(error),
                     )
+            # Asked again: somebody may wait for the lock by now.
             if feed.is_idle and self._feeds.get(feed.channel) is feed:
                 del self._feeds[feed.channel]
 
     def flush(self, channel: str) -> None:
-        """Hand on what is due in a channel; what is written next comes later."""
+        """Write what is pending in a channel before anything that is written next."""
         feed = self._feeds.get(channel)
         if feed is not None:
             feed.flush()
@@ -191,7 +199,7 @@ class Hub(Registry):
         began_s = time.perf_counter()
         feed.deliver(Arrival(channel, publication, position.epoch, previous), position)
         self.meter.spread("publication", time.perf_counter() - began_s)
-        self._close_idle(feed)  # the last one here may have missed something
+        self._close_idle(feed)  # the last ones may have lost their position, and left
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
         """See the port."""
@@ -224,7 +232,7 @@ class Hub(Registry):
     # --- positions ---
 
     def check_position(self, channel: str, *, older_than_s: float) -> None:
-        """Compare with the stream's top, if that was not done lately."""
+        """Compare the positions here with the stream's top, unless done lately."""
         feed = self._feeds.get(channel)
         if feed is None or feed.is_checking or not feed.has_positions:
             return
@@ -232,7 +240,7 @@ class Hub(Registry):
             self.spawn(self._check(feed))
 
     def set_meta_ttl(self, channel: str, meta_ttl_s: int) -> None:
-        """The lifetime that position checks renew."""
+        """Set the lifetime of a stream's position, which every check renews."""
         if (feed := self._feeds.get(channel)) is not None:
             feed.meta_ttl_s = meta_ttl_s
 
@@ -248,12 +256,14 @@ class Hub(Registry):
             return
         feed.is_checking = True
         try:
-            before = feed.standing()
+            before = feed.standing()  # what arrives during the question is no error
             top = await self._fetch_top(feed)
             if ahead := feed.find_ahead(top, before):
                 self._drop(feed, ahead)
                 feed.rewind(top)
             if feed.find_behind(top):
+                # The publication may still be on its way here: only those who are
+                # still behind `top` after a while have missed something.
                 await asyncio.sleep(self._position_grace_s)
                 self._drop(feed, feed.find_behind(top))
             feed.checked_at_s = self._clock()
@@ -352,7 +362,7 @@ class Hub(Registry):
             task.cancel()
 
     async def settle(self, *, timeout_s: float = 5.0) -> None:
-        """Wait until everything begun beside is done, and written."""
+        """Wait until all spawned tasks have ended, then write what is pending."""
         deadline_s = self._clock() + timeout_s
         while self._tasks and (left_s := deadline_s - self._clock()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)

@@ -1,6 +1,6 @@
-"""Hub room: this node's connections, to be found by client, user or session.
+"""Hub room: finds this node's connections by client, user or session.
 
-It must not act on them; who is found is told by the one who asked.
+It must not act on them; the caller does.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Registry:
         self._by_session[member.session] = member
 
     def remove(self, member: Member) -> None:
-        """Forget a connection; absent is no error."""
+        """Forget a connection; it need not be there."""
         self._members.pop(member.client, None)
         same_user = self._by_user.get(member.user)
         if same_user is not None:
@@ -77,7 +77,7 @@ class Registry:
 
     @property
     def num_users(self) -> int:
-        """Different users among them, nobody counting as one."""
+        """Different users; all connections without a user count as one."""
         return len(self._by_user)
 
     def connected(self) -> list[Member]:
@@ -85,7 +85,7 @@ class Registry:
         return list(self._members.values())
 
     def everybody(self) -> list[Member]:
-        """Those, and emulated ones from their opening on; some stand here twice."""
+        """As `connected`, and emulated ones before `connect`; some appear twice."""
         return [*self._members.values(), *self._by_session.values()]
 
     def has_match(self, target: Target) -> bool:
@@ -93,7 +93,7 @@ class Registry:
         return bool(self.find(target))
 
     def find(self, target: Target) -> list[Member]:
-        """The connections that a command is for; nobody for a broken filter."""
+        """The connections that a command is for; none where its filter is broken."""
         condition: Condition | None = None
         if target.label_filter is not None:
             try:
@@ -124,7 +124,7 @@ class Registry:
             return [] if found is None else [found]
         if target.session:
             found = self._by_session.get(target.session)
-            # One that has only been opened yet is nobody's.
+            # One that has not passed `connect` belongs to no user yet.
             is_known = found is not None and found.client in self._members
             return [found] if found is not None and is_known else []
         if target.all_users:

@@ -1,7 +1,7 @@
-"""Hub room: who has more to do than fits into a turn goes on in a later one.
+"""Hub room: spreads long work over several turns of the event loop.
 
 It must not know what is done, nor for whom. Without it a client that sends without end
-would have the loop for itself, and everybody else would wait.
+would keep the loop busy, and everybody else would wait.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ from typing import Protocol
 import structlog
 
 AT_ONCE = 4
-"""So many of those who wait go on in one turn, each with a share of its own size."""
+"""Waiting entries that go on in one turn; each decides the size of its own share."""
 TURN_S = 0.002
-"""Fewer, when they have taken so long."""
+"""After this time no further waiting entry goes on in the same turn."""
 SMALL_BYTES = 2_048
-"""So much of anybody is looked at in any turn; more waits where much was taken."""
+"""A read up to this size is handled at once, even while `is_taken`; a larger one then
+waits."""
 GAP_S = 0.002
-"""After such a turn, and as long as it took, the loop is everybody else's: a call takes
-many turns, and would wait in each of them for the shares of others."""
+"""The pause after such a turn, on top of the time that the turn took. An API call takes
+many turns, and without the pause would wait for others' shares in each of them."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Waiting(Protocol):
-    """Somebody with more to do."""
+    """Something with more to do than one turn allows."""
 
     def go_on(self) -> None:
-        """Do a share of it; must not raise, and may wait again."""
+        """Do a share of it; must not raise, and may `wait` again."""
         ...
 
 
 class _Pause:
-    """A task that waits; `is_long` for one that takes a turn for itself."""
+    """A task that waits; with `is_long` it is the last to go on in its turn."""
 
     __slots__ = ("ended", "is_long")
 
@@ -49,10 +50,9 @@ class _Pause:
 
 
 class TurnShare:
-    """Lets those who wait go on in order, `AT_ONCE` in a turn, `GAP_S` between.
+    """Lets waiting entries go on in order, `AT_ONCE` in a turn, then a gap.
 
-    However many they are and however much they have, those who do not wait come
-    between.
+    In the gaps the loop serves everybody else, however many entries wait.
     """
 
     __slots__ = ("_is_set", "_loop", "_taken", "_waiting")
@@ -65,11 +65,11 @@ class TurnShare:
 
     @property
     def is_taken(self) -> bool:
-        """Whether so much was taken just now that who sends much should wait first."""
+        """Whether the loop was so busy just now that a large read should wait."""
         return self._taken >= AT_ONCE
 
     def spend(self, spent_s: float) -> None:
-        """Somebody who did not wait has taken the loop for so long."""
+        """Report work done without waiting; long work makes the next entries wait."""
         if spent_s > TURN_S and not self._is_set:
             self._taken = AT_ONCE
             self._is_set = True
@@ -84,9 +84,10 @@ class TurnShare:
             self._loop.call_soon(self._run)
 
     async def pause(self, *, is_long: bool = False) -> None:
-        """Wait like the others, for what runs as a task.
+        """Wait for a later turn, inside a task.
 
-        `is_long` is for what may take long: nobody else goes on behind it in its turn.
+        `is_long` is for work that may take long: no other entry goes on after it in
+        the same turn.
         """
         pause = _Pause(self._loop.create_future(), is_long=is_long)
         self.wait(pause)
@@ -107,7 +108,8 @@ class TurnShare:
         self._leave_a_gap(spent_s)
 
     def _leave_a_gap(self, spent_s: float) -> None:
-        # Twice, since a loop may count from the beginning of this very turn.
+        # Twice: a loop may compute the delay from the time at which this turn began,
+        # and then one `spent_s` is over already.
         self._loop.call_later(2 * spent_s + GAP_S, self._after_gap)
 
     def _after_gap(self) -> None:

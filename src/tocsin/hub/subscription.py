@@ -1,6 +1,6 @@
-"""Hub room: one connection's part in one channel, as the fan-out sees it.
+"""Hub room: one connection's subscription to one channel, as the fan-out sees it.
 
-It must not decide who may subscribe; the transports' state machine does.
+It must not decide who may subscribe; `channels` does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SubscriptionOwner(Protocol):
     """The connection that a subscription belongs to."""
 
     def lose_position(self, channel: str) -> None:
-        """The subscription missed something; it has left the channel already."""
+        """Its subscription missed something, and has left the feed already."""
         ...
 
     def refuse_data(self) -> None:
@@ -72,11 +72,11 @@ class Member(Protocol):
         ...
 
     def take_emulated(self, data: bytes) -> None:
-        """Commands that came over another request."""
+        """Take commands that came over another request, framed."""
         ...
 
     def describe(self) -> Mapping[str, object]:
-        """What the server API tells about the connection, as JSON values."""
+        """What the server API says about the connection, as JSON values."""
         ...
 
     def close(self, disconnect: Disconnect) -> None:
@@ -87,9 +87,9 @@ class Member(Protocol):
 class Subscription:
     """What the fan-out needs to know of a subscriber.
 
-    `offset` and `epoch` hold the position of a positioned subscription only while
-    it is not level with its channel's others. `buffer` collects what arrives until
-    the subscriber has its reply.
+    `offset` and `epoch` are its position only while it is a straggler; else the feed's
+    position holds for it. `buffer` collects what arrives until the subscriber has its
+    reply, and is `None` from then on.
     """
 
     __slots__ = (

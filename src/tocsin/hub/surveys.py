@@ -17,7 +17,8 @@ SurveyHandler = Callable[[bytes], bytes]
 def count_channels(subscribers: Mapping[str, int], params: bytes) -> bytes:
     """`{"pattern": glob}` to `{channel: number of connections}`.
 
-    An empty pattern means all; a bad one has no matches here, the caller checks.
+    An empty pattern means all. A bad one matches nothing here: the node that asks has
+    refused it before.
     """
     pattern = _text(params, "pattern")
     if not pattern:

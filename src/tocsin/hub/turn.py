@@ -1,4 +1,4 @@
-"""Hub room: what is written in one turn of the event loop is written together.
+"""Hub room: what one turn of the event loop writes goes out together at its end.
 
 It must not know what is written, nor to whom.
 """
@@ -14,17 +14,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Flushable(Protocol):
-    """Holds something that is due before the loop goes on waiting."""
+    """Holds bytes that are to be written at the end of the turn."""
 
     def flush(self) -> None:
-        """Hand it on; must not raise."""
+        """Write them, or pass them on; must not raise."""
         ...
 
 
 class Turn:
-    """Collects who has something due, and flushes all of them at the turn's end.
+    """Collects groups and connections with pending bytes; flushes them at turn's end.
 
-    Groups go first: they hand their bytes to connections, which then write once.
+    Groups go first: they pass their bytes to connections, which then write once.
     """
 
     __slots__ = ("_connections", "_groups", "_is_set", "_loop")
@@ -36,12 +36,12 @@ class Turn:
         self._is_set = False
 
     def add_group(self, group: Flushable) -> None:
-        """Once per turn, by the one who has something due."""
+        """Flush this group at the turn's end; to be called once per turn."""
         self._groups.append(group)
         self._set()
 
     def add_connection(self, connection: Flushable) -> None:
-        """Once per turn, by the one who has something due."""
+        """Flush this connection at the turn's end; to be called once per turn."""
         self._connections.append(connection)
         if not self._is_set:
             self._set()

@@ -1,6 +1,6 @@
-"""Sessions room: which order a client's command is.
+"""Sessions room: turns a client's command into the order that carries it out.
 
-It must not carry anything out.
+It must not carry anything out itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tocsin.sessions.subscribing import (
     UnsubscribeOrder,
 )
 
-# Of several requests in one command, the first of these counts.
+# A command should hold one request. Where it holds several, the first one in this
+# list counts.
 _FIRST_OF: dict[str, type[ClientOrder]] = {
     each.name: each
     for each in (

@@ -42,6 +42,8 @@ from tocsin.sessions.establishing import (
 from tocsin.sessions.orders import ClientOrder, Order, Query
 from tocsin.sessions.server_side import abandon, establish_all, grant_at_connect
 
+# One-way clients get no error reply: the protocol maps the codes of a refused connect
+# to codes of a disconnect, and all others to 3004.
 _UNI_DISCONNECTS = {
     TOKEN_EXPIRED.code: CONNECTION_EXPIRED,
     EXPIRED.code: CONNECTION_EXPIRED,
@@ -52,14 +54,14 @@ _UNI_DISCONNECTS = {
 
 @dataclass(slots=True)
 class _Connected:
-    """A connection that is ready but for its reply."""
+    """What a connect has put in place, before the client is told."""
 
     result: pb.ConnectResult
     established: list[Established] = field(default_factory=list)
 
 
 class ConnectOrder(ClientOrder):
-    """Come in; a second time is wrong."""
+    """The connect of a client; a second one on the same connection is an error."""
 
     __slots__ = ()
     name = "connect"
@@ -90,7 +92,7 @@ class ConnectOrder(ClientOrder):
 
 
 class OneWayConnectOrder(Order):
-    """The connect of a client that only listens; it is told by a push."""
+    """The connect of a one-way client; the result goes out as a push."""
 
     __slots__ = ("_request",)
 
@@ -128,6 +130,8 @@ async def _come_in(
     connected = await _connect(connection, request)
     if connection.is_closed:
         return
+    # From here to the last `activate` nothing is awaited: the result goes out first,
+    # then what was published meanwhile, and no publication comes between them.
     connection.state = State.CONNECTED
     meter = connection.context.hub.meter
     meter.connected(connection.traits.name, connection.app_name, connection.app_version)
@@ -149,12 +153,15 @@ async def _connect(
     ended meanwhile.
     """
     claims = await _authenticate(connection, request)
-    # Asking for keys and denials takes time: nobody registers who has gone, nor
-    # after everybody was told to go.
+    # Looking up keys and denials takes time: the connection may have ended, or the
+    # hub may have told all its connections to end.
     if connection.is_closed:
         raise Vanished
     if connection.context.hub.is_closing:
         raise ClientDisconnect(SHUTDOWN)
+    # No await between the check of denials and `hub.add`: a disconnect for this user
+    # in between would not find the connection, and two connects of a user at once
+    # would both pass the limit.
     _take_identity(connection, claims, request)
     _check_limits(connection, claims)
     grants = grant_at_connect(connection, claims, request.subs)
@@ -165,6 +172,7 @@ async def _connect(
     try:
         if connection.context.settings.single_connection and connection.user:
             await _close_others(connection)
+        # After the last await: the buffers hold all that came during the waits.
         for each in established:
             check_continuity(each)
     except BaseException:
@@ -198,7 +206,7 @@ async def _authenticate(
 
 
 def _is_text(header: str) -> bool:
-    """Whether a header held UTF-8: other bytes come as halves of surrogate pairs."""
+    """Whether a header held UTF-8; the server decodes other bytes to surrogates."""
     try:
         header.encode()
     except UnicodeEncodeError:
@@ -286,7 +294,10 @@ def _result(
 
 
 def connect_push(result: pb.ConnectResult) -> pb.Connect:
-    """The result as one-way clients get it: same names, other numbers."""
+    """The result as one-way clients get it.
+
+    `Connect` has the fields of `ConnectResult` under other Protobuf numbers.
+    """
     push = pb.Connect(
         client=result.client,
         version=result.version,
@@ -305,7 +316,7 @@ def connect_push(result: pb.ConnectResult) -> pb.Connect:
 
 
 def uni_disconnect(connection: ClientConnection, error: ClientError) -> Disconnect:
-    """How a one-way connection ends whose connect was refused."""
+    """The disconnect of a one-way connection whose connect was refused."""
     if connection.traits.keeps_error_codes:
         return Disconnect(error.code, error.message)
     custom = connection.context.settings.uni_disconnects.get(error.code)
@@ -325,6 +336,8 @@ class RefreshOrder(Query):
         claims = await self._read(connection, self.request.token)
         if claims.expire_at and claims.expire_at <= connection.now_s():
             raise ClientDisconnect(CONNECTION_EXPIRED)
+        # The channels of a token are subscribed at connect alone: for others the
+        # client has to connect again, which 3010 makes it do.
         if _channels_of(claims) != connection.token_channels:
             raise ClientDisconnect(INSUFFICIENT_STATE)
         if not connection.context.settings.insecure:
@@ -354,7 +367,7 @@ class RefreshOrder(Query):
 
 
 class ServerRefreshOrder(Order):
-    """A refresh of the server API: expiry moves, or comes now."""
+    """A refresh of the server API: a new expiry, or the end of the connection."""
 
     __slots__ = ("_command",)
 

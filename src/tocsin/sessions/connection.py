@@ -1,4 +1,4 @@
-"""Sessions room: one client's connection: its state and its simplest acts.
+"""Sessions room: the state of one client's connection, and what orders do to it.
 
 It must not read frames or know sockets: `session.py` walks the protocol over it,
 orders act on it, a `Link` moves bytes.
@@ -35,7 +35,7 @@ from tocsin.telemetry.throttle import LineThrottle
 
 lines = LineThrottle(structlog.get_logger(__name__))
 
-MAX_TTL_S = 365 * 24 * 3600
+MAX_TTL_S = 365 * 24 * 3600  # as the published server caps it
 _PUSH_KINDS = {
     "pub": "push_publication",
     "join": "push_join",
@@ -61,9 +61,9 @@ class State(Enum):
 class ClientSubscription(Subscription):
     """A subscription with what the protocol must remember of it.
 
-    `expire_at` is Unix seconds, 0 for never. Until `is_active` it is on its way;
-    `is_present` once the presence store has it. `claims_id` is `jti` and `iat` of its
-    token, `None` without one.
+    `is_active` is set once the client was told of it. `is_present` is set before the
+    presence store is asked to add it. `expire_at` is Unix seconds, 0 for never.
+    `claims_id` is `jti` and `iat` of its token, `None` without one.
     """
 
     __slots__ = (
@@ -180,7 +180,7 @@ class ClientConnection(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """It is connected: keep its time from now on."""
+        """It is connected: start the timers for pings and upkeep."""
 
     @abstractmethod
     def reschedule(self) -> None:
@@ -188,7 +188,7 @@ class ClientConnection(ABC):
 
     @abstractmethod
     def refuse_more(self) -> None:
-        """A connect was answered with an error: nothing else will be."""
+        """Its connect was answered with an error: no other command will be."""
 
     # --- what goes out ---
 
@@ -212,7 +212,10 @@ class ClientConnection(ABC):
         self.link.write(frame)
 
     def push(self, push: pb.Push) -> None:
-        """Tell the client something; data its encoding cannot carry ends it."""
+        """Tell the client something; ends it where its encoding cannot carry the data.
+
+        That is data that is not JSON, for a client that reads JSON.
+        """
         try:
             frame = encode_push(self.traits.form, push)
         except ForeignData:
@@ -240,6 +243,7 @@ class ClientConnection(ABC):
             code, reason = disconnect.code, disconnect.reason
             self.context.refusals.end(self, code, reason, why)
         self.context.hub.meter.disconnected_by_server(self.traits.name, disconnect.code)
+        # Closed before anything is written: a write that fails calls `close` again.
         self.shut()
         if self.traits.pushes_disconnect:
             self.push(
@@ -252,10 +256,10 @@ class ClientConnection(ABC):
         self.link.close(disconnect)
 
     def shut(self) -> None:
-        """Leave the hub and every channel; the link is somebody else's matter."""
+        """Leave the hub and every channel; the caller ends the link."""
         if self.is_closed:
             return
-        self._count_out()
+        self._count_out()  # before the state changes: it counts by the state
         self.state = State.CLOSED
         self.context.hub.remove(self)
         subscriptions, self.subscriptions = self.subscriptions, {}
@@ -281,7 +285,10 @@ class ClientConnection(ABC):
         return subscription
 
     def say_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
-        """Remove presence and publish leaves, beside everything else."""
+        """Remove presence and publish leaves, in a task of its own.
+
+        A transport reports the end of a connection in a callback, which cannot wait.
+        """
         concerned = [
             each
             for each in subscriptions
@@ -291,7 +298,7 @@ class ClientConnection(ABC):
             self.context.hub.spawn(self.finish_goodbye(concerned))
 
     async def finish_goodbye(self, subscriptions: list[ClientSubscription]) -> None:
-        """The same, waited for.
+        """As `say_goodbye`, but waits until it is done.
 
         A newer subscription of this connection to the channel keeps its presence.
         """
@@ -316,12 +323,13 @@ class ClientConnection(ABC):
             await self.context.broker.publish_leave(channel, info)
 
     async def tell_presence(self, channel: str) -> None:
-        """Make the presence store say whether this connection is in the channel.
+        """Write to the presence store whether this connection is in the channel.
 
-        It may have left, or come back, while the store was told: then it is told
-        again. Raises what the store raises.
+        Raises what the store raises.
         """
         presence = self.context.presence
+        # The client may leave or come back during the write. Then the store is
+        # written again, so that the last write says what is true at its end.
         while True:
             current = self._present(channel)
             if current is None:
@@ -341,6 +349,8 @@ class ClientConnection(ABC):
         if subscription is None:
             return
         if subscription.is_server_side:
+            # A client cannot repeat a subscription that the server made: it has to
+            # reconnect. It is put back, so that `close` removes its presence too.
             self.subscriptions[channel] = subscription
             self.close(INSUFFICIENT_STATE)
             return
@@ -349,11 +359,11 @@ class ClientConnection(ABC):
         self.say_goodbye([subscription])
 
     def refuse_data(self) -> None:
-        """Data came that is no JSON, and this client reads JSON."""
+        """End a client that reads JSON, because data for it is not JSON."""
         self.close(INAPPROPRIATE_PROTOCOL)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside the commands of this connection."""
+        """Run something in a task of its own; the hub keeps and awaits it."""
         self.context.hub.spawn(work)
 
     def describe(self) -> Mapping[str, object]:

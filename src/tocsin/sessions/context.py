@@ -44,10 +44,11 @@ class ChannelAccess:
 
 @dataclass(slots=True)
 class Context:
-    """What all connections of a node share. `settings` may be replaced.
+    """What all connections of a node share. `settings` is replaced at a reload.
 
-    `broker` and `presence` carry what a subscription does by itself: where its stream
-    stands, who came and went. What a client asks for goes through `channels`.
+    A session uses `broker` and `presence` for what every subscription needs: position,
+    recovery, presence, joins and leaves. What a client asks for by a command goes
+    through `channels`, which checks permissions.
     """
 
     settings: SessionSettings

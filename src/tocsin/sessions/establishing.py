@@ -1,6 +1,6 @@
-"""Sessions room: puts a granted subscription in place without losing anything.
+"""Sessions room: puts a granted subscription in place without losing a publication.
 
-It must not decide whether it is granted: a `Grant` says what was decided.
+It must not decide what is granted: `channels` has put that into the `Grant`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ lines = LineThrottle(structlog.get_logger(__name__))
 
 @dataclass(slots=True)
 class Established:
-    """A subscription that collects, and what its client is told first."""
+    """A subscription that still collects, with the result that its client gets."""
 
     subscription: ClientSubscription
     recovery: Recovery
@@ -60,7 +60,7 @@ def release(connection: ClientConnection, subscription: ClientSubscription) -> N
 async def establish(
     connection: ClientConnection, subscription: ClientSubscription, grant: Grant
 ) -> Established:
-    """Begin to listen, be present, and read what was missed; in this order.
+    """Begin to listen, be present, and read what was missed.
 
     Raises `ClientFault` (112) or `ClientDisconnect`. On any failure nothing of the
     subscription is left behind.
@@ -77,7 +77,7 @@ async def establish(
         )
         await _undo(connection, subscription)
         raise ClientDisconnect(SERVER_ERROR) from error
-    except BaseException:
+    except BaseException:  # a cancelled task must leave nothing behind either
         await _undo(connection, subscription)
         raise
 
@@ -104,6 +104,9 @@ async def _establish(
     connection: ClientConnection, subscription: ClientSubscription, grant: Grant
 ) -> Established:
     context, channel = connection.context, subscription.channel
+    # Listen before the stream is read. What is published meanwhile is then both in the
+    # buffer and in what was read, and `activate` drops it; the other way round it
+    # would be in neither.
     await context.hub.collect(subscription)
     if grant.options.presence:
         subscription.is_present = True  # even if adding fails half-way
@@ -116,6 +119,8 @@ async def _establish(
         context.hub.meter.recovered(recovery.recovered, bool(recovery.publications))
     if recovery.was_recovering and not recovery.recovered and grant.refuses_unrecovered:
         raise ClientFault(UNRECOVERABLE_POSITION)
+    # During the awaits above the connection may have ended, or another order may have
+    # taken the channel's place in it.
     if (
         connection.is_closed
         or connection.subscriptions.get(channel) is not subscription
@@ -125,7 +130,7 @@ async def _establish(
 
 
 class Vanished(Exception):
-    """The connection ended, or left the channel, while it was being subscribed."""
+    """The connection ended, or left the channel, before the subscribe was done."""
 
 
 async def _read(connection: ClientConnection, channel: str, grant: Grant) -> Recovery:
@@ -146,6 +151,7 @@ def _result(
     positioned = grant.is_positioned or grant.is_recoverable
     offset = recovery.top.offset
     if recovery.recovered and grant.since is not None:
+        # SDKs count on from this offset with each recovered publication.
         offset = grant.since.offset
     return pb.SubscribeResult(
         expires=bool(grant.expire_at),
@@ -168,14 +174,17 @@ def _result(
 
 
 def check_continuity(established: Established) -> None:
-    """Raises `ClientDisconnect` (3010) when messages between were lost."""
+    """Raise `ClientDisconnect` (3010) when a publication in between was lost.
+
+    What the buffer holds must follow on what was read from the stream.
+    """
     subscription = established.subscription
     if not subscription.is_positioned:
         return
     top = established.recovery.top
     offset = top.offset
     for _, position in subscription.buffer or ():
-        if not position.offset:
+        if not position.offset:  # published without history: not in the stream
             continue
         if position.epoch != top.epoch or position.offset > offset + 1:
             raise ClientDisconnect(INSUFFICIENT_STATE)
@@ -183,16 +192,21 @@ def check_continuity(established: Established) -> None:
 
 
 def activate(connection: ClientConnection, established: Established) -> None:
-    """Let it take part, right after its client was told, with no wait between."""
+    """Send what was collected, then let the subscription join its channel.
+
+    To be called right after the client was told, with no await in between: else a
+    publication could go out before the result, or be collected and never sent.
+    """
     subscription = established.subscription
     position = established.recovery.top
+    # What was recovered ends at the top: a delta may follow on the last publication.
     base = position.offset if established.recovery.publications else 0
     for arrival, at in subscription.buffer or ():
         if _is_new(subscription, position, at):
             send_alone(subscription, arrival, connection.context.hub.meter)
             if at.offset:
                 position, base = at, at.offset
-    if connection.is_closed:  # the data was not for its encoding
+    if connection.is_closed:  # by `send_alone`: its encoding cannot carry the data
         return
     subscription.is_active = True
     connection.context.hub.meter.subscribed(connection.app_name)
@@ -210,7 +224,7 @@ def _is_new(
 async def announce(
     connection: ClientConnection, subscription: ClientSubscription
 ) -> None:
-    """Tell the others, and the subscriber itself, that it joined."""
+    """Publish the join; the subscriber gets its own join too."""
     if not subscription.options.join_leave or not subscription.is_active:
         return
     info = connection.client_info(subscription.info)

@@ -1,4 +1,4 @@
-"""Sessions room: what is about one channel keeps its order, the rest need not wait.
+"""Sessions room: orders of one channel run in order, beside those of other channels.
 
 It must not carry anything out; a session's workers ask it what may begin.
 """
@@ -11,7 +11,7 @@ from tocsin.sessions.orders import Order
 
 
 class _Lane:
-    """One channel's orders: how many are under way, of which kind, and who waits."""
+    """One channel's orders: how many are running, of which kind, and which wait."""
 
     __slots__ = ("num_under_way", "together", "waiting")
 
@@ -21,22 +21,22 @@ class _Lane:
         self.waiting: deque[Order] | None = None
 
     def admits(self, order: Order) -> bool:
-        """Whether it may begin now, as far as those under way are concerned."""
+        """Whether the orders that are running now let it begin."""
         if not self.num_under_way:
             return True
         return bool(order.together) and order.together == self.together
 
     def begin(self, order: Order) -> None:
-        """One more is under way."""
+        """Count one more running order."""
         self.num_under_way += 1
         self.together = order.together
 
 
 class Lanes:
-    """The lanes of one connection, for as long as something is under way in them.
+    """The lanes of one connection; a lane exists while one of its orders runs.
 
-    Who `enter`s may begin, and `leave`s at its end; who may not is kept, and handed
-    out in its turn by the `leave` of another.
+    A worker calls `enter` before it runs an order and `leave` after it. An order that
+    may not begin is kept here; the `leave` of an earlier one hands it out.
     """
 
     __slots__ = ("_by_channel", "num_waiting")
@@ -53,6 +53,7 @@ class Lanes:
         lane = self._by_channel.get(channel)
         if lane is None:
             lane = self._by_channel[channel] = _Lane()
+        # Behind those that wait, even if it could run now: it must not overtake them.
         if lane.waiting or not lane.admits(order):
             if lane.waiting is None:
                 lane.waiting = deque()
@@ -63,10 +64,10 @@ class Lanes:
         return True
 
     def leave(self, order: Order) -> Order | None:
-        """The order is at its end; the next of its channel, which begins now."""
+        """End an order; returns the next one of its channel, which begins now."""
         channel = order.channel
         lane = self._by_channel.get(channel)
-        if not channel or lane is None:  # all were forgotten meanwhile
+        if not channel or lane is None:  # `clear` was called while it ran
             return None
         lane.num_under_way -= 1
         following = self._take(lane)
@@ -82,7 +83,7 @@ class Lanes:
         return lane.admits(lane.waiting[0])
 
     def take_beside(self, channel: str) -> Order | None:
-        """One more that may go along with those under way; it begins now."""
+        """A waiting order that may run together with the running ones; it begins."""
         lane = self._by_channel.get(channel)
         return None if lane is None else self._take(lane)
 
@@ -95,6 +96,6 @@ class Lanes:
         return order
 
     def clear(self) -> None:
-        """Forget who waits."""
+        """Forget all orders, those that wait and those that run."""
         self._by_channel.clear()
         self.num_waiting = 0

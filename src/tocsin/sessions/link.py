@@ -16,12 +16,14 @@ from tocsin.protocol.frames import WireForm
 class Traits:
     """What kind of transport a connection has.
 
-    `name` is the published one. Emulated and one-way connections have a session
-    id, emulated ones name their node. `pushes_disconnect`: the code travels in a
-    push; else in the transport's own way of closing. `pings`: the protocol pings
-    (else the transport does it on `Link.ping`, or nobody); `ends_after_refusal`:
-    a refused connect ends the connection. `keeps_error_codes`: a refused one-way
-    connect ends with the error's own code, for the transport to translate.
+    `name` is the one in metrics and in the server API. An `emulated` transport takes
+    the client's commands over other requests: it is found by its session id, and the
+    client is told its node. `pushes_disconnect`: the code of a disconnect goes out as
+    a push; else in the transport's own way of closing. `pings`: the protocol's own
+    pings go out; `native_pings`: `Link.ping` is called, as well or instead.
+    `ends_after_refusal`: a refused connect ends the connection. `keeps_error_codes`:
+    a refused one-way connect ends with the error's own code, for the transport to
+    translate.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Sessions room: what a session carries out, one after the other: orders.
+"""Sessions room: the shapes of orders, which are what a session carries out.
 
-Here are their shapes; what each does stands in the modules beside, what comes when in
-`session.py`.
+An order is a command of the client, or of the server for it. The modules beside say
+what each does, and `session.py` says when.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tocsin.sessions.connection import ClientConnection, State
 from tocsin.sessions.refusals import log_error_reply
 from tocsin.telemetry.throttle import LineThrottle
 
+# What `channels` refuses has the same meaning for clients, under their own numbers.
 _FAULTS: dict[int, ClientError] = {
     UnknownChannel.code: UNKNOWN_CHANNEL,
     BadRequest.code: BAD_REQUEST,
@@ -48,10 +49,12 @@ lines = LineThrottle(log)
 
 
 class Order(ABC):
-    """Something to do for one connection. Orders about one channel keep their order.
+    """Something to do for one connection. Orders of one channel run one by one.
 
     `name` is that of a client's command, `None` where the server gives the order.
-    Orders with the same `together` may be under way at once all the same.
+    Orders of one channel with the same `together`, if it is not empty, may run at the
+    same time. `outlives_bugs`: after an unexpected exception the client gets an error
+    reply; without it the connection ends with 3004.
     """
 
     __slots__ = ()
@@ -61,7 +64,7 @@ class Order(ABC):
 
     @property
     def channel(self) -> str:
-        """The channel that it is about, empty where it is about none."""
+        """The channel that it is about; empty where there is none."""
         return ""
 
     @abstractmethod
@@ -72,14 +75,17 @@ class Order(ABC):
         """
 
     def refuse(self, connection: ClientConnection, fault: ClientFault) -> None:
-        """It has failed, and the connection stays."""
+        """Report that it has failed; the connection goes on."""
         log.warning(
             "an order of the server failed", client=connection.client, reason=str(fault)
         )
 
 
 class EndOrder(Order):
-    """The connection ends, once what came before is begun."""
+    """End the connection.
+
+    It is queued, so that the commands before a bad frame are still carried out.
+    """
 
     __slots__ = ("_disconnect",)
 
@@ -125,7 +131,7 @@ class ClientOrder(Order):
 
 
 class Query(ClientOrder):
-    """A command that is answered with what it asks for."""
+    """A command whose reply holds what `ask` returns."""
 
     __slots__ = ()
 
@@ -159,11 +165,11 @@ class ChannelQuery(Query):
 
     @abstractmethod
     async def ask_channel(self, connection: ClientConnection, request: Any) -> Any:
-        """What the reply holds, for a channel that has a name."""
+        """What the reply holds; the channel's name is not empty."""
 
 
 class UnknownOrder(ClientOrder):
-    """No request that this server knows."""
+    """A command that holds no request that this server knows."""
 
     __slots__ = ()
 
@@ -173,7 +179,7 @@ class UnknownOrder(ClientOrder):
 
 
 def fault_of(connection: ClientConnection, error: ApiError) -> ClientFault:
-    """The error reply for what `channels` refuses, or a store fails to do."""
+    """The error reply for a refusal of `channels` or a failure of a store."""
     told = _FAULTS.get(error.code)
     if told is not None:
         return ClientFault(told)

@@ -1,4 +1,4 @@
-"""Sessions room: the client's commands that ask or tell once and change no session.
+"""Sessions room: the client's commands that leave the state of its session as it is.
 
 They decide nothing about a channel: the services of `channels` do.
 """
@@ -25,8 +25,8 @@ from tocsin.sessions.orders import ChannelQuery, ClientOrder, Query
 class PublishOrder(ChannelQuery):
     """Publish with the client's own info, under the namespace's options.
 
-    Publications of one client may be under way together: every broker takes them in
-    the order in which they were begun.
+    Several publishes of one client may run at once: every broker takes them in the
+    order in which they were begun.
     """
 
     __slots__ = ()
@@ -46,9 +46,9 @@ class PublishOrder(ChannelQuery):
             subscribed=connection.is_subscribed(channel),
         )
         if subscription is not None:
-            # One's own publication comes before the reply, as from the published
-            # server (where this node has it by then: over Redis it comes when it
-            # comes).
+            # A client that is subscribed gets its own publication before the reply,
+            # as from the published server. Over Redis it may come after: this node
+            # does not have it back yet.
             context.hub.flush(channel)
         return pb.PublishResult()
 
@@ -67,7 +67,7 @@ class HistoryOrder(ChannelQuery):
         context = connection.context
         most = context.settings.history_max_publication_limit
         limit = request.limit
-        if most > 0 and not 0 <= limit <= most:
+        if most > 0 and not 0 <= limit <= most:  # a negative limit asks for all
             limit = most
         since = None
         if request.HasField("since"):
@@ -146,7 +146,7 @@ class RpcOrder(Query):
 
 
 class SendOrder(ClientOrder):
-    """A message to the back end: there is no way to it. It needs no id."""
+    """A message to the back end, which this server cannot pass on. It needs no id."""
 
     __slots__ = ()
     name = "send"

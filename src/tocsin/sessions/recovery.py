@@ -32,7 +32,7 @@ from tocsin.protocol.tags_filter import Condition
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What reading the stream at subscribe brought."""
+    """What was read from the stream at subscribe; `top` is where it ends."""
 
     top: StreamPosition
     publications: tuple[Publication, ...] = ()
@@ -43,7 +43,7 @@ class Recovery:
 async def read_position(
     broker: Broker, channel: str, options: ChannelOptions
 ) -> Recovery:
-    """Only where the stream stands."""
+    """Where the stream stands, without publications."""
     history = await _fetch(broker, channel, options, HistoryFilter())
     return Recovery(history.top)
 
@@ -56,7 +56,10 @@ async def recover(
     *,
     limit: int,
 ) -> Recovery:
-    """What came after `since`, if all of it can be had; by the channel's mode."""
+    """All that came after `since`, or nothing where a part of it is missing.
+
+    In the cache mode: the latest publication only.
+    """
     if options.force_recovery_mode == RecoveryMode.CACHE:
         return await _recover_latest(broker, channel, options, since)
     filter = HistoryFilter(limit=limit if limit > 0 else -1, since=since)
@@ -66,6 +69,8 @@ async def recover(
         position = await read_position(broker, channel, options)
         return Recovery(position.top, was_recovering=True)
     found, top = history.publications, history.top
+    # A first one that does not follow: history was trimmed. A last one below the top:
+    # the limit cut it off.
     if found:
         complete = (
             found[0].offset == since.offset + 1 and found[-1].offset == top.offset
@@ -126,13 +131,15 @@ def _delta_message(
 ) -> pb.Publication:
     is_json = form.encoding is Encoding.JSON
     if is_json:
-        embed_data(publication.data)  # the client parses what it has put together
+        # Only for its `ForeignData`: the client applies the deltas and parses the
+        # outcome as JSON.
+        embed_data(publication.data)
     if before is not None:
         patch = create_delta(before.data, publication.data)
         if len(patch) < len(publication.data):
             try:
                 data = quote_data(patch) if is_json else patch
-            except ForeignData:  # the cut went through a character
+            except ForeignData:  # the patch splits a character: not valid UTF-8
                 pass
             else:
                 message = publication_message(publication, epoch, data=data)

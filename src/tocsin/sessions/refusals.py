@@ -1,7 +1,7 @@
 """Sessions room: the log lines about clients that were turned away.
 
-It must not decide who is; no token and no data gets in, and a flood of such clients
-is no flood of lines.
+It must not decide who is turned away, nor write a token or a client's data. Many such
+clients at once cause few lines.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tocsin.sessions.link import Traits
 from tocsin.sessions.timers import TimerWheel
 
 MOST_LINES = 10
-"""In a window; what is beyond is counted, and told in one line at its end."""
+"""In a window of `WINDOW_S`; the others are counted in one line at its end."""
 WINDOW_S = 1.0
-_MOST_TEXT = 200
+_MOST_TEXT = 200  # characters
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +33,10 @@ class TurnedAway(Protocol):
 
 
 def is_told(disconnect: Disconnect) -> bool:
-    """Whether a connection that the server ends with this code is worth a line."""
+    """Whether the end of a connection with this code is worth a line.
+
+    After these codes an SDK does not reconnect by itself; lower ones are routine.
+    """
     return 3500 <= disconnect.code < 3600
 
 
@@ -52,7 +55,7 @@ class RefusalLog:
     def end(
         self, connection: TurnedAway, code: int, reason: str, detail: str = ""
     ) -> None:
-        """A client that is refused, or whose connection is ended by the server."""
+        """Log a refused client, or a connection that the server ends."""
         fields = {
             "transport": connection.traits.name,
             "client": connection.client,
@@ -71,7 +74,7 @@ class RefusalLog:
     def refuse(
         self, transport: str, peer: str | None, *, code: int, reason: str, **more: str
     ) -> None:
-        """One that does not even become a connection; `code` is the answer's."""
+        """Log a request that becomes no connection; `code` is that of its answer."""
         fields = {"transport": transport, "peer": peer, "code": code, "reason": reason}
         self._write("client refused", {**fields, **more})
 
@@ -106,7 +109,7 @@ class RefusalLog:
 def log_error_reply(
     connection: TurnedAway, method: str, channel: str, code: int, *, detail: str
 ) -> None:
-    """One command that was answered with an error; for who looks closely."""
+    """Log, at debug level, a command that was answered with an error."""
     if not _log.is_enabled_for(logging.DEBUG):
         return
     more = {"detail": detail} if detail else {}
@@ -122,5 +125,5 @@ def log_error_reply(
 
 
 def printable(text: str) -> str:
-    """What a client sent, fit for a line and for an answer in plain text."""
+    """A client's text, cut and escaped for a log line or a plain-text answer."""
     return text[:_MOST_TEXT].encode("ascii", "backslashreplace").decode()

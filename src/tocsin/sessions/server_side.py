@@ -61,7 +61,10 @@ def grant_at_connect(
 async def establish_all(
     connection: ClientConnection, grants: Mapping[str, Grant]
 ) -> list[Established]:
-    """Put all of them in place; when one fails, none is left and it is raised."""
+    """Put all of them in place; when one fails, none is left and its error is raised.
+
+    Raises as `establish`.
+    """
     reserved = {channel: reserve(connection, channel) for channel in grants}
     if len(grants) == 1:
         ((channel, grant),) = grants.items()
@@ -71,7 +74,7 @@ async def establish_all(
             establish(connection, reserved[channel], grant)
             for channel, grant in grants.items()
         ),
-        return_exceptions=True,
+        return_exceptions=True,  # all are waited for, so that all can be undone
     )
     done = [each for each in outcomes if isinstance(each, Established)]
     failures = [each for each in outcomes if isinstance(each, BaseException)]
@@ -82,14 +85,14 @@ async def establish_all(
 
 
 def abandon(connection: ClientConnection, established: Sequence[Established]) -> None:
-    """Give up what was put in place and not told to the client yet."""
+    """Undo subscriptions that the client was not told of yet."""
     for each in established:
         release(connection, each.subscription)
     connection.say_goodbye([each.subscription for each in established])
 
 
 class ServerSubscribeOrder(Order):
-    """A subscribe of the server API; it takes the place of one that is there."""
+    """A subscribe of the server API; it replaces a subscription that is there."""
 
     __slots__ = ("_command",)
 
@@ -119,6 +122,8 @@ class ServerSubscribeOrder(Order):
             established = await establish(connection, subscription, grant)
             check_continuity(established)
         except BaseException:
+            # The old one was dropped without a goodbye, since the new one was to
+            # take over its presence.
             if old is not None:
                 connection.say_goodbye([old])
             raise
@@ -154,7 +159,11 @@ async def _introduce(
     subscription: ClientSubscription,
     old: ClientSubscription | None,
 ) -> None:
-    """Tell of a subscription, or let it take the place of the one before silently."""
+    """Publish the join, unless the subscription replaces an active one.
+
+    Then others see no join and no leave. Both had one entry in the presence store; it
+    goes if only the old one was to be seen there.
+    """
     if old is None or not old.is_active:
         await announce(connection, subscription)
     elif old.is_present and not subscription.is_present:
@@ -174,7 +183,7 @@ def _push_of(established: Established) -> pb.Subscribe:
 
 
 class ServerUnsubscribeOrder(Order):
-    """An unsubscribe of the server API: the push comes in any case."""
+    """An unsubscribe of the server API; the push goes out in any case."""
 
     __slots__ = ("_channel",)
 
@@ -191,5 +200,5 @@ class ServerUnsubscribeOrder(Order):
         subscription = connection.drop_subscription(self._channel)
         connection.push_unsubscribe(self._channel, UNSUBSCRIBE_SERVER)
         if subscription is not None and subscription.is_active:
-            # Waited for, so that a subscribe right behind it comes after.
+            # Waited for, so that the join of a subscribe right behind comes after.
             await connection.finish_goodbye([subscription])

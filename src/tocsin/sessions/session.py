@@ -39,17 +39,17 @@ from tocsin.sessions.timing import TimedClientConnection
 
 log = structlog.get_logger(__name__)
 
-# Orders that may wait before the client's bytes are left in the socket.
+# Waiting orders above which the link stops reading, and below which it reads again.
 _INBOX_HIGH = 128
 _INBOX_LOW = 32
-# Orders that may wait before a further request with some ends the connection: those
-# of emulation come over sockets that cannot be left alone.
+# Waiting orders above which an emulated client is disconnected. Its commands come by
+# requests of their own, and not over the one connection whose reading could be paused.
 _INBOX_MOST = 4096
 # Commands of one frame that are read in one go; the rest waits for a later turn.
 COMMANDS_AT_ONCE = 32
-# How long the processor may be kept before other connections have a turn.
+# Processor time that a worker may use before other connections have a turn.
 _TURN_S = 0.0005
-# Of a command in a frame that is not read yet; for counting those that wait.
+# The assumed size of a command, to estimate how many a frame holds that is not read.
 _USUAL_COMMAND_BYTES = 32
 
 
@@ -80,7 +80,7 @@ class Session(TimedClientConnection):
         self._unread: deque[tuple[Iterator[pb.Command], int]] | None = None
 
     def open(self) -> None:
-        """Start the clock: a client that does not connect is not kept."""
+        """Start the clock: a client that sends no connect in time is ended."""
         self.expect_connect()
         if self.traits.emulated:
             self.context.hub.add_session(self)
@@ -92,6 +92,8 @@ class Session(TimedClientConnection):
         if self.is_closed:
             return
         if self.state is State.REFUSED:
+            # As the published server: a WebSocket is not read any more, and on the
+            # other transports the next command ends the connection with 3501.
             if not self.traits.ends_after_refusal:
                 self.close(WRONG_COMMAND)
             return
@@ -100,13 +102,17 @@ class Session(TimedClientConnection):
         except BadFrame as error:
             self._refuse_frame(error)
             return
-        if self._unread:
+        if self._unread:  # behind the frames that came before it
             self._unread.append((commands, len(data)))
         else:
             self._read(commands, len(data), len(data))
 
     def _read(self, commands: Iterator[pb.Command], size: int, uncounted: int) -> None:
-        """Take a share of a frame's commands; with more in it, hold it."""
+        """Take a share of a frame's commands, and keep the frame if it holds more.
+
+        `size` is the frame's in bytes; `uncounted` is the part of it that the metrics
+        have not counted yet. The first command is counted with all of it.
+        """
         left = COMMANDS_AT_ONCE
         try:
             for message in commands:
@@ -124,7 +130,7 @@ class Session(TimedClientConnection):
         self._enqueue(EndOrder(WRONG_COMMAND))
 
     def _hold(self, commands: Iterator[pb.Command], size: int) -> None:
-        """Read on later: in a turn to come, or when fewer commands wait."""
+        """Keep a frame for a later turn, or until fewer commands wait."""
         if self._unread is None:
             self._unread = deque()
         self._unread.appendleft((commands, size))
@@ -137,7 +143,7 @@ class Session(TimedClientConnection):
             self.context.hub.share.wait(self)
 
     def go_on(self) -> None:
-        """See `Waiting`: the next share of what has come."""
+        """See `Waiting`: read the next share of the frames that are kept."""
         self._waits = False
         if self.is_closed:
             self._unread = None
@@ -146,7 +152,7 @@ class Session(TimedClientConnection):
             self._read_on()
 
     def _read_on(self) -> None:
-        """After a share: wait for the next, or let the link bring more."""
+        """After a share: wait for the next one, or let the link read again."""
         if self._unread:
             self._wait_for_turn()
         else:
@@ -155,7 +161,7 @@ class Session(TimedClientConnection):
                 self.link.resume_reading()
 
     def end_flood(self) -> None:
-        """More came than anybody sends before a connect is answered."""
+        """End a client that sent too much before its connect was answered."""
         end, why = TOO_MANY_COMMANDS, "it sent too much before its connect"
         if self.state is State.NEW:
             self.context.refusals.end(self, end.code, end.reason, why)
@@ -176,7 +182,7 @@ class Session(TimedClientConnection):
         self._enqueue(OneWayConnectOrder(request))
 
     def take_pong(self) -> None:
-        """The transport's own pong came; one too many is no fault there."""
+        """Note the transport's own pong; it may come without a ping."""
         if self.awaits_pong:
             self.note_pong()
 
@@ -199,7 +205,7 @@ class Session(TimedClientConnection):
         self._enqueue(ServerRefreshOrder(command))
 
     def take_emulated(self, data: bytes) -> None:
-        """See `Member`; who listens one way only commands nothing."""
+        """See `Member`; ignored for one-way clients, which send no commands."""
         if not self.traits.emulated:
             return
         unread = sum(size for _, size in self._unread or ()) // _USUAL_COMMAND_BYTES
@@ -230,7 +236,7 @@ class Session(TimedClientConnection):
         if self._lanes is not None:
             self._lanes.clear()
 
-    # --- one thing after the other ---
+    # --- what is carried out ---
 
     def _enqueue(self, order: Order) -> None:
         if self.is_closed:
@@ -240,6 +246,7 @@ class Session(TimedClientConnection):
             self._inbox = deque()
             self._lanes = Lanes() if most > 1 else None
         self._inbox.append(order)
+        # One worker until the connect is done: no command may overtake it.
         if not self._workers or (
             self._workers < most and self.state is State.CONNECTED
         ):
@@ -257,7 +264,10 @@ class Session(TimedClientConnection):
     async def _work(
         self, inbox: deque[Order], lanes: Lanes | None, channel: str = ""
     ) -> None:
-        """Carry out what waits, in a channel's lane first; of `concurrency` one."""
+        """Carry out orders until none waits; up to `concurrency` workers do so.
+
+        A worker that is given a `channel` begins with an order of that lane.
+        """
         began_s: float | None = None
         order = self._go_on(lanes.take_beside(channel)) if lanes is not None else None
         try:
@@ -265,13 +275,13 @@ class Session(TimedClientConnection):
                 if order is None:
                     order = inbox.popleft()
                     if lanes is not None and not lanes.enter(order):
-                        order = None  # who is before it in its lane takes it along
+                        order = None  # the one before it in its lane hands it out
                         continue
-                # No wait between taking an order and running it: those that go
+                # No await between taking an order and running it: orders that may run
                 # together would overtake each other.
                 await self._carry_out(order)
                 if inbox or (lanes is not None and lanes.num_waiting):
-                    # Not the time that passes: a command may wait for a store.
+                    # Processor time, since a command may also wait for a store.
                     now_s = time.thread_time()
                     if began_s is None:
                         began_s = now_s
@@ -285,10 +295,10 @@ class Session(TimedClientConnection):
         finally:
             self._workers -= 1
             if not self._workers and not inbox:
-                self._inbox = self._lanes = None  # idle connections hold nothing
+                self._inbox = self._lanes = None  # idle connections cost no memory
 
     def _go_on(self, order: Order | None) -> Order | None:
-        """With an order of a lane; another worker may take one that goes along."""
+        """Pass `order` on, and start a worker for one that may run beside it."""
         inbox, lanes = self._inbox, self._lanes
         if (
             order is not None
@@ -302,7 +312,7 @@ class Session(TimedClientConnection):
         return order
 
     async def _carry_out(self, order: Order) -> None:
-        """The border: what goes wrong in here ends here."""
+        """Run one order; every error becomes a reply, or ends this connection only."""
         began_s = time.perf_counter()
         try:
             await order.run(self)
@@ -333,13 +343,15 @@ class Session(TimedClientConnection):
     def refuse_more(self) -> None:
         """See `ClientConnection`."""
         self.state = State.REFUSED
+        # No command of the server finds it any more. An emulated client's next request
+        # still must, to end it.
         self.context.hub.remove(self)
         if self.traits.emulated:
             self.context.hub.add_session(self)
         has_more = bool(self._inbox or self._unread)
         if self._unread:
             self._unread.clear()
-            self._read_on()
+            self._read_on()  # `_hold` paused the link, and nothing else resumes it
         self._forget_orders()
         if self.traits.ends_after_refusal:
             self.end_soon()

@@ -16,8 +16,8 @@ class SessionSettings:
     """`client.*` under its published names, times in seconds.
 
     Limits of 0 are off. `single_connection` closes a user's other connections.
-    `uni_disconnects` maps an error code of a failed one-way connect to how the
-    connection ends, before the usual mapping.
+    `uni_disconnects` maps the error code of a refused one-way connect to its
+    disconnect; other codes are mapped by `connecting.py`.
     """
 
     insecure: bool = False

@@ -1,6 +1,7 @@
-"""Sessions room: the client's own subscriptions: made, renewed, and left.
+"""Sessions room: the client's commands subscribe, unsubscribe and sub_refresh.
 
-It must not decide what is granted; `channels` does. `establishing.py` puts in place.
+It must not decide what is granted: `channels` does. `establishing.py` puts a granted
+subscription in place.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _FOSSIL = "fossil"
 
 
 class SubscribeOrder(ClientOrder):
-    """Subscribe to a channel, with what was missed there."""
+    """Subscribe to a channel; the reply holds what the client missed there."""
 
     __slots__ = ()
     name = "subscribe"
@@ -47,6 +48,8 @@ class SubscribeOrder(ClientOrder):
         """See `ClientOrder`."""
         request: pb.SubscribeRequest = self.request
         _check_subscribable(connection, request)
+        # Before the first await: a second subscribe to the channel finds it taken, and
+        # the limit of channels counts it.
         subscription = reserve(connection, request.channel)
         try:
             grant = await connection.context.channels.authorizer.grant(
@@ -60,7 +63,7 @@ class SubscribeOrder(ClientOrder):
             check_continuity(established)
             reply = pb.Reply(subscribe=established.result)
             connection.reply(self.id, reply, self.name)
-        except BaseException:
+        except BaseException:  # `ForeignData` too: the reply cannot carry the data
             release(connection, subscription)
             connection.say_goodbye([subscription])
             raise
@@ -71,7 +74,10 @@ class SubscribeOrder(ClientOrder):
 def _check_subscribable(
     connection: ClientConnection, request: pb.SubscribeRequest
 ) -> None:
-    """What can be said before any option is known."""
+    """The checks that need no options of the channel.
+
+    Raises `ClientDisconnect` (3501) or `ClientFault`.
+    """
     channel = request.channel
     if not channel or request.delta not in {"", _FOSSIL}:
         raise ClientDisconnect(WRONG_COMMAND)
@@ -86,7 +92,7 @@ def _check_subscribable(
 
 
 class UnsubscribeOrder(ClientOrder):
-    """Leave a channel; one that it is not in is left as well."""
+    """Leave a channel; it succeeds without a subscription too."""
 
     __slots__ = ()
     name = "unsubscribe"
@@ -121,6 +127,7 @@ class SubRefreshOrder(ChannelQuery):
         channels, channel = connection.context.channels, request.channel
         subscription = connection.subscriptions.get(channel)
         if subscription is None or not subscription.is_active:
+            # 108 for a type of channel that this release does not serve, else 103.
             with suppress(UnknownChannel):
                 channels.namespaces.options_of(channel)
             raise ClientFault(PERMISSION_DENIED)

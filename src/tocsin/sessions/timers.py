@@ -1,6 +1,6 @@
-"""Sessions room: one clockwork for the deadlines of all connections.
+"""Sessions room: one timer wheel for the deadlines of all connections.
 
-It must not know what is due; entries look for themselves when they are called.
+It must not know what is due: an entry that is called looks at its own deadlines.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ log = structlog.get_logger(__name__)
 
 
 class Timed(Protocol):
-    """Something with a next deadline; `timer_slot` belongs to the wheel."""
+    """Something with a next deadline; only the wheel sets `timer_slot`."""
 
     timer_slot: int
 
     def on_timer(self, now_s: float) -> None:
-        """The time has come; must not raise, may put itself in again."""
+        """Do what is due; must not raise, and may `put` itself again."""
         ...
 
 
@@ -31,7 +31,7 @@ class TimerWheel:
     """Deadlines in slots of `RESOLUTION_S`; an entry is in one slot at most.
 
     One timer of the loop serves all: ten thousand idle connections cost ten
-    thousand places in sets, and no timer handles.
+    thousand places in dictionaries, and no timer handles.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TimerWheel:
 
     def put(self, entry: Timed, when_s: float) -> None:
         """Call `entry` at that time of the loop, never before it."""
-        slot = int(when_s / self._resolution_s) + 1
+        slot = int(when_s / self._resolution_s) + 1  # the next: never too early
         if entry.timer_slot == slot:
             return
         self.remove(entry)
@@ -66,7 +66,7 @@ class TimerWheel:
         entry.timer_slot = slot
 
     def remove(self, entry: Timed) -> None:
-        """Forget an entry; absent is no error."""
+        """Forget an entry; it need not be there."""
         entries = self._slots.get(entry.timer_slot)
         if entries is not None:
             entries.pop(entry, None)
@@ -96,6 +96,7 @@ class TimerWheel:
             slot = heapq.heappop(self._order)
             entries = self._slots.pop(slot)
             for entry in entries:
+                # Another entry of this slot may have removed or moved it when called.
                 if entry.timer_slot == slot:
                     entry.timer_slot = _NOWHERE
                     _call(entry, now_s)

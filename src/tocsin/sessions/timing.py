@@ -1,4 +1,4 @@
-"""Sessions room: what becomes due to a connection: pings, expiry, looking after.
+"""Sessions room: a connection's deadlines: pings, pongs, expiry, upkeep.
 
 It must not keep time itself; the wheel calls.
 """
@@ -15,7 +15,7 @@ from tocsin.sessions.link import Link, Traits
 from tocsin.sessions.upkeep import look_after
 
 _NEVER = float("inf")
-_REFUSED_END_S = 5.0
+_REFUSED_END_S = 5.0  # as the published server waits for the client to close
 
 
 class TimedClientConnection(ClientConnection):
@@ -40,14 +40,14 @@ class TimedClientConnection(ClientConnection):
         self._ping_sent_s = 0.0
 
     def expect_connect(self) -> None:
-        """A client that does not connect is not kept."""
+        """End the client unless it connects within `stale_close_delay_s`."""
         delay_s = self.context.settings.stale_close_delay_s
         if delay_s > 0:
             self._stale_at_s = self.context.wheel.now() + delay_s
             self._schedule()
 
     def end_soon(self) -> None:
-        """It was refused: the client is to go by itself, or is ended."""
+        """Give a refused client some time to close, then end it."""
         self._stale_at_s = self.context.wheel.now() + _REFUSED_END_S
         self._schedule()
 
@@ -76,7 +76,7 @@ class TimedClientConnection(ClientConnection):
 
     @property
     def awaits_pong(self) -> bool:
-        """Whether a ping is not answered yet."""
+        """Whether a ping is still unanswered."""
         return self._pong_by_s != _NEVER
 
     def note_pong(self) -> None:
@@ -95,6 +95,8 @@ class TimedClientConnection(ClientConnection):
             self._stale_at_s, self._ping_at_s, self._pong_by_s, self._tick_at_s
         )
         if self.expire_at and self.state is State.CONNECTED:
+            # Expiry is on the wall clock, the wheel on the loop's. Where they differ,
+            # it is looked at again, and not without end in the same moment.
             wheel = self.context.wheel
             when_s = min(when_s, wheel.now() + max(0.1, self._expires_in_s()))
         if when_s != _NEVER:

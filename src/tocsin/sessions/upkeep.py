@@ -1,4 +1,4 @@
-"""Sessions room: what is looked after now and then while a connection lives.
+"""Sessions room: the regular upkeep of a connection's subscriptions.
 
 It must not keep time: the session calls it at each tick.
 """
@@ -19,7 +19,7 @@ def look_after(connection: ClientConnection) -> None:
     """End what has expired, check positions, and renew presence."""
     settings, now_s = connection.context.settings, connection.now_s()
     present = []
-    for subscription in list(connection.subscriptions.values()):
+    for subscription in list(connection.subscriptions.values()):  # `_expire` removes
         expire_at = subscription.expire_at
         if expire_at and now_s > expire_at + settings.expired_sub_close_delay_s:
             _expire(connection, subscription)
@@ -49,7 +49,7 @@ async def _renew_presence(
 ) -> None:
     try:
         for subscription in subscriptions:
-            if subscription.is_present:
+            if subscription.is_present:  # it may have left during the writes before
                 await connection.tell_presence(subscription.channel)
     except ApiError as error:
         lines.warning(
