@@ -21,7 +21,7 @@ from tocsin.telemetry.metrics import Metrics
 SQL_LIMITS = BufferLimits(max_rows=200_000, flush_rows=5000, flush_interval_s=1.0)
 """Rows show after a second; a transaction holds SQLite's one writer for 20 ms."""
 CLOSE_S = 10.0
-"""Of the drain's time at most this goes to rows that nobody takes."""
+"""Most seconds of the drain that go to rows which the store does not take."""
 PURGE_ROWS = 5000
 
 _log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """The clock that processes share.
 
-Of several machines each has its own idea of the time, so work on a queue that they
-share goes by the clock of its server: what is due, expired, or older than what.
+The clocks of several machines differ, so work on a queue that they share goes by the
+clock of its server: what is due, what has expired, and what came before what.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _log = structlog.get_logger(__name__)
 
 
 class SharedClock:
-    """Unix time as the queue's server tells it, and this machine's until it did.
+    """Unix time of the queue's server; of this machine until the server was asked.
 
-    In between it goes on by what elapses here, so that no jump of this machine's
-    clock moves it.
+    Between two questions it adds the time that elapses here, so that no jump of this
+    machine's clock moves it.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,8 @@ class SharedClock:
             return
         if self._ahead_ms is not None and answered_at - asked_at > _LONGEST_ANSWER_S:
             return
-        # Told somewhere on the way there and back.
+        # The server looked at its clock between question and answer: the middle of
+        # both, in milliseconds.
         self._ahead_ms = theirs_ms - (asked_at + answered_at) * 500
         self._compare()
 

@@ -68,7 +68,8 @@ async def _is_alone(file: TextIO) -> bool:
         is_alone = True
     except OSError:
         is_alone = False
-    # Shared, so that who comes third notices the second when the first has ended.
+    # Now a shared lock: a third server then notices the second, even if the first has
+    # ended.
     for _ in range(_ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

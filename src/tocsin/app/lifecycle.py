@@ -20,7 +20,7 @@ import structlog
 from tocsin.app.signals import INBOX, STOPS
 
 LEFTOVERS_S = 5.0
-"""So long a task that nobody waited for may take to end with the process."""
+"""Seconds that a task which nobody waited for may take to end with the process."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Stopper:
         await self._event.wait()
 
     def reload(self) -> None:
-        """Read anew what can be read anew; what comes too early is made up for."""
+        """Reload what can be reloaded. A call before `reload_with` is done then."""
         if self._event.is_set():
             _log.info("nothing is read anew: the process is about to end")
         elif self._reload is None:
@@ -82,7 +82,7 @@ class Stopper:
 async def unless_stopped(work: Coroutine[Any, Any, T], stopper: Stopper) -> T | None:
     """What `work` returns; `None` where the end was asked for before it was done.
 
-    Then it was cancelled, and has given back what it held.
+    Then `work` was cancelled and has given back what it held.
     """
     if stopper.is_stopping:
         work.close()
@@ -97,6 +97,7 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stopper: Stopper) -> T | 
             await end_task(task)
     if task.cancelled():
         return None
+    # Its fault may come from the stop; either way the process ends now.
     if stopper.is_stopping and (error := task.exception()) is not None:
         _log.info("stopped before it was done", error=f"{type(error).__name__}")
         return None
@@ -104,9 +105,9 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stopper: Stopper) -> T | 
 
 
 def keep_what_started() -> None:
-    """Leave all that the start has made out of every later garbage collection.
+    """Take everything that exists now out of later garbage collections.
 
-    It stays to the end; walking over it costs a busy server some percent.
+    It stays until the end anyway; walking over it costs a busy server some percent.
     """
     gc.collect()
     gc.freeze()
@@ -120,8 +121,8 @@ def start_beside(
 ) -> None:
     """Run `work` until the stack is left, which waits for its end.
 
-    What it uses has to be opened before: it is closed only after that. If it dies
-    the log says so, and `on_death` is called.
+    Open what it uses before this call: the stack closes in reverse order, and so ends
+    the task first. If it dies, the log says so and `on_death` is called.
     """
 
     def watch(ended: asyncio.Task[None]) -> None:
@@ -145,8 +146,8 @@ async def end_task(task: asyncio.Task[Any]) -> None:
 def run(main: Callable[[Stopper], Awaitable[int]]) -> int:
     """Run `main` in an event loop of its own with the signals bound to it.
 
-    Those that came before are heard first: after a stop `main` begins nothing that
-    it would not end. They stay bound until the loop is closed.
+    Signals that came earlier are heard first, so that `main` begins nothing after a
+    stop. They stay bound until the loop is closed.
     """
     had_terminal = _has_terminal()
 
@@ -169,6 +170,8 @@ def run(main: Callable[[Stopper], Awaitable[int]]) -> int:
         def take(number: int) -> None:
             if loop.is_closed():
                 return  # all is done; the exit code stands
+            # A handler may run between any two steps of the loop: this also
+            # wakes it up.
             loop.call_soon_threadsafe(hear, number)
 
         INBOX.open(take)
@@ -208,6 +211,7 @@ async def _end_leftovers(code: int) -> None:
         names = sorted(str(task.get_coro()) for task in stuck)
         _log.warning("ended with tasks that do not end", tasks=names)
         sys.stdout.flush()
+        # The loop would wait for them for ever.
         os._exit(code)
 
 

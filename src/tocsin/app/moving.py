@@ -45,6 +45,8 @@ async def move_queue(
         if not entries and not letters:
             moved.held = await source.count_held()
             return moved
+        # In this order: a crash in between leaves them in both, and `take_in`
+        # stores only once.
         await target.take_in(entries, payloads, letters, origin=origin)
         await source.give_up(entries, letters)
         moved.entries += len(entries)

@@ -78,7 +78,7 @@ class ChannelFirst:
             await self._publisher.publish(
                 request.channel, _publication(request, key=f"online_first:{push_id}")
             )
-            # Only now: who is seen after publishing was there for it, or came later.
+            # After publishing: whoever is seen now was there for it, or came later.
             users = await self._look(request.channel, among, push_id)
             await self._reached.add(push_id, users, Stage.PUBLISHED, ttl_s=ttl_s)
         except ApiError as error:

@@ -59,6 +59,7 @@ async def _look_for_ever(watch: QueueWatch, resources: Resources) -> None:
 
 async def _look(watch: QueueWatch, resources: Resources) -> None:
     try:
+        # A store that hangs must not stop the looks that follow.
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             await watch.check()
     except (ApiError, TimeoutError) as error:

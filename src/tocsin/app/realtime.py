@@ -98,6 +98,7 @@ class Realtime:
         Everything else stays as it was at the start.
         """
         connection, subscription = token_settings(config)
+        # Built only to find faults, before anything is replaced.
         Namespaces(namespace_settings(config))
         self.verifier.replace(connection, subscription)
         self.namespaces.replace(namespace_settings(config))
@@ -128,6 +129,7 @@ async def open_realtime(
         version=VERSION,
         meter=metrics.clients,
     )
+    # Listeners before the start: messages come from then on.
     engine.broker.listen(hub)
     engine.bus.listen(_listening_node(config, metrics, hub, stack))
     urls = config.engine.redis.urls if config.engine.type == "redis" else ()
@@ -265,6 +267,7 @@ def _build_services(
         ttl_s=int(status.expire_interval),
         online=hub.users,
     )
+    # Set afterwards, since hub and statuses need each other.
     hub.note_user = statuses.note_online
     return ChannelServices(
         publisher=Publisher(

@@ -15,7 +15,7 @@ from tocsin.delivery.receipts import ReceiptPoller, TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 
 OVERDUE_KEPT_S = 3 * 86_400
-"""Tickets that nobody claimed for so long belong to a provider that was taken out."""
+"""Tickets unclaimed for this long belong to a provider that was taken out."""
 
 _log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""New credentials for adapters that are at work; what was begun ends with the old.
+"""New credentials for adapters at work; running sends end with the old credential.
 
 Composition room. It decides nothing about sending, and reads no configuration file.
 """
@@ -48,6 +48,7 @@ class RenewableProvider:
 
     def renew(self, provider: PushProvider) -> None:
         """Send with this one from now on; the old one is closed after its last use."""
+        # No await here or in `_take`, so each send uses one adapter to its end.
         old, self._current = self._current, provider
         if not self._uses.get(old):
             self.close_other(old)
@@ -112,7 +113,7 @@ class _Fresh:
 
 
 class Renewal:
-    """Adapters that are built and not at work yet: exactly one of both follows."""
+    """Adapters that are built and not yet in use: call `apply` or `discard`, once."""
 
     def __init__(self, owner: ProviderSet, fresh: Sequence[_Fresh]) -> None:
         self._owner = owner
@@ -190,6 +191,8 @@ class ProviderSet:
                     fresh.append(_Fresh(credential, found, self._build(credential)))
         except BaseException:
             Renewal(self, fresh).discard()
+            # Also when cancelled: what was built here is nobody else's to
+            # close.
             raise
         return Renewal(self, fresh)
 
@@ -246,7 +249,7 @@ def _merge(running: Credential, wanted: Credential) -> Credential:
 
 
 def _fingerprint(credential: Credential) -> str:
-    """Changes with any key and with the content of any file that it names."""
+    """A hash over all keys of a credential and the content of the files they name."""
     digest = hashlib.sha256()
     for key in sorted(type(credential.settings).model_fields):
         digest.update(f"{key}={_plain(credential.settings, key)!r}\0".encode())

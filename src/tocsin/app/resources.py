@@ -222,6 +222,7 @@ async def _open_queue(
     else:
         queue = await _open_sql_queue(resources, database, stack, as_it_is=as_it_is)
     resources.queue = queue
+    # Before anything is due by it.
     await resources.clock.learn(queue)
     start_beside(resources.clock.follow(queue), stack)
     resources.checks.setdefault("queue", queue.check)
@@ -284,6 +285,7 @@ async def _open_sql_queue(
     if database.dialect == "postgresql":
         leases = open_postgres(
             own or config.database.postgresql.dsn,
+            # For renewals alone; see `SqlJobQueue`.
             pool_max_size=1,
             pgbouncer=config.queue_behind_pgbouncer,
         )

@@ -74,10 +74,11 @@ async def start_server(
     resources.analytics = await open_analytics(
         config, resources.metrics, resources.database, stack
     )
-    # Clients' tokens go by the time of whoever signed them, not by the queue's.
+    # Not the queue's clock: clients' tokens follow the clock of whoever signed them.
     realtime = await open_realtime(config, resources.metrics, SystemClock(), stack)
     resources.checks["broker"] = realtime.engine.broker.check
-    # Left after the doors and before the channels, which the worker looks into.
+    # A stack of its own, entered here so that the worker ends after the doors and
+    # before the channels, which it reads.
     work = await stack.enter_async_context(AsyncExitStack())
     credentials = None
     if config.worker_embedded:
@@ -93,7 +94,7 @@ async def start_server(
     uni_grpc_port = await open_uni_grpc(
         config, realtime.context, realtime.admission, stack
     )
-    # Before the ports close: connections stay on them until they are told.
+    # Called before the HTTP ports close: clients are told while they are connected.
     stack.push_async_callback(realtime.close_connections)
     grpc_port = 0
     if config.grpc_api.enabled:
@@ -101,10 +102,10 @@ async def start_server(
         await server.start()
         stack.push_async_callback(server.stop, config.shutdown.timeout)
         grpc_port = server.port
-    # Last in, first out: balancers are told before any door shuts.
+    # Entered last, so called first: load balancers are told before any door closes.
     stack.callback(http.begin_drain)
     if credentials is not None:
-        # With every port bound: who cannot serve must not take work either.
+        # After every port is bound: a process that cannot serve must take no work.
         engine = realtime.engine
         online = OnlineUsers(engine.presence, engine.reached, resources.clock)
         await start_worker(

@@ -60,9 +60,9 @@ class Inbox:
         self._waiting.clear()
 
     def leave_to_python(self) -> bool:
-        """For a verb that drains nothing: an end is an end, SIGHUP is none.
+        """For a verb with nothing to drain: a stop ends it at once, SIGHUP does not.
 
-        Returns whether an end was asked for before.
+        Returns whether a stop came before.
         """
         for number in STOPS:
             if number in self._replaced:
@@ -72,9 +72,10 @@ class Inbox:
         return any(number in STOPS for number in self._waiting)
 
     def ignore(self) -> None:
-        """For the last steps of a process, where its exit code stands.
+        """For the last steps of a process, when its exit code is decided.
 
-        Python itself gives back its handlers then, and what comes would end it.
+        Python restores the default handlers then, and a signal would end the process
+        with another code.
         """
         for number in self._replaced:
             signal.signal(number, signal.SIG_IGN)
@@ -94,6 +95,7 @@ class Inbox:
         if self._take is not None:
             self._take(number)
             return
+        # As after the start, the second stop ends the process at once.
         if number in STOPS and any(each in STOPS for each in self._waiting):
             os._exit(FAILED)
         self._waiting.append(number)

@@ -78,6 +78,7 @@ async def start_worker(
     )
     journal = Journal(queue, settlement, resources.clock, outages=outages)
     events = EventLog(row_sink(resources), resources.clock)
+    # What the old credential was answered says nothing about the new one.
     credentials.listen(lambda each: settlement.forget(each.name, each.integration))
     worker = Worker(
         queue=queue,
@@ -171,6 +172,8 @@ async def _start(
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
+        # Entered after `stop`, so called before it: balancers are told before
+        # the port closes.
         stack.callback(gateway.begin_drain)
     online = open_online_users(config, resources.metrics, resources.clock, stack)
     await start_worker(resources, credentials, stack, stopper, online=online)

@@ -104,7 +104,7 @@ class VerbParser(LineParser):
                 options += _join(name, line.pop(0))
             else:
                 self.error(f"{name} takes a value")
-        # A word such as -5-goals would be taken for an option once more.
+        # Without the dashes argparse would take a word such as -5-goals for an option.
         dashes = ["--"] if any(word.startswith("-") for word in others) else []
         return [*options, *dashes, *others]
 
@@ -114,6 +114,7 @@ class VerbParser(LineParser):
         if name in known:
             return known[name]
         if name.startswith("--"):
+            # By action, since one option may have several spellings.
             found = {id(a): a for text, a in known.items() if text.startswith(name)}
             return next(iter(found.values())) if len(found) == 1 else None
         return known.get(name[:2])
@@ -164,13 +165,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(word: str) -> str:
-    """A word in quotes; of one that may be a secret, its start alone."""
+    """A word in quotes; only the beginning of one that may be a secret."""
     is_plain = len(word) <= 4 or _WORD.fullmatch(word)
     return repr(word) if is_plain else repr(f"{word[:4]}…")
 
 
 def shown_option(name: str) -> str:
-    """An option as it was typed; of one that looks random its start alone."""
+    """An option as it was typed; only the beginning of one that looks random."""
     from tocsin.config.showing import show_name
 
     return name if show_name(name) == name else shown(name)

@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest="verb", metavar="VERB", required=True, parser_class=VerbParser
     )
     for verb, summary in VERBS.items():
-        # Not capitalize(), which makes all the rest of the sentence small.
+        # Not capitalize(), which puts the rest of the sentence into lower case.
         text = summary[0].upper() + summary[1:] + "."
         child = verbs.add_parser(verb, help=summary, description=text)
         _module(verb).add_arguments(child)
@@ -83,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _run(argv)
-    # gRPC's core writes a line past our log for each broken TLS handshake, which
-    # anybody can cause. It reads this when it is loaded.
+    # gRPC's core writes a line of its own for each broken TLS handshake, which anybody
+    # can cause. It reads this variable when it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _open_missing_output()
     INBOX.install()
@@ -104,6 +104,8 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code: int = _module(args.verb).run(args)
         if args.verb not in LOGGING:
+            # Here and not at Python's end, so that an error still sets the
+            # exit code.
             sys.stdout.flush()
     except BrokenPipeError:
         return FAILED
@@ -139,11 +141,13 @@ def _open_missing_output() -> None:
 
 
 def _let_go_of_output() -> None:
-    """Whoever read it may be gone: no word about that after the end."""
+    """Flush the output; where nobody reads it any more, let it go in silence."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
+            # Python flushes once more at its end, and would print an error
+            # then.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

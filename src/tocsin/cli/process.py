@@ -23,7 +23,7 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO})
 
 
 def is_of_output(error: OSError) -> bool:
-    """Whether it is that nobody can take what a verb prints, not a file it opened."""
+    """Whether the fault is in writing the output, not in a file that a verb opened."""
     if isinstance(error, BrokenPipeError):
         return True
     return error.errno in _UNWRITABLE and error.filename is None
@@ -40,9 +40,9 @@ def run_process(
     """Load the configuration, set up logs, and live until stopped.
 
     `fault` says what the configuration lacks for this verb, or nothing.
-    `hint_without` is the warning where nobody configured anything. A verb that
-    `is_brief` leaves what is odd in a configuration to servers, workers and
-    `check-config`, who say it too: its own answer would drown in that.
+    `hint_without` is the warning where nothing is configured. With `is_brief` the
+    configuration's warnings are left to servers, workers and `check-config`: the
+    verb's own answer would drown in them.
     """
     loaded = read_config(args)
     if loaded is None:
@@ -54,6 +54,7 @@ def run_process(
 
     levels = loaded.config.log
     configure_logging(levels.level, rooms=levels.by_room())
+    # Before the first line of the log.
     hide(loaded.config.secrets())
     log = structlog.get_logger(__name__)
     for warning in () if is_brief else loaded.warnings:

@@ -17,6 +17,7 @@ from tocsin.config.showing import show_value
 if TYPE_CHECKING:  # root imports the sections, checks import root
     from tocsin.config.root import Config
 
+# Redis keeps these as whole seconds.
 _DURATIONS = ("history_ttl", "history_meta_ttl")
 
 Found = tuple[str, str, tuple[str, ...]]

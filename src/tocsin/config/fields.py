@@ -52,7 +52,7 @@ class NamesFile:
 
     def check(self, value: str) -> str:
         """The path; raises `ValueError` that shows no more than its beginning."""
-        value = value.strip("\r\n")  # as a shell that read it from a file leaves them
+        value = value.strip("\r\n")  # left by a shell that read it from a file
         if len(value) <= _LONGEST_MARK:
             refuse_placeholder(value)
         if value and looks_like_credential(value):

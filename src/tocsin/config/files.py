@@ -23,6 +23,7 @@ def read_file(path: str) -> Mapping[Any, Any]:
     The extension decides on the format; with an unknown one the content does.
     """
     try:
+        # With or without a byte order mark, which editors add.
         text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _fault(path, "is not UTF-8 text") from None
@@ -91,6 +92,7 @@ def _parse_yaml(text: str) -> Any:
 
 
 def _parse_any(text: str) -> Any:
+    # YAML last: it reads nearly any text as something.
     for parse in (_parse_json, _parse_toml):
         try:
             return parse(text)

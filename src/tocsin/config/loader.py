@@ -152,10 +152,10 @@ def _read_flags(overrides: Mapping[str, object] | None) -> Level:
 
 
 def _build(settings: dict[str, Setting], faults: list[Fault]) -> Config:
-    """The configuration from what is sound; what is not goes to `faults`.
+    """The configuration from all sound values; the others become `faults`.
 
-    A wrong value is left out and the rest looked at again, so that one run shows
-    everything. Contradictions that such a value takes part in are not shown.
+    A wrong value is left out and the rest is checked again, so that one run shows all
+    faults. Contradictions that involve a wrong value are not shown.
     """
     sound = dict(settings)
     config: Config | None = None
@@ -165,6 +165,7 @@ def _build(settings: dict[str, Setting], faults: list[Fault]) -> Config:
         except ValidationError as error:
             for key, where, message in list(_explain(error, sound)):
                 faults.append(Fault(where, message, sound[key].source))
+            # Each turn takes at least one key out, so the loop ends.
             for key in {_key_of(item["loc"]) for item in error.errors()}:
                 del sound[key]
     bad = {fault.path.partition("[")[0] for fault in faults}
@@ -193,7 +194,7 @@ def _nest(settings: Mapping[str, Setting]) -> dict[str, Any]:
 def _explain(
     error: ValidationError, settings: Mapping[str, Setting]
 ) -> Iterator[tuple[str, str, str]]:
-    """Key, where in its value, and the words of each fault; one for each place."""
+    """Of each fault the key, the place in its value and the text; one per place."""
     seen: set[str] = set()
     for item in error.errors(include_url=False):
         key = _key_of(item["loc"])
@@ -223,6 +224,7 @@ def _place(key: str, inside: tuple[int | str, ...], value: Any) -> str:
 
 def _key_of(loc: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in loc]
+    # The longest first: what follows the key lies inside its value.
     for length in range(len(parts), 0, -1):
         if (key := ".".join(parts[:length])) in built():
             return key
@@ -266,7 +268,7 @@ def _words(item: Any, key: str, value: object) -> str:
     if leaf.secret or leaf.holds_secret or leaf.names_file:
         return text
     shown = show_value(value)
-    # A check of its own may have shown the value, or been about its form.
+    # The check of a key may have shown the value itself.
     is_told = item["type"] == "value_error" and shown in text
     return f"{text}, not {shown}" if shown and not is_told else text
 
@@ -313,7 +315,7 @@ def _describe_unbuilt(unbuilt: Mapping[str, Setting]) -> Iterator[str]:
         else:
             yield _describe_name(place if option else key, setting)
     for (name, source), options in by_namespace.items():
-        # As a path while it is one, so that it can be searched for.
+        # A single option is written as a path, so that it can be searched for.
         place = f"{name}.{options[0]}" if len(options) == 1 else name
         more = f": {', '.join(options)}" if len(options) > 1 else ""
         yield f"{place}: {_NOT_BUILT}{more} [{source}]"
@@ -339,7 +341,7 @@ def _find_unfilled(settings: Mapping[str, Setting]) -> Iterator[str]:
         if not isinstance(setting.value, str):
             continue
         if built()[path].secret and is_example(setting.value):
-            # Whoever walks through a document as it is has done nothing wrong.
+            # A warning, not a fault: people try examples as they stand.
             yield (
                 f"{path} has the value of an example, which everybody knows: fine for"
                 " a try on your own machine, else set one of your own"

@@ -29,7 +29,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_=-]+")
 def read_text(raw: bytes | str) -> str:
     """The text of a file or a value: no byte order mark, no blanks or quotes around.
 
-    Bytes that are no text come back as they can be shown, for the caller to refuse.
+    Bytes that are no text come back with replacement characters; the caller refuses
+    them.
     """
     if isinstance(raw, bytes):
         encoding = "utf-8"
@@ -39,6 +40,8 @@ def read_text(raw: bytes | str) -> str:
                 break
         raw = raw.decode(encoding, "replace")
     text = raw.strip().lstrip("\ufeff").strip()
+    # Again and again: quotes of an environment file may stand around those of a
+    # shell.
     while len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]:
         text = text[1:-1].strip()
     return text
@@ -83,6 +86,7 @@ def decode_any_base64(text: str) -> bytes | None:
     packed = "".join(_ESCAPED_END.sub("", text).split())
     if BEGIN in text or not _BASE64.fullmatch(packed):
         return None
+    # Padding is made anew, since it is often lost.
     packed = packed.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)

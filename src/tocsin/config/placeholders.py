@@ -1,6 +1,6 @@
-"""Tells a value from the mark of a template that nobody filled in. Part of `config`.
+"""Recognises template placeholders that nobody has filled in. Part of `config`.
 
-It must not know any key, and repeats nothing of a value but the shape of its mark.
+It must not know any key, and repeats nothing of a value but the placeholder's shape.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _EXAMPLES = re.compile(
 
 
 def find_placeholder(text: str) -> str:
-    """The shape of the mark in a value, such as `${…}`; empty where there is none."""
+    """The shape of a placeholder in a value, such as `${…}`; empty without one."""
     text = text.strip().strip("'\"")
     for shape, pattern in _IN_TEXT.items():
         if pattern.search(text):
@@ -67,5 +67,5 @@ def refuse_placeholder(text: str) -> str:
 
 
 def is_example(text: str) -> bool:
-    """Whether a value stands in examples for one of your own (`change-me`)."""
+    """Whether a value is one that examples use for "your own" (`change-me`)."""
     return _EXAMPLES.fullmatch(text.strip()) is not None

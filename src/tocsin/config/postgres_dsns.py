@@ -193,9 +193,10 @@ def _known_options() -> frozenset[str]:
 
 
 def _is_ambiguous(url: str) -> bool:
-    """Whether an @ stands where libpq takes it for a part of something else.
+    """Whether an @ stands where libpq reads it as a part of something else.
 
-    It ends the login at the first @, and sees none behind the first slash.
+    libpq ends the login at the first @, and looks for none after the first slash. So an
+    unescaped @ or / in a password would send the rest of it as a host.
     """
     rest = url.partition("://")[2]
     before, at, after = rest.partition("@")
@@ -241,7 +242,7 @@ def _find_fault_in_words(words: str) -> str:
             )
         if name:
             names.append(name)
-    # What stands before a = may be the rest of a password without its quotes.
+    # A name here may be the rest of a password that lacks its quotes, so it is hidden.
     fault = _find_bad_option(names, may_be_value=True)
     return fault or f"cannot be read: write {_FORMS}"
 
@@ -278,7 +279,8 @@ def _find_bad_values(given: Mapping[str, str]) -> Iterator[str]:
         yield "has a dbname that is a dsn itself"
     for name, choices in _CHOICES.items():
         value = given.get(name, choices[0])
-        if choices is _TLS_VERSIONS:  # in any case of letters, and may be empty
+        # libpq takes these in any case of letters, and empty.
+        if choices is _TLS_VERSIONS:
             is_known = value.lower() in ("", *map(str.lower, choices))
         else:
             is_known = value in choices
@@ -295,7 +297,7 @@ def _find_bad_values(given: Mapping[str, str]) -> Iterator[str]:
 
 
 def _find_bad_security(given: Mapping[str, str]) -> Iterator[str]:
-    """What libpq refuses as too weak, or does not know; it says so when it dials."""
+    """What libpq would refuse only when it connects: too weak, or unknown."""
     sslmode = given.get("sslmode", "prefer")
     if given.get("sslnegotiation") == "direct" and sslmode not in _STRONG:
         yield f"sslnegotiation=direct needs an sslmode of {', '.join(_STRONG)}"

@@ -88,7 +88,8 @@ def check_redis(addresses: tuple[str, ...]) -> tuple[str, ...]:
         except ValueError as error:
             if len(addresses) == 1:
                 raise
-            # One text is taken apart there, so half a password may stand alone.
+            # A list in one text is split at commas and blanks, so a password with one
+            # may have been cut in two.
             words = "a comma or a blank ends an address; in a password write %2C or %20"
             raise ValueError(f"{error}; {words}") from None
     return addresses
@@ -140,7 +141,8 @@ class _Reader:
     def __init__(self, kind: Kind, parts: SplitResult) -> None:
         self._kind = kind
         self._parts = parts
-        # First: the rest of a password must not be told as the name of an option.
+        # Checked before the options: with an unescaped ? in a password, an error about
+        # options would show the rest of it as a name.
         self._nodes(())
         self._values, self._more = _split_options(parts.query, kind)
 

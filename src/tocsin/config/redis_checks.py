@@ -17,6 +17,7 @@ _ENGINE = "engine.redis"
 _QUEUE = "push_notifications.queue.redis"
 _BRACES = "must hold no { or }: in a cluster they decide where a key lies"
 
+# A blocked read waits a second for work and must not time out meanwhile.
 _LEAST_WAIT_S = 2.0
 
 Found = tuple[str, str, tuple[str, ...]]

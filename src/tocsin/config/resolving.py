@@ -41,9 +41,10 @@ class Setting:
 
 @dataclass(slots=True)
 class Level:
-    """Everything that one source says; a later level overrides key by key.
+    """Everything that one source says; a later level overrides it key by key.
 
-    `unbuilt` is by place: each namespace has options of its own.
+    `unbuilt` are settings of keys that this release lacks, by place: each namespace
+    has options of its own.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -87,10 +88,12 @@ class Level:
         path = names.renamed()[old]
         if value and (switch := names.SWITCHED_ON_BY.get(old)):
             self.take(switch, True, source, written=written)
+        # For a variable, `written` is its own name; it was warned about where
+        # it was read.
         if path in built() and written == old:
             self.warnings.append(f"{old} is the old name of {path} [{source}]")
         if isinstance(value, Mapping):
-            # A switch of old that became an object: `tls: {"enabled": true}`.
+            # A former switch that became an object: `tls: {"enabled": true}`.
             path = path.removesuffix(".enabled")
         if convert := names.IN_OTHER_UNITS.get(old):
             try:
@@ -135,6 +138,7 @@ class Level:
 
     def _unknown(self, path: str, source: str) -> None:
         others: tuple[Collection[str], ...] = (names.renamed(), names.known())
+        # A nested name is more likely a published key, a plain one an old name.
         if "." in path:
             others = others[::-1]
         near = names.nearest(path, [*built(), *_sections()], *others)
@@ -210,7 +214,7 @@ def _env_table(*, ours: bool) -> dict[str, str]:
 
 
 def _describe_section(path: str) -> str:
-    """What to say of a section that holds something else than an object."""
+    """The message for a section whose value is no object."""
     known = built().keys() | names.known()
     inside = [f"{path}.{name}" for name in ("type", "enabled", "address", "level")]
     hint = next((f"; did you mean {each}?" for each in inside if each in known), "")
@@ -237,7 +241,7 @@ def _collection(rest: str) -> str | None:
 
 
 def _is_foreign(rest: str, text: str) -> bool:
-    """Variables that share the prefix and are not meant for us."""
+    """Whether a variable shares our prefix but is meant for something else."""
     if rest.startswith("VAR_"):  # the published server's values for header templates
         return True
     if _SERVICE_LINK.fullmatch(rest):
@@ -245,6 +249,7 @@ def _is_foreign(rest: str, text: str) -> bool:
     return rest.endswith("PORT") and _LINK_VALUE.match(text) is not None
 
 
+# Two names of one key may both be set, as long as they say the same.
 def _same(one: Setting, other: Setting) -> bool:
     return bool(_read(one) == _read(other))
 

@@ -1,8 +1,8 @@
 """Decides how much of a configured value a message may show. Part of `config`.
 
-It must not know any key. Text is often not what its key expects: a credential stands
-where its path should. So a message shows what can only be a name, a number or a path,
-and of everything else no more than its first four characters.
+It must not know any key. A value is often not what its key expects, such as a
+credential in place of its path. So a message shows only what can be nothing but a
+name, a number or a path; of anything else it shows the first four characters.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def show_value(value: object) -> str:
 
 
 def looks_like_credential(text: str) -> bool:
-    """Whether a text that should be a path is rather what lies in the file.
+    """Whether a text that should be a path is rather the content of the file.
 
     JSON, PEM, an address with a scheme, `password=…`, base64, several lines, or more
     than any path has.
@@ -123,15 +123,17 @@ def looks_like_credential(text: str) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Three words and more are rather a phrase that somebody keeps as a password."""
+    """Whether a text is one or two plain words: three may be a passphrase."""
     return _PLAIN.fullmatch(text) is not None and not _SECRET.search(text)
 
 
 def _is_base64(text: str) -> bool:
-    # Words with - and _ between them are names, unless capitals and digits mix in.
+    # Words joined by - and _ are names, unless capitals and digits are mixed in.
     if _BASE64.fullmatch(text) is None:
         return False
-    if _ROOT.match(text):  # by chance, or a path with the name of a volume in it
+    # A slash is base64, too. What begins like a path is one, unless a part of it is as
+    # long and as mixed as a key.
+    if _ROOT.match(text):
         parts = text.split("/")
         return any(len(part) >= 40 and _kinds_of(part) == 3 for part in parts)
     kinds = _kinds_of(text)
@@ -139,7 +141,7 @@ def _is_base64(text: str) -> bool:
 
 
 def scrub_quoted(text: str) -> str:
-    """A parser's words without what they quote of a file, but for short signs."""
+    """A parser's message without what it quotes of a file, except short signs."""
 
     def replace(match: re.Match[str]) -> str:
         inner = match[0][1:-1]
@@ -193,6 +195,7 @@ def _is_random(run: str) -> bool:
     if size < 16 or len(set(run)) < 8:  # no key has so few
         return False
     kinds = _kinds_of(run)
+    # The more kinds of characters, the shorter a key may be.
     return size >= 40 or (size >= 24 and kinds >= 2) or (size >= 16 and kinds == 3)
 
 

@@ -30,7 +30,7 @@ from tocsin.simulator.spoiling import spoil
 
 SEND_PATH = "/3/device/"
 FAST_REPLY = Reply(200, headers=(("apns-id", "00000000-0000-0000-0000-000000000000"),))
-"""The one answer of the fast mode; a client that wants its own id back hangs on it."""
+"""The one answer of the fast mode. A client that waits for its own `apns-id` hangs."""
 
 REASONS: Mapping[str, int] = {
     "BadCollapseId": 400,
@@ -178,10 +178,12 @@ class Apns:
 
     def _admit(self, request: Request, peer: Peer) -> None:
         header = request.headers.get("authorization", "")
+        # A client certificate needs no token.
         if peer.app and not header:
             peer.known = True
             return
         key_id = self.judge.check(header, self.clock())
+        # The first request pins a connection to its key, as at Apple.
         if peer.key_id and key_id != peer.key_id:
             raise Refused(403, "UnrelatedKeyIdInToken")
         peer.key_id, peer.known = key_id, True
@@ -192,6 +194,7 @@ class Apns:
         if own is not None:
             return own
         fault, slow_ms = self._faults.choose(name) or (None, 0)
+        # Spoilt: only the answer goes wrong, the message is delivered.
         if fault is None or fault is Fault.SLOW or fault in SPOILT:
             self._ledger.count("delivered")
             self._ledger.deliver(name)
@@ -247,7 +250,7 @@ class Apns:
 
 
 def _name_of(token: str) -> str:
-    """What the token's bytes spell, or the token where that is no text."""
+    """The text that the token's bytes spell, or the token itself if they spell none."""
     try:
         raw = bytes.fromhex(token)
     except ValueError:

@@ -28,6 +28,7 @@ BUNDLE_ID = "com.example.tocsin"
 P12_PASSWORD = "simulated"
 
 _LIFE_S = 3600
+# Apple: a token is good for an hour, and a new one may come after 20 minutes.
 _LEAST_AGE_S = 1200
 _CLOCK_SKEW_S = 300
 _SIGNATURE_BYTES = 64
@@ -126,6 +127,8 @@ class TokenJudge:
         key_id = str(head["kid"])
         accepted = self._accepted.setdefault(key_id, _Accepted())
         if token not in accepted.first_seen_s:
+            # A token that is known stays good; only new ones have to keep
+            # their distance.
             if now_s - accepted.newest_s < _LEAST_AGE_S:
                 raise Refused(429, "TooManyProviderTokenUpdates")
             accepted.first_seen_s[token] = accepted.newest_s = now_s

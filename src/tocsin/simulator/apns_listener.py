@@ -101,6 +101,7 @@ class ApnsListener(Imitation):
         if self._server is None:
             return
         self._server.close()
+        # A copy: an aborted connection takes itself out.
         for connection in list(self.connections):
             connection.abort()
         await asyncio.wait_for(self._server.wait_closed(), _CLOSE_TIMEOUT_S)
@@ -166,6 +167,8 @@ class _Connection(asyncio.Protocol):
         was_known = self._peer.known
         reply = self._listener.apns.answer(request, self._peer)
         if self._peer.known and not was_known:
+            # After this answer has been written: first the success, then
+            # SETTINGS.
             asyncio.get_running_loop().call_soon(self.settings_changed)
         return reply
 

@@ -33,7 +33,8 @@ _ENDINGS = {
 class Fate:
     """What becomes of one request.
 
-    `fault` concerns all of it; else `bad` are the targets with a fault of their own.
+    `fault` concerns the whole request; without one, `bad` are the targets with a fault
+    of their own.
     """
 
     fault: Fault | None = None
@@ -83,11 +84,16 @@ def choose_fate(
 def reply_without_words(
     fault: Fault, ledger: Ledger, targets: Sequence[str]
 ) -> Reply | None:
-    """The reply to faults below the service: pages of gateways, lost connections."""
+    """The reply to faults in front of the service: gateways' pages, lost connections.
+
+    `None` for any other fault.
+    """
     if fault in _PAGES:
         status = _PAGES[fault]
         return Reply(status, _PAGE % status, "text/html; charset=UTF-8")
     if fault in _ENDINGS:
+        # The message is accepted before the connection drops: a repeat is a
+        # duplicate.
         if fault is Fault.DROP:
             for target in targets:
                 ledger.deliver(target)
@@ -129,7 +135,7 @@ def retry_after(fault: Fault, now_s: float) -> tuple[tuple[str, str], ...]:
 
 
 class PlainService(Imitation):
-    """Base of services that fail by HTTP status: they differ in words and success."""
+    """Base of services that fail by HTTP status; each has its own texts and success."""
 
     def __init__(
         self,

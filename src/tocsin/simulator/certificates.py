@@ -19,6 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 ClientKey = ec.EllipticCurvePrivateKey
 
 _LIFE = datetime.timedelta(days=365)
+# Certificates begin this long ago, since clocks differ. A CA that ends within it is
+# made anew.
 _MARGIN = datetime.timedelta(days=1)
 
 
@@ -97,6 +99,7 @@ def issue_client(directory: Path, user_id: str) -> tuple[x509.Certificate, Clien
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read."""
+    # A new file: `touch` would leave the mode of one that is there.
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(content)

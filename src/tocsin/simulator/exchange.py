@@ -23,8 +23,8 @@ class Ending(Enum):
     RESET = "reset"
     """Reset this stream only (HTTP/1.1: close)."""
     GOODBYE = "goodbye"
-    """Close the connection by GOAWAY with the body as its debug data, this request
-    left unprocessed (HTTP/1.1: close)."""
+    """Close the connection by a GOAWAY with the body as debug data, and leave this
+    request unprocessed (HTTP/1.1: close)."""
     SILENCE = "silence"
     """Never answer, keep the connection."""
     CUT = "cut"

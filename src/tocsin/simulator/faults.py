@@ -118,6 +118,7 @@ class FaultPlan:
         """The fault for this request, with the milliseconds of a slow one."""
         if self._forced is not None:
             fault, left = self._forced
+            # Counted down over all requests, whatever their targets.
             if left is not None:
                 self._forced = (fault, left - 1) if left > 1 else None
             return fault, SLOW_MS

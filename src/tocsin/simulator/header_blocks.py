@@ -56,6 +56,8 @@ class HeaderReader:
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in pairs  # a raw decode gives bytes
         }
+        # A table size update (RFC 7541 §6.3) may drop entries without adding
+        # one.
         resized = block[:1] and block[0] & 0xE0 == 0x20
         if resized or self._table.changes != before or len(self._memo) > _MEMO_LIMIT:
             self._memo.clear()
@@ -70,6 +72,7 @@ def encode_headers(reply: Reply) -> bytes:
         block = bytes([0x80 | _STATIC_STATUS[reply.status]])
     else:
         block = b"\x08" + _encode_text(str(reply.status))
+    # Static name 31, content-type, not indexed.
     block += b"\x0f\x10" + _encode_text(reply.content_type)
     for name, value in reply.headers:
         block += b"\x00" + _encode_text(name) + _encode_text(value)
@@ -78,6 +81,7 @@ def encode_headers(reply: Reply) -> bytes:
 
 def _encode_text(text: str) -> bytes:
     raw = text.encode("latin-1")
+    # A length of seven bits, then the continuation of RFC 7541 §5.1.
     if len(raw) < 127:
         return bytes([len(raw)]) + raw
     rest, length = len(raw) - 127, b"\x7f"

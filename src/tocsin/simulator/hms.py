@@ -170,6 +170,7 @@ class Hms(Imitation):
         return fate.late(self._accept(targets, fate, validate_only))
 
     def _accept(self, targets: list[str], fate: Fate, validate_only: bool) -> Reply:
+        # Huawei has a code of its own for a request of which no token is good.
         if len(fate.bad) == len(set(targets)):
             self._ledger.count("all_illegal")
             return _answer(*_CODES[Fault.MISMATCH])

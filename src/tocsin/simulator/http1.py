@@ -77,6 +77,8 @@ class Http1Connection:
             if not keep:
                 self._transport.close()
         elif reply.ending in (Ending.CUT, Ending.STALL):
+            # At least one byte is promised and never sent, also of an empty
+            # body.
             left = -(-len(reply.body) // 2) or 1
             self._transport.write(_encode(reply, keep, promised=left)[:-left])
             self._busy = True

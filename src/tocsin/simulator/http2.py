@@ -94,6 +94,7 @@ class Http2Connection:
         if self._fast:
             self._site.count_fast(self._fast)
             self._fast = 0
+        # Given back in large parts, not with a frame for each message.
         if self._consumed > _CONNECTION_WINDOW // 4:
             self._emit(_WINDOW_UPDATE, 0, 0, struct.pack(">I", self._consumed))
             self._consumed = 0
@@ -131,6 +132,8 @@ class Http2Connection:
                 break
             payload = buffer[at + 9 : at + 9 + length]
             at += 9 + length
+            # Nothing may come between the frames of one header block (RFC
+            # 9113 §6.10).
             if self._block is not None and kind != _CONTINUATION:
                 raise _Violation(_PROTOCOL_ERROR)
             if kind == _DATA:
@@ -144,6 +147,7 @@ class Http2Connection:
         self._buffer = buffer[at:]
 
     def _take_data(self, stream_id: int, flags: int, payload: bytes) -> None:
+        # Padding and ignored streams count for the connection's window, too.
         self._consumed += len(payload)
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -204,6 +208,8 @@ class Http2Connection:
     def _take_settings(self, flags: int, body: bytes) -> None:
         if flags & _ACK:
             if self._announced:
+                # Only now does the peer know the limit; before this it
+                # may exceed it.
                 self._limit = self._announced.popleft()
             return
         if len(body) % 6:
@@ -287,6 +293,8 @@ class Http2Connection:
     # -- answers -------------------------------------------------------------
 
     def _answer_fast(self, stream_id: int) -> None:
+        # Too small a window for frames that are ready made: the slow way keeps
+        # to it.
         if self._send_window < self._fast_frames.size or self._initial_window < 1024:
             self._answer(stream_id, self._site.fast_reply)
         else:
@@ -329,6 +337,7 @@ class Http2Connection:
 
     def _send_unsent(self) -> None:
         """Send what the windows allow, oldest answer first."""
+        # A copy, since the loop deletes.
         for stream_id in list(self._unsent):
             body = self._unsent[stream_id]
             while body:

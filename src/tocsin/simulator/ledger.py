@@ -1,6 +1,6 @@
 """What the simulator has seen and done, for tests to ask afterwards.
 
-It counts and never judges: "every device once" is decided by who reads it.
+It counts and never judges: whether each device got it once is for its reader to say.
 """
 
 from __future__ import annotations

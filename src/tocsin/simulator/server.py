@@ -121,6 +121,7 @@ class Simulator:
             if self._fast and started.fast_path:
                 self.fast_path = started.fast_path
                 self.fast_reply = started.fast_reply
+        # Last: a client that connects earlier would find services missing.
         await self._server.start_serving()
 
     async def stop(self) -> None:
@@ -249,6 +250,8 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._speaker is None:
             self._first += data
+            # Without ALPN (aioapns has none) the first bytes tell: HTTP/2
+            # begins with its preface.
             if PREFACE.startswith(self._first[: len(PREFACE)]):
                 if len(self._first) < len(PREFACE):
                     return

@@ -390,6 +390,7 @@ def _decrypt(body: bytes, browser: _Browser) -> bytes:
         secret = _derive(browser.auth, shared, info, 32)
         key = _derive(salt, secret, b"Content-Encoding: aes128gcm\0", 16)
         nonce = _derive(salt, secret, b"Content-Encoding: nonce\0", 12)
+        # RFC 8188 lets zeros follow the octet that ends the plaintext.
         padded = AESGCM(key).decrypt(nonce, record, None).rstrip(b"\0")
     except (ValueError, InvalidTag):
         raise _Refused(400, "the body cannot be decrypted") from None

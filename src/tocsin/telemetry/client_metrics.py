@@ -219,6 +219,7 @@ def _yes(flag: bool) -> str:
     return "yes" if flag else "no"
 
 
+# Clients choose their names: the label only says whether there is one.
 def _name_label(name: str) -> str:
     return "unregistered" if name else "unnamed"
 

@@ -34,17 +34,18 @@ _SECRET_WORDS = frozenset(
     }
 )
 _PLAIN_NAMES = frozenset({"token_uri"})
-"""Names with such a word whose value everybody may know."""
+"""Names with a secret word in them whose values are public."""
 _FIRST = ("timestamp", "level", "logger", "event")
 _WORDS = re.compile(r"[a-z0-9]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Texts of foreign errors may quote what they failed on.
-# To the last @ before a blank or a quote: a password may hold anything unescaped.
+# Texts of foreign errors may quote what they failed on. A URL's password reaches to the
+# last @ before a blank or a quote, since it may hold anything unescaped.
 _URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s:@]*):[^\s\"'<>]*@")
 _PEM = re.compile(r"-----BEGIN .*?(?:-----END [^-]*-----|\Z)", re.DOTALL)
 _CREDENTIAL = re.compile(
     r"\b(apikey|bearer|basic|vapid|password\s*=)\s*[^\s,;'\"]+", re.IGNORECASE
 )
+# Characters of a secret from which on it is searched for in texts.
 _SHORTEST_HIDDEN = 8
 _hidden: set[str] = set()
 _LEVELS = {
@@ -57,11 +58,11 @@ _LEVELS = {
 
 
 MOST_CHARACTERS = 1_000
-"""Of a value in a line: callers choose what stands in some of them."""
+"""Longest value in a line: callers choose the text of some values."""
 MOST_TRACE = 20_000
-"""Of a traceback, which may quote what a caller sent."""
+"""Longest traceback, which may quote what a caller sent."""
 MOST_ITEMS = 100
-"""Of a list or a mapping in a line."""
+"""Most items of a list or a mapping in a line."""
 _LONG_NAMES = frozenset({"exception", "stack"})
 """Texts of several lines; their line breaks stay."""
 
@@ -117,7 +118,7 @@ def configure_logging(
 
 
 def _by_room(level: str, rooms: Mapping[str, str]) -> type[FilteringBoundLogger]:
-    """What structlog calls for the class of a logger: the room's name decides."""
+    """The wrapper class for structlog: per logger, the room decides about the level."""
     levels = {"": level, **rooms}
     classes: dict[str, Callable[..., FilteringBoundLogger]] = {
         room: structlog.make_filtering_bound_logger(_LEVELS[each])
@@ -147,6 +148,7 @@ def _route_libraries(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
+    # A copy, since the loop removes.
     for old in root.handlers[:]:
         if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(old)
@@ -197,7 +199,8 @@ def _plain(text: str) -> str:
     """In one line, without secrets, and no longer than fits."""
     if text.isascii() and text.isprintable() and len(text) <= MOST_CHARACTERS:
         return scrub(text)
-    # Cut last: half of a password would not be known as one.
+    # Scrubbed before it is cut: half of a password would not be recognised. The first
+    # cut only bounds the work.
     scrubbed = scrub(text[: 20 * MOST_CHARACTERS])
     shown = "".join(map(_escaped, scrubbed[:MOST_CHARACTERS]))
     if len(text) > MOST_CHARACTERS:
@@ -254,7 +257,7 @@ class _LineLogger:
         self._stream = stream
 
     def msg(self, line: str) -> None:
-        # Nobody reads it, or the disk is full: the work goes on without.
+        # Nobody reads it any more, or the disk is full: the work goes on without logs.
         with contextlib.suppress(OSError, ValueError):
             self._write(line)
 
@@ -284,7 +287,7 @@ def _dumps(event: MutableMapping[str, Any], **_: Any) -> str:
     ordered = {name: event[name] for name in _FIRST if name in event}
     ordered.update(event)
     try:
-        # What is no JSON becomes its text: a log line must never raise.
+        # A value that is no JSON is written as text: a log line must never raise.
         return orjson.dumps(ordered, default=str).decode()
     except TypeError:  # half of a surrogate pair, a key that is no text
         return json.dumps(ordered, default=str, skipkeys=True)

@@ -123,6 +123,7 @@ class Histogram(Series):
         if counts is None:
             counts = self._counts[self._checked(labels)] = [0] * (len(self.bounds) + 1)
             self._sums[labels] = 0.0
+        # Left: a value that equals a bound belongs below it.
         counts[bisect_left(self.bounds, value)] += 1
         self._sums[labels] += value
 
@@ -146,6 +147,7 @@ def format_value(value: float) -> str:
         return "NaN"
     if number in (float("inf"), float("-inf")):
         return "+Inf" if number > 0 else "-Inf"
+    # Above 2**53 floats skip integers, and a plain integer would look exact.
     if number.is_integer() and abs(number) < 2**53:
         return str(int(number))
     return repr(number)

@@ -1,4 +1,4 @@
-"""Keeps what strangers can cause from filling the log. Part of `telemetry`.
+"""Bounds the log lines that strangers can cause. Part of `telemetry`.
 
 It must not decide what is worth a line, only how often.
 """
@@ -66,8 +66,11 @@ class LineThrottle:
         key = (event, kind)
         window = self._windows.get(key)
         loop = _running_loop()
+        # A window of a loop that has ended would never be closed, so its lines
+        # would be lost.
         if window is not None and window.loop is loop:
             window.left_out += 1
+            # Without the traceback, which the first line has shown.
             window.fields = {k: v for k, v in fields.items() if k != "exc_info"}
             return
         getattr(self._log, level)(event, **fields)
