@@ -328,6 +328,8 @@ async def _wait_settled(on: DemoStage, show: Show) -> None:
         await asyncio.sleep(STEP_S)
         waiting = sum((await queue.waiting(names)).values())
         working = sum(metrics.push_consuming_inflight_jobs.get(*lane) for lane in lanes)
+        # Twice: a job may be between the queue and the worker when both are
+        # looked at.
         quiet = 0 if waiting or working else quiet + 1
         if on.summary.online is None:
             show.progress("answered", on.summary.answered, 0)

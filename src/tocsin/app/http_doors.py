@@ -105,6 +105,8 @@ async def _open_internal(
         setting=f"http_server.{'internal_' if http.internal_port else ''}port",
         tls=server_tls("http_server", http.tls),
         max_body_bytes=MAX_BODY_BYTES,
+        # An internal port apart answers for one process: health and metrics are
+        # its own.
         reuse_port=http.reuse_port and http.internal_at == http.public_at,
     )
     await gateway.start()

@@ -193,7 +193,7 @@ class ExpoService(PushService):
 
 
 class OneSignalService(PushService):
-    """OneSignal; a token is an id of its own, or of one's own."""
+    """OneSignal; a token is OneSignal's id of a device, or the operator's of a user."""
 
     name = "one-signal"
     title = "OneSignal"

@@ -96,7 +96,7 @@ def _judge_providers(config: Config) -> tuple[list[str], list[str]]:
 
 
 def _collect_log() -> list[str]:
-    """What adapters log from now on; here it belongs into the answer."""
+    """A list that gets what adapters log from now on: it is part of the answer."""
     import structlog
 
     said: list[str] = []

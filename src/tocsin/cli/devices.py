@@ -125,6 +125,7 @@ def _read_time(option: str, text: str | None, now_s: float) -> int:
     from tocsin.config.durations import parse_duration
 
     try:
+        # A duration first: no time looks like one.
         return int((now_s - parse_duration(text)) * 1000)
     except ValueError:
         pass

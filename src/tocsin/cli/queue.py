@@ -98,7 +98,8 @@ def _find_misuse(args: argparse.Namespace) -> str:
 
 
 def _run_drain(args: argparse.Namespace) -> int:
-    # Variables of this shell belong to the old place; the new one is all in its file.
+    # Without the environment: this shell's variables belong to the old queue, and the
+    # new one is described by its file alone.
     target = read_config(argparse.Namespace(config=args.to, overrides={}), environ={})
     if target is None:
         return 2
@@ -157,6 +158,7 @@ async def act(
         return await _print_status(queue, providers)
     if action == "dead":
         return await _print_dead(queue)
+    # `None` would mean all of them.
     if ids == []:
         print(f"name the dead letters to {action}, or pass --all")
         return 2
@@ -164,6 +166,7 @@ async def act(
     done = 0
     unknown: list[str] = []
     if ids is None:
+        # From the first page each time: what was changed is gone from it.
         while letters := await queue.list_dead(limit=PAGE):
             done += await change([letter.id for letter in letters])
     else:

@@ -70,6 +70,8 @@ def _check_ports(config: Config) -> Iterator[Contradiction]:
         if not section.enabled:
             continue
         for other, name, address, port in taken:
+            # An empty address listens on all, and so takes the port from
+            # every other.
             shared = address == section.address or not (address and section.address)
             if port == section.port != 0 and shared:
                 yield Contradiction(

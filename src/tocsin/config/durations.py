@@ -64,7 +64,7 @@ def _checked(seconds: float) -> float:
 
 def format_duration(seconds: float) -> str:
     """The shortest text that `parse_duration` reads back: `90.0` is `1m30s`."""
-    # By its shortest digits: a product of floats is off by nanoseconds after years.
+    # Through the shortest digits: for years, a product of floats is off by nanoseconds.
     total_ns = round(Decimal(repr(seconds)) * 10**9)
     if total_ns == 0:
         return "0s"

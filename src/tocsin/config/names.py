@@ -99,20 +99,20 @@ INSTEAD: Mapping[str, str] = {
         for each in ("subscribe", "publish", "history", "presence")
     },
 }
-"""What holds instead of a name that is not built, where its owner should know."""
+"""For names that are not built: what applies instead, where its owner should know."""
 
 
 SWITCHED_ON_BY: Mapping[str, str] = {
     "broker": "broker.enabled",
     "proxy_connect_endpoint": "client.proxy.connect.enabled",
 }
-"""Old names that did by themselves what now has a switch."""
+"""Old names that implied what has a switch of its own today."""
 
 
 IN_OTHER_UNITS: Mapping[str, Callable[[int], str]] = {
     "push_notifications.max_inactive_device_days": lambda days: f"{24 * days}h",
 }
-"""Old names whose value was a number of something, as today's value."""
+"""Old names whose value was a number in another unit; converts it to today's form."""
 
 
 _OFF = frozenset({"", "false", "f", "0", "0s", "[]", "{}"})
@@ -144,7 +144,7 @@ def renamed() -> dict[str, str]:
 
 @cache
 def retired() -> dict[str, str]:
-    """Names of older releases without one that means the same → what to write now."""
+    """Names of older releases that have no equal today → what to write now."""
     return {row["old"]: row["now"] for row in csv.DictReader(_lines("retired.csv"))}
 
 
@@ -181,7 +181,7 @@ def known() -> frozenset[str]:
 
 @cache
 def known_sections() -> frozenset[str]:
-    """What stands before a dot in any known or old name."""
+    """Every part before a dot in any known or old name."""
     return frozenset(sections_of([*known(), *renamed()]))
 
 
@@ -205,7 +205,7 @@ def nearest(name: str, *tables: Collection[str]) -> str | None:
     last = name.rpartition(".")[2]
     for table in tables:
         if found := difflib.get_close_matches(name, table, 5, 0.78):
-            # A slip is rarely in the first word: of close ones, those that share it.
+            # Slips are rarely in the first word, so a close name that shares it wins.
             word = _FIRST_WORD.match(name)
             start = word[0] if word else name
             return next((each for each in found if each.startswith(start)), found[0])

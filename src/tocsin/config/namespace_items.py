@@ -106,9 +106,10 @@ def apply_variables(
 
 
 def _find_options(items: Items, rest: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """The longest namespace name that fits, since one may begin with another.
+    """The options that a variable means, with their namespaces.
 
-    It may be that of several: `a.b` and `a_b` are the same in a variable.
+    The longest name that fits counts, since one name may begin with another. Several
+    namespaces may have it: `a.b` and `a_b` are the same in a variable.
     """
     chosen = ""
     for item in sorted(items, key=lambda each: -len(each["name"])):
@@ -188,7 +189,7 @@ def _flatten(item: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _current_name(option: str) -> str:
-    """Today's name: an old flat name of the options without namespace is one here."""
+    """Today's name; old flat names of the options without namespace count here, too."""
     new = names.renamed().get(option, "")
     start = f"{_TEMPLATE}."
     return new.removeprefix(start) if new.startswith(start) else option

@@ -181,7 +181,7 @@ def mask_passwords(text: str) -> str:
 def mask_address(path: str, text: str) -> str:
     """The value of a key that may hold a password, masked by its structure.
 
-    Where that cannot be told nothing is left behind the scheme.
+    Where the structure cannot be read, nothing after the scheme is shown.
     """
     if not text:
         return ""

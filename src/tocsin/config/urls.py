@@ -24,6 +24,7 @@ def split_url(text: str, form: str) -> SplitResult:
         raise ValueError(f"must be a URL such as {form}, without a blank")
     try:
         parts = urlsplit(text)
+        # The property raises for a port that is none.
         _ = parts.port
     except ValueError:
         raise ValueError(f"must be a URL such as {form}; {ESCAPES}") from None

@@ -11,10 +11,10 @@ from tocsin.telemetry.series import Series
 
 
 class MetricsWindow:
-    """Rises of counters over the last interval; gauges as they are.
+    """How much counters rose in the last interval, and gauges as they are.
 
-    `turn` ends an interval. Keys are names and labels joined with dots; a sum or
-    a count that did not move is left out. Buckets of histograms are not told.
+    `turn` ends an interval. Keys are names and labels joined with dots; a sum or a
+    count that did not rise is left out, and so are the buckets of histograms.
     """
 
     def __init__(self, read: Callable[[], Iterable[Series]]) -> None:

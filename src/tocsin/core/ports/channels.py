@@ -77,7 +77,7 @@ class Broker(Protocol):
         ...
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear it no more."""
+        """Stop hearing the channel."""
         ...
 
     async def publish(
@@ -253,7 +253,7 @@ class DenialStore(Protocol):
     ) -> None:
         """Deny from now on until `expire_at` (Unix seconds, 0 for ever).
 
-        Put again, both numbers are replaced; a higher `value` stays.
+        A second `put` replaces `expire_at`, and `value` unless the old one is higher.
         """
         ...
 

@@ -53,7 +53,7 @@ class OnlinePublisher(Protocol):
     def check(self, request: OnlineFirst) -> None:
         """Raise the errors of the Publish call, and `NotAvailable`.
 
-        The latter is for channels of which nobody would know who is in them.
+        `NotAvailable` is for channels without presence.
         """
         ...
 
@@ -67,8 +67,8 @@ class OnlinePublisher(Protocol):
     ) -> None:
         """Publish, then note who is there; of users only `among`, unless empty.
 
-        With `again` an earlier call may have done so, and what it published is not
-        published once more. Raises nothing: the push is queued, and goes to
-        everybody of whom nothing is noted.
+        With `again` an earlier call may have published already; then it is not done a
+        second time. Raises nothing: the push is queued, and goes to everybody who is
+        not noted as reached.
         """
         ...

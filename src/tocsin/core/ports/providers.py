@@ -19,7 +19,7 @@ class SharedToken:
 
 
 TOKEN_AHEAD_MS = 15 * 60_000
-"""Made so long after now, a token comes from a clock that is wrong."""
+"""A token made this long after now comes from a clock that is wrong."""
 
 
 class TokenStore(Protocol):
@@ -30,12 +30,11 @@ class TokenStore(Protocol):
     ) -> SharedToken:
         """The token under this name that was made after `made_after_ms`.
 
-        Where none stands, or only an older one, `offered` takes its place. Of
-        several offers at once exactly one wins and all get it. A token that was made
-        `TOKEN_AHEAD_MS` after the store's now stands for nobody, and its offerer has
-        it for itself: the push service will not take it from anybody. What nobody
-        replaced within `ttl_s` is forgotten. Raises `ApiError` when the store
-        cannot be reached.
+        Where there is none, or only an older one, `offered` takes its place. Of several
+        offers at once exactly one wins and all get it. A token that was made more than
+        `TOKEN_AHEAD_MS` after the store's now is never kept, and an offer like that is
+        handed back: its maker's clock is wrong. A token is forgotten after `ttl_s`.
+        Raises `ApiError` when the store cannot be reached.
         """
         ...
 
@@ -54,11 +53,12 @@ class Pace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a provider gets: the message, and who shall have it.
+    """What a provider gets: the message, and its recipients.
 
-    `pending` are the indexes of `targets` to send to, in order. `bodies` runs
-    parallel to `targets` where rendering made each one's message its own; else
-    all get `body`. `validate_only` asks the provider to check without delivering.
+    `pending` are the indexes of `targets` to send to, in order. Where each recipient
+    has a rendered message of its own, `bodies` runs parallel to `targets`; else all
+    get `body`. `deadline_ms` is Unix milliseconds, 0 for none. `validate_only` asks
+    the provider to check without delivering.
     """
 
     body: Body

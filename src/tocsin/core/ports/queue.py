@@ -15,16 +15,15 @@ from tocsin.core.rates import RateLimit
 class Delivery:
     """A job in the hands of one worker, until settled or taken over.
 
-    `count` is how often it was handed out, 1 the first time, without the hand-outs
-    whose holder turned out to live. `done` is a
-    bitmap over the recipients of a `Send`, least significant bit first: those
-    whose result was recorded by an earlier holder; it may be empty. `receipt`
-    belongs to the queue: the same one is given again to whoever takes over.
+    `count` is how often it was handed out, 1 the first time; hand-outs whose holder
+    turned out to live do not count. `done` is a bitmap over the recipients of a `Send`,
+    least significant bit first: those whose result an earlier holder recorded; it may
+    be empty. `receipt` belongs to the queue: whoever takes over gets the same one.
 
     `held_until` is the moment of this process (`elapsed_s`) from which its worker
-    starts no request for it any more, unless `keep_alive` has moved it: soon
-    afterwards another may have it. It is counted from before the queue was asked,
-    so that no delay on the way makes it too late. `lost` is set by the worker once
+    starts no further request for it, unless `keep_alive` has moved it on: soon
+    afterwards another worker may have it. It is counted from before the queue was
+    asked, so that no delay on the way makes it too late. The worker sets `lost` when
     `keep_alive` has named it: then nothing more is done for it.
     """
 
@@ -40,10 +39,10 @@ class Delivery:
 class QueuePosition:
     """Which data a queue holds, and how far it has come.
 
-    `epoch` is a name that the data got once: another one means other data. `reached`
-    rises with every request that is accepted, and falls only where data is lost.
-    `certain` is the highest of it that was confirmed to this process, and `missing`
-    how much of that this process found gone since it began, under any epoch.
+    `epoch` is a name that the data got once: another name means other data. `reached`
+    rises with every accepted request, and falls only where data is lost. `certain` is
+    its highest value that was confirmed to this process. `missing` is how much of what
+    was confirmed this process has found gone since it began, under any epoch.
     """
 
     epoch: str
@@ -81,23 +80,22 @@ class JobProducer(Protocol):
     ) -> bool:
         """Store the payload and all jobs in one atomic step.
 
-        With `once_ttl_s`, a second call with the same `push_id` within that
-        time stores nothing and returns `False`. With `due_ms` (Unix
-        milliseconds) the jobs are handed out from then on, and until one of them
-        was, `cancel` takes it back. Raises `QueueFull` when one of the queues has
-        its limit of unfinished entries; nothing is stored then. For a payload
-        that is `reliable`, it returns once a second server has the entries,
-        where the engine has one; `QueueUnavailable` says that none got them in
-        time, and a repeat is safe where `once_ttl_s` is given.
+        With `once_ttl_s`, a second call with the same `push_id` within that time
+        stores nothing and returns `False`. With `due_ms` (Unix milliseconds) the jobs
+        are handed out from then on; `cancel` takes back those that were not yet. Raises
+        `QueueFull` when one of the queues is at its limit of unfinished entries;
+        nothing is stored then. For a `reliable` payload it returns when a second server
+        has the entries, if the engine has one; `QueueUnavailable` says that none got
+        them in time, and a repeat is safe where `once_ttl_s` is given.
         """
         ...
 
     async def cancel(self, uid: str) -> list[Job]:
         """Take back jobs that were enqueued under this uid with a later `due_ms`.
 
-        Returns what will never be handed out, nothing of it is left; what was
-        handed out before is not touched. An unknown uid is no error. Of a job
-        that falls due at that moment either happens, never both.
+        Returns the jobs that were removed and will never be handed out; jobs that were
+        handed out before are not touched. An unknown uid is no error. A job that falls
+        due at that moment is either cancelled or handed out, never both.
         """
         ...
 
@@ -127,9 +125,9 @@ class JobConsumer(Backlog, QueueServer, Protocol):
     ) -> list[Delivery]:
         """Up to `limit` due entries, waiting at most `wait_s` for the first.
 
-        Moves due delayed entries and takes over those of silent workers, which may
-        be this one: whoever still has that receipt in hand has a new hold on it. An
-        entry that cannot be decoded goes to the dead letters with the reason.
+        Moves due delayed entries, and takes over those of silent workers. A silent
+        worker may be this one: the receipt that it still has then stands for a new
+        hold. An entry that cannot be decoded goes to the dead letters with the reason.
         """
         ...
 
@@ -153,25 +151,25 @@ class JobConsumer(Backlog, QueueServer, Protocol):
         `follow` are (job, due Unix milliseconds or 0 for now); `dead` are
         (job, reason). Both ignore the backlog limit: that work is accepted.
         The payload goes with the request's last job (dead letters keep a copy).
-        Returns `False`, and adds nothing, when somebody else settled it before:
-        then the caller counts and reports nothing either.
+        Returns `False`, and adds nothing, when somebody else has settled it: then the
+        caller must count and report nothing either.
         """
         ...
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         """Renew the hold on these; returns the receipts that were lost.
 
-        It moves `held_until` of each that was renewed. One that is neither lost nor
-        moved could not be judged now, and is asked for again. It waits for nothing
-        that other calls of this process do.
+        It moves `held_until` of each that was renewed. A delivery that is neither lost
+        nor moved could not be judged now; ask again. It never waits for other calls of
+        this process.
 
-        Whoever lost one and lives to ask here was not ended by it: the hand-out that
-        took it away is not counted, see `Delivery.count`.
+        A worker that lost a job and still asks here was not killed by that job, so the
+        hand-out that took the job away is not counted; see `Delivery.count`.
         """
         ...
 
     async def excuse(self, deliveries: Sequence[Delivery]) -> None:
-        """Do not count the last hand-out of these: who had them lives and has them."""
+        """Do not count the last hand-out of these: their holder lives and has them."""
         ...
 
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:

@@ -38,7 +38,7 @@ class StoredLetter:
 class QueueStock(Protocol):
     """All that a queue keeps, for moving it into another engine.
 
-    The one that gives has no worker meanwhile. Every step can be repeated.
+    The queue that gives must have no worker meanwhile. Every step can be repeated.
     """
 
     async def origin(self) -> str:
@@ -80,5 +80,5 @@ class QueueStock(Protocol):
     async def give_up(
         self, entries: Sequence[Stored], letters: Sequence[StoredLetter] = ()
     ) -> None:
-        """Forget what another engine has now, payloads with their last entry."""
+        """Forget what another engine has now; a payload goes with its last entry."""
         ...

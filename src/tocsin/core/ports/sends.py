@@ -56,8 +56,8 @@ class UidStore(Protocol):
 class QueueMark:
     """What is remembered of the queue's data of one epoch.
 
-    `accepted` is a `QueuePosition.reached` that surely was reached. `lost` says what
-    was last found to be lost, at `lost_at_ms` (Unix milliseconds, 0 for never).
+    `accepted` is a `QueuePosition.reached` that was certainly reached. `lost` says what
+    was last found lost, at `lost_at_ms` (Unix milliseconds, 0 for never).
     """
 
     epoch: str
@@ -68,10 +68,10 @@ class QueueMark:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """The mark of data that was found, and what that says.
+    """The mark of data that was found, and what follows from it.
 
     `is_loss`: other data with accepted work was at its place before, and this caller is
-    the first to know. `is_moved`: this data is new, and there is other at other places.
+    the first to find out. `is_moved`: this data is new, and other data is known.
     """
 
     mark: QueueMark
@@ -100,12 +100,13 @@ class QueueMarkStore(Protocol):
         before: str = "",
         had_work: bool = False,
     ) -> Entered:
-        """Data of this name was found at this place: what else was there is replaced.
+        """Note that data of this name was found at this place.
 
-        Not so what was there before the queue moved to another place, and is not
-        `before`, the data that the caller itself has seen. Where replaced data had
-        accepted work, by its mark or because the caller `had_work` in it, `lost` is
-        noted in the new mark. Of several callers at once one is told of the loss.
+        Other data at the place is marked as replaced; not, however, data from before
+        the queue moved to another place, unless it is `before`, which the caller itself
+        has seen. Where replaced data had accepted work, by its mark or because the
+        caller `had_work` in it, `lost` is noted in the new mark. Of several callers at
+        once one is told of the loss.
         """
         ...
 
@@ -118,14 +119,14 @@ class QueueMarkStore(Protocol):
     ) -> bool:
         """The data is only at `reached`: lower the mark to that, and note the loss.
 
-        `False` when somebody else noted one within `LOSS_TOLD_ONCE_MS`; that note
-        stands then. Whoever lowers a mark moves its time on: one that is lower at the
-        same time as before tells that the marks themselves went back.
+        `False` when somebody else noted a loss within `LOSS_TOLD_ONCE_MS`; that note
+        stands then. Lowering a mark always moves its time on: a mark that is lower at
+        the same time as before shows that the marks themselves went back.
         """
         ...
 
     async def is_replaced(self, epoch: str) -> bool:
-        """Whether other data has come in its place; not so for an unknown epoch."""
+        """Whether other data has come in its place; `False` for an unknown epoch."""
         ...
 
 
