@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from tocsin.http2.connection import ClientConnection
+from tocsin.http2.connection import PooledConnection
 from tocsin.http2.dialing import (
     HANDSHAKE_S,
     NEXT_ADDRESS_S,
@@ -67,7 +67,7 @@ class Connector:
     def __init__(
         self,
         origin: Origin,
-        build: Callable[[], ClientConnection],
+        build: Callable[[], PooledConnection],
         *,
         ssl_context: ssl.SSLContext | None,
         timeout_s: float,
@@ -82,7 +82,7 @@ class Connector:
         self._dialer = Dialer(
             origin,
             self._attempt,
-            ClientConnection.abort,
+            PooledConnection.abort,
             resolve=resolve,
             next_address_s=min(NEXT_ADDRESS_S, timeout_s / 8),
             handshake_s=min(HANDSHAKE_S, timeout_s / 4),
@@ -98,8 +98,8 @@ class Connector:
         return self._backoff.wait_s(now)
 
     async def connect(
-        self, known: Iterable[ClientConnection]
-    ) -> ClientConnection | None:
+        self, known: Iterable[PooledConnection]
+    ) -> PooledConnection | None:
         """One that is ready; `None`, once that is told, where none can be had.
 
         `known` are the pool's: one of them that has just ended, and never answered,
@@ -109,7 +109,7 @@ class Connector:
             if connection.session.closed and not connection.session.answered:
                 self._dialer.avoid(connection.address)
         found = await self._dial()
-        if isinstance(found, ClientConnection):
+        if isinstance(found, PooledConnection):
             if not found.session.closed:
                 _log.debug("http2_connected", origin=self._name)
                 return found
@@ -119,7 +119,7 @@ class Connector:
         self._failed(found)
         return None
 
-    def blame(self, connection: ClientConnection) -> None:
+    def blame(self, connection: PooledConnection) -> None:
         """It ended and never answered: as bad as one that was never made."""
         self._dialer.avoid(connection.address)
         self._failed(connection.session.fault)
@@ -135,7 +135,7 @@ class Connector:
         tries = self._backoff.failures
         _log.warning("http2_connect_failed", reason=reason, failures_in_row=tries)
 
-    async def _dial(self) -> ClientConnection | str:
+    async def _dial(self) -> PooledConnection | str:
         """A connection that is ready, or what went wrong."""
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -149,7 +149,7 @@ class Connector:
 
     async def _attempt(
         self, address: str, reached: Callable[[], None]
-    ) -> ClientConnection:
+    ) -> PooledConnection:
         """A connection to one address that has the server's SETTINGS."""
         connection = self._build()
         try:

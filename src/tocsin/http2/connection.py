@@ -61,12 +61,12 @@ class ConnectionOwner(Protocol):
         """These were not processed and may be sent elsewhere."""
         ...
 
-    def lost(self, connection: ClientConnection) -> None:
+    def lost(self, connection: PooledConnection) -> None:
         """The connection is gone; called once."""
         ...
 
 
-class ClientConnection(asyncio.Protocol):
+class PooledConnection(asyncio.Protocol):
     """The asyncio end of a session. All methods are called from the loop.
 
     `ready` gets "" once the server's SETTINGS are there, or why they will not come.

@@ -13,7 +13,7 @@ from collections import deque
 import structlog
 
 from tocsin.http2.connecting import Connector
-from tocsin.http2.connection import ClientConnection, Patience
+from tocsin.http2.connection import Patience, PooledConnection
 from tocsin.http2.dialing import Resolve, look_up
 from tocsin.http2.exchange import (
     Exchange,
@@ -92,8 +92,8 @@ class Http2Pool:
             ping_timeout_s,
             idle_timeout_s,
         )
-        self._connections: list[ClientConnection] = []
-        self._current: ClientConnection | None = None
+        self._connections: list[PooledConnection] = []
+        self._current: PooledConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._resend: deque[Exchange] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -251,7 +251,7 @@ class Http2Pool:
         if self._resend:
             asyncio.get_running_loop().call_soon(self._demand)
 
-    def lost(self, connection: ClientConnection) -> None:
+    def lost(self, connection: PooledConnection) -> None:
         """Forget a connection; one that never answered counts as a failed attempt."""
         if connection not in self._connections:
             return  # it never became ready; the attempt itself reports that
@@ -275,7 +275,7 @@ class Http2Pool:
 
     # ------------------------------------------------------------ placing
 
-    def _find(self) -> ClientConnection | None:
+    def _find(self) -> PooledConnection | None:
         """The connection with the most room, which becomes the current one."""
         best = None
         most = 0
@@ -381,8 +381,8 @@ class Http2Pool:
             self._connections.append(connection)
         self._demand()
 
-    def _build(self) -> ClientConnection:
-        return ClientConnection(
+    def _build(self) -> PooledConnection:
+        return PooledConnection(
             self,
             self._patience,
             max_streams=self._max_streams,
