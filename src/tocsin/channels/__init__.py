@@ -1,1 +1,1 @@
-"""The realtime corridor decides here: rules, permissions, publishing."""
+"""Decides what may happen in channels: rules, permissions, tokens, publishing."""

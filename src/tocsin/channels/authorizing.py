@@ -1,7 +1,8 @@
-"""Channels room: may a client subscribe, by whose word, and to what exactly.
+"""Channels room: decides whether a client gets a subscription, and with which options.
 
-It must not touch streams or connections: decisions become a `Grant`, the session acts
-on it. The order of the checks is the published one.
+It must not touch streams or connections: a decision is a `Grant`, and the session acts
+on it. The checks come in the order of the published server, so that a request with two
+faults gets the same error.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tocsin.core.ports.clock import Clock
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.tags_filter import BadFilter, Condition, compile_filter
 
-_REFUSE_UNRECOVERED = 2
+_REFUSE_UNRECOVERED = 2  # a bit of a subscribe's `flag`
 
 
 class Verifier(Protocol):
@@ -56,8 +57,8 @@ class Verifier(Protocol):
 class Grant:
     """A subscription as it was granted.
 
-    `since` is set where the client wants back what it missed. `expire_at` is Unix
-    seconds, 0 for never. `claims_id` is `jti` and `iat` of the token that grants it.
+    `since` is set where the client asks for recovery. `expire_at` is Unix seconds, 0
+    for never. `claims_id` is `jti` and `iat` of the token that grants it.
     """
 
     options: ChannelOptions
@@ -78,7 +79,7 @@ class Grant:
 
 @dataclass(slots=True)
 class _Given:
-    """What a token, or the namespace without one, gives."""
+    """The options of a channel for one client, and the claims that set some of them."""
 
     options: ChannelOptions
     claims: SubscriptionClaims | None = None
@@ -87,7 +88,7 @@ class _Given:
 class Authorizer:
     """Grants subscriptions: to clients that ask, by tokens, and by the server's order.
 
-    `denials` is `None` where nothing can be taken back.
+    `denials` is `None` where blocking users and taking tokens back are both off.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Authorizer:
     async def check_welcome(
         self, claims: ConnectionClaims, *, has_token: bool = True
     ) -> None:
-        """Raise as `DenialCheck.check` for who must not come in any more."""
+        """Raise as `DenialCheck.check` for a blocked user or a token taken back."""
         if self._denials is not None:
             await self._denials.check(claims, has_token=has_token)
 
@@ -120,7 +121,7 @@ class Authorizer:
         Raises as `Namespaces.options_for_client` too.
         """
         options = self._namespaces.options_for_client(request.channel)
-        if request.type:  # another type than the namespace's
+        if request.type:  # 0 is a stream, the only type that this server has
             raise ClientFault(PERMISSION_DENIED)
         given = await self._give(request, options, user, client)
         claims, options = given.claims, given.options
@@ -143,6 +144,7 @@ class Authorizer:
             or (request.recoverable and (options.allow_recovery or to_history)),
             wants_joins=options.force_push_join_leave
             or (request.join_leave and options.join_leave and to_presence),
+            # Not with a filter: the SDKs forbid to combine them.
             wants_delta=request.delta in options.allowed_delta_types
             and condition is None,
             condition=condition,
@@ -181,7 +183,8 @@ class Authorizer:
     ) -> SubscriptionClaims | None:
         """The claims of a newer subscription token, `None` for one that has expired.
 
-        Raises `ClientDisconnect` for a bad one, and somebody else's; `ClientFault`.
+        Raises `ClientDisconnect` (3500) for a bad token or one of another channel, user
+        or client; `ClientFault` for one that was taken back.
         """
         try:
             claims = await self.verifier.verify_subscription(token)
@@ -214,9 +217,10 @@ class Authorizer:
         *,
         user: str,
     ) -> dict[str, Grant]:
-        """The channels of the token, the personal one, and those asked for and allowed.
+        """The channels of the token, the personal one, and those the client asks for.
 
-        Raises `ClientFault` (102, 108), or `ClientDisconnect` (3501).
+        A channel that it asks for and may not have is left out. Raises `ClientFault`
+        (102, 108), or `ClientDisconnect` (3501).
         """
         given = self._give_at_connect(claims, user)
         for channel in requested:
@@ -277,7 +281,8 @@ class Authorizer:
     def grant_by_command(self, command: SubscribeCommand) -> Grant:
         """What a subscribe of the server API gives.
 
-        Raises `UnknownChannel`, `NotAvailable`: another node may be configured so.
+        Raises `UnknownChannel`, `NotAvailable`: the command may come from a node with
+        another configuration.
         """
         options = _overridden(
             self._namespaces.options_of(command.channel), command.overrides

@@ -1,6 +1,7 @@
-"""What a token says, once its signature is known to be good. Part of `channels`.
+"""The claims of a token, read from its payload. Part of `channels`.
 
-It must not verify signatures and knows no key: it only reads the payload.
+It must not verify signatures and knows no key. What it reads may be forged: `tokens.py`
+decides when it may be trusted.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ OVERRIDES = (
 class TokenInvalid(Exception):
     """The token is malformed, wrongly signed, or not for this use.
 
-    `is_proven` where the signature is good all the same: whoever holds such a token
-    may know what is wrong with it.
+    `is_proven`: its signature is good. Then the client is told what is wrong with it;
+    without, only the log is.
     """
 
     is_proven = False
 
 
 class TokenExpired(Exception):
-    """The token was good once, or is not yet."""
+    """The token has expired, or its `nbf` is in the future."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class SubscriptionClaims:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClaims:
-    """Who connects; an empty `user` is nobody in particular.
+    """Who connects; an empty `user` is an anonymous one.
 
     `expire_at` is Unix seconds, 0 for never. `info` is JSON or binary, `meta`
     JSON, both may be empty. `subs` wins over `channels`. `token_id` and
@@ -106,7 +107,7 @@ class TokenPayload:
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts; a single text counts as one where it is `aud`."""
+        """A list of texts; for `aud`, which RFC 7519 lets be one text, that too."""
         value = self._value(name)
         if value is None:
             return ()
@@ -126,7 +127,10 @@ class TokenPayload:
         raise TokenInvalid(f"claim {name} is not an object of texts")
 
     def raw(self, name: str) -> bytes:
-        """A claim's own JSON bytes, or those that `b64<name>` holds."""
+        """A claim's own JSON bytes, or what `b64<name>` holds; empty without both.
+
+        The bytes are as the token has them: a client gets them unchanged.
+        """
         encoded = self.text(f"b64{name}")
         if encoded:
             try:
@@ -168,7 +172,10 @@ class TokenPayload:
         return {channel: _read_sub(channel, sub) for channel, sub in members.items()}
 
     def expiry(self) -> int:
-        """When what the token grants ends: `expire_at`, or else `exp`; 0 is never."""
+        """When the connection or subscription ends, in Unix seconds; 0 is never.
+
+        It is `expire_at`, also where that is 0 or less, and without it `exp`.
+        """
         expire_at = self.seconds("expire_at")
         if expire_at is None:
             expire_at = self.seconds("exp") or 0
@@ -182,7 +189,7 @@ class TokenPayload:
             value = json.loads(text)
         except (ValueError, RecursionError):  # thousands of digits, thousands of levels
             raise TokenInvalid(f"claim {name} cannot be read") from None
-        if "\\u" in text:  # the only way to half of a surrogate pair
+        if "\\u" in text:  # only an escape can hold half of a surrogate pair
             _encode(json.dumps(value, ensure_ascii=False), name)
         return value
 

@@ -1,6 +1,6 @@
-"""Channels room: commands to connections, wherever they are.
+"""Channels room: the server API's commands to connections, on whichever node.
 
-It must not touch a connection itself: the control bus brings commands to all nodes.
+It must not touch a connection itself: the control bus takes commands to all nodes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tocsin.core.ports.clock import Clock
 from tocsin.protocol.tags_filter import BadFilter, compile_label_filter
 
 HIGHEST_CODE = 65_535
-"""Of a disconnect: WebSocket has 16 bits for it."""
+"""The highest code of a disconnect: a WebSocket close frame has 16 bits for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedParts:
-    """Base64 beside a command's own `info` and `data`; it wins where it is given."""
+    """The base64 fields of a command; each replaces `info` or `data` if it is set."""
 
     b64info: str = ""
     b64data: str = ""
@@ -36,7 +36,8 @@ class EncodedParts:
 class ControlService:
     """Subscribe, unsubscribe, disconnect and refresh of the server API.
 
-    None of them says how many connections matched, or waits for other nodes.
+    They return when the bus has the command: nobody waits until other nodes have
+    carried it out, or learns how many connections it reached.
     """
 
     def __init__(
@@ -57,8 +58,8 @@ class ControlService:
     ) -> None:
         """Subscribe the target's connections.
 
-        Raises `UnknownChannel`, `NotAvailable`, and `BadRequest`, also where a
-        connection of this node cannot take it: `expire_at` is over.
+        Raises `UnknownChannel`, `NotAvailable`, and `BadRequest`. An `expire_at` in the
+        past is a `BadRequest` only where this node has a connection for it.
         """
         check_named(command.channel)
         self._namespaces.options_of(command.channel)

@@ -1,10 +1,11 @@
-"""Channels room: is a good token still welcome.
+"""Channels room: checks whether a user is blocked or a good token was taken back.
 
-It must not verify tokens; it asks only what was denied after they were issued.
+It must not verify tokens.
 
-A token is taken back in two steps: it is written down, then nodes are told to close
-what it opened. Whoever is between the question and the open door hears neither; so
-the question is asked again when the node was told something meanwhile.
+A denial takes two steps: it is written to a store, then all nodes are told to close
+what is open. A connect may have read the store before the first step, and not be
+registered yet at the second: it would miss both. So the store is asked again when this
+node was told something while it was asked.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _Key = tuple[DenialKind, str]
 class DenialCheck:
     """Asks the stores of denials; each is `None` where its part is off.
 
-    While a store is away nobody is let in: clients get a temporary error and try
-    again. `orders` counts what this node was told about connections.
+    While a store cannot be reached nobody is let in: clients get a temporary error and
+    try again. `orders` is the number of commands that this node was given so far.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class DenialCheck:
         """For a connect or refresh; `has_token` is false for users without one.
 
         Raises `ClientDisconnect`: 3507 for a blocked user, 3500 for a token that
-        was taken back; `ClientFault` 100 while that cannot be known. Right after it
-        nothing has been missed.
+        was taken back; `ClientFault` 100 while that cannot be known. The answer holds
+        until the caller's next await.
         """
         asked_at = -1
         while asked_at != self._orders():

@@ -1,6 +1,6 @@
-"""Channels room: streams as back ends and clients read them, and back ends clear them.
+"""Channels room: reads a channel's history for back ends and clients, and clears it.
 
-It must not cap what is asked for; clients have their own limit.
+It must not limit the number of publications: sessions do so for clients.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HistoryService:
     async def fetch_for_client(
         self, channel: str, filter: HistoryFilter, *, user: str, subscribed: bool
     ) -> History:
-        """The same for a client; raises `ClientFault` too: it may not."""
+        """As `fetch`, for a client; raises `ClientFault` (103) where it may not."""
         options = self._kept(self._namespaces.options_for_client(channel))
         if not self._namespaces.may_read_history(
             options, user=user, subscribed=subscribed

@@ -1,4 +1,4 @@
-"""Keys that somebody publishes (JWKS), kept for an hour. Part of `channels`.
+"""Published token keys (JWKS), kept for an hour. Part of `channels`.
 
 It must not open connections: a `JwksFetcher` brings the documents.
 """
@@ -22,9 +22,11 @@ from tocsin.core.ports.channels import JwksFetcher, JwksUnavailable
 from tocsin.core.ports.clock import Clock
 
 TTL_MS = 3_600_000
-PAUSE_MS = 1_000
+PAUSE_MS = 1_000  # between two fetches of one document
+# The URL may hold parts of a token that is not verified yet: forged tokens must not
+# fill the memory.
 MAX_URLS = 1_000
-MAX_KEYS = 1_000
+MAX_KEYS = 1_000  # of one document
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _log = structlog.get_logger(__name__)
@@ -61,8 +63,8 @@ class KeyCache:
     """Finds a key by `kid`; fetches a document once for all who wait for it.
 
     An unknown `kid`, or a key that does not fit, fetches again, but not within a
-    second of the last try: forged tokens must not become a load on whoever publishes
-    the keys.
+    second of the last try: forged tokens must not make this server flood the one that
+    publishes the keys.
     """
 
     def __init__(self, fetcher: JwksFetcher, clock: Clock) -> None:
@@ -75,8 +77,8 @@ class KeyCache:
     ) -> PublishedKey:
         """The key; raises `TokenInvalid` for an unknown one.
 
-        `unlike` is the one that was found before and did not fit: it may have been
-        replaced under its name. Where it was not, it is the answer again.
+        `unlike` is a key that was found before and did not fit: another one may be
+        published under its `kid` by now. If not, the same key is returned.
 
         Raises `ClientFault` (100, temporary) while the document cannot be had.
         """
@@ -85,11 +87,13 @@ class KeyCache:
         if key is not None and key is not unlike:
             return key
         failures = document.failures
+        # The lock lets one caller fetch; the others find the key when they get it. A
+        # fetch that failed meanwhile failed for them too: not one try after the other.
         async with document.lock:
             key = self._find(document, kid)
             if key is None or key is unlike:
                 if document.failures > failures or self._has_just_failed(document):
-                    raise ClientFault(INTERNAL)  # what was waited for has failed
+                    raise ClientFault(INTERNAL)
                 if not self._is_fresh(document):
                     await self._refresh(url, document)
                     key = self._find(document, kid)
@@ -101,7 +105,7 @@ class KeyCache:
         document = self._documents.get(url)
         if document is None:
             document = self._documents[url] = _Document()
-            if len(self._documents) > MAX_URLS:
+            if len(self._documents) > MAX_URLS:  # the one not used for longest goes
                 self._documents.popitem(last=False)
         self._documents.move_to_end(url)
         return document
@@ -134,14 +138,14 @@ class KeyCache:
         now_ms = self._clock.now_ms()
         document.fetched_ms, document.failed_ms = now_ms, None
         keys = read_keys(body, url)
-        if keys is not None:
+        if keys is not None:  # a broken document takes no known key away
             document.keys = {kid: (now_ms + TTL_MS, key) for kid, key in keys.items()}
 
 
 def read_keys(body: bytes, url: str) -> dict[str, PublishedKey] | None:
-    """`kid` → key of a document; keys that cannot be used are left out, logged.
+    """`kid` → key of a document; keys that cannot be used are logged and left out.
 
-    `None` for what is no such document: it takes no key away.
+    `None` for what is not a JWKS document.
     """
     try:
         document = json.loads(body)

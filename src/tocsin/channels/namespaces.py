@@ -1,7 +1,8 @@
 """Channels room: which options a channel has and what its users may do there.
 
 Pure rules over the configured namespaces; it must not open, fetch or publish. Every
-door asks here: a channel that this release cannot serve is refused in `options_of`.
+call about a channel comes here first: `options_of` refuses a type of channel that this
+release does not serve.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _BUILT_TYPES = frozenset({"", "stream"})
 class NamespaceSettings:
     """`channel.*` of the configuration. An empty boundary or prefix is off.
 
-    `personal` turns on a channel of a user's own, in `personal_namespace`.
+    `history_meta_ttl` is in seconds, `max_length` in bytes. `personal` gives each user
+    a channel of their own, in `personal_namespace`.
     """
 
     without_namespace: ChannelOptions = field(default_factory=ChannelOptions)
@@ -42,7 +44,8 @@ class NamespaceSettings:
 class Namespaces:
     """Answers for every channel name; `replace` swaps all rules at once.
 
-    With `insecure` clients may do everything, but for what no channel can.
+    With `insecure` a client needs no permission; what a namespace has switched off,
+    such as history, stays off.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Namespaces:
         }
         self._settings = settings
         self._patterns: Mapping[str, re.Pattern[str]] = patterns
-        # Only what can be served stands here: the way of every publish is short.
+        # Only types that are served are kept here, so that a publish needs one look-up.
         self._default = default if _is_built(default) else None
         self._options = {
             name: each for name, each in options.items() if _is_built(each)
@@ -91,7 +94,7 @@ class Namespaces:
         boundary, prefix = self._boundary, self._prefix
         options = self._default
         if boundary and boundary in channel:
-            # As `_split`, which every publish would call through.
+            # As `_split`, written out: every publish comes through here.
             trimmed = channel.removeprefix(prefix) if prefix else channel
             name, found, _ = trimmed.partition(boundary)
             if found and name:
@@ -108,7 +111,7 @@ class Namespaces:
         return NotAvailable(f"channels of type {options.subscription_type}")
 
     def options_for_client(self, channel: str) -> ChannelOptions:
-        """As `options_of`; raises `BadRequest` too: no client may use the name."""
+        """As `options_of`; raises `BadRequest` too for a name not for clients."""
         options = self.options_of(channel)
         if not self.is_name_allowed(channel, options):
             raise BadRequest("channel", "is no name for clients")
@@ -132,7 +135,10 @@ class Namespaces:
         )
 
     def is_user_listed(self, channel: str, user: str) -> bool:
-        """Whether a user-limited channel names that user; nobody is never named."""
+        """Whether a user-limited channel's name lists the user; never an anonymous one.
+
+        The list is what follows the last boundary.
+        """
         settings = self._settings
         listed = channel.rpartition(settings.user_boundary)[2]
         if not user:
@@ -142,11 +148,14 @@ class Namespaces:
         return user in listed.split(settings.user_separator)
 
     def is_name_allowed(self, channel: str, options: ChannelOptions) -> bool:
-        """The rule for names in client commands: a pattern, or else ASCII."""
+        """Whether client commands may hold the name: it fits a pattern, or is ASCII.
+
+        The pattern is searched in the part behind the namespace, as Go does.
+        """
         if not options.channel_regex:
             return channel.isascii()
         pattern = self._patterns.get(options.channel_regex)
-        if pattern is None:  # options from before a reload
+        if pattern is None:  # the caller got its options before a reload
             pattern = compile_pattern(options.channel_regex)
         return pattern.search(self._split(channel)[1]) is not None
 
@@ -207,7 +216,7 @@ class Namespaces:
         return (allowed and known) or self._insecure
 
     def _split(self, channel: str) -> tuple[str, str]:
-        """Namespace and the rest; the whole name is the rest where none is."""
+        """The namespace and the rest; without a boundary `""` and the whole name."""
         trimmed = channel.removeprefix(self._prefix) if self._prefix else channel
         if not self._boundary:
             return "", channel

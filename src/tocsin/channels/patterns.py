@@ -1,6 +1,7 @@
-"""Regular expressions of the configuration, written for Go. Part of `channels`.
+"""Compiles the configuration's regular expressions, written for Go. Part of `channels`.
 
-It must not know what is matched; it only makes both languages mean the same.
+It must not know what is matched. Configurations of the published server, which is
+written in Go, keep their meaning under Python's `re`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _MULTILINE = re.compile(r"\(\?[a-z]*m")
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Compile a pattern with Go's meaning; raises `ValueError` with the reason.
 
-    Without the flag `m`, `$` is the end of the text only; classes are ASCII.
+    In Go, `$` without the flag `m` matches at the end of the text only, not before a
+    last newline; and the classes of digits, words and spaces hold ASCII only.
     """
     try:
         with warnings.catch_warnings():
@@ -57,7 +59,7 @@ def _translate(pattern: str) -> str:
             if token == "]" and "".join(out[class_start:]) not in ("", "^"):
                 class_start = -1
             elif token == "[":
-                token = r"\["
+                token = r"\["  # a character in Go; `re` reserves it for nested sets
         elif token == "[":
             class_start = len(out) + 1
         elif token == r"\z" or (token == "$" and not is_multiline):

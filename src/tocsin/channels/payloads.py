@@ -17,9 +17,9 @@ _BLANK = b" \t\r\n"
 
 
 def decode_payload(plain: bytes, encoded: str, field: str) -> bytes:
-    """The bytes of a request: base64 wins where it is not empty.
+    """The bytes of a request: those of `encoded`, base64, unless it is empty.
 
-    Raises `BadRequest` naming `field`, which is that of the base64.
+    Raises `BadRequest` that names `field`, the one of the base64.
     """
     if not encoded:
         return plain

@@ -37,7 +37,7 @@ class PresenceService:
     async def fetch_for_client(
         self, channel: str, *, user: str, subscribed: bool
     ) -> Mapping[str, ClientInfo]:
-        """As `fetch`, for a client; raises `ClientFault` too: it may not."""
+        """As `fetch`, for a client; raises `ClientFault` (103) where it may not."""
         self._check_client(channel, user, subscribed=subscribed)
         return await self._store.fetch(channel)
 

@@ -1,7 +1,7 @@
-"""Channels room: what happens to a publication before the broker has it.
+"""Channels room: checks a publication and hands it to the broker.
 
-It must not wait for anything but the broker: on the memory broker a publish is one
-straight run.
+It must not await anything but the broker: with the memory broker, which never waits, a
+publish then runs in one go.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from tocsin.core.errors import ApiError, BadRequest
 from tocsin.core.ports.channels import Broker
 
 AT_ONCE = 1024
-"""Channels of one broadcast that are under way together."""
+"""Publishes of one broadcast that wait for the broker at the same time."""
 TURN = 256
-"""After so many in a row others get their turn."""
+"""Publishes in a row, at a broker that never waits, before others get their turn."""
 
 _CACHED = 1000
 
 
 @dataclass(slots=True)  # frozen ones take four times as long to make
 class PublishRequest:
-    """What a back end may say about a publication; names are the API's.
+    """A publish of a back end, in the server API's names.
 
-    `b64data` wins over `data`. `tags` travel with the publication. The key, the
-    version and delta are as `PublishOptions` has them.
+    `b64data` wins over `data`. `tags` are sent with the publication. For the key, the
+    version and `delta` see `PublishOptions`.
     """
 
     data: bytes = b""
@@ -49,7 +49,7 @@ class PublishRequest:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it says nothing beyond the data."""
+        """Whether the namespace's options hold for it without a change."""
         return not (
             self.skip_history
             or self.tags
@@ -62,9 +62,9 @@ class PublishRequest:
 class Publisher:
     """Publishes for back ends, and for clients that may.
 
-    `on_suppressed` hears the reason of each publication that was not published,
-    and the channel. `at_once` is 1 for a broker that never waits: there is nothing
-    to do meanwhile.
+    `on_suppressed` is called with the reason and the channel of each publication that
+    the broker suppressed. `at_once` is 1 for a broker that never waits: there more
+    tasks would gain nothing.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Publisher:
         return await self._publish(channel, data, options, request)
 
     def check(self, channel: str, request: PublishRequest) -> ChannelOptions:
-        """Raise what `publish` would say of the request; publishes nothing."""
+        """Raise what `publish` would raise before the broker; publishes nothing."""
         data, options = self._read(channel, request)
         check_data(data, options)
         return options
@@ -110,14 +110,14 @@ class Publisher:
     ) -> list[PublishResult | ApiError]:
         """Publish the same to many; results in the order of `channels`.
 
-        What concerns one channel stands in its place; raises `BadRequest` for what
-        concerns all of them.
+        A channel's error stands in its place; raises `BadRequest` for an error that
+        concerns all channels.
         """
         if not channels:
             raise BadRequest("channels", MUST_NOT_BE_EMPTY)
         data = decode_payload(request.data, request.b64data, "b64data")
         results: list[PublishResult | ApiError] = [PublishResult()] * len(channels)
-        numbered = iter(enumerate(channels))
+        numbered = iter(enumerate(channels))  # one for all workers: each takes the next
 
         async def work() -> None:
             for number, channel in numbered:
@@ -138,7 +138,7 @@ class Publisher:
     ) -> PublishResult:
         """Publish what a client sent, under its own `info`.
 
-        Raises as `publish`, and `ClientFault`: it may not.
+        Raises as `publish`, and `ClientFault` (103) where it may not.
         """
         options = self._namespaces.options_for_client(channel)
         if options.publication_data_format or not data:
@@ -178,7 +178,9 @@ class Publisher:
         return result
 
     def _plain_options(self, options: ChannelOptions) -> PublishOptions:
-        """What the namespace says; made once for each set of options."""
+        """The options of a publish without wishes; made once for each namespace."""
+        # Found by identity. After a reload an id may belong to other options: hence
+        # the second check.
         found = self._plain.get(id(options))
         if found is not None and found[0] is options:
             return found[1]

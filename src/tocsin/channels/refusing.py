@@ -1,6 +1,6 @@
-"""Channels room: why a client is refused, beside the code that it gets.
+"""Channels room: the reason of a client's refusal, besides the code that it gets.
 
-It must not write lines; it says what may be told, and what is for the log alone.
+It must not log; it decides which reasons the client is told, and which only the log.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from tocsin.core.client_codes import (
 
 
 class Because(Exception):
-    """Why a client gets a code, as the cause of that error.
+    """The reason of a client's error; raised as its `__cause__`.
 
-    For the log alone, unless `invalid_by` tells it. The text names what to change;
-    it holds nothing that must not be read.
+    It is for the log, and for the client only where `invalid_by` adds it. The text
+    names what to change, and holds no secret and no data.
     """
 
 
 def explain(error: ClientDisconnect | ClientFault) -> str:
-    """What the code of this error does not say, empty where nothing is known."""
+    """The reason behind the code of this error, empty where none was given."""
     cause = error.__cause__
     if isinstance(cause, TokenExpired | TokenInvalid | Because):
         return str(cause)
@@ -31,9 +31,9 @@ def explain(error: ClientDisconnect | ClientFault) -> str:
 
 
 def invalid_by(why: TokenInvalid | Because) -> ClientDisconnect:
-    """3500 for a token; says why where its signature is good, else to the log alone.
+    """The disconnect 3500 for a token; raise it `from why`, for the log.
 
-    Raise it `from why`.
+    The client is told the reason only if the token's signature is good.
     """
     is_proven = isinstance(why, Because) or why.is_proven
     return ClientDisconnect(invalid_token(str(why)) if is_proven else INVALID_TOKEN)

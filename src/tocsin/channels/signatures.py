@@ -1,4 +1,4 @@
-"""Signatures of tokens under keys that are at hand. Part of `channels`.
+"""Verifies signatures of tokens with keys that it is given. Part of `channels`.
 
 It must not read claims. Cryptography is imported when the first key needs it.
 """
@@ -20,7 +20,7 @@ from tocsin.config.pasted import (
     tidy_pem,
 )
 
-if TYPE_CHECKING:  # costs more than the rest of the start together
+if TYPE_CHECKING:  # its import takes longer than the rest of the start
     from jwt.algorithms import Algorithm
 
 _HMAC: Mapping[str, Callable[..., Any]] = {
@@ -159,14 +159,14 @@ def _read_pem(
         try:
             found[name] = (available[name], available[name].prepare_key(pem))
         except (PyJWTError, ValueError, TypeError):
-            continue  # an elliptic curve fits one of the names only
+            continue  # each ES algorithm has its own curve: a key fits one of them
     if not found:
         raise ValueError(words)
     return found
 
 
 def _public_pem(text: str) -> str:
-    """The public key in a text as it was pasted: in PEM, or a certificate's."""
+    """A pasted public key as PEM; of a certificate, the key in it."""
     pem = tidy_pem(text)
     if not pem:
         der = decode_any_base64(read_text(text))

@@ -1,6 +1,6 @@
-"""Channels room: questions to all nodes, and one answer made of theirs.
+"""Channels room: asks all nodes, and makes one answer of theirs.
 
-It must not look into a node itself, this one included: the control bus asks.
+It must not look into a node itself, not even this one: the control bus asks.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class SurveyService:
     async def count_channels(self, pattern: str) -> Mapping[str, int]:
         """Channels with subscribers → how many connections they have.
 
-        An empty pattern means all; a bad one raises `BadRequest`: it is the caller's,
-        though the published server answers 100 to it.
+        An empty pattern means all. A bad one raises `BadRequest` (107), since it is the
+        caller's fault; the published server answers 100 to it.
         """
         if pattern:
             try:
@@ -81,5 +81,5 @@ class SurveyService:
         return found
 
     async def list_nodes(self) -> Sequence[NodeInfo]:
-        """Every node that was heard of lately."""
+        """All nodes that have reported lately."""
         return await self._bus.fetch_nodes()

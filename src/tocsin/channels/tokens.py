@@ -1,6 +1,6 @@
-"""Channels room: is this token good, and what does it grant.
+"""Channels room: verifies a token and reads what it grants.
 
-It must not fetch keys itself: a `JwksFetcher` does where keys are published.
+It must not fetch keys itself: a `JwksFetcher` brings those that are published.
 """
 
 from __future__ import annotations
@@ -146,9 +146,10 @@ class _Family:
         )
 
     async def verify(self, token: str) -> TokenPayload:
-        """Check signature, audience, issuer and times, in this order."""
+        """Check audience and issuer, then the signature, then the times."""
         signed, header, payload_text, signature = _split(token)
         payload = TokenPayload(payload_text)
+        # Before the signature: where the keys are may depend on them.
         try:
             groups = self._check_parties(payload)
         except TokenInvalid as why:
@@ -163,7 +164,7 @@ class _Family:
     async def _is_signed(
         self, header: Mapping[str, Any], signed: bytes, signature: bytes
     ) -> bool:
-        """Whether the signature is good, as far as that can be told now."""
+        """Whether the signature is good; `False` also where the key cannot be had."""
         if self._skip_signature:
             return True
         try:
@@ -182,7 +183,9 @@ class _Family:
         algorithm = header.get("alg")
         if not isinstance(algorithm, str):
             raise TokenInvalid("header has no alg")
-        if "crit" in header:  # extensions that must be understood, and are not
+        # RFC 7515: a token with an extension that is not understood is invalid; none is
+        # understood here.
+        if "crit" in header:
             raise TokenInvalid("header has a crit member")
         if self._cache is None:
             now_s = self._clock.now_ms() // 1000
@@ -194,7 +197,7 @@ class _Family:
             url = fill_endpoint(self.settings.jwks_public_endpoint, groups)
             key = await self._cache.fetch(url, kid)
             good = key.verify(algorithm, signed, signature)
-            if not good:  # another key may be published under the same name by now
+            if not good:  # another key may be published under the same `kid` by now
                 key = await self._cache.fetch(url, kid, unlike=key)
                 good = key.verify(algorithm, signed, signature)
         if not good:
@@ -224,7 +227,7 @@ class _Family:
         return groups
 
     def _check_times(self, payload: TokenPayload) -> None:
-        """There is no leeway: clocks are set, or tokens live longer."""
+        """Raise `TokenExpired`; without leeway, as the published server."""
         now_s = self._clock.now_ms() / 1000
         exp, nbf = payload.seconds("exp"), payload.seconds("nbf")
         if exp is not None and exp <= now_s:
@@ -235,7 +238,7 @@ class _Family:
 
 @contextmanager
 def _proven() -> Iterator[None]:
-    """For what is wrong with a token whose signature is good."""
+    """Mark the errors inside as those of a token whose signature is good."""
     try:
         yield
     except TokenInvalid as why:

@@ -1,7 +1,6 @@
-"""Channels room: what is known of users beyond their connections.
+"""Channels room: users' statuses, and blocking users and taking tokens back.
 
-Statuses, and who and what is denied. It must not check a connection: `denials.py`
-does.
+It must not check a connection: `denials.py` does.
 """
 
 from __future__ import annotations
@@ -34,16 +33,20 @@ _log = structlog.get_logger(__name__)
 
 
 def token_key(user: str, channel: str) -> str:
-    """The key under which a user's tokens are denied; no channel for connections."""
+    """The key under which a user's tokens are taken back.
+
+    `channel` is empty for connection tokens. The user's length in front keeps users and
+    channels that hold colons apart.
+    """
     return f"{len(user)}:{user}:{channel}"
 
 
 class UserStatusService:
     """Statuses of users; `store` is `None` where they are off.
 
-    `note_online` may be called as often as wanted: what it hears is written every
-    half a minute, and before a question is answered. `online` tells who is connected
-    here; they are noted again all the time.
+    `note_online` is cheap: the users are written every `FLUSH_INTERVAL_S`, and before
+    each `fetch`. `online` returns the users who are connected here; they are written
+    each time too.
     """
 
     def __init__(
@@ -75,12 +78,12 @@ class UserStatusService:
             await self._try_flush()
 
     def note_online(self, user: str) -> None:
-        """A connection of the user is there now; nobody is not noted."""
+        """Note that the user has a connection now; an anonymous one is ignored."""
         if user and self._store is not None:
             self._online.add(user)
 
     async def update(self, users: Sequence[str], state: str) -> None:
-        """The users did something just now; raises `BadRequest`, `NotAvailable`."""
+        """Write that the users were active now; raises `BadRequest`, `NotAvailable`."""
         store = self._checked(users)
         await store.set_active(
             users, state, now_s=self._clock.now_ms() // 1000, ttl_s=self._ttl_s
@@ -93,8 +96,9 @@ class UserStatusService:
         return await store.fetch(users)
 
     async def delete(self, users: Sequence[str]) -> None:
-        """Forget the users; who is connected is soon noted again."""
+        """Forget the users; those who are connected are soon noted again."""
         store = self._checked(users)
+        # Else the next write would bring them back.
         self._online.difference_update(users)
         await store.delete(users)
 
@@ -113,6 +117,7 @@ class UserStatusService:
         self._online.update(user for user in self._who_is_online() if user)
         if not self._online:
             return
+        # Exchanged before the await: who is noted during it is written next time.
         online, self._online = self._online, set()
         try:
             await store.set_online(
@@ -141,7 +146,7 @@ class UserStatusService:
 
 
 class DenialService:
-    """Blocks users and takes tokens back; what is open with them is closed.
+    """Blocks users and takes tokens back; connections that they opened are closed.
 
     `store` is `None` for each part that is off. Times are Unix seconds; an
     `expire_at` of 0 means for ever.
@@ -165,13 +170,14 @@ class DenialService:
         self._invalidations = invalidations
 
     async def block(self, user: str, *, expire_at: int) -> None:
-        """Let the user in no more, and close its connections.
+        """Refuse the user from now on, and close its connections.
 
         Raises `BadRequest`, and `NotAvailable` where blocking is off.
         """
         store = _built(self._blocks, "user_block")
         _check_user(user)
         self._check_expiry(expire_at)
+        # Written before nodes are told, here and below: see `denials.py`.
         await store.put(DenialKind.USER, user, 1, expire_at=expire_at)
         await self._bus.broadcast(DisconnectCommand(Target(user=user), DENIED))
 
