@@ -7,6 +7,7 @@ variables and flags only have text.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
@@ -117,10 +118,14 @@ def parse_objects(value: object) -> object:
     raise ValueError("must be a list of objects")
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""A surrogate on its own; in Python both halves of a pair are one character."""
+
+
 def _as_text(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError("must be text: put it in quotes")  # noqa: TRY004 - pydantic collects ValueError only
-    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+    if isinstance(value, str) and _HALF.search(value):
         raise ValueError("holds half of a character (a lone surrogate)")
     return value
 
