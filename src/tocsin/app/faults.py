@@ -53,7 +53,7 @@ def _words_of(error: InternalError) -> str:
 
 
 def _is_wrapped(cause: BaseException | None) -> bool:
-    """Whether the text is that of a library around the driver."""
+    """Whether the text comes from a library around the driver."""
     return hasattr(cause, "orig")
 
 

@@ -97,7 +97,7 @@ class ChannelFirst:
     async def _look(
         self, channel: str, among: Collection[str], push_id: str
     ) -> Collection[str]:
-        """Who is there; nobody where that cannot be read: there is a second look."""
+        """Who is there; nobody if that cannot be read, since there is a second look."""
         try:
             users = await fetch_users(self._presence, channel)
         except ApiError as error:

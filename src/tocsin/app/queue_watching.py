@@ -69,7 +69,7 @@ async def _look(watch: QueueWatch, resources: Resources) -> None:
 
 
 def place_of_queue(config: Config) -> str:
-    """Where the queue is, for logs and to be compared: without users and passwords."""
+    """Where the queue is, for logs and comparisons, without users and passwords."""
     queue = config.push_notifications.queue
     if config.queue_kind == "redis":
         from tocsin.config.redis_addresses import parse_redis

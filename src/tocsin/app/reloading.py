@@ -25,7 +25,7 @@ RELOADED = (
 )
 """Keys, and sections of keys, that take effect without a restart."""
 CREDENTIALS = (*SECTIONS.values(), PATH)
-"""Sections of which a worker takes what its adapters alone know."""
+"""Sections whose keys a worker reloads, where only its adapters know them."""
 
 _log = structlog.get_logger(__name__)
 
@@ -70,11 +70,13 @@ class Reloader:
 
     def _take(self, config: Config) -> list[str]:
         """Take all of it; returns the integrations whose credentials are new."""
+        # Prepared first: both parts must be good before either is taken.
         renewal = None if self._providers is None else self._providers.prepare(config)
         try:
             if self._realtime is not None:
                 self._realtime.reload(config)
         except BaseException:
+            # What was built must be closed, since it will not be used.
             if renewal is not None:
                 renewal.discard()
             raise

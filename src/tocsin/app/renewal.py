@@ -79,7 +79,7 @@ class RenewableProvider:
 
 
 class RenewableReceiptSource(RenewableProvider):
-    """The same for a service that tells later what became of a message."""
+    """A `RenewableProvider` for a service with receipts; see `ReceiptSource`."""
 
     def __init__(self, current: PushProvider) -> None:
         super().__init__(current)
@@ -205,7 +205,7 @@ class ProviderSet:
             listener(fresh.provider)
 
     def drop(self, fresh: _Fresh) -> None:
-        """Close what is not wanted after all."""
+        """Close an adapter that was built and will not be used."""
         self._renewable[fresh.credential.identifier].close_other(fresh.provider)
 
 

@@ -32,7 +32,7 @@ class MemoryReached:
         self._writes = 0
 
     def __len__(self) -> int:
-        """Pushes of which something is kept."""
+        """The number of pushes about which something is kept."""
         return len(self._entries)
 
     async def add(

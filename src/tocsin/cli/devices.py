@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; exit code 2 for a time that is none, or nothing to restore by."""
+    """Do it; exit code 2 for a time that cannot be read, or no choice of devices."""
     try:
         chosen = read_filter(args, now_s=time.time())
     except ValueError as error:

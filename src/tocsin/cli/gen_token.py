@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 def print_token(
     args: argparse.Namespace, claims: Mapping[str, Any], *, section: str
 ) -> int:
-    """Print a token with these claims besides those of the options."""
+    """Print a token with these claims and the ones that the options give."""
     from tocsin.channels.signatures import encode_hmac_token
 
     loaded = read_config(args)

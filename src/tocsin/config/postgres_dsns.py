@@ -132,7 +132,7 @@ class PostgresDsn:
         return f"{text}?{options}" if options else text
 
     def _hosts(self) -> Iterator[tuple[str, str]]:
-        """Each host with its port; one port alone is that of all."""
+        """Each host with its port; a single port is every host's."""
         given = self.arguments
         hosts = (given.get("host") or given.get("hostaddr", "")).split(",")
         ports = given.get("port", "").split(",")

@@ -55,7 +55,7 @@ class RedisTls:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who one is to a server; both empty for nobody."""
+    """User and password for a server; both are empty for no login."""
 
     user: str = ""
     password: str = field(default="", repr=False)

@@ -32,7 +32,7 @@ def split_url(text: str, form: str) -> SplitResult:
 
 
 def decode(text: str) -> str:
-    """A part with its escapes decoded; raises `ValueError` for what is no UTF-8.
+    """A part with its escapes decoded; raises `ValueError` if that is no UTF-8.
 
     A % that begins no escape stands for itself.
     """

@@ -13,7 +13,7 @@ NOTIFICATIONS = "notifications"
 
 
 class PushStatus(StrEnum):
-    """Who says what: the first two are workers' words, the others the app's."""
+    """What happened to one recipient: workers report the first two, apps the others."""
 
     SENT = "sent"
     """The provider accepted the message."""

@@ -1,4 +1,4 @@
-"""Commands that one node gives to all: values that travel on the control bus."""
+"""Commands that one node gives to all nodes: values that travel on the control bus."""
 
 from __future__ import annotations
 

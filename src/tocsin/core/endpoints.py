@@ -123,7 +123,7 @@ class EndpointRules:
 
 
 def parse_endpoint(url: str, *, allow_address: bool = False) -> Endpoint:
-    """A push URL in parts; ValueError when it is none.
+    """A push URL in parts; raises ValueError for any other text.
 
     Only https, a plain host name (no address in any spelling unless `allow_address`)
     and no user name; a fragment is dropped, for it is never sent.

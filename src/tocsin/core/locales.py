@@ -22,7 +22,7 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,3}", re.ASCII)
 _SCRIPT = re.compile(r"[A-Za-z]{4}", re.ASCII)
 _REGION = re.compile(r"[A-Za-z]{2}|[0-9]{3}", re.ASCII)
 _NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis", "nil", "nan"})
-"""Codes for no language, and what programs write where there is none.
+"""Codes that mean no language, and what programs write where they know none.
 
 `nan` is a language (Min Nan) too, but phones call that `zh`.
 """

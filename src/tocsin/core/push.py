@@ -77,7 +77,7 @@ class Templating:
 
 @dataclass(frozen=True, slots=True)
 class OnlineFirst:
-    """What is published before a push, which then spares whoever it reached.
+    """What is published before a push; users whom it reaches get no push then.
 
     `b64data` wins over `data`. `wait_ms` lies between publishing and pushing.
     """

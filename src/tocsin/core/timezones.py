@@ -52,7 +52,7 @@ def usable_timezone(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def find_zone(name: str) -> tzinfo | None:
-    """The zone of a stored name, or `None` for a name that is none here."""
+    """The zone of a stored name, or `None` for a name that this machine lacks."""
     usable = usable_timezone(name)
     if not usable:
         return None

@@ -87,7 +87,7 @@ class Tokens:
         return target
 
     def origin(self, target: str) -> str:  # noqa: ARG002 - as the subclass has it
-        """Who answers for a target, where one credential sends to several; or ""."""
+        """The origin that answers for a target, where there are several; else ""."""
         return ""
 
 

@@ -1,3 +1,3 @@
-"""The release, for whoever tells it to others."""
+"""The name of this release."""
 
 VERSION = "0.1.0"

@@ -124,7 +124,7 @@ class Subscriptions(Tokens):
         return endpoint if isinstance(endpoint, str) else target
 
     def origin(self, target: str) -> str:
-        """The push service of the browser, each of which answers for itself."""
+        """The origin of the browser's push service; each origin answers for itself."""
         match = _ORIGIN.match(target)
         return match[1] if match is not None else ""
 

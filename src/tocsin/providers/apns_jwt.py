@@ -154,7 +154,7 @@ class ApnsTokens:
                 )
         except Exception as error:  # noqa: BLE001 - a store that is away must not stop the sending
             agreed = self._do_without_store(offered, error)
-        # It becomes a header value: what is no token is not used.
+        # It becomes a header value, so nothing but a token may be used.
         if not _TOKEN.fullmatch(agreed.value):
             agreed = offered  # somebody else wrote into the store
         if current is None or agreed.value != current.value:

@@ -142,7 +142,11 @@ class RenewedCredential:
                 self._issued = None
 
     def _start(self, refused: str) -> Future[str]:
-        """The attempt under way, or a new one; a settled one where none is due."""
+        """The attempt under way, or a new one.
+
+        Where no attempt is due, a future that is done already: another thread has
+        just made a value, or a failure is held.
+        """
         with self._lock:
             if self._running is not None:
                 return self._running

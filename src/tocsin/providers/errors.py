@@ -16,7 +16,7 @@ class ProviderSetupError(ValueError):
 
 
 def relocate(error: ProviderSetupError, path: str) -> ProviderSetupError:
-    """The same fault of an adapter whose keys stand below `path`."""
+    """The same fault, with its key below `path`, where the adapter's keys stand."""
     return ProviderSetupError(f"{path}.{error.key.split('.')[-1]}", error.reason)
 
 

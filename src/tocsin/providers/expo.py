@@ -65,7 +65,7 @@ class ExpoProvider:
         self._shape = Shape(self._http, self.batch_size, frozenset({"to"}))
 
     async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
-        """As the port says; a message id is that of a ticket."""
+        """As the port says; the message id is the ticket's."""
         await send_batch(batch, report, pace, self._shape, self._exchange)
 
     async def fetch_receipts(

@@ -15,7 +15,7 @@ CREDENTIALS_KEY = f"{SECTION}.credentials_file"
 
 
 def check_endpoint(endpoint: str) -> str:
-    """The endpoint as an origin; raises `ProviderSetupError` where it is none."""
+    """The endpoint as an origin; raises `ProviderSetupError` if it is not one."""
     parts = urlsplit(endpoint)
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/"):
         raise ProviderSetupError(

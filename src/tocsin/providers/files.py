@@ -14,7 +14,7 @@ from tocsin.providers.errors import ProviderSetupError
 
 
 def read_file(key: str, file: str) -> bytes:
-    """The content; raises `ProviderSetupError` where there is none to be had."""
+    """The content; raises `ProviderSetupError` if the file cannot be read."""
     try:
         return Path(file).read_bytes()
     except (OSError, ValueError) as error:

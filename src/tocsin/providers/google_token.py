@@ -44,7 +44,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TokenFailure(Exception):
-    """No access token is to be had; `outcome` is that of everyone who needs it."""
+    """There is no access token; everybody who needs one gets `outcome`."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome

@@ -47,7 +47,7 @@ _DETAIL_LIMIT = 300
 
 
 class RequestFailed(Exception):
-    """No usable answer; `outcome` is that of everybody in the request."""
+    """No usable answer; every recipient of the request gets `outcome`."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome

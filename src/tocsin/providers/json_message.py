@@ -49,7 +49,7 @@ def parse_message(message: bytes) -> dict[str, Any]:
 
 
 def parse_object(answer: bytes) -> dict[str, Any]:
-    """A service's answer as an object; empty where it is none (a gateway's page)."""
+    """A service's answer as an object; empty if it is not one (a gateway's page)."""
     try:
         fields = json.loads(answer)
     except (ValueError, RecursionError):

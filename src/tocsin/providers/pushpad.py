@@ -88,7 +88,7 @@ class PushpadProvider:
 
 
 def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcome]:
-    """Who is missing in the answer's `uids` has no subscription."""
+    """Outcomes of an answer: users missing in its `uids` have no subscription."""
     fields = parse_object(answer.body)
     if not is_success(answer.status):
         found = class_of_status(answer.status, BY_STATUS)

@@ -165,7 +165,7 @@ class Script(scripts.Script):
 
 
 def now_argument(clock: Clock | None) -> int | str:
-    """What a script takes for the time: empty means that of its server."""
+    """What a script takes as the time; empty means the time of its server."""
     return "" if clock is None else clock.now_ms()
 
 
@@ -216,7 +216,7 @@ class Keys:
         return f"{self._tag}once:{push_id}"
 
     def scheduled(self, uid: str) -> str:
-        """Where the jobs wait that can be taken back under this uid."""
+        """The places of jobs that can be cancelled under this uid."""
         return f"{self._tag}scheduled:{uid}"
 
     def rate(self, name: str) -> str:

@@ -1,6 +1,6 @@
-"""Reads stream entries: fairly, with due delayed ones and those of silent workers.
+"""Reads stream entries in fair shares: new, due delayed, and those of silent workers.
 
-It also renews what it handed out, so that nobody takes it for silent.
+It also renews the holds of this consumer, so that other workers see it is alive.
 
 Part of the queue room; it must not decode jobs nor decide what follows from one.
 """
@@ -68,7 +68,7 @@ class StreamReader:
         timing: Timing,
         clock: Clock | None,
     ) -> None:
-        """A `clock` stands for that of Redis."""
+        """A `clock`, for tests, stands for the clock of Redis."""
         self._client = client
         self._keys = keys
         self._consumer = consumer

@@ -58,7 +58,7 @@ class QueueDatabase:
 
     @property
     def is_local(self) -> bool:
-        """Whether times are those of this machine's clock."""
+        """Whether this machine's clock gives the times."""
         return self.is_sqlite and not self._given
 
     def inserting(self, table: Table) -> postgresql.Insert | sqlite.Insert:

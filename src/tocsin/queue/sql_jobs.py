@@ -138,7 +138,7 @@ class JobRows:
     async def _change_at_once(
         self, connection: AsyncConnection, push_id: str, change: int
     ) -> bool:
-        """The same in one statement, where it can be; whether it was done.
+        """Do `change_outstanding` in one statement; returns whether that worked.
 
         It cannot where somebody else changes the count at this moment: both halves see
         the old count, and when the row lock is free neither may fit any more.

@@ -69,7 +69,7 @@ async def run_each(client: Redis, commands: Sequence[Sequence[Any]]) -> list[Any
 async def run_whole(
     client: Redis, key: str, commands: Sequence[Sequence[Any]]
 ) -> list[Any]:
-    """As `run_many`, for commands on one key: all are done, or none is.
+    """As `run_many`, for commands on one key: all are done, or none of them.
 
     While the slot of the key moves to another server it fails, having done nothing.
     """

@@ -126,7 +126,7 @@ class _Opener:
         return Redis.from_pool(self._pool(self._class, self._at(node)))
 
     def open_primary(self, node: Node) -> Redis:
-        """A client of whichever server is primary behind this address."""
+        """A client of the server that is primary behind this address."""
         pool = self._pool(self._class, self._at(node), only_primary=True)
         return AddressedRedis.from_pool(pool)
 

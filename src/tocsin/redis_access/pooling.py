@@ -237,7 +237,7 @@ class CheckedPool(Checking, ConnectionPool):
 
 
 class CheckedBlockingPool(Checking, BlockingConnectionPool):
-    """Who needs one more than there may be waits."""
+    """At most `max_connections`; a caller who needs one more waits."""
 
 
 def _find_role(about: Any) -> Any:

@@ -21,7 +21,7 @@ _REFUSALS = frozenset(
     }
 )
 _DEMOTED = "instance state changed"
-"""In UNBLOCKED, for whoever waited in the moment when a primary became a replica."""
+"""In the UNBLOCKED error of a blocked read, when its primary became a replica."""
 
 _WORDS = {
     "READONLY": "Redis is a read-only replica: point the address at the primary",

@@ -37,7 +37,7 @@ class Certificates:
         return self._context("h2", "http/1.1")
 
     def asking_context(self) -> ssl.SSLContext:
-        """One that offers HTTP/2 only, and asks for a certificate of the same CA."""
+        """As `server_context`, with HTTP/2 alone, asking for a client certificate."""
         context = self._context("h2")
         context.load_verify_locations(self.ca_file)
         context.verify_mode = ssl.CERT_OPTIONAL

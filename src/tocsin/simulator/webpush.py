@@ -144,7 +144,7 @@ class WebPush(Imitation):
 
     @classmethod
     def start(cls, place: Place) -> WebPush:
-        """For whoever reaches it by its address, or by the name of this machine."""
+        """With the origin of its address, and the one of the name `localhost`."""
         origins = (place.origin, f"https://localhost:{place.port}")
         return cls(origins, place.ledger, place.faults)
 

@@ -18,16 +18,16 @@ def describe_postgres(dsn: str) -> str:
 
 
 def describe_sqlite(path: str | Path) -> str:
-    """The path made absolute: that of the configuration depends on the folder.
+    """The absolute path, since a relative one depends on the working folder.
 
-    What is no credible path is shown as far as `show_path` does.
+    A text that is no credible path is shown only as far as `show_path` shows it.
     """
     shown = show_path(path)
     return str(Path(path).absolute()) if shown == str(path) else shown
 
 
 def find_sqlite_fault(path: str | Path) -> str:
-    """Why SQLite cannot use this path, as far as the path shows it; or nothing."""
+    """Why SQLite cannot use this path, if the path itself shows that; or ""."""
     file = Path(path).absolute()
     if file.is_dir():
         return "it is a directory"

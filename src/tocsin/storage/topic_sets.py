@@ -37,7 +37,7 @@ def change_list(held: Collection[str], change: TopicsChange) -> list[str]:
 def change_origin(
     held: Origins, change: TopicsChange, origin: TopicOrigin
 ) -> dict[str, TopicOrigin]:
-    """A device's topics after an operation on those of one origin only.
+    """A device's topics after an operation on the topics of one origin only.
 
     A topic that has another origin too survives its removal here.
     """
@@ -57,7 +57,7 @@ def change_origin(
 def topics_of(
     own: Iterable[str], bound: Iterable[str], everybody: Iterable[str]
 ) -> dict[str, TopicOrigin]:
-    """A fresh device's topics: its own, its user's and those of everybody."""
+    """A new device's topics: its own, its user's, and the ones bound to everybody."""
     result: dict[str, TopicOrigin] = {}
     for topics, origin in (
         (own, TopicOrigin.DEVICE),

@@ -277,7 +277,7 @@ class Metrics:
         self._pools[pool] = read
 
     def all_series(self) -> list[Series]:
-        """Every metric but those of the process, which have no prefix."""
+        """Every metric except the ones of the process, which have no prefix."""
         if self._read_node is not None:
             counts = self._read_node()
             for gauge, count in zip(self._node_gauges, counts, strict=True):

@@ -37,12 +37,12 @@ class _Window:
 
 
 class LineThrottle:
-    """Lines of which there may be any number, for one module.
+    """Writes lines of one module whose number strangers decide.
 
-    The first of a kind is written at once. Within `window_s` after a line the others
-    are counted; then one line says how many there were (`times`), with the fields of
-    the last of them. Kinds are few and chosen by the caller, never by a stranger.
-    Without a running event loop every line is written.
+    The first line of a kind is written at once. Further ones within `window_s` are only
+    counted; then one line says how many there were (`times`), with the fields of the
+    last. Kinds are few and chosen by the caller, never by a stranger. Without a running
+    event loop every line is written.
     """
 
     def __init__(self, log: Logger, *, window_s: float = WINDOW_S) -> None:

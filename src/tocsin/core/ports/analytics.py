@@ -9,7 +9,7 @@ from tocsin.core.analytics import Funnel, NotificationRow
 
 
 class RowStore(Protocol):
-    """Where rows go that were gathered."""
+    """Where gathered rows go."""
 
     async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
         """Store all rows, or none.

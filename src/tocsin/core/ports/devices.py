@@ -146,7 +146,7 @@ class DeviceStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecentVerdicts:
-    """What one credential was answered last, over all workers and sends.
+    """The last answers to one credential, over all workers and sends.
 
     `letters` has one letter per answer about a token (see `core/outcome.py`), the
     oldest first. `delivered` counts the deliveries that were ever noted.
@@ -157,7 +157,7 @@ class RecentVerdicts:
 
 
 class VerdictStore(Protocol):
-    """What all workers know together of credentials, and of suspected devices.
+    """What workers share about credentials and about suspected devices.
 
     A credential is a provider and the identifier of an integration.
     """

@@ -17,7 +17,7 @@ class Stage(StrEnum):
     PUBLISHED = "published"
     """It is in the channel."""
     DECIDED = "decided"
-    """Who is spared the push is settled; nothing must be published any more."""
+    """It is settled who gets no push; nothing must be published any more."""
 
 
 class ReachedStore(Protocol):

@@ -211,7 +211,7 @@ def _choose(rows: Sequence[Any]) -> str:
 
 
 def _gives(loser: Any, winner: Any) -> bool:
-    """Whether its topics go on: another user's do not, nor those of a dead one."""
+    """Whether its topics go on: not those of another user, nor of a dead device."""
     lives = loser.removed_at_ms is None or winner.removed_at_ms is not None
     return bool(lives and loser.user_id == winner.user_id)
 
