@@ -1,7 +1,7 @@
 """Push room: what a provider's message must look like before it is accepted.
 
-Only its shape and size: the content is the provider's business and is passed on
-byte for byte.
+Only shape and size are checked. The content is passed on byte for byte; the provider
+judges it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def body_field(provider: str) -> tuple[str, str]:
 
 
 def check_body(provider: str, body: Body, size_limit: int) -> None:
-    """JSON within the limit (bytes), with headers that HTTP and the service can carry.
+    """Check a body: JSON within the limit (bytes), headers that HTTP can carry.
 
-    What else a body has to be is its service's to say: see `BodyField`.
+    The rules of a single push service are in its `BodyField`.
     """
     expected = SERVICES[provider].body
     outer, field = body_field(provider)
@@ -58,14 +58,14 @@ def check_body(provider: str, body: Body, size_limit: int) -> None:
 
 
 def _check_headers(field: str, headers: Mapping[str, str]) -> None:
-    """Names and values that HTTP can carry."""
+    """Check that HTTP can carry these names and values."""
     for name, value in headers.items():
         checks.check_text(field, name, checks.NAME_LENGTH, what="header name ")
         if not _HEADER_NAME.fullmatch(name):
             raise BadRequest(field, "header name has a forbidden character")
         path = checks.entry(field, name)
         checks.check_text(path, value, checks.META_VALUE_LENGTH, required=False)
-        # Line breaks would end the header and begin another.
+        # A line break would end this header and begin another.
         if not value.isascii() or (value and not value.isprintable()):
             raise BadRequest(path, "must be printable ASCII text")
 

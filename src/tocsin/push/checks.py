@@ -1,7 +1,7 @@
-"""Push room: the rules for values that callers hand in, one function per rule.
+"""Push room: the rules for values of callers, one function for each rule.
 
-Pure but for the time zone database and the log; a rule raises `BadRequest` with the
-field's path and never repeats the value, because it may be a token. It stores nothing.
+A rule raises `BadRequest` with the field's path and never repeats the value, which
+may be a token. Pure, except for the time zone database and the log.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DeviceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Where a listing starts, as callers say it; `since` is `cursor`'s old name."""
+    """Which page of a listing callers ask for; `since` is the old name of `cursor`."""
 
     cursor: str = ""
     since: str = ""
@@ -65,9 +65,9 @@ class Paging:
 def check_text(
     field: str, value: str, limit: int, *, required: bool = True, what: str = ""
 ) -> None:
-    """Text that every store and queue can hold: UTF-8 without NUL, not too long.
+    """Check text that every store and queue can hold: UTF-8 without NUL, not too long.
 
-    `what` names the part of the field that is meant, such as `key `.
+    `limit` is bytes. `what` names the part of the field that is meant, such as `key `.
     """
     if not value:
         if required:
@@ -90,6 +90,7 @@ def check_texts(
     field: str, values: Sequence[str], limit: int, *, required: bool = True
 ) -> tuple[str, ...]:
     """`check_text` for each; the index is named. Doubled values are merged."""
+    # Most are plain ASCII within the limit, and need no call.
     for index, value in enumerate(values):
         if not value or len(value) > limit or "\0" in value or not value.isascii():
             check_text(f"{field}[{index}]", value, limit, required=required)
@@ -196,9 +197,9 @@ def check_integration(field: str, name: str, known: Collection[str]) -> None:
 
 
 def read_timezone(field: str, text: str) -> str:
-    """The time zone in what a device says of it, empty where there is none.
+    """The name of the time zone that a device reports, or empty if it is unusable.
 
-    No device is refused for it: without a zone it is as one that says nothing.
+    No device is refused for it: it is stored like one that reports no zone.
     """
     usable = usable_timezone(text)
     if text and not usable:
@@ -207,7 +208,7 @@ def read_timezone(field: str, text: str) -> str:
 
 
 def read_locale(field: str, text: str) -> str:
-    """The language tag in what a device says of its language; as `read_timezone`."""
+    """The language tag that a device reports, or empty; as `read_timezone`."""
     usable = usable_locale(text)
     if text and not usable:
         _report_unusable(field, text)
@@ -228,7 +229,7 @@ def check_locale(field: str, tag: str) -> None:
 
 
 def check_page(paging: Paging, limits: DeviceLimits) -> PageRequest:
-    """The page to read: `limit` 0 is the default, above the cap is clamped."""
+    """The page to read: `limit` 0 is the default, one above the cap becomes the cap."""
     cursor = paging.cursor or paging.since
     if paging.cursor and paging.since and paging.cursor != paging.since:
         raise BadRequest("since", "must equal cursor when both are given")
@@ -247,7 +248,7 @@ def merge(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
 
 
 def join_prefix(first: str, second: str) -> str:
-    """A prefix given in both spellings must be the same one."""
+    """The prefix, which must be the same if it is given in both forms."""
     if first and second and first != second:
         raise BadRequest(
             "topic_prefix", "must equal filter.topic_prefix when both are given"
@@ -272,7 +273,7 @@ def check_device_filter(
 
     `prefix` comes before each field's name in errors; `spelled` renames fields
     that the caller wrote in another form. With `users_required` an empty user
-    is refused: in a send or a removal it is a lost value, not a wish.
+    is refused: in a send or a removal the caller most likely lost a value.
     """
     names = spelled or {}
 
@@ -301,7 +302,7 @@ def check_device_filter(
 def check_provider_tokens(
     field: str, groups: Sequence[ProviderTokens], limits: DeviceLimits
 ) -> tuple[ProviderTokens, ...]:
-    """Tokens as selectors, in the spelling in which they are stored."""
+    """Tokens that select devices, in the form in which they are stored."""
     checked = []
     for index, group in enumerate(groups):
         check_provider(f"{field}[{index}].provider", group.provider)
@@ -311,7 +312,7 @@ def check_provider_tokens(
         tokens = check_texts(path, group.tokens, token_limit(group.provider, limits))
         rules = SERVICES[group.provider].tokens
         tokens = tuple(map(rules.selected, tokens))
-        # As it was written too: a row of an older release may hold it like that.
+        # Both as written and normalised: an older release stored what was written.
         same = map(rules.comparable, tokens)
         checked.append(ProviderTokens(group.provider, merge(tokens, same)))
     return tuple(checked)

@@ -1,7 +1,7 @@
 """Push room: the device registry as callers use it.
 
-Checks what comes in, completes it, and hands it to the store; it keeps no state
-and changes nothing when a check fails.
+Checks requests, completes them, and hands them to the store. It keeps no state, and
+changes nothing when a check fails.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DeviceService:
     """Registers, changes, removes and lists devices.
 
     Every method raises `BadRequest` naming the field, `NotAvailable` where no
-    database is configured, and what the store's contract names.
+    database is configured, and the errors that `DeviceStore` names.
     """
 
     def __init__(
@@ -147,9 +147,10 @@ class DeviceService:
             raise BadRequest("token", str(error)) from None
 
     def _name_integration(self, registration: Registration) -> Registration:
-        """With the integration that an empty name stands for at this time.
+        """Replace an empty integration by the newest one of the provider.
 
-        One that is not active is taken too, so that devices can be collected for it.
+        An integration that is not active is accepted too, so that devices can be
+        collected for it.
         """
         provider, name = registration.provider, registration.integration
         checks.check_integration(
@@ -165,8 +166,8 @@ class DeviceService:
             raise BadRequest("ids", "one of ids, users, provider_tokens must be set")
         return DeviceSelector(
             ids=checks.check_texts("ids", selector.ids, checks.NAME_LENGTH),
-            # An empty user here is a lost value, and would mean everybody who
-            # is logged out.
+            # An empty user is refused: it would select all devices that are logged
+            # out, while the caller most likely lost a value.
             users=checks.check_texts("users", selector.users, checks.NAME_LENGTH),
             provider_tokens=checks.check_provider_tokens(
                 "provider_tokens", selector.provider_tokens, self._limits
@@ -204,6 +205,7 @@ def _join(first: DeviceFilter, second: DeviceFilter) -> DeviceFilter:
         providers=checks.merge(first.providers, second.providers),
         platforms=checks.merge(first.platforms, second.platforms),
         provider_tokens=first.provider_tokens + second.provider_tokens,
+        # A tag that both name is the filter's: the lists beside it are the old form.
         tags={**second.tags, **first.tags},
         integrations=checks.merge(first.integrations, second.integrations),
     )

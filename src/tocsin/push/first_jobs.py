@@ -1,6 +1,6 @@
-"""Push room: the first jobs of a send: through which credentials, and when. Pure.
+"""Push room: the first jobs of a send, through which credentials, and when. Pure.
 
-What comes in has been accepted, but for the times that `online_first` brings with it.
+Requests come here checked, except for the times of `online_first`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from tocsin.core.push import (
 from tocsin.push.options import needed_details
 
 MAX_WAIT_MS = 3_600_000
-"""Longer, and two looks into the channel say little about the time between."""
+"""The longest wait of `online_first`. The channel is looked at when it begins and when
+it ends; over a longer time that says little about who was there in between."""
 
 _RECIPIENT_TYPES = {
     TargetKind.TOKEN: RecipientType.TOKENS,
@@ -40,7 +41,7 @@ _RECIPIENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A credential, and whom of the recipients a request reaches through it."""
+    """A credential, and the part of the recipients that it is used for."""
 
     integration: Integration
     to: DeviceFilter | RawRecipient
@@ -66,7 +67,7 @@ def providers_of(routes: list[Route]) -> list[str]:
 
 
 def recipient_type_of(request: SendRequest) -> RecipientType:
-    """Under which word metrics and analytics count it."""
+    """The recipient type by which metrics and analytics count the request."""
     if isinstance(request.recipient, RawRecipient):
         return _RECIPIENT_TYPES[request.recipient.kind]
     return RecipientType.FILTER
@@ -128,7 +129,7 @@ def due_ms(request: SendRequest, now_ms: int) -> int:
 
 
 def online_check(request: SendRequest, now_ms: int) -> OnlineCheck | None:
-    """What the walk over the devices has to ask of the channel."""
+    """Which channel the walk has to ask, and when; `None` without `online_first`."""
     first = request.online_first
     if first is None:
         return None
@@ -148,9 +149,9 @@ def check_wait(request: SendRequest, now_ms: int) -> None:
 
 
 def find_expiry_fault(request: SendRequest, now_ms: int) -> BadRequest | None:
-    """Why nobody would get the push of a request that is new now, or `None`.
+    """The fault of a new request that would expire during its wait, or `None`.
 
-    No fault of a repeat: the jobs of the first call wait since that call.
+    A repeat has no such fault: the jobs of the first call have waited since that call.
     """
     first = request.online_first
     if first is None or not now_ms < request.expire_at_ms <= now_ms + first.wait_ms:

@@ -1,7 +1,7 @@
-"""Push room: the options of a send: how often, at what hour, and texts for each device.
+"""Push room: checks the options of a send: rate limits, time windows, templates.
 
-Pure; read here so that faults are told at once. Holding back and rendering are the
-worker's business, which reads the templates again.
+Pure. They are read here so that the caller learns of faults at once; the worker reads
+the templates again when it renders.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _MAX_RATE = 1_000_000_000
 _BARE_KEYS = ("device.id", "device.user")
 
 _MAX_ACTIONS = 1000
-"""Actions in one body: together with the sizes of values it bounds a rendering."""
+"""Most template actions in one body. With the limits of values it bounds the time and
+memory of a rendering."""
 _MAX_LANGUAGES = 500
 
 
@@ -49,7 +50,7 @@ def parse_window(after: str, before: str, *, no_tz_send_now: bool) -> TimeWindow
 
 
 def check_rate(rule: RateRule) -> RateRule:
-    """The rule with its key as a template; every policy must let something pass."""
+    """The rule with its key as a template; each policy must let some pushes pass."""
     field = f"{_FIELD}.rate_limit"
     if not rule.limits:
         raise BadRequest(f"{field}.policies", "must not be empty")
@@ -77,7 +78,7 @@ def parse_key(key: str) -> Template:
         raise BadRequest(field, f"column {fault.column}: {fault.reason}") from None
     bare = "{{" not in key and any(name in key for name in _BARE_KEYS)
     if bare:
-        # As plain text it would be one bucket for everybody.
+        # Without braces it is plain text, which would be one bucket for everybody.
         raise BadRequest(field, "write variables in a text as {{.device.user}}")
     return template
 
@@ -102,10 +103,10 @@ def _seconds(field: str, text: str) -> int:
 def check_templating(
     templating: Templating, bodies: Mapping[str, Body], texts_size: int
 ) -> None:
-    """Bodies that can be rendered, localizations that can be looked up.
+    """Check that bodies can be rendered, and localizations looked up.
 
-    `texts_size` is bytes of all localizations together. Raises `BadRequest` naming
-    the field and, for a template, its place.
+    `texts_size` is the limit of all localizations together, in bytes. Raises
+    `BadRequest` naming the field and, for a template, its place.
     """
     _check_localizations(templating.localizations, texts_size)
     for provider, body in bodies.items():
@@ -113,7 +114,7 @@ def check_templating(
 
 
 def needed_details(request: SendRequest) -> frozenset[Detail]:
-    """What the walk has to bring of each device for this checked request."""
+    """The columns of a device that the walk has to read for this checked request."""
     needed: set[Detail] = set()
     if request.window is not None:
         needed.add(Detail.TIMEZONE)

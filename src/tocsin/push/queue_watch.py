@@ -1,6 +1,7 @@
-"""Push room: notices that the queue lost data, and says so for a day.
+"""Push room: notices that the queue lost data, and reports it for a day.
 
-It repairs nothing but what callers repeat: see `SendService`.
+It repairs nothing. Lost sends that their callers repeat are queued again: see
+`SendService`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from tocsin.core.ports.sends import (
 )
 
 NAMED_FOR_MS = 24 * 3_600_000
-"""So long a loss is told to whoever asks whether all is well."""
+"""How long `notices` reports a loss."""
 
 REPLACED = "replaced"
 WENT_BACK = "went_back"
 REGISTRY_WENT_BACK = "registry_went_back"
 
 OnLoss = Callable[[str], None]
-"""Hears of each loss once: `replaced`, `went_back` or `registry_went_back`."""
+"""Called once for each loss: `replaced`, `went_back` or `registry_went_back`."""
 
 _REPLACED = (
     "the queue lost accepted work: what it held was replaced by other data (it was"
@@ -47,11 +48,11 @@ _log = structlog.get_logger(__name__)
 
 
 class QueueWatch:
-    """Compares the queue with what was known of it.
+    """Compares the queue with what the registry remembers of it.
 
-    `place` says where the queue is, without passwords: other data at the same place is
-    a loss, a queue at another place is a move. `check` is called every few seconds,
-    from one task.
+    `place` is where the queue is, without passwords. Other data at the same place is a
+    loss; a queue at another place is a move. `check` is called every few seconds, by
+    one task.
     """
 
     def __init__(
@@ -68,20 +69,22 @@ class QueueWatch:
         self._place = place
         self._clock = clock
         self._on_loss = on_loss
+        # Of the last look: `QueuePosition.missing` that was reported, and `reached`.
         self._missing = self._reached = 0
         self._mark = QueueMark("")
         self._registry_lost_at_ms = 0
-        # What was found while the registry was away, until it knows of it too.
+        # A loss that this process found while the registry was away. It is dropped
+        # with the next look that reaches the registry, which notes it then.
         self._alone, self._alone_at_ms = "", 0
 
     @property
     def epoch(self) -> str:
-        """The data that the queue held when it was looked at; empty before that."""
+        """The epoch of the queue's data at the last look; empty before the first."""
         return self._mark.epoch
 
     @property
     def lost_at_ms(self) -> int:
-        """When the queue last was found to have lost data, 0 for never."""
+        """When the last loss of the queue was found, in Unix ms; 0 for never."""
         return self._alone_at_ms or self._mark.lost_at_ms
 
     def notices(self) -> dict[str, str]:
@@ -99,7 +102,8 @@ class QueueWatch:
 
     async def check(self) -> None:
         """Look once; raises `ApiError` while the queue or the registry is away."""
-        # The mark first: what others accept meanwhile must not look like a loss.
+        # The mark is read before the queue. In the other order, sends that others
+        # accept in between would raise the mark above the position, like a loss.
         try:
             mark = await self._marks.fetch(self.epoch) if self.epoch else None
         except ApiError:
@@ -108,9 +112,12 @@ class QueueWatch:
         position = await self._queue.position()
         if position.epoch != self.epoch:
             await self._enter(position)
+            # Read again, for the same reason: the mark first, then the queue.
             mark, position = self._mark, await self._queue.position()
         elif mark is None or self._is_older(mark):
             mark = await self._remember_registry_loss(mark)
+        # Two witnesses: the mark, which others raised too, and this process itself,
+        # which may know of sends that no mark has yet.
         missing = max(
             mark.accepted - position.reached, position.missing - self._missing
         )
@@ -124,21 +131,21 @@ class QueueWatch:
         self._alone, self._alone_at_ms = "", 0
 
     async def is_lost(self, epoch: str) -> bool:
-        """Whether data of this name was at the queue's place and is gone from there.
+        """Whether data of this epoch was at the queue's place and was replaced.
 
-        Not so where the queue has moved: what the old place held is moved too, or is
-        there still.
+        `False` if the queue has moved: its data is moved too, or still at the old
+        place.
         """
         return await self._marks.is_replaced(epoch)
 
     async def find_epoch(self) -> str:
-        """`epoch`, looked up where that was not possible yet; raises `ApiError`."""
+        """`epoch`, looked up if it is not known yet; raises `ApiError`."""
         if not self.epoch:
             await self.check()
         return self.epoch
 
     async def _look_alone(self) -> None:
-        """Name what this process itself can tell, once, without the registry."""
+        """Report once, without the registry, a loss that this process alone can see."""
         position = await self._queue.position()
         if not self.epoch or self._alone_at_ms:
             return
@@ -174,7 +181,10 @@ class QueueWatch:
             )
 
     def _is_older(self, mark: QueueMark) -> bool:
-        """Whether the registry forgot what it said before; a loss lowers it rightly."""
+        """Whether the mark is lower than before, though no loss was noted to lower it.
+
+        That is so if the registry itself went back.
+        """
         known = self._mark
         return mark.accepted < known.accepted and mark.lost_at_ms <= known.lost_at_ms
 
@@ -215,7 +225,7 @@ class QueueWatch:
 
 
 class ProcessQueueMarks:
-    """`QueueMarkStore` of one process, where there is no database."""
+    """`QueueMarkStore` in memory, for a process without a database."""
 
     def __init__(self) -> None:
         self._marks: dict[str, QueueMark] = {}
@@ -274,7 +284,7 @@ class ProcessQueueMarks:
         return is_first
 
     async def is_replaced(self, epoch: str) -> bool:
-        """See the port; what is remembered beside the queue knows no other place."""
+        """See the port; a process has one place, so any other epoch was replaced."""
         return epoch != self._current
 
 

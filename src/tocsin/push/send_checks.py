@@ -1,4 +1,4 @@
-"""Push room: every check of a send that asks no store.
+"""Push room: all checks of a send that need no store.
 
 It queues nothing and changes nothing.
 """
@@ -26,13 +26,13 @@ from tocsin.push.options import check_rate, check_templating
 _TOPIC_LENGTH = 1024
 _CONDITION_LENGTH = 4096
 _LAST_SECOND = 253_402_300_799
-"""The end of the year 9999: above it a time is not in Unix seconds."""
+"""The end of the year 9999; a larger time cannot be meant as Unix seconds."""
 _LOCALIZATIONS_PER_BODY = 4
 """Localizations may be this many times as long as one body."""
 
 
 class SendChecks:
-    """Checks requests by what is enabled; `payload_size` is bytes of one body."""
+    """Checks send requests; `payload_size` is the limit of one body in bytes."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class SendChecks:
     def check(
         self, request: SendRequest, spelled: Mapping[str, str] | None
     ) -> SendRequest:
-        """The request with doubled values merged; nothing was changed so far.
+        """The request with doubled values merged.
 
         Raises `BadRequest` naming the field, and `NotAvailable`.
         """
@@ -80,7 +80,7 @@ class SendChecks:
         return self._check_options(request)
 
     def _check_integration(self, field: str, name: str) -> None:
-        """Empty, or the identifier of one that can be sent through."""
+        """Check that `name` is empty or names an active integration."""
         checks.check_text(field, name, checks.NAME_LENGTH, required=False)
         found = self._integrations.get(name)
         if name and found is None:
@@ -176,7 +176,7 @@ class SendChecks:
 
 
 def check_seconds(field: str, value: int) -> None:
-    """Unix seconds; what looks like milliseconds is refused."""
+    """Check a time in Unix seconds; one in milliseconds is recognized and refused."""
     if value < 0:
         raise BadRequest(field, "must not be negative")
     if value > _LAST_SECOND:
@@ -184,7 +184,7 @@ def check_seconds(field: str, value: int) -> None:
 
 
 def _refuse_for_raw(request: SendRequest) -> None:
-    """Raw recipients have no device row to read a name, a zone or a user from."""
+    """Refuse options that need a device row: raw recipients have none."""
     given = {
         "online_first": request.online_first is not None,
         "limit_strategy": request.rate is not None or request.window is not None,
@@ -199,7 +199,7 @@ def _refuse_for_raw(request: SendRequest) -> None:
 def _read_targets(
     field: str, provider: str, texts: tuple[str, ...], rules: EndpointRules
 ) -> tuple[str, ...]:
-    """Targets in their one spelling; two spellings of one are merged."""
+    """Targets as they are sent; two spellings of one target are merged."""
     read = SERVICES[provider].tokens.read_target
     targets = []
     for index, text in enumerate(texts):

@@ -51,24 +51,24 @@ _EVENTS = {
     "requeued": "a repeated send was not in the queue any more; it is queued again",
 }
 OnExpired = Callable[[str, RecipientType, int], None]
-"""Hears (provider, recipient type, how many) of what expired before queueing.
+"""Called with (provider, recipient type, how many) when a send expired unqueued.
 
-The recipients of a filter are not known then; it counts as one.
+The recipients of a filter are not known then, so a filter counts as one.
 """
 
 
 OnCancelled = Callable[[str, RecipientType, int], None]
-"""Hears (provider, recipient type, how many) of what was taken back.
+"""Called with (provider, recipient type, how many) when jobs were taken back.
 
 A filter counts as one, as in `OnExpired`.
 """
 
 OnScheduled = Callable[[RecipientType], None]
-"""Hears of each request that was accepted for later."""
+"""Called for each request that was accepted for later."""
 
 OnRequest = Callable[[RecipientType, str], None]
-"""Hears (recipient type, `accepted` | `repeated` | `requeued` | `expired` |
-`refused`)."""
+"""Called with (recipient type, `accepted` | `repeated` | `requeued` | `expired` |
+`refused`) for each request."""
 
 
 def _ignore(*_: object) -> None:
@@ -78,12 +78,13 @@ def _ignore(*_: object) -> None:
 class SendService:
     """Accepts send requests.
 
-    `queue` is `None` where pushes are off, `uids` where nothing can remember a
-    uid. `integrations` are the credentials to send through, one for each of
-    `enabled_providers` without it. `payload_size` is bytes of one body, `uid_ttl_s`
-    how long a uid is remembered. `online` publishes what goes to a channel first,
-    `None` where there are no channels. `watch` knows which data the queue holds; with
-    it a repeat asks the queue whether it still has the send.
+    `queue` is `None` where pushes are off, `uids` is `None` where no store can
+    remember a uid. `integrations` are the credentials to send through; without it
+    each of `enabled_providers` is one. `payload_size` is the limit of one body in
+    bytes, `uid_ttl_s` is how long a uid is remembered, in seconds. `online` publishes
+    to channels for `online_first`, `None` where there are no channels. With `watch`,
+    which knows the data of the queue, a repeat finds out whether the queue still has
+    the send.
     """
 
     def __init__(
@@ -134,9 +135,9 @@ class SendService:
     ) -> str:
         """Queue the request; returns its uid, the caller's or a fresh UUID.
 
-        The same uid with the same content is answered again and queued once.
-        `spelled` maps a filter's field to the path under which the caller wrote
-        it, for error texts. Raises `BadRequest` naming the field,
+        A repeat, with the same uid and content, gets the same answer and is not
+        queued again. `spelled` maps a field of the filter to the path under which the
+        caller wrote it, for error texts. Raises `BadRequest` naming the field,
         `NotAvailable` for what is not enabled, `Conflict` for a uid that was
         used with other content, `QueueFull`.
         """
@@ -151,10 +152,10 @@ class SendService:
         return uid
 
     async def cancel(self, uid: str) -> None:
-        """Take back what was accepted under this uid for later and has not begun.
+        """Take back a send that was accepted for later, if it has not begun.
 
-        An unknown uid, one that was cancelled before and a send that began are
-        no errors: the caller may be late, or repeat itself.
+        A uid that is unknown or already cancelled, or whose send has begun, is no
+        error: the caller may be late, or repeat itself.
         """
         checks.check_text("uid", uid, checks.NAME_LENGTH)
         walked: set[str] = set()
@@ -178,7 +179,7 @@ class SendService:
         return self._queue
 
     async def _accept(self, request: SendRequest) -> tuple[str, str]:
-        """The uid, and how it went in the words of `OnRequest`."""
+        """Queue the request; returns its uid and the result, a word of `OnRequest`."""
         queue = self._open_queue()
         if request.uid:
             return request.uid, await self._enqueue_once(queue, request)
@@ -200,9 +201,10 @@ class SendService:
         ):
             self._write_line("repeated", request, request.uid, claim.push_id)
             return "repeated"
-        # A crash before `confirm` leaves a claim whose repeat comes here again:
-        # the queue takes one push id only once. So does one whose work was accepted,
-        # since a queue that lost it lost with it that it had it.
+        # A crash before `confirm` leaves a claim that is not accepted, and a repeat
+        # comes here again: the queue takes a push id only once. A repeat of accepted
+        # work may come here too: a queue that lost the work has also forgotten its
+        # push id, so it takes it again.
         result = await self._enqueue(
             queue,
             request,
@@ -258,9 +260,9 @@ class SendService:
             result = "accepted" if stored else "repeated"
         self._write_line(result, request, uid, push_id)
         if was_accepted and not stored:
-            return result  # all was done before
-        # Queued before published: whatever ends this process in between, the push
-        # goes out, and to everybody.
+            return result  # the first call has published as well
+        # Queued before published: if this process ends in between, the push still goes
+        # out, to everybody.
         again = was_accepted or not stored
         await self._publish_first(request, push_id, again=again)
         return result
@@ -268,7 +270,7 @@ class SendService:
     def _tell(
         self, event: SendEvent, uid: str, *, type: RecipientType, **more: Any
     ) -> None:
-        """Keep for the funnel what no result of a recipient will say."""
+        """Add a row for the funnel: this event shows in no recipient's result."""
         if self._rows is not None:
             at_ms = self._clock.now_ms()
             self._rows.add(event_row(event, uid, at_ms=at_ms, type=type.value, **more))
@@ -288,7 +290,7 @@ class SendService:
     def _write_line(
         self, result: str, request: SendRequest, uid: str, push_id: str
     ) -> None:
-        """Begin the trail of a send: its ids, where it goes, and what follows."""
+        """Log the ids of a send and where it goes; later lines carry the same ids."""
         if not _log.is_enabled_for(logging.INFO):
             return
         recipient, first = request.recipient, request.online_first
@@ -315,7 +317,7 @@ class SendService:
     def _expire(
         self, request: SendRequest, providers: list[str], uid: str, push_id: str
     ) -> None:
-        """Count and tell that nothing of it was queued, since its end has come."""
+        """Count and log a request that expired before anything of it was queued."""
         recipient, type = request.recipient, recipient_type_of(request)
         count = len(recipient.targets) if isinstance(recipient, RawRecipient) else 1
         for provider in providers:

@@ -1,6 +1,6 @@
-"""Push room: what apps report of a push, and what became of it altogether.
+"""Push room: takes what apps report of a push, and reads what became of it.
 
-It checks and hands on; where rows are kept, and for how long, is not known here.
+It checks and hands on; the analytics store decides where and how long rows are kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OFF = (
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """What a back end relays from an app."""
+    """An app's report of one push, as its back end passes it on."""
 
     uid: str
     status: str
@@ -57,11 +57,11 @@ class StatusService:
         self._clock = clock
 
     async def update(self, report: StatusReport) -> None:
-        """Add a row, which is stored soon; whether the uid is known is not asked.
+        """Add a row, which is stored soon; the uid need not be known.
 
-        The device id has to be one that a server made: anything else could be a
-        token, and those are not kept. Raises `InternalError` when the buffer is
-        full because the store is away.
+        The device id has to be one that a server made: any other text could be a
+        token, and tokens are not kept. Raises `InternalError` if the buffer is full,
+        since the store is away.
         """
         checks.check_text("analytics_uid", report.uid, checks.NAME_LENGTH)
         checks.check_choice("status", report.status, _REPORTED)
@@ -88,12 +88,12 @@ class StatusService:
             raise InternalError("analytics cannot be written now, try again later")
 
     async def fetch_funnel(self, uid: str) -> Funnel:
-        """What became of the sends with that analytics_uid, or uid without one."""
+        """The funnel of sends with that `analytics_uid`, or that `uid` without one."""
         checks.check_text("uid", uid, checks.NAME_LENGTH)
         if self._store is None:
             raise NotAvailable(_OFF)
         return await self._store.fetch_funnel(uid)
 
     def find_state(self, funnel: Funnel) -> SendState | None:
-        """What there is to say beside the funnel's numbers."""
+        """The state of the send, which the numbers of the funnel do not show."""
         return find_state(funnel, self._clock.now_ms()) if self._clock else None

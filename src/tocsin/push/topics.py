@@ -1,7 +1,7 @@
 """Push room: topics of devices and of users as callers manage them.
 
-Checks what comes in and hands it to the stores; who receives a push is decided by
-the device topics alone, and copying user topics onto devices is the stores' work.
+Checks requests and hands them to the stores. Who receives a push is decided by device
+topics alone; the stores copy user topics onto devices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TopicService:
     """Changes and lists device topics and user topics.
 
     Every method raises `BadRequest` naming the field, `NotAvailable` where no
-    database is configured, and what the stores' contracts name.
+    database is configured, and the errors that the stores' ports name.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class TopicService:
     async def update_device(
         self, device_id: str, change: TopicsChange, *, owner: str = ""
     ) -> None:
-        """Change a device's own topics; with `owner` only if it is that user's.
+        """Change a device's own topics; with `owner`, only if that user owns it.
 
-        An id that no server made is as unknown as one without a row.
+        An id that no server made is unknown, like one without a row: `NotFound`.
         """
         store = self._device_store()
         checks.check_text("device_id", device_id, checks.NAME_LENGTH)
@@ -148,8 +148,8 @@ class TopicService:
         )
 
     def _check_users(self, field: str, users: tuple[str, ...]) -> tuple[str, ...]:
-        # The empty user is a legal value to look for: devices without an owner,
-        # and topics bound to everybody.
+        # An empty user may be looked for: it finds devices without an owner, and
+        # topics that are bound to everybody.
         return checks.check_texts(field, users, checks.NAME_LENGTH, required=False)
 
     def _check_prefix(self, prefix: str, topic_prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""Push room: what makes two sends the same one, and that it is queued once.
+"""Push room: recognizes a repeated send by its uid, so that it is queued only once.
 
 A uid is claimed in the registry before its send is queued, and confirmed after.
 """
@@ -19,8 +19,8 @@ from tocsin.push.first_jobs import find_expiry_fault
 from tocsin.push.queue_watch import QueueWatch
 
 ONCE_LONGER_S = 3 * 3600.0
-"""So much longer than its uid is remembered the queue knows a send: by whatever clock
-the uid ends, the queue must not forget it first."""
+"""The queue remembers a push id for this much longer than the registry its uid. The
+two may go by different clocks, and the queue must not be the first to forget."""
 
 _Add = Callable[..., None]
 
@@ -28,10 +28,10 @@ _log = structlog.get_logger(__name__)
 
 
 class UidClaims:
-    """Lets each uid be queued once, and again where the queue has lost its send.
+    """Lets each uid be queued once, and again if the queue has lost its send.
 
-    `store` is `None` where nothing can remember a uid. `watch` knows which data the
-    queue holds; with it a repeat asks the queue whether it still has the send.
+    `store` is `None` where no store can remember a uid. `watch` knows the data of the
+    queue; without it no loss is found.
     """
 
     def __init__(self, store: UidStore | None, watch: QueueWatch | None) -> None:
@@ -41,15 +41,16 @@ class UidClaims:
     async def take(self, request: SendRequest, now_ms: int, ttl_s: float) -> UidClaim:
         """The claim of the request's uid: its push id, and whether it was accepted.
 
-        Raises `Conflict`, and what only a request that is new can be refused for.
+        Raises `Conflict`, and the `BadRequest` of `find_expiry_fault` if the request
+        is new.
         """
         print_of = fingerprint(request)
         fault = find_expiry_fault(request, now_ms)
         if self._store is None:
             if fault is not None:
                 raise fault
-            # Content and uid make the push id, so that the queue itself still
-            # recognises a repeat; only other content goes unnoticed.
+            # The push id is made of content and uid, so the queue itself recognizes a
+            # repeat. What goes unnoticed is the same uid with other content.
             name = hashlib.sha256(request.uid.encode() + b"\0" + print_of)
             return UidClaim(name.hexdigest()[:32], accepted=False)
         offered = uuid.uuid4().hex
@@ -57,14 +58,16 @@ class UidClaims:
             request.uid,
             fingerprint=print_of,
             push_id=offered,
+            # 0 only asks: a request that will be refused must not take the uid.
             ttl_s=0 if fault is not None else ttl_s,
         )
+        # The offered id came back, so nobody had the uid before: the request is new.
         if fault is not None and claim.push_id == offered:
             raise fault
         return claim
 
     async def confirm(self, uid: str, claim: UidClaim) -> None:
-        """The work of the claim is queued; note so, and which data has it."""
+        """Note that the work of the claim is queued, and which data has it."""
         if self._store is None:
             return
         epoch = await self._find_epoch()
@@ -78,10 +81,11 @@ class UidClaims:
     async def may_be_lost(
         self, claim: UidClaim, request: SendRequest, now_ms: int
     ) -> bool:
-        """Whether the queue has to be asked for work that it once accepted.
+        """Whether the queue has to be asked if it still has work that it accepted.
 
-        Only the data that has it, or has come in its place, can tell: a queue that was
-        moved knows nothing of what the old one took.
+        That is so if the queue still holds the same data, or if other data replaced
+        it. A queue that was moved to another place cannot tell: it knows nothing of
+        what the old one accepted.
         """
         if self._watch is None or not claim.epoch:
             return False
@@ -91,17 +95,18 @@ class UidClaims:
         return claim.epoch == epoch or await self._watch.is_lost(claim.epoch)
 
     async def forget_data(self, uid: str) -> None:
-        """What was taken back is no loss: a repeat must not queue it again."""
+        """Keep a cancelled send from looking lost: a repeat must not queue it again."""
         if self._store is None:
             return
         try:
             await self._store.confirm(uid, epoch="")
         except ApiError as error:
-            # It is taken back all the same; only a queue that loses data could tell.
+            # It is cancelled all the same. The note only matters if the queue loses
+            # its data later.
             _log.debug("cancelled uid not noted", uid=uid, error=error.message)
 
     async def _find_epoch(self) -> str:
-        """Which data has what was just accepted; empty where that cannot be known."""
+        """The epoch of the queue's data now; empty if it cannot be read."""
         if self._watch is None:
             return ""
         try:
@@ -113,13 +118,14 @@ class UidClaims:
 def fingerprint(request: SendRequest) -> bytes:
     """SHA-256 over what the request asks for, without its uid.
 
-    The order of lists, maps and JSON keys does not count, nor does the spelling
-    of the API that it came in. Options that are not set add nothing, so that a
-    repeat that meets a newer release is still known.
+    The order of lists, maps and JSON keys does not count, nor does the form of the
+    API that the request came in. Options that are not set add nothing, so a repeat is
+    still recognized by a newer release that has more options.
     """
     digest = hashlib.sha256()
 
     def add(*parts: str | bytes) -> None:
+        # Each part with its length, so that no two lists of parts read alike.
         for part in parts:
             data = part if isinstance(part, bytes) else part.encode()
             digest.update(b"%d:" % len(data))
