@@ -1,7 +1,7 @@
 """Analytics room: rows in ClickHouse, in the documented table `notifications`.
 
-It must not buffer: the writer hands it whole batches. Nothing but the HTTP port is
-needed, so no client library is.
+It must not buffer: the writer hands it whole batches. It uses the HTTP port alone, so
+it needs no client library.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tocsin.config.clickhouse import check_cluster, check_name, check_ttl
 from tocsin.core.analytics import Funnel, NotificationRow, read_events
 
 SLICE_ROWS = 1000
-"""Rows made into text without letting anybody else run."""
+"""Rows made into text before other tasks have a turn."""
 
 DEDUPLICATED_BATCHES = 100
-"""Batches whose id a table remembers, so that a repeated one adds nothing."""
+"""Ids of batches that the table remembers, so that a repeated batch adds nothing."""
 
 _TEXTS = (
     "uid",
@@ -54,7 +54,7 @@ class ClickHouseSettings:
 
 
 def build_schema(settings: ClickHouseSettings) -> list[str]:
-    """Statements that make what is missing; they change nothing that is there."""
+    """Statements that create missing tables; they do not change existing ones."""
     database, cluster = check_name(settings.database), check_cluster(settings.cluster)
     on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
     texts = "".join(f"    `{name}` String,\n" for name in _TEXTS)
@@ -94,12 +94,12 @@ class ClickHouseAnalyticsStore:
         self._schema_lock = asyncio.Lock()
 
     async def prepare(self) -> None:
-        """Reach the server and make what is missing; raises `ClickHouseError`."""
+        """Try the server and create missing tables; raises `ClickHouseError`."""
         await self.http.run("SELECT 1", in_database=False)
         await self._make_schema()
 
     async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
-        """See `AnalyticsStore.append`; it can tell a batch that it has already."""
+        """See `AnalyticsStore.append`; a repeated batch is recognized by its id."""
         await self._make_schema()
 
         async def lines() -> AsyncIterator[bytes]:
@@ -113,7 +113,8 @@ class ClickHouseAnalyticsStore:
             body=lines,
             settings={
                 "insert_deduplication_token": batch_id,
-                # One block per batch, else parts of it would share the token.
+                # One block for each batch: several blocks would share the token, and
+                # all but the first would be dropped as repeated.
                 "input_format_parallel_parsing": "0",
                 "max_insert_block_size": str(len(rows)),
                 "async_insert": "0",
@@ -162,6 +163,7 @@ class ClickHouseAnalyticsStore:
         await self.http.close()
 
     async def _make_schema(self) -> None:
+        # One at a time: `prepare` and a batch may come here together.
         async with self._schema_lock:
             if self._schema_done:
                 return
@@ -171,7 +173,7 @@ class ClickHouseAnalyticsStore:
             except ClickHouseError as error:
                 if error.number != UNKNOWN_DATABASE:
                     raise
-                # Not asked for before: the user may not be allowed to.
+                # Created only if it is missing: the user may not be allowed to.
                 await self.http.run(self._create_database(), in_database=False)
                 others = [first, *others]
             for statement in others:
@@ -184,8 +186,10 @@ class ClickHouseAnalyticsStore:
         return f"CREATE DATABASE IF NOT EXISTS `{self._settings.database}`{on_cluster}"
 
 
-# A recipient is a device, else whoever stands behind a mark, a topic or a condition.
-# What was taken back is known by its uid alone, also where results have another.
+# Rows are grouped by recipient: a device, or else the mark of a token, a topic or a
+# condition. Its rows count once, however often a try or a batch was repeated.
+# A cancellation is stored under the uid of its send, results under the analytics_uid;
+# the scheduled row has both, and leads from one to the other.
 _FUNNEL = """
 SELECT sum(was_sent) AS sent, sum(was_delivered) AS delivered,
        sum(was_interacted) AS interacted, reason,

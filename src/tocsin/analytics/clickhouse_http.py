@@ -1,7 +1,7 @@
-"""Analytics room: one ClickHouse, or several that are one, over its HTTP port.
+"""Analytics room: a ClickHouse server, or several of one cluster, over HTTP.
 
-It carries statements and turns faults into own errors; it must not know a table.
-A user, a password or a row never stands in an error.
+It runs statements and turns faults into own errors; it must not know a table.
+Errors never hold a user, a password or a row.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from tocsin.core.errors import InternalError
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_BYTES = 16 * 1024 * 1024
+"""A longer answer is a fault: statements here ask for far less."""
 
+# Numbers of ClickHouse's own error codes.
 UNKNOWN_DATABASE = 81
 _REFUSED_USER = frozenset({192, 193, 194, 497, 516})
 _BAD_ROWS = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 117})
-"""Answers about the text of the rows, which no repetition changes."""
+"""ClickHouse cannot read the text of the rows; a repetition changes nothing."""
 _CODE = re.compile(rb"Code: (\d+)")
 
 Body = Callable[[], AsyncIterator[bytes]]
-"""Makes the body anew for each try."""
+"""Makes a new iterator over the body for each try, as each one can be read once."""
 
 
 class ClickHouseError(InternalError):
-    """ClickHouse did not do what it was asked; `number` is its own code, or 0."""
+    """A statement failed; `number` is ClickHouse's own error code, or 0."""
 
     def __init__(self, reason: str, number: int = 0) -> None:
         super().__init__(reason)
@@ -38,7 +40,7 @@ class ClickHouseError(InternalError):
 
 
 class ClickHouseHttp:
-    """Runs statements; where one server cannot be reached, the next is asked."""
+    """Runs statements; if a server cannot be reached, the next one is asked."""
 
     def __init__(
         self,
@@ -63,11 +65,12 @@ class ClickHouseHttp:
         settings: Mapping[str, str] | None = None,
         in_database: bool = True,
     ) -> bytes:
-        """The answer's bytes.
+        """Run a statement; returns the bytes of the answer.
 
-        `values` fill `{name:Type}` in the statement. Raises `ClickHouseError`,
-        `RowsRefused` for a body that it cannot read.
+        `values` fill `{name:Type}` in the statement. Raises `ClickHouseError`, and
+        `RowsRefused` for a body that ClickHouse cannot read.
         """
+        # Without `wait_end_of_query` a fault may come after a status of 200.
         query = {"query": statement, "wait_end_of_query": "1", **(settings or {})}
         if in_database:
             query["database"] = self._database
@@ -77,7 +80,7 @@ class ClickHouseHttp:
             try:
                 return await self._post(self._addresses[0], query, body)
             except _UnreachableError:
-                # The one that answers stays in front for the next statement.
+                # The server that answers stays in front for the next statement.
                 self._addresses.append(self._addresses.pop(0))
         return await self._post(self._addresses[0], query, body)
 
@@ -116,7 +119,7 @@ class ClickHouseHttp:
 
 
 class _UnreachableError(ClickHouseError):
-    """Nobody answered, or not to the end."""
+    """A server did not answer, or not to the end."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -136,7 +139,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _check(answer: aiohttp.ClientResponse, content: bytes) -> None:
-    """Raise for an answer that is a fault; its words may quote rows and stay here."""
+    """Raise for an answer that is a fault, without its text: that may quote rows."""
     given = answer.headers.get("X-ClickHouse-Exception-Code", "")
     if answer.status == 200 and not given:
         return
@@ -158,5 +161,5 @@ _PARAMETER = str.maketrans(
 
 
 def _as_parameter(value: str) -> str:
-    """A value as a parameter is written: escaped as a field of a table of text."""
+    """A value in the form of a query parameter: escaped like a tab-separated field."""
     return value.translate(_PARAMETER).encode("utf-8", "replace").decode()

@@ -1,6 +1,6 @@
 """Analytics room: rows in the configured database, PostgreSQL or SQLite.
 
-The embedded default. It must not open the database nor make its table: migrations do.
+The default store. Others open the database, and migrations make its table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tocsin.core.errors import BadRequest, InternalError
 T = TypeVar("T")
 
 SLICE_ROWS = 1000
-"""Rows made into text without letting anybody else run."""
+"""Rows made into text before other tasks have a turn."""
 
 _TABLE = "push_analytics"
 _COLUMNS = (
@@ -32,8 +32,10 @@ _INSERT = (
     f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 )
 
-# A recipient is a device, else whoever stands behind a mark, a topic or a condition.
-# The time has 13 digits until the year 2286, so the greatest text is the newest fault.
+# Rows are grouped by recipient: a device, or else the mark of a token, a topic or a
+# condition. Its rows count once, however often a try or a batch was repeated.
+# Milliseconds have 13 digits until the year 2286. So the greatest text of time and code
+# is the newest fault, and its code begins at character 14.
 _FUNNEL = text(
     f"""
     SELECT sum(sent), sum(delivered), sum(interacted),
@@ -52,7 +54,8 @@ _FUNNEL = text(
     """  # noqa: S608 - constants
 )
 
-# What was taken back is known by its uid alone, also where results have another.
+# A cancellation is stored under the uid of its send, results under the analytics_uid;
+# the scheduled row has both, and leads from one to the other.
 _EVENTS = text(
     f"""
     SELECT status, provider, error_code, max(error_message), max(time_ms)
@@ -65,8 +68,8 @@ _EVENTS = text(
     """  # noqa: S608 - constants
 )
 
-# Rows come nearly in order of time, so the oldest are those with the smallest ids:
-# no index of the time is needed, and a purge never looks at more than its limit.
+# Rows are added nearly in order of time, so the oldest have the smallest ids. That
+# needs no index of the time, and a purge never reads more rows than its limit.
 _PURGE = text(
     f"""
     DELETE FROM {_TABLE} WHERE id IN (
@@ -79,9 +82,9 @@ _PURGE = text(
 
 
 class Transactions(Protocol):
-    """How a database runs a function of a connection in one transaction.
+    """Runs a function of a connection in one transaction of a database.
 
-    Raises `ApiError` for its faults, those of the statements included.
+    Raises `ApiError` for faults of the database and of statements.
     """
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -94,13 +97,13 @@ class Transactions(Protocol):
 
 
 class SqlAnalyticsStore:
-    """Rows in the table `push_analytics`; the database stays its opener's."""
+    """Rows in the table `push_analytics`; whoever opened the database closes it."""
 
     def __init__(self, database: Transactions) -> None:
         self._database = database
 
     async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
-        """See `AnalyticsStore.append`; it cannot tell a batch that it has already."""
+        """See `AnalyticsStore.append`; a repeated batch is stored again."""
         del batch_id
 
         async def insert(connection: AsyncConnection) -> None:
@@ -148,18 +151,18 @@ class SqlAnalyticsStore:
         return await self._database.write(delete)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release: the database belongs to its opener."""
 
 
 def _storable(value: object) -> object:
-    """SQLite takes any text but lone surrogates."""
+    """The value without lone surrogates, the only text that SQLite does not take."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "replace").decode()
     return value
 
 
 async def _copy(connection: AsyncConnection, rows: Sequence[NotificationRow]) -> None:
-    # A row lost in a power cut is worth less than a disk waited for.
+    # Not waiting for the disk: a power cut may lose the last rows, which is worth it.
     await connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
     driver: Any = (await connection.get_raw_connection()).driver_connection
     with _own_errors():
@@ -171,7 +174,8 @@ async def _copy(connection: AsyncConnection, rows: Sequence[NotificationRow]) ->
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """COPY runs on the driver itself, so SQLAlchemy does not wrap its errors."""
+    """Translate errors of COPY: it runs on the driver, so SQLAlchemy wraps none."""
+    # The PostgreSQL engine has loaded it; where SQLite is used it is not imported.
     psycopg: Any = sys.modules["psycopg"]
     try:
         yield

@@ -1,6 +1,6 @@
 """Analytics room: rows as tab-separated text, which COPY and ClickHouse both read.
 
-Pure; whatever a field holds, it comes out as one field of one line.
+Pure. Whatever characters a field holds, it becomes one field of one line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tocsin.core.analytics import NotificationRow, SendEvent
 
 EVENTS = ", ".join(f"'{event}'" for event in SendEvent)
-"""The statuses of events, as both kinds of stores write a list in a statement."""
+"""The statuses of events, as a list for SQL statements of all stores."""
 
 _FIELDS = len(NotificationRow._fields)
 _ESCAPES = str.maketrans(
@@ -26,10 +26,11 @@ _ESCAPES = str.maketrans(
 
 
 def encode_rows(rows: Sequence[NotificationRow], *, in_seconds: bool) -> bytes:
-    """A line a row; the time in Unix milliseconds, or in whole seconds.
+    """One line for each row; the time in Unix milliseconds, or in whole seconds.
 
-    The plain way is taken for all rows and then looked over as one text: a
-    field that needs escapes shows as a character too many.
+    All rows are written without escapes first, since few fields need any. Then the
+    whole text is checked at once: a field that needs escapes shows as a character
+    that is not expected. Only then every row is written again with escapes.
     """
     unit = 1000 if in_seconds else 1
     text = "".join(
@@ -46,7 +47,7 @@ def encode_rows(rows: Sequence[NotificationRow], *, in_seconds: bool) -> bytes:
         or text.count("\n") != len(rows)
     ):
         text = "".join([_escaped(row, unit) for row in rows])
-    # A lone surrogate is no text for a database.
+    # A lone surrogate has no UTF-8 form, and no database takes it.
     return text.encode("utf-8", "replace")
 
 

@@ -1,8 +1,8 @@
 """Analytics room: the buffer between the sending and a store, one for all stores.
 
-Taking results in never waits and never fails; what a store cannot take in time is kept
-up to a limit and dropped beyond it. Rows are made from results when they are written,
-and no token gets into one whole. It must not know any store.
+Adding results never waits and never fails. Results that the store cannot take in time
+are kept up to a limit, and dropped beyond it. Rows are made from results when they are
+written, and hold a mark instead of a token. It must not know any store.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from tocsin.telemetry.metrics import Metrics
 
 RETRY_PAUSE_S = 0.5
 _SLICE = 500
-"""Rows made without letting anybody else run."""
+"""Rows made before other tasks have a turn."""
 
 
 ERROR_LENGTH = 300
-"""Characters kept of a provider's own words."""
+"""How many characters of a provider's error text are kept."""
 
 _MARK_LENGTH = 16
 _SENT, _FAILED = PushStatus.SENT.value, PushStatus.FAILED.value
@@ -46,12 +46,13 @@ _DELIVERED = Verdict.DELIVERED
 _log = structlog.get_logger(__name__)
 
 Piece = tuple[SendJob, Payload, Sequence[Result]] | list[NotificationRow]
-"""Results as they came, or rows; the first become rows only when written."""
+"""Results as they came, or rows. Results become rows only when they are written: that
+costs more than sending may wait for."""
 
 
 @dataclass(frozen=True, slots=True)
 class BufferLimits:
-    """Rows in memory at most, rows written at once, seconds between writes."""
+    """The most rows in memory, rows written at once, and seconds between writes."""
 
     max_rows: int
     flush_rows: int
@@ -60,7 +61,7 @@ class BufferLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Rows on their way; the id stays the same over retries."""
+    """Rows to be stored; the id stays the same over retries, so a store can tell."""
 
     id: str
     rows: list[NotificationRow]
@@ -86,13 +87,15 @@ class AnalyticsWriter:
         self._metrics = metrics
         self._retry_pause_s = retry_pause_s
         self._pieces: deque[Piece] = deque()
+        # The batch that is being written, or that failed and is next.
         self._failed: _Batch | None = None
+        # Rows in pieces and in that batch; and those dropped since the last success.
         self._size = 0
         self._dropped = 0
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        # A counter that is there from the start shows its first rise.
+        # A counter has to exist before its first rise, or a monitor misses that.
         metrics.analytics_drops.add(0, NOTIFICATIONS)
 
     @property
@@ -142,7 +145,7 @@ class AnalyticsWriter:
             self._failed, self._size = None, 0
 
     def _admit(self, count: int) -> int:
-        """How many of these there is room for; the others are counted as dropped."""
+        """How many of `count` rows there is room for; the rest count as dropped."""
         taken = min(count, self._limits.max_rows - self._size)
         if taken < count:
             self._note_overflow(count - taken)
@@ -170,12 +173,13 @@ class AnalyticsWriter:
             await _wait(self._wake, interval_s)
             self._wake.clear()
             if not await self._write_ready() and not self._closing.is_set():
-                # A full buffer must not turn a store that is away into a busy loop.
+                # A full buffer sets `_wake` with each row, which would try a store that
+                # is away without a pause.
                 await _wait(self._closing, interval_s)
         await self._write_ready()
 
     async def _write_ready(self) -> bool:
-        """Write all there is; `False` where a batch failed and was kept."""
+        """Write until less than a batch is left; `False` if a batch failed."""
         while batch := self._failed or await self._take():
             self._failed = batch
             if not await self._write(batch):
@@ -212,7 +216,7 @@ class AnalyticsWriter:
         return _Batch(uuid.uuid4().hex, rows) if rows else None
 
     async def _write(self, batch: _Batch) -> bool:
-        """Store a batch, trying twice; `False` where it has to be kept."""
+        """Store a batch, in two tries; `False` if it has to be kept for later."""
         started = time.perf_counter()
         retries, result = 0, "ok"
         while True:
@@ -263,10 +267,10 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
 
 
 def mark_of_token(token: str) -> str:
-    """What stands for a token: enough to find its rows, nothing to push with.
+    """The mark of a token: enough to find its rows, useless for pushing.
 
-    The first 16 hex digits of its SHA-256, so that whoever has the token can
-    look for it: `printf %s TOKEN | sha256sum | cut -c1-16`.
+    It is the first 16 hex digits of its SHA-256, so that whoever has the token can
+    look for its rows: `printf %s TOKEN | sha256sum | cut -c1-16`.
     """
     return sha256(token.encode("utf-8", "replace")).hexdigest()[:_MARK_LENGTH]
 
@@ -274,7 +278,7 @@ def mark_of_token(token: str) -> str:
 def rows_of(
     job: SendJob, payload: Payload, results: Sequence[Result]
 ) -> list[NotificationRow]:
-    """One row a result, in order."""
+    """One row for each result, in order."""
     recipients = job.work.recipients
     uid = payload.analytics_uid or payload.uid
     provider, kind = job.provider, job.recipient_type.value
