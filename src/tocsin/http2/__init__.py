@@ -1,6 +1,7 @@
 """The fan-out engine: an HTTP/2 client made for many small requests to few hosts.
 
-This room moves bytes. It knows nothing of pushes, providers or what a failure means.
+It moves bytes, and knows nothing of pushes or providers. What follows from a failure
+is for its callers to decide.
 """
 
 from tocsin.http2.dialing import Dialer, Resolve, dial, look_up

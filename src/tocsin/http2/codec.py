@@ -1,7 +1,7 @@
 """HTTP/2 frames (RFC 9113 §4 and §6) for the HTTP/2 room, as pure functions.
 
 Nothing here knows sockets, nor whether it serves a client or a server. The loop over
-frames stands in `session.py`, because a call per frame would cost more than the frame.
+frames is in `session.py`, because a call for each frame would cost more than the frame.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def parse_settings(payload: bytes) -> list[tuple[int, int]]:
 
 
 def parse_window_update(payload: bytes) -> int:
-    """The increment; 0 is returned, and is an error of the stream it came for."""
+    """The increment. 0 is an error of the stream or connection; the caller decides."""
+    # The highest bit is reserved and ignored, here and in stream ids (§4.1, §6.9).
     if len(payload) != 4:
         raise _size_fault("WINDOW_UPDATE", len(payload))
     return int(_ONE.unpack(payload)[0]) & MAX_WINDOW
@@ -189,6 +190,7 @@ def strip_padding(flags: int, payload: bytes) -> bytes:
     if not payload:
         raise _size_fault("padded", 0)
     padding = payload[0]
+    # The byte of the length counts as well, so this much would leave no room (§6.1).
     if padding >= len(payload):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding as long as its frame")
     return payload[1 : len(payload) - padding]

@@ -1,6 +1,6 @@
-"""Making a connection ready for a pool, for the HTTP/2 room; and when to try again.
+"""Makes connections for a pool, for the HTTP/2 room, and decides when to try again.
 
-Which connections there shall be is the pool's to decide.
+How many connections there are is decided by the pool.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from tocsin.http2.head import Origin
 
 FIRST_S = 0.25
 MAX_S = 30.0
+"""The first and the longest wait after failed attempts, in seconds."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Backoff:
-    """Waits that double with each failure in a row, spread by a quarter.
+    """Waits that double with each failure in a row, spread by a quarter each way.
 
     `reason` is why the last attempt failed, `failures` how many failed in a row.
     """
@@ -45,6 +46,7 @@ class Backoff:
         """An attempt failed at `now` (loop time, seconds)."""
         self.failures += 1
         self.reason = reason
+        # The exponent is capped far above `MAX_S`: failures may go on for months.
         wait_s = min(MAX_S, FIRST_S * 2 ** min(self.failures - 1, 16))
         wait_s *= random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, no secret
         self._retry_at = now + wait_s
@@ -100,10 +102,10 @@ class Connector:
     async def connect(
         self, known: Iterable[PooledConnection]
     ) -> PooledConnection | None:
-        """One that is ready; `None`, once that is told, where none can be had.
+        """A connection that is ready, or `None` after the failure was logged.
 
-        `known` are the pool's: one of them that has just ended, and never answered,
-        says something of its address before the pool has heard of it.
+        `known` are the connections of the pool. If one has just ended without any
+        answer, its address is avoided, although the pool has not heard of the end yet.
         """
         for connection in known:
             if connection.session.closed and not connection.session.answered:
@@ -113,14 +115,14 @@ class Connector:
             if not found.session.closed:
                 _log.debug("http2_connected", origin=self._name)
                 return found
-            # Between its SETTINGS and this moment.
+            # The server sent its SETTINGS and closed before we came to use it.
             self._dialer.avoid(found.address)
             found = found.session.fault
         self._failed(found)
         return None
 
     def blame(self, connection: PooledConnection) -> None:
-        """It ended and never answered: as bad as one that was never made."""
+        """Count a connection that ended without any answer as a failed attempt."""
         self._dialer.avoid(connection.address)
         self._failed(connection.session.fault)
 
@@ -129,7 +131,7 @@ class Connector:
         self._backoff.worked()
 
     def _failed(self, fault: str) -> None:
-        """An attempt came to nothing: say so once, and wait before the next."""
+        """Log a failed attempt, and wait before the next."""
         reason = f"{self._name}: {fault}"
         self._backoff.failed(reason, asyncio.get_running_loop().time())
         tries = self._backoff.failures

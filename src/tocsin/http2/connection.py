@@ -1,7 +1,7 @@
 """One HTTP/2 connection on asyncio, for the HTTP/2 room.
 
-It joins a `ClientSession` to a transport and watches for silence. Which request goes
-to which connection is the pool's to decide.
+It joins a `ClientSession` to a transport and watches for silence. The pool decides
+which request goes to which connection.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tocsin.http2.session import ClientSession
 # session, where a lost connection leaves it unsent for sure.
 _WRITE_BUFFER_BYTES = 1 << 20
 _TIMEOUTS_BEFORE_PING = 3
-# So many deadlines passed with not one answer between: pings may be answered, but
-# requests are not, and another connection may reach a healthier machine.
+# After this many requests in a row without an answer the connection is replaced, even
+# if pings are answered: another connection may reach a healthier machine.
 _TIMEOUTS_BEFORE_RETIRING = 10
-# Idle connections are asked less often; some front ends count pings as abuse.
+# Idle connections get fewer pings, since some front ends count pings as abuse.
 _IDLE_PING_FACTOR = 3
 _CLOSE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a connection waits for what, in seconds."""
+    """The timeouts of a connection, in seconds."""
 
     request_timeout_s: float
     connect_timeout_s: float
@@ -38,12 +38,12 @@ class Patience:
 
     @property
     def silence_s(self) -> float:
-        """Requests in flight and no byte for so long: ask whether anyone is there."""
+        """With requests in flight, a PING is sent after this time without a byte."""
         return min(self.ping_interval_s, self.request_timeout_s / 2)
 
     @property
     def tick_s(self) -> float:
-        """How often to look at the clock, so that no wait is overrun by much."""
+        """How often the timeouts are checked, so that none is overrun by much."""
         waits = [self.request_timeout_s, self.ping_interval_s, self.ping_timeout_s]
         if self.idle_timeout_s is not None:
             waits.append(self.idle_timeout_s)
@@ -69,9 +69,10 @@ class ConnectionOwner(Protocol):
 class PooledConnection(asyncio.Protocol):
     """The asyncio end of a session. All methods are called from the loop.
 
-    `ready` gets "" once the server's SETTINGS are there, or why they will not come.
-    `gone` is done when the transport is closed. `idle` tells that nothing was wrong
-    with it, nobody used it. `address` is where it goes, for whoever dials.
+    `ready` gets "" once the server's SETTINGS are there, or the reason why they will
+    not come. `gone` is done when the transport is closed. `idle` is set if it was
+    closed because nobody used it, not for a fault. `address` is set by the connector,
+    so that it can avoid the address later.
     """
 
     def __init__(
@@ -153,11 +154,12 @@ class PooledConnection(asyncio.Protocol):
     # ------------------------------------------------------------ asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Check what TLS agreed on, and send the opening."""
+        """Check the protocol that TLS agreed on, and send the opening."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         tls = transport.get_extra_info("ssl_object")
         chosen = None if tls is None else tls.selected_alpn_protocol()
+        # A server without ALPN may speak HTTP/2 all the same; its first frame tells.
         if chosen not in (None, "h2"):
             reason = f"the server chose {chosen} by ALPN, not h2"
             self._end(FailureKind.PROTOCOL, reason)
@@ -168,6 +170,7 @@ class PooledConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Give bytes to the session and carry out what follows from them."""
         self._heard_at = self.loop.time()
+        # Any byte will do as an answer to our PING: the server is there.
         if self._asked_at is not None:
             self._asked_at = None
             self.session.hold(False)
@@ -180,7 +183,7 @@ class PooledConnection(asyncio.Protocol):
         self._owner.moved()
 
     def eof_received(self) -> None:
-        """The server will say no more, so nothing can be answered: close."""
+        """The server sends nothing more, so no request can be answered: close."""
         self._end(FailureKind.CLOSED, self._end_reason(None))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -245,15 +248,15 @@ class PooledConnection(asyncio.Protocol):
         self._shut()
 
     def _shut(self) -> None:
-        """The session is closed: write its last words and close the transport."""
+        """The session is closed: write what it still has and close the transport."""
         self._settle_ready()
         self._pass_back()
         if self._closing_at is not None:
             return
         self._closing_at = self.loop.time() + _CLOSE_TIMEOUT_S
         if self._transport is not None:
-            # Last words go out even while the transport is paused: it is closed
-            # after its buffer, or dropped when that takes too long.
+            # The GOAWAY is written even while the transport is paused: `close` sends
+            # its buffer first, and `tick` drops it when that takes too long.
             if self.session.outbound.parts:
                 self._transport.write(self.session.take_output())
             self._transport.close()
@@ -281,13 +284,13 @@ class PooledConnection(asyncio.Protocol):
         else:
             limit = self._patience.ping_interval_s * _IDLE_PING_FACTOR
         if quiet > limit:
-            # No byte for long. Until one comes, no more requests are fed to it.
+            # Until a byte comes, no further request is given to this connection.
             self._asked_at = now
             session.ping(b"alive?!\n")
             session.hold(True)
 
     def _watch_use(self, now: float) -> None:
-        """Close a connection that nobody uses, or that lets nobody in."""
+        """Close a connection that is idle, or whose server allows no streams."""
         session = self.session
         if session.streams or session.closed:
             self._shut_since = None

@@ -1,6 +1,6 @@
-"""Making the connection to an origin, for the HTTP/2 room.
+"""Connects to one of the addresses of an origin, for the HTTP/2 room.
 
-It judges no address: where the caller chooses addresses, only those are dialled.
+Whether an address may be dialled is decided by the caller's `resolve`; no others are.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 NEXT_ADDRESS_S = 0.25
 """How long one address is tried before the next one is tried beside it (RFC 8305)."""
 HANDSHAKE_S = 2.0
-"""The same for an address that took the connection, but has not answered yet."""
+"""The same for an address that accepted TCP but has not finished its handshake: that
+takes several round trips, so it gets more time."""
 SLOW_FOR_S = 600.0
-"""How long an address that another one overtook is dialled after all others."""
+"""How long an address is dialled last after another one was faster."""
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:
@@ -39,12 +40,12 @@ async def look_up(host: str, port: int) -> Sequence[str]:
 
 @dataclass
 class Dialer(Generic[T]):
-    """Ways to one origin, of which the first that works is taken.
+    """Dials the addresses of one origin, and takes the first connection that works.
 
-    One address that never answers must not keep the others from being tried: not one
-    that drops packets, not one that takes the connection and stays silent. `attempt`
-    makes a usable connection to an address, and calls what it is given once it got as
-    far as TCP; `discard` closes one that is not needed. Times are seconds.
+    An address that drops packets, or accepts TCP and stays silent, does not keep the
+    others from being tried. `attempt` makes a usable connection to an address, and
+    calls its second argument once TCP is connected. `discard` closes a connection that
+    is not needed. Times are seconds.
     """
 
     origin: Origin
@@ -56,7 +57,7 @@ class Dialer(Generic[T]):
     _slow_until: dict[str, float] = field(default_factory=dict)
 
     def avoid(self, address: str) -> None:
-        """Dial this one after all others for a while: it connects, and is no use."""
+        """Dial this address last for a while: it connects but never answers."""
         self._slow_until[address] = asyncio.get_running_loop().time() + SLOW_FOR_S
 
     async def connect(self) -> T:
@@ -68,6 +69,7 @@ class Dialer(Generic[T]):
         now = loop.time()
         self._slow_until = {a: t for a, t in self._slow_until.items() if t > now}
         addresses = _interleave(found)
+        # A stable sort: slow addresses go last, all others keep their order.
         addresses.sort(key=lambda address: address in self._slow_until)
         race = _Race(self, addresses)
         try:
@@ -90,7 +92,7 @@ class _Race(Generic[T]):
         self._failures: list[tuple[str, Exception]] = []
         self._next_at = 0.0
         self.overtaken: list[str] = []
-        """Addresses that were tried and have not won."""
+        """Addresses that were tried before or beside the winner."""
 
     async def run(self) -> tuple[str, T]:
         """The winning address and its connection; raises OSError."""
@@ -114,11 +116,12 @@ class _Race(Generic[T]):
                 if not isinstance(error, Exception):
                     raise error
                 self._failures.append((address, error))
+                # This one is out, so the next address is tried without a wait.
                 self._next_at = 0.0
         raise self._summary()
 
     async def end(self) -> None:
-        """Give up what still runs, and close what came too late."""
+        """Cancel attempts that still run, and close those that connected too late."""
         running = list(self._running)
         self._running.clear()
         for one in running:
@@ -130,6 +133,7 @@ class _Race(Generic[T]):
     def _start(self, address: str) -> None:
         dialer = self._dialer
 
+        # Waits at least that long from here on; it never shortens a wait.
         def reached() -> None:
             self._next_at = max(self._next_at, loop.time() + dialer.handshake_s)
 
@@ -139,7 +143,7 @@ class _Race(Generic[T]):
         self._running[attempt] = address
 
     def _summary(self) -> Exception:
-        """Why no address works; a certificate that is wrong says more than the rest."""
+        """Why no address works; a wrong certificate is named before all else."""
         errors = [error for _, error in self._failures]
         for error in errors:
             if isinstance(error, ssl.SSLCertVerificationError):
@@ -155,7 +159,7 @@ class _Race(Generic[T]):
 
 
 def _interleave(addresses: Sequence[str]) -> list[str]:
-    """The order given, but families take turns: one of them may be broken whole."""
+    """The order given, but IPv4 and IPv6 take turns: one may not work at all."""
     first_is_v6 = ":" in addresses[0]
     first = [one for one in addresses if (":" in one) == first_is_v6]
     other = [one for one in addresses if (":" in one) != first_is_v6]
@@ -172,8 +176,9 @@ async def dial(
 ) -> None:
     """Connect a protocol to one numeric address of the origin; raises OSError.
 
-    Nothing is looked up, so what was checked is what is dialled; the certificate must
-    still be the host's. `reached` is called between TCP and TLS.
+    No name is looked up, so the address that was checked is the one that is dialled.
+    The certificate must be the host's all the same. `reached` is called between TCP
+    and TLS.
     """
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

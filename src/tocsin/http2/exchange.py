@@ -1,7 +1,7 @@
-"""A request on its way and what comes back from it, for the HTTP/2 room.
+"""A request under way and its answer or failure, for the HTTP/2 room.
 
-Values and errors only; what to do about a failure is not decided here. What is made
-for every push has slots, so each field costs.
+Values and errors only; what to do about a failure is not decided here. One `Exchange`
+and one `Response` is made for every push: they have slots, and each field costs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from tocsin.http2.hpack import FieldBlock
 
 
 class Response:
-    """A complete answer. `status` is the final one; `body` is never cut.
+    """A complete answer. `status` is the final one; `body` is whole.
 
-    Only as the `begun` of a `Failure` it is what there was of one.
+    As the `begun` of a `Failure` it is incomplete: see there.
     """
 
     __slots__ = ("_fields", "body", "status")
@@ -65,13 +65,13 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request without an answer.
+    """A request without a complete answer.
 
-    `maybe_sent` is True when the server may have acted on it, so that sending again
-    may do the thing twice. `error_code` is the peer's HTTP/2 error code where one
+    `maybe_sent` is True when the server may have acted on the request, so that sending
+    it again may do that twice. `error_code` is the peer's HTTP/2 error code, if one
     came; `goaway_debug` is the text of its GOAWAY (APNs puts its reason there).
-    `begun` is what came of an answer that never became whole: its head, whose status
-    is the server's last word on the request, and a body that may be cut anywhere.
+    `begun` is an answer that was cut off: its status is valid, its body may end
+    anywhere.
     """
 
     kind: FailureKind
@@ -89,7 +89,7 @@ class Http2Error(Exception):
 class Http2ConnectError(Http2Error):
     """No connection can be made now; `reason` says why.
 
-    `retry_after_s` is how long the pool itself will not try again.
+    The pool itself tries again after `retry_after_s` seconds at the earliest.
     """
 
     def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
@@ -120,10 +120,10 @@ class Partial:
 
 
 class Exchange:
-    """A request with its deadline (loop time) and its answer as far as it is there.
+    """A request with its deadline (loop time), and the part of its answer that came.
 
-    It outlives a connection: when the server did not process it, it is sent again on
-    another one, and `tries` counts that.
+    It outlives a connection: if the server did not process it, it is sent again on
+    another one; `tries` counts those.
     """
 
     __slots__ = ("body", "deadline", "fields", "head", "on_done", "partial", "tries")
@@ -140,13 +140,13 @@ class Exchange:
         self.tries = 0
 
     def keep(self, body: bytes) -> None:
-        """Remember what came of the body, in one piece."""
+        """Keep this body, the only piece of it, for `begun`."""
         self.partial = Partial()
         self.partial.data += body
 
     @property
     def begun(self) -> Response | None:
-        """What there is of an answer whose final head has come."""
+        """The incomplete answer, once its final head has come."""
         if self.fields is None:
             return None
         return Response(self.fields, bytes(self.partial.data) if self.partial else b"")

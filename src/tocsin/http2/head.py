@@ -1,7 +1,7 @@
 """Request heads for the HTTP/2 room: header blocks made once and sent many times.
 
-A head is bytes that any connection can send as they are; it knows no stream, no body
-and no connection.
+A head is made of bytes that any connection can send unchanged; it knows no stream, no
+body and no connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _METHOD = re.compile(r"[A-Z]+")
 _PATH = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-# RFC 9113 §8.2.2: what speaks about an HTTP/1.1 connection has no place here.
+# RFC 9113 §8.2.2 forbids fields about an HTTP/1.1 connection. `host` would repeat
+# `:authority`.
 _FORBIDDEN = frozenset(
     {
         "connection",
@@ -70,8 +71,8 @@ class Origin:
 def _encode_path(path: str) -> bytes:
     if not _PATH.fullmatch(path) or path[0] not in "/*":
         raise ValueError("a path starts with / and is printable ASCII, no spaces")
-    # Not Huffman-coded: paths hold device tokens, used once, and coding one costs
-    # more than the bytes it saves.
+    # Not Huffman-coded: paths hold device tokens, each of which is sent once, and
+    # coding one costs more than the bytes it saves.
     return _PATH_LITERAL + encode_string(path.encode(), huffman=False)
 
 

@@ -20,8 +20,8 @@ Field = tuple[bytes, bytes]
 
 # What SETTINGS_HEADER_TABLE_SIZE is before anyone says otherwise.
 DEFAULT_TABLE_SIZE = 4096
-# A table size update to zero. The first block of a connection opens with it: our
-# encoder never uses the table, and so no setting of the peer can surprise it.
+# A table size update to zero, with which the first block of a connection opens. Our
+# encoder never uses the table, so it can ignore the peer's setting of its size.
 CLEAR_TABLE = b"\x20"
 # An entry counts this much more than its two strings (§4.1).
 _ENTRY_OVERHEAD = 32
@@ -85,7 +85,7 @@ def encode_integer(value: int, prefix_bits: int, first: int = 0) -> bytes:
 
 
 def encode_string(data: bytes, *, huffman: bool = True) -> bytes:
-    """A string literal (§5.2), Huffman-coded where that is asked for and shorter."""
+    """A string literal (§5.2), Huffman-coded if `huffman` allows it and it helps."""
     if huffman and encoded_length(data) < len(data):
         coded = encode_huffman(data)
         return encode_integer(len(coded), 7, 0x80) + coded
@@ -110,7 +110,7 @@ def encode_field(name: bytes, value: bytes, *, huffman: bool = True) -> bytes:
 
 
 def encode_block(fields: Iterable[Field], *, huffman: bool = True) -> bytes:
-    """A whole header block; it needs no state and leaves none."""
+    """A whole header block, which needs no state and leaves none."""
     return b"".join([encode_field(n, v, huffman=huffman) for n, v in fields])
 
 
@@ -181,9 +181,9 @@ class FieldBlock:
 class Decoder:
     """The receiving half of HPACK for one connection.
 
-    We announce a table size of zero, but accept what every peer may do before it has
-    seen that: up to the default size. `memo` maps the bytes of blocks that neither
-    read nor change the table to what they say; look there first, it is the fast path.
+    We announce a table size of zero, but a peer may use the default size until it has
+    seen that, so we accept it. `memo` maps the bytes of blocks that neither read nor
+    change the table to their fields: callers look there first, it is the fast path.
     """
 
     __slots__ = ("_entries", "_limit", "_list_limit", "_size", "_table_size", "memo")
@@ -212,6 +212,8 @@ class Decoder:
             raise CompressionError(str(error)) from None
         found = FieldBlock(fields)
         if stateless and len(block) <= _MEMO_BLOCK_BYTES:
+            # Emptied as a whole: blocks that come often are back soon, and nothing has
+            # to be kept about their use.
             if len(self.memo) >= _MEMO_ENTRIES:
                 self.memo.clear()
             self.memo[block] = found
@@ -275,8 +277,8 @@ class Decoder:
         if size > self._limit:
             raise CompressionError(f"a table of {size} bytes, {self._limit} allowed")
         if size != self._table_size:
-            # While the size is zero, inserting does nothing, and such blocks are
-            # memoised; with a table they would have to be read again.
+            # With a size of zero, blocks that ask to be inserted change nothing and
+            # are remembered. With a larger table they would have to be decoded again.
             self.memo.clear()
         self._table_size = size
         self._evict()

@@ -9,8 +9,8 @@ from functools import cache
 
 _EOS = 256
 
-# The code of appendix B is canonical: codes of one length are given in the order of
-# their symbols, and lengths follow each other. So the symbols of each length say all.
+# The code of appendix B is canonical: codes are counted upward, first by length, then
+# by symbol. So the symbols of each length are enough to compute all codes.
 _SYMBOLS: dict[int, bytes] = {
     5: b"012aceiost",
     6: b" %-./3456789=A_bdfghlmnpru",

@@ -1,7 +1,7 @@
 """The sending half of an HTTP/2 connection, without a socket, for the HTTP/2 room.
 
-It joins what is due into one write and keeps inside the peer's windows and frame
-sizes. It does not know responses, deadlines or which role it plays.
+It joins all that is due into one write, and keeps to the peer's windows and frame
+sizes. It does not know responses or deadlines, nor whether it is client or server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tocsin.http2.hpack import CLEAR_TABLE
 
 _pack_stream = struct.Struct(">I").pack
 _pack_head = codec.FRAME_HEAD.pack
-# More answers than this to pings and settings in one write is an attack.
+# A peer that makes us owe more answers than this (to PING and SETTINGS) between two
+# writes is attacking us.
 _MAX_REPLIES = 1000
 _NO_LIMIT = 1 << 62
 
@@ -46,7 +47,8 @@ class Outbound:
         self._unsent: dict[int, Unsent] = {}
         self._replies = 0
         self._table_cleared = False
-        # Below zero until the first block went out: that one takes the slow path.
+        # Longer blocks take the slow path. Below zero until the first block has gone
+        # out, which has to open with `CLEAR_TABLE`.
         self._block_limit = -1
 
     def take(self) -> bytes:
@@ -76,8 +78,8 @@ class Outbound:
             and size <= self._initial_window
             and size <= self._max_frame
         ):
-            # No waiting body is overtaken: one that waits for the connection's
-            # window has taken all of it.
+            # This overtakes no body that waits for the connection's window: while one
+            # waits, that window is empty, so `size` does not fit.
             self._window -= size
             self.parts += (
                 head.opening,
@@ -100,7 +102,7 @@ class Outbound:
         self.parts.append(frame)
 
     def forget(self, stream: int) -> bool:
-        """Drop what is left of a body; True when something was left."""
+        """Drop the unsent rest of a body; True when there was one."""
         return bool(self._unsent) and self._unsent.pop(stream, None) is not None
 
     def widen(self, stream: int, increment: int) -> int:
@@ -146,6 +148,8 @@ class Outbound:
             raise ConnectionFault(
                 ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}"
             )
+        # A new initial window changes all open ones by the difference; they may
+        # become negative (RFC 9113 §6.9.2).
         delta = value - self._initial_window
         self._initial_window = value
         for rest in self._unsent.values():
@@ -174,13 +178,14 @@ class Outbound:
         self._push(stream, rest)
 
     def _pump(self) -> None:
+        # A copy, since `_push` removes bodies that are sent to the end.
         for stream, rest in list(self._unsent.items()):
             if self._window <= 0:
                 break
             self._push(stream, rest)
 
     def _push(self, stream: int, rest: Unsent) -> None:
-        """Send of one body what the windows allow now."""
+        """Queue as much of one body as the windows allow now."""
         left = len(rest.body) - rest.sent
         while True:
             size = min(left, self._window, rest.window, self._max_frame)

@@ -1,7 +1,7 @@
-"""Connections to one origin, for the HTTP/2 room: who may send, and where.
+"""Connections to one origin, for the HTTP/2 room: when to send, and on which one.
 
-It opens connections when they are needed, hands requests to them, and sends again
-what a server did not process. It never sends again what may have been acted upon.
+It opens connections when they are needed and hands requests to them. Requests that a
+server did not process are sent again; those that it may have acted on never are.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from tocsin.http2.exchange import (
 )
 from tocsin.http2.head import Origin, RequestHead
 
-# A server that shuts down sends requests back once or twice; one that goes on does
-# not want them, and the caller has to know.
+# A server that shuts down sends a request back once or twice. One that goes on doing
+# so does not want it, and the caller has to know.
 _MAX_TRIES = 5
+# How long `aclose` waits for sockets to close before it drops them.
 _GOODBYE_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -60,12 +61,12 @@ class Http2Pool:
 
         `http://` speaks HTTP/2 in clear text by prior knowledge, and ignores
         `ssl_context`; `https://` needs one (see `build_ssl_context`).
-        `initial_streams` bounds a connection until the first answer that is no
-        refusal of us (401, 403, 429, 5xx).
+        `initial_streams` bounds a connection until an answer shows that the server
+        knows us: any but 401, 403, 429 and 5xx.
         An idle connection is closed after `idle_timeout_s`, or never when None.
-        `resolve` says for each connection which addresses may be dialled; without
-        it the system's resolver does. One that does not answer is no reason to wait
-        before the next one is tried too.
+        `resolve` gives for each connection the addresses that may be dialled; without
+        it the system's resolver does. While one address does not answer, the next is
+        already tried too.
         """
         self.origin = Origin.parse(origin)
         secure = self.origin.scheme == "https"
@@ -97,6 +98,8 @@ class Http2Pool:
         self._connecting: asyncio.Task[None] | None = None
         self._resend: deque[Exchange] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
+        # The one waiter that was woken and has not submitted yet: room is promised to
+        # one at a time, or several would wake for the same.
         self._woken: asyncio.Future[None] | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._closing = False
@@ -106,6 +109,7 @@ class Http2Pool:
 
     def room(self) -> int:
         """How many `submit` calls are accepted right now."""
+        # Requests that came back were there first: they get the room before new ones.
         if self._resend or self._closing:
             return 0
         room = 0
@@ -120,8 +124,8 @@ class Http2Pool:
         """Return when `room()` > 0, opening connections as needed.
 
         Waiters are served in the order in which they came. Raises
-        `Http2ConnectError` when no connection can be made, at once while the pool
-        still waits before it tries again.
+        `Http2ConnectError` when no connection can be made; at once, if the last
+        attempt failed and it is too early for the next one.
         """
         if self._closing:
             raise Http2ConnectError("the pool is closed")
@@ -138,10 +142,11 @@ class Http2Pool:
                 self._leave(waiter)
                 raise
             if self.room() > 0:
-                # Whoever is next gets what the caller leaves, after it has submitted.
+                # The caller submits as soon as this returns. The next in line is woken
+                # after that, for the room that is left.
                 loop.call_soon(self._pass_on, waiter)
                 return
-            # Somebody submitted without waiting: stay the first in line.
+            # Somebody else submitted without waiting: this one stays first in line.
             self._woken = None
             waiter = loop.create_future()
             self._waiters.appendleft(waiter)
@@ -191,18 +196,18 @@ class Http2Pool:
         return result
 
     def retire(self) -> None:
-        """Start nothing more on the connections there are; new ones take over.
+        """Send nothing more on the present connections; new ones take their place.
 
-        What is in flight on them ends as usual, then they are closed.
+        Requests in flight end as usual, then the connections are closed.
         """
         self._current = None
         for connection in self._connections:
             connection.session.drain()
 
     async def aclose(self, deadline_s: float = 5.0) -> None:
-        """Let what is in flight end within the deadline, then close everything.
+        """Let requests in flight end within the deadline, then close everything.
 
-        What has not ended by then fails as CLOSED. Nothing is accepted any more.
+        Those that have not ended by then fail as CLOSED. Nothing is accepted any more.
         """
         self._closing = True
         self._current = None
@@ -228,7 +233,7 @@ class Http2Pool:
     # ------------------------------------------------------------ for connections
 
     def moved(self) -> None:
-        """Streams ended or limits changed: place what waits, wake who waits."""
+        """Streams ended or limits changed: send what came back, wake a waiter."""
         if self._resend:
             self._place()
         if self._waiters and self._woken is None:
@@ -240,6 +245,7 @@ class Http2Pool:
         """Send again what a server did not process, unless that was tried enough."""
         for exchange in exchanges:
             exchange.tries += 1
+            # The next connection begins its answer anew.
             exchange.fields = None
             exchange.partial = None
             if exchange.tries >= _MAX_TRIES:
@@ -247,7 +253,7 @@ class Http2Pool:
                 self._fail(exchange, Failure(FailureKind.REFUSED, False, detail))
             else:
                 self._resend.append(exchange)
-        # Not at once: the connection that gives back is still about its bytes.
+        # Not at once: the connection that calls this is still reading its bytes.
         if self._resend:
             asyncio.get_running_loop().call_soon(self._demand)
 
@@ -303,7 +309,8 @@ class Http2Pool:
                 self._fail(exchange, Failure(FailureKind.PROTOCOL, False, detail))
 
     def _fail(self, exchange: Exchange, failure: Failure) -> None:
-        # By way of the loop, so that a callback's exception ends in its handler.
+        # Through the loop, so that an exception of the callback ends in the loop's
+        # handler and not here.
         asyncio.get_running_loop().call_soon(exchange.on_done, failure)
 
     def _in_flight(self) -> int:
@@ -313,7 +320,7 @@ class Http2Pool:
     # ------------------------------------------------------------ waiting
 
     def _wake(self) -> None:
-        """Wake the first in line; the next one is woken when it has taken its part."""
+        """Wake the first in line; it wakes the next one when it has submitted."""
         while self._waiters and self.room() > 0:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -337,7 +344,7 @@ class Http2Pool:
             self._pass_on(waiter)
 
     def _demand(self) -> None:
-        """Somebody needs room: find some, make some, or say that there will be none."""
+        """Make room for waiters: use what is free, connect, or turn them away."""
         self.moved()
         if not self._waiters and not self._resend:
             return
@@ -396,9 +403,10 @@ class Http2Pool:
             self._ticker = loop.call_later(self._patience.tick_s, self._tick)
 
     def _tick(self) -> None:
-        """Look at all clocks; goes on as long as there is anything to look after."""
+        """Check all deadlines; runs again while there are connections or waiters."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        # A copy, since a tick may end its connection, which is removed then.
         for connection in list(self._connections):
             connection.tick(now)
             if connection.session.answered:

@@ -16,11 +16,11 @@ from tocsin.http2.hpack import (
 )
 from tocsin.http2.streams import OpenStreams, Report
 
-# What we let the peer send unacknowledged. Half of it is given back as it is used,
-# so no number of replies can use it up.
+# How many bytes the peer may send before we allow more, which we do whenever half is
+# used: so no number of answers uses it up, also those that nobody waits for.
 CONNECTION_WINDOW = 1 << 24
 STREAM_WINDOW = 1 << 20
-# A larger answer is no answer of a push provider.
+# No push provider answers with more.
 MAX_RESPONSE_BYTES = 1 << 22
 MAX_HEADER_BYTES = 1 << 16
 _MAX_FRAME = codec.DEFAULT_MAX_FRAME
@@ -44,7 +44,7 @@ _Pending = tuple[int, int, bytearray]
 
 
 class ClientSession(OpenStreams):
-    """`OpenStreams` with the half that reads what the server sends."""
+    """`OpenStreams`, and the reading of what the server sends."""
 
     __slots__ = ("_decoder", "_pending", "_rest", "_unacknowledged")
 
@@ -91,8 +91,8 @@ class ClientSession(OpenStreams):
     def _parse(self, data: bytes) -> int:
         """Handle all complete frames; returns how many bytes they were.
 
-        The two frames that an ordinary answer is made of are handled in place;
-        everything else goes to a method of its own.
+        The two frames of an ordinary answer are handled in place, since this runs
+        for every push; everything else goes to a method of its own.
         """
         streams = self.streams
         memo = self._decoder.memo
@@ -115,6 +115,7 @@ class ClientSession(OpenStreams):
                 self._continue(pending, kind, flags, stream, data[start:end])
             elif kind == codec.HEADERS:
                 payload = data[start:end]
+                # END_HEADERS without PADDED or PRIORITY: the payload is the block.
                 fields = memo.get(payload) if flags & 0x2C == 4 else None
                 exchange = streams.get(stream)
                 if (
@@ -130,8 +131,10 @@ class ClientSession(OpenStreams):
                 else:
                     exchange.fields = fields
             elif kind == codec.DATA:
+                # Also for streams that were given up: they use the window as well.
                 self._unacknowledged += end - start
                 exchange = streams.get(stream)
+                # END_STREAM and nothing else: the whole body in one frame.
                 if (
                     flags == 1
                     and exchange is not None
@@ -146,7 +149,7 @@ class ClientSession(OpenStreams):
         return at
 
     def _check_opening(self, data: bytes) -> None:
-        """The first frame of a server is SETTINGS; other servers say other things."""
+        """Check that the server begins with SETTINGS, as RFC 9113 §3.4 demands."""
         if data.startswith(b"HTTP/"):
             raise ConnectionFault(
                 ErrorCode.PROTOCOL_ERROR, "the server answers in HTTP/1, not HTTP/2"
@@ -172,6 +175,7 @@ class ClientSession(OpenStreams):
             raise ConnectionFault(
                 ErrorCode.PROTOCOL_ERROR, "a header block interrupted by another frame"
             )
+        # The limit on bytes would let empty frames go on for ever.
         if not payload and not flags & codec.END_HEADERS:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, "an empty CONTINUATION in mid-block"
@@ -195,11 +199,11 @@ class ClientSession(OpenStreams):
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)) from None
         exchange = self.streams.get(stream)
         if exchange is None:
-            return  # given up before; the block had to be decoded all the same
+            return  # given up before; decoded all the same, to keep the HPACK table
         ends = flags & codec.END_STREAM
         if fields.fault:
             if exchange.fields is None and fields.status >= 200:
-                exchange.fields = fields  # malformed, but its status was said
+                exchange.fields = fields  # malformed, but its status is known
             self.refuse_answer(stream, exchange, fields.fault)
         elif exchange.fields is not None:
             if fields.status or not ends:
@@ -217,7 +221,7 @@ class ClientSession(OpenStreams):
             exchange.fields = fields
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
-        """A piece of a body, or one that is not as simple as most."""
+        """A DATA frame that is not a whole body, or has padding, or breaks a rule."""
         self._check_not_idle(stream, "DATA")
         data = codec.strip_padding(flags, payload)
         exchange = self.streams.get(stream)
@@ -260,7 +264,7 @@ class ClientSession(OpenStreams):
                 answer = codec.encode_ping(codec.parse_ping(payload), ack=True)
                 self.outbound.reply(answer)
             else:
-                codec.parse_ping(payload)  # that it came is all we wanted to know
+                codec.parse_ping(payload)  # only checked: any byte answers our PING
         elif kind in (codec.PUSH_PROMISE, codec.CONTINUATION):
             raise ConnectionFault(
                 ErrorCode.PROTOCOL_ERROR, "a frame that must not come here"
@@ -287,7 +291,7 @@ class ClientSession(OpenStreams):
         for stream in [s for s in self.streams if s > last]:
             exchange = self.streams[stream]
             if exchange.fields is not None:
-                continue  # it was processed, whatever is said now: never sent again
+                continue  # its answer has begun, so it was processed: not sent again
             del self.streams[stream]
             self.returned.append(exchange)
             self.outbound.forget(stream)
@@ -308,6 +312,7 @@ class ClientSession(OpenStreams):
         if stream:
             self._check_not_idle(stream, "WINDOW_UPDATE")
         code = self.outbound.widen(stream, increment)
+        # Only the stream ends (RFC 9113 §6.9); one that is gone needs no reset.
         if code:
             exchange = self.streams.get(stream)
             if exchange is not None:

@@ -1,7 +1,7 @@
 """Open requests of one HTTP/2 connection and how they end, for the HTTP/2 room.
 
-Sans socket and clock, like everything below the connection; what the server sends is
-read in `session.py`.
+Without a socket and a clock, like all modules below the connection. `session.py` reads
+what the server sends.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Report = Callable[[Exception], None]
 class OpenStreams:
     """The requests under way on a connection.
 
-    `limit` is how many streams may be open now, `streams` those that are. Exchanges
-    that the server surely did not process gather in `returned`; whoever drives the
+    `limit` is how many streams may be open now, `streams` are those that are open.
+    Exchanges that the server surely did not process gather in `returned`; the
     connection takes them from there. After `closed` nothing more is accepted.
     """
 
@@ -55,10 +55,10 @@ class OpenStreams:
         report: Report,
         first_id: int = 1,
     ) -> None:
-        """`report` gets what a callback raises.
+        """`report` is called with exceptions of callbacks.
 
-        `initial_streams` bounds the streams until the first answer that shows that
-        the server knows us.
+        `initial_streams` bounds the streams until an answer shows that the server
+        knows us.
         """
         self.streams: dict[int, Exchange] = {}
         self.returned: list[Exchange] = []
@@ -88,11 +88,12 @@ class OpenStreams:
         self._next_id = stream + 2
         self.streams[stream] = exchange
         self.outbound.request(stream, exchange)
+        # Ids are never used again, so a connection ends with its last one.
         if stream + 2 > codec.MAX_STREAM_ID:
             self.drain()
 
     def take_output(self) -> bytes:
-        """What to write now. Streams opened so far count as written from here on."""
+        """What to write now. Streams opened so far count as sent from here on."""
         self._written_id = self._next_id - 2
         return self.outbound.take()
 
@@ -112,7 +113,7 @@ class OpenStreams:
         self.set_limit()
 
     def ping(self, payload: bytes) -> None:
-        """Ask for a sign of life."""
+        """Queue a PING, to see whether the server is there."""
         self.outbound.parts.append(codec.encode_ping(payload))
 
     def say_goodbye(self) -> None:
@@ -130,9 +131,9 @@ class OpenStreams:
         return len(late)
 
     def end(self, kind: FailureKind, detail: str) -> None:
-        """The connection is gone or useless: every exchange gets its end.
+        """The connection is gone or of no use: end every exchange.
 
-        What was never handed to the socket goes to `returned`, the rest fails.
+        Those that were never handed to the socket go to `returned`, the others fail.
         """
         if self.closed:
             return
@@ -162,6 +163,7 @@ class OpenStreams:
             self.refuse_answer(stream, exchange, "a body of another content-length")
             return
         del self.streams[stream]
+        # A server may answer before it has read the whole request (RFC 9113 §8.1).
         if self.outbound.forget(stream):
             self.outbound.parts.append(codec.encode_reset(stream, ErrorCode.CANCEL))
         self.timeouts_in_row = 0
@@ -181,7 +183,7 @@ class OpenStreams:
         detail: str,
         code: int = ErrorCode.PROTOCOL_ERROR,
     ) -> None:
-        """The answer breaks the rules: this stream ends, the connection goes on."""
+        """The answer breaks the rules: end this stream; the connection goes on."""
         del self.streams[stream]
         self._cancel(stream, code)
         self.fail(exchange, FailureKind.PROTOCOL, f"the answer is malformed: {detail}")
@@ -197,7 +199,7 @@ class OpenStreams:
         detail: str,
         code: int | None = None,
     ) -> None:
-        """Tell the caller that a request which may have arrived has no answer."""
+        """Report a request without an answer, which the server may have received."""
         if code is None:
             code = self.goaway_code
         begun = exchange.begun
@@ -205,7 +207,7 @@ class OpenStreams:
         self.tell(exchange, failure)
 
     def tell(self, exchange: Exchange, failure: Failure) -> None:
-        """Hand a failure to its caller, whatever the caller does with it."""
+        """Call the callback of a failure; its exceptions are reported, not raised."""
         try:
             exchange.on_done(failure)
         except Exception as error:  # noqa: BLE001 - one caller's bug must not end all
@@ -221,9 +223,10 @@ class OpenStreams:
 
 
 def _admits(status: int) -> bool:
-    """Whether an answer says that the credential, if not the request, is good.
+    """Whether an answer shows that the credential is good, even if the request is not.
 
-    Else a batch of nothing but faulty requests would go out one by one.
+    If a fault of the request did not count, a batch of faulty requests only would be
+    sent one by one.
     """
     return status < 500 and status not in (401, 403, 429)
 

@@ -1,4 +1,4 @@
-"""TLS settings for the HTTP/2 room: whom we trust and what we offer.
+"""TLS settings for the HTTP/2 room: trusted authorities, client certificates, ALPN.
 
 It opens no connection.
 """
@@ -14,7 +14,7 @@ from tocsin.config.pasted import pick_all_pem
 
 @dataclass(frozen=True, slots=True)
 class ClientCert:
-    """What we show to a server that asks who we are (APNs certificates): PEM files."""
+    """Our certificate for a server that asks for one (APNs): paths of PEM files."""
 
     cert_file: str
     key_file: str = ""
@@ -24,8 +24,9 @@ class ClientCert:
 def trust_file(context: ssl.SSLContext, ca_file: str) -> None:
     """Trust the authorities of a PEM file too; raises OSError (ssl.SSLError is one).
 
-    OpenSSL passes over what it cannot read, such as the block behind a byte order
-    mark; it is read as well, for it knows kinds of blocks that are not looked for here.
+    The file is read in two ways. OpenSSL alone knows some kinds of blocks, but skips
+    those it cannot read, such as one after a byte order mark; `pick_all_pem` finds
+    those.
     """
     pem = pick_all_pem(Path(ca_file).read_bytes(), "CERTIFICATE")
     try:
