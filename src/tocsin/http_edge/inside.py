@@ -1,8 +1,8 @@
-"""HTTP edge room: all that leans on the inside of aiohttp, under names of our own.
+"""HTTP edge room: all that uses private names of aiohttp, under names of our own.
 
-It decides nothing: whoever stands on it knows no private name. aiohttp may change
-these with any minor version, so that is pinned, and
-`tests/unit/http_edge/test_inside.py` says by name what has changed.
+It decides nothing; no other room uses a private name. aiohttp may change these with any
+minor version: so the version is pinned, and `tests/unit/http_edge/test_inside.py` names
+what has changed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r\n]")
 class Connection(web.RequestHandler):
     """The server's side of one HTTP/1.1 connection.
 
-    Below are what it tells of itself, what it can be asked for, and the moments at
-    which a subclass is called.
+    First come its state and what it can be asked for, then the hooks (`on_…` and
+    others) that a subclass overrides.
     """
 
     __slots__ = ()
@@ -42,12 +42,12 @@ class Connection(web.RequestHandler):
 
     @property
     def is_held(self) -> bool:
-        """Whether there is no room for more until a handler has read on."""
+        """Whether reading must wait until a handler has taken what has come."""
         return self._reading_paused or self._buffer_paused
 
     @property
     def reads_requests(self) -> bool:
-        """Whether what comes is parsed, not kept for a new owner of the socket."""
+        """Whether what comes is parsed as requests; `False` after an upgrade."""
         return not self._upgraded and self._payload_parser is None
 
     @property
@@ -57,12 +57,12 @@ class Connection(web.RequestHandler):
 
     @property
     def is_answering(self) -> bool:
-        """Whether a handler has a request of it."""
+        """Whether a handler is working on a request of it."""
         return self._current_request is not None
 
     @property
     def has_next(self) -> bool:
-        """Whether a request waits that came behind the one being answered."""
+        """Whether a further request waits behind the one being answered."""
         return bool(self._messages)
 
     def leave_socket(self) -> None:
@@ -74,34 +74,34 @@ class Connection(web.RequestHandler):
         super()._resume_transport_reading()
 
     def on_room(self) -> None:
-        """There is room for more."""
+        """Called when reading need not wait any more."""
         self.read_socket()
 
     def on_new_owner(self) -> None:
-        """From now on what comes is for another."""
+        """Called when a handler has taken the socket over (see `hand_over`)."""
 
     def on_answer(self, response: web.StreamResponse) -> None:
-        """The handler has returned; a stream has been written by it before."""
+        """Called before an answer is written; a stream is written already."""
 
     def on_answered(self) -> None:
-        """All of the answer is written, or nobody is left to take it."""
+        """Called after an answer, whether all of it was written or the caller left."""
 
     async def before_next(self) -> None:
-        """An answer is written, and the next request has come already."""
+        """Called after an answer when the next request has come already."""
 
     def answer_fault(
         self,
         request: web.BaseRequest,  # noqa: ARG002 - for subclasses
         error: BaseException | None,  # noqa: ARG002 - for subclasses
     ) -> web.StreamResponse | None:
-        """What is answered when something went wrong outside of any handler.
-
-        `None` is aiohttp's own answer.
-        """
+        """The answer to an error outside of any handler; `None` for aiohttp's own."""
         return None
 
     def log_fault(self, kind: str, text: str, error: object) -> None:
-        """Write what aiohttp takes for a mistake; `text` is of that kind."""
+        """Log what aiohttp reports as an error.
+
+        `kind` is its message before arguments are filled in, `text` after.
+        """
 
     # What aiohttp calls.
 
@@ -150,7 +150,7 @@ class Connection(web.RequestHandler):
 
 
 def is_no_http(error: BaseException | None) -> bool:
-    """Whether what came is no request: the caller's fault, and not ours."""
+    """Whether what came is not HTTP: the caller's fault, not this server's."""
     return isinstance(error, HttpProcessingError)
 
 
@@ -183,7 +183,7 @@ class Runner(web.AppRunner):
 
     @property
     def server(self) -> Any:
-        """What makes the protocol of a new connection; a site asks for it."""
+        """The factory of a new connection's protocol, which aiohttp's site calls."""
         inner = super().server
         if inner is None:
             return None
@@ -198,8 +198,8 @@ class Runner(web.AppRunner):
 class ShortJson(web.StreamResponse):
     """200 with a short body of JSON, on an HTTP/1.1 connection that stays open.
 
-    It is written as one piece, without the steps that aiohttp takes for responses of
-    any kind: they cost as much as a publish.
+    It is one write, without the general steps of aiohttp for a response: those cost as
+    much time as a publish.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -207,11 +207,11 @@ class ShortJson(web.StreamResponse):
         self._short_body = body
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Write all of it; raises `ConnectionResetError` where nobody is left."""
+        """Write all of it; raises `ConnectionResetError` if the caller has gone."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        # What aiohttp reads when the answer is finished: go on with this connection.
+        # aiohttp reads this after the answer, to decide whether to keep the connection.
         self._keep_alive = True
         body = self._short_body
         more = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
@@ -222,7 +222,8 @@ class ShortJson(web.StreamResponse):
         )
         transport.write(head.encode() + body)
         if request.protocol.writing_paused:
-            # Who asks on without reading waits, rather than filling our memory.
+            # A caller that sends requests and reads no answers must wait: else its
+            # answers would fill the memory.
             await request.writer.drain()
         return None
 
@@ -231,13 +232,13 @@ class ShortJson(web.StreamResponse):
 
 
 class Switched(web.StreamResponse):
-    """What a handler returns whose connection was handed over: nothing to write."""
+    """The response of a handler that has handed its connection over; writes nothing."""
 
     def __init__(self) -> None:
         super().__init__(status=101)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002 - aiohttp's
-        """Write nothing: the head is long gone."""
+        """Write nothing: the new owner of the socket has written the head."""
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -245,7 +246,7 @@ class Switched(web.StreamResponse):
 
 
 class _EarlyBytes:
-    """Stands in as aiohttp's reader to get what came right behind the request."""
+    """Takes the place of aiohttp's parser, to get what came behind the request."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -261,9 +262,9 @@ class _EarlyBytes:
 def hand_over(request: web.Request, protocol: asyncio.Protocol) -> bytes:
     """Make `protocol` the owner of the request's socket.
 
-    Returns what the client sent ahead. The new owner calls the old protocol's
-    `connection_lost`, so that aiohttp lets go. Raises `ConnectionResetError` when
-    the socket is closed already.
+    Returns what the client has sent behind the request. The new owner must call the old
+    protocol's `connection_lost`, so that aiohttp forgets the connection. Raises
+    `ConnectionResetError` when the socket is closed already.
     """
     transport = request.transport
     if transport is None or transport.is_closing():
@@ -282,14 +283,14 @@ def hand_over(request: web.Request, protocol: asyncio.Protocol) -> bytes:
 class _Listener(ResponseHandler):
     """Notes the status of an answer before it is known to be well-formed.
 
-    aiohttp tells nothing of an answer that arrives in one piece and is broken further
-    down, in its head or in how its body is cut into chunks.
+    aiohttp gives no status for an answer that arrives in one piece and is broken after
+    its first line, in the head or in the body's chunks.
     """
 
     said = 0
 
     def set_response_params(self, **options: Any) -> None:
-        """Another request begins."""
+        """See aiohttp: another request begins."""
         self.said = 0
         super().set_response_params(**options)
 
@@ -300,7 +301,7 @@ class _Listener(ResponseHandler):
         super().data_received(data)
 
     def set_exception(self, exc: Any, *cause: Any) -> None:
-        """What ends a request carries the status that was said."""
+        """See aiohttp: the error that ends a request gets the status as `said`."""
         if isinstance(exc, Exception):
             exc.said = self.said  # type: ignore[attr-defined] # for `status_said`
         super().set_exception(exc, *cause)
@@ -316,7 +317,7 @@ class ListeningConnector(aiohttp.TCPConnector):
 
 
 def status_said(error: BaseException) -> int:
-    """The status of an answer that never became one, or 0."""
+    """The status of the broken answer that caused this error, or 0."""
     return next(
         (
             status

@@ -1,1 +1,1 @@
-"""The doors for clients: sockets and frames under the sessions."""
+"""The doors for clients: sockets, HTTP and frames, which sessions run on."""

@@ -1,6 +1,6 @@
-"""Transports room: who may open a connection at all, before any protocol.
+"""Transports room: whether a connection may be opened at all, before any protocol.
 
-It must not know users; it counts, and looks at where a browser comes from.
+It must not know users; it counts connections and checks the `Origin` of browsers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tocsin.core.glob import compile_glob
 
 
 class Origins:
-    """`client.allowed_origins`: no Origin is fine, any other must match.
+    """`client.allowed_origins`: a request without `Origin` is fine, others must match.
 
     Raises `ValueError` for a bad pattern.
     """
@@ -20,7 +20,7 @@ class Origins:
         self._patterns = [compile_glob(pattern.lower()) for pattern in patterns]
 
     def allows(self, origin: str | None) -> bool:
-        """Whether a page from there may connect; `None` is no browser."""
+        """Whether a page of this origin may connect; only browsers send one."""
         if not origin:
             return True
         lowered = origin.lower()
@@ -30,8 +30,8 @@ class Origins:
 class Admission:
     """Counts open connections, and new ones per second.
 
-    Limits of 0 are off. The rate refills evenly and allows one second's worth at
-    once. `on_refused` hears of each refusal.
+    Limits of 0 are off. The rate is a token bucket that holds one second's worth.
+    `clock` is in seconds; `on_refused` is called for each refusal.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Admission:
         """The setting that the last refusal came from."""
 
     def enter(self) -> bool:
-        """Count a connection in, or refuse it; who came in calls `leave` once."""
+        """Count a connection in, or refuse it; after `True` call `leave` once."""
         is_full = 0 < self._limit <= self.num_open
         if is_full or not self._take():
             name = "connection_limit" if is_full else "connection_rate_limit"

@@ -34,8 +34,8 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", re.ASCII)
 class DemoPage:
     """Serves the page and what it needs.
 
-    `transports` are the paths of what clients may use, by the SDK's names,
-    `emulation` is the path of the way up.
+    `transports` are the paths of the transports by the SDK's names; `emulation` is the
+    path that commands go to where a transport only streams down.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class DemoPage:
 
 
 def _headers(host: str) -> dict[str, str]:
-    """Nothing but this server: no other origin, no script in the page, no frame.
+    """Headers that let the page load from this server alone, without inline scripts.
 
-    Older browsers do not take `'self'` for WebSocket, so the host is named too; it
-    comes from the client, hence the check.
+    Older browsers do not take `'self'` for WebSocket, so the host is named too. It
+    comes from the client and is checked, since it goes into a header.
     """
     sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
     return {

@@ -1,6 +1,6 @@
-"""Transports room: the way up of clients whose connection only goes down.
+"""Transports room: takes commands of clients whose transport only streams down.
 
-It must not know commands: they are handed to the node that has the session.
+It must not know commands: it passes them to the node that has the session.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class EmulationEndpoint:
 
         404 for an unknown node, 400 for a bad body, 413 for one above the limit,
         405 for another verb, 403 for a foreign origin, 503 while the other nodes
-        cannot be reached. But for a foreign origin there is no body.
+        cannot be reached. Only the 403 has a body.
         """
         cors = answer_cors(request, self._origins, self._refusals, "emulation")
         if request.method == "OPTIONS":
@@ -74,6 +74,7 @@ class EmulationEndpoint:
         return web.Response(status=204, headers=cors)
 
     async def _pass_on(self, emulated: EmulatedData) -> None:
+        # As `Hub` takes them apart: the session id ends at the first newline.
         params = emulated.session.encode() + b"\n" + emulated.data
         try:
             is_known = await self._bus.send_to_node(emulated.node, OPERATION, params)

@@ -1,4 +1,4 @@
-"""Transports room: what every HTTP way in does before any protocol.
+"""Transports room: what every HTTP endpoint for clients checks first.
 
 Origins, preflights and bodies; it must not know what a body says.
 """
@@ -15,14 +15,15 @@ from tocsin.transports.admission import Admission, Origins
 
 ORIGINS_KEY = "client.allowed_origins"
 PREFLIGHT_AGE_S = 300
-# What follows on the connection may be the rest of a body that nobody reads.
+# After these the rest of the body may still come, which nobody reads: the connection
+# cannot be used for another request.
 _UNREAD_BODY = frozenset({408, 413})
 
 
 def check_origin(
     request: web.Request, origins: Origins, refusals: RefusalLog, transport: str
 ) -> None:
-    """Raise `HTTPForbidden` for a foreign origin, and tell what would let it in."""
+    """Raise `HTTPForbidden` for a foreign origin; the text names the setting."""
     origin = request.headers.get("Origin")
     if origins.allows(origin):
         return
@@ -41,7 +42,7 @@ def check_origin(
 def refuse_at_limit(
     request: web.Request, admission: Admission, refusals: RefusalLog, transport: str
 ) -> web.Response:
-    """The answer to one whom `admission` has just refused."""
+    """Log and answer a request that `admission` has just refused."""
     refusals.refuse(
         transport,
         request.remote,
@@ -53,7 +54,7 @@ def refuse_at_limit(
 
 
 def answer_bare(refusal: web.HTTPException, cors: Mapping[str, str]) -> web.Response:
-    """A refusal without a body, as clients know it; what was wrong says the status."""
+    """The answer of a refusal: its status and no body, as clients expect it."""
     answer = web.Response(status=refusal.status, headers=cors)
     if allowed := refusal.headers.get("Allow"):
         answer.headers["Allow"] = allowed
@@ -71,7 +72,7 @@ def answer_cors(
 
 
 def cors_headers(request: web.Request) -> dict[str, str]:
-    """The same, for a request whose origin is allowed."""
+    """As `answer_cors`, for a request whose origin was checked before."""
     origin = request.headers.get("Origin")
     if not origin:
         return {}
@@ -127,6 +128,6 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
 
 
 def is_protobuf(request: web.Request) -> bool:
-    """Whether the body says that it is Protobuf; no type is JSON."""
+    """Whether `Content-Type` says Protobuf; without one the body is JSON."""
     kind = request.headers.get("Content-Type", "")
     return kind.partition(";")[0].strip().lower() == "application/octet-stream"

@@ -1,6 +1,6 @@
-"""Transports room: an HTTP answer that goes on for as long as the connection.
+"""Transports room: an HTTP answer that lasts as long as its connection.
 
-It must not know whose messages they are: they come framed, and go out in chunks.
+It must not know whose messages it sends: they come framed, and go out in chunks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tocsin.transports.socket_link import SocketLink
 
 WRITE_TIMEOUT_S = 1.0
 EXTRA_BYTES_MOST = 16_384
-"""More behind a request whose answer has no end is no mistake, and is not looked at."""
-STREAM_HEADERS = {
+"""What a client may send behind its request; it is dropped, and more cuts it off."""
+STREAM_HEADERS = {  # `Expire` and all, as the published server sends them
     "X-Accel-Buffering": "no",
     "Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0",
     "Pragma": "no-cache",
@@ -35,7 +35,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What is answered instead of a stream."""
+    """An answer in place of a stream."""
 
     status: int
     body: str = ""
@@ -46,10 +46,10 @@ UNMAPPED = HttpAnswer(500)
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """How an answer looks: its content type, what it begins with, its headers.
+    """The form of an answer: its content type and the bytes that it begins with.
 
-    With `refusals` nothing is answered before the connect has succeeded, and a
-    failed one is answered by its code.
+    With `refusals` the answer begins only when the connect has succeeded; a refused
+    connect gets the answer of its code, or `UNMAPPED`.
     """
 
     content_type: str
@@ -58,9 +58,10 @@ class Stream:
 
 
 class HttpLink(SocketLink):
-    """The edge of one streamed answer. What the client sends on is not read.
+    """The edge of one streamed answer; what the client sends behind is dropped.
 
-    Who sends on without end is cut off: an end of his could not be seen otherwise.
+    The socket is read all the same, since only so its end is seen; a client that goes
+    on sending is cut off.
     """
 
     __slots__ = ("_cors", "_extra_bytes", "_head", "_is_chunked", "_stream")
@@ -87,13 +88,13 @@ class HttpLink(SocketLink):
         self._extra_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio; nothing is expected, and nothing is kept."""
+        """See asyncio; no data is expected, and none is kept."""
         self._extra_bytes += len(data)
         if self._extra_bytes > EXTRA_BYTES_MOST:
             self._transport.abort()
 
     def open(self) -> None:
-        """Begin the answer now, unless it depends on the connect."""
+        """Send the head now, unless the answer depends on the connect."""
         if self._stream.refusals is None:
             self.send(b"")
 
@@ -120,7 +121,7 @@ class HttpLink(SocketLink):
         if self._is_closing:
             return
         if self._stream.refusals is not None:
-            if self._head:
+            if self._head:  # nothing is sent yet: the status can still tell
                 self._refuse(self._stream.refusals.get(disconnect.code, UNMAPPED))
             else:
                 self._push(disconnect)
@@ -145,7 +146,7 @@ class HttpLink(SocketLink):
             self.write(encode_push(form, pb.Push(disconnect=pushed)))
 
     def end(self) -> None:
-        """See `Link`: what waits is written, whether the socket takes it or not."""
+        """See `Link`: what waits goes to the socket's buffer even while it is full."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -175,7 +176,8 @@ def build_head(status: int, headers: Mapping[str, str]) -> bytes:
 def frame_event(message: bytes) -> bytes:
     """A message as a server-sent event."""
     if b"\r" in message:
-        # Between tokens only, as JSON has it; it would end the line here.
+        # An event's line ends at a carriage return too. JSON has one only as white
+        # space between tokens, so that it can be left out.
         message = message.replace(b"\r", b"")
     return b"data: " + message + b"\n\n"
 

@@ -1,4 +1,4 @@
-"""Transports room: HTTP streaming; the way up is `/emulation`.
+"""Transports room: HTTP streaming; later commands come by `/emulation`.
 
 It must not know commands: the body goes to a session, messages come as lines or
 length-prefixed.

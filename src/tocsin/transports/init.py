@@ -1,4 +1,4 @@
-"""Transports room: a request that does nothing, for balancers that pin clients.
+"""Transports room: a request that does nothing, for balancers with sticky sessions.
 
 It opens no connection.
 """

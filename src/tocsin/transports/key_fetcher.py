@@ -11,6 +11,7 @@ import aiohttp
 
 from tocsin.core.ports.channels import JwksUnavailable
 
+# As the published server: one second, two tries.
 TIMEOUT_S = 1.0
 TRIES = 2
 MAX_BYTES = 1 << 20
@@ -52,6 +53,8 @@ class HttpKeyFetcher:
         async with self._session.get(
             url, max_redirects=MAX_REDIRECTS, raise_for_status=True
         ) as response:
+            # One byte above the limit shows that it is exceeded; one `read` may return
+            # less than there is.
             body = await response.content.read(MAX_BYTES + 1)
             while len(body) <= MAX_BYTES and not response.content.at_eof():
                 body += await response.content.read(MAX_BYTES + 1 - len(body))

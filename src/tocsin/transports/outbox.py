@@ -1,4 +1,4 @@
-"""Transports room: bytes that wait for a connection, and how many may.
+"""Transports room: bytes that wait for a connection, up to a limit.
 
 It must not know what they say; the transport writes them.
 """
@@ -11,9 +11,9 @@ from tocsin.hub.turn import Turn
 class Outbox:
     """Bytes that wait for a connection; written in one piece per loop turn.
 
-    While the edge is `blocked` they wait up to `limit` bytes, `held` ones that the
-    edge already has included; beyond that `overflow` is called. A connection that
-    takes its bytes is never cut off for a burst: they are written earlier.
+    While the edge `is_blocked`, up to `limit` bytes may wait, with those that the edge
+    holds itself (`held`); beyond that `overflow` is called. A connection that takes its
+    bytes is not ended for a burst: it is written to before the turn's end.
     """
 
     __slots__ = ("_limit", "_queue", "_size", "_turn", "held", "is_blocked", "is_shut")
@@ -30,6 +30,7 @@ class Outbox:
     def write(self, data: bytes) -> None:
         """Queue framed bytes."""
         queue = self._queue
+        # Asked only while the queue is empty, for speed: a shut one is emptied.
         if not queue:
             if self.is_shut:
                 return
@@ -51,14 +52,15 @@ class Outbox:
         """Hand what waits to the edge, unless it is blocked."""
         queue = self._queue
         if queue and not self.is_blocked:
-            # As `take`, once per connection and turn: a call less is seen.
+            # As `take`, written out: this runs for every connection in every turn, and
+            # the call was measurable.
             data = queue[0] if len(queue) == 1 else b"".join(queue)
             queue.clear()
             self._size = 0
             self.send(data)
 
     def take(self) -> bytes:
-        """What waits, in one piece; from now on nothing does."""
+        """Take out all that waits, in one piece."""
         queue = self._queue
         data = queue[0] if len(queue) == 1 else b"".join(queue)
         queue.clear()
@@ -71,9 +73,9 @@ class Outbox:
         self._size = 0
 
     def send(self, data: bytes) -> None:
-        """Write to the edge now; the transport's part."""
+        """Write to the edge now; a transport implements it."""
         raise NotImplementedError
 
     def overflow(self) -> None:
-        """Too much waits; the transport's part."""
+        """End the connection, since too much waits; a transport implements it."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """Transports room: a connection that owns its socket and writes once per turn.
 
-It must not know framing or requests; what runs over it says how bytes look.
+It must not know framing or requests: subclasses do.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CLOSE_TIMEOUT_S = 5.0
 class SocketLink(Outbox, asyncio.Protocol):
     """The edge of one connection: bytes go out in turns.
 
-    While the socket takes no more, bytes wait in the outbox; a socket that stays
-    so for `write_timeout_s` is given up (3009), and so is one that lets too much
-    pile up (3008). `ended` is resolved when the socket is closed.
+    While the socket takes no more, bytes wait in the outbox. The connection ends with
+    3009 when that lasts `write_timeout_s`, and with 3008 when too many bytes wait.
+    `ended` is resolved when the socket is closed.
     """
 
     __slots__ = (
@@ -65,12 +65,12 @@ class SocketLink(Outbox, asyncio.Protocol):
         if self.session is not None:
             self.session.lost()
             self.session = None
-        self._former.connection_lost(exc)
+        self._former.connection_lost(exc)  # aiohttp's protocol lets go of the request
         if not self._ended.done():
             self._ended.set_result(None)
 
     def pause_writing(self) -> None:
-        """See asyncio: the socket does not take all of it now."""
+        """See asyncio: the socket does not take all bytes now."""
         self.is_blocked = True
         self.held = self._transport.get_write_buffer_size()
         if not self._is_closing:
@@ -103,7 +103,7 @@ class SocketLink(Outbox, asyncio.Protocol):
         self._transport.close()
 
     def _await_close(self) -> None:
-        """The end has begun; it may take a while, but not for ever."""
+        """Abort the socket unless it is closed within `CLOSE_TIMEOUT_S`."""
         wheel = self._context.wheel
         wheel.put(self, wheel.now() + CLOSE_TIMEOUT_S)
 
@@ -112,7 +112,7 @@ class SocketLink(Outbox, asyncio.Protocol):
         if self._is_closing:
             self._transport.abort()
         elif self.is_blocked and self.session is not None:
-            self.drop()
+            self.drop()  # what waits would only delay the end
             self.session.close(WRITE_ERROR)
 
     def pause_reading(self) -> None:

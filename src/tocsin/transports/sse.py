@@ -1,6 +1,7 @@
-"""Transports room: server-sent events; the way up is `/emulation`.
+"""Transports room: server-sent events; later commands come by `/emulation`.
 
-It must not know commands: the request's goes to a session, messages come as events.
+It must not know commands: those of the request go to a session, messages come out as
+events.
 """
 
 from __future__ import annotations

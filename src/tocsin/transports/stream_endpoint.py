@@ -1,7 +1,7 @@
-"""Transports room: the walk from an HTTP request to a session over its answer.
+"""Transports room: from an HTTP request to a session that streams over its answer.
 
-It must not know which transport it is: that one reads the request and says how the
-answer looks.
+It must not know the transport: a subclass reads the request and says how the answer
+looks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class StreamSettings:
 
 @dataclass(slots=True)
 class Opening:
-    """A request that was understood: `begin` is given the session."""
+    """What a request asks for; `begin` gives the session its first commands."""
 
     traits: Traits
     stream: Stream
@@ -81,8 +81,8 @@ class StreamEndpoint(ABC):
         """Answer, and stay until the connection ends.
 
         403 for a foreign origin, 405 for another verb, 503 beyond the connection
-        limits, 413 for a body above the limit, 400 for one that is no request. But for
-        the first, whose text says what to set, they have no body.
+        limits, 413 for a body above the limit, 400 for one that is no request. Only the
+        403 has a body; it says what to set.
         """
         refusals, name = self._context.refusals, self.transport
         cors = answer_cors(request, self._origins, refusals, name)
@@ -111,10 +111,11 @@ class StreamEndpoint(ABC):
         hand_over(request, link)
         self._open(link, opening, header_user=self._header_user(request))
         self._context.hub.share.spend(time.perf_counter() - began_s)
-        del request, opening, cors, link  # what idles for hours holds little
+        del request, opening, cors, link  # frees memory: the wait may take hours
         try:
             await ended
         finally:
+            # The handler was cancelled: the socket is nobody's from now on.
             if not ended.done() and transport is not None:
                 transport.abort()
 
@@ -130,7 +131,7 @@ class StreamEndpoint(ABC):
         return request.headers.get(header, "") if header else ""
 
     async def read_body(self, request: web.Request) -> bytes:
-        """The body within the section's limit; a long one waits for its turn."""
+        """The body within the section's limit; a long one waits for a later turn."""
         body = await read_body(
             request,
             self.settings.max_request_body_size,
@@ -142,7 +143,7 @@ class StreamEndpoint(ABC):
         return body
 
     def read_connect_request(self, data: bytes) -> pb.ConnectRequest:
-        """See `read_connect_request`; a long one counts as a share."""
+        """As the function; the time that it takes is reported to the hub's share."""
         began_s = time.perf_counter()
         try:
             return read_connect_request(data)

@@ -28,12 +28,12 @@ from tocsin.transports.admission import Admission
 SERVICE = unistream_pb2.DESCRIPTOR.services_by_name["CentrifugoUniStream"].full_name
 KEEPALIVE_MS = 25_000
 KEEPALIVE_TIMEOUT_MS = 5_000
-# How long the last messages may take to get through.
+# How long the client may take to receive the last messages.
 CLOSE_TIMEOUT_S = 5.0
 
 _TRAITS = Traits(
     "uni_grpc",
-    # The messages of this schema have the client schema's numbers.
+    # A `Push` of this schema has the field numbers of the client schema's.
     WireForm(
         "one-way grpc",
         Encoding.PROTOBUF,
@@ -60,7 +60,8 @@ class UniGrpcSettings:
 class GrpcLink:
     """The edge of one stream: pushes wait here until gRPC takes the next.
 
-    More than `limit` bytes of several of them end the connection (3008).
+    More than `limit` waiting bytes end the connection (3008); a single push may be
+    larger.
     """
 
     def __init__(self, limit: int) -> None:
@@ -160,7 +161,7 @@ class UniGrpcServer:
             else:
                 self.port = server.add_secure_port(address, settings.credentials)
         except RuntimeError:
-            # gRPC says only that it failed and logs the cause itself.
+            # gRPC's exception has no cause; it logs the cause itself.
             reason = "the port is in use or the address is not ours"
             raise OSError(reason) from None
         await server.start()

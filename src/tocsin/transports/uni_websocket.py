@@ -47,7 +47,7 @@ _JOINED = replace(
         transport=_NAME,
     ),
 )
-# Made once each: what is published is encoded once per form.
+# Made once each, since a publication is encoded once per form.
 _TRAITS = {
     (join, silent): replace(traits, pushes_disconnect=not silent)
     for join, traits in ((False, _SINGLE), (True, _JOINED))
@@ -56,7 +56,7 @@ _TRAITS = {
 
 
 class UniWebSocketLink(WebSocketLink):
-    """The edge of a one-way WebSocket; only its first message is read."""
+    """The edge of a one-way WebSocket; only the client's first message counts."""
 
     __slots__ = ("_closes_with_frame", "_has_begun")
 
@@ -100,12 +100,15 @@ class JoiningLink(UniWebSocketLink):
     __slots__ = ()
 
     def flush(self) -> None:
-        """See `Outbox`; what waits are lines."""
+        """See `Outbox`; the waiting bytes are lines, without a frame yet."""
         if self._queue and not self.is_blocked:
             self.send(build_frame(TEXT, self.take()[:-1]))
 
     def write_control(self, frame: bytes) -> None:
-        """See `WebSocketLink`: past the lines, and not at all to a full socket."""
+        """See `WebSocketLink`: it must not come between the lines that wait.
+
+        So it goes out before them, and not at all while the socket is full.
+        """
         if not self.is_blocked and not self.is_shut:
             self.send(frame)
 

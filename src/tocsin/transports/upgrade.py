@@ -1,4 +1,4 @@
-"""Transports room: the handshake of a WebSocket, from a request to its answer's head.
+"""Transports room: the WebSocket handshake (RFC 6455): checks, and the answer's head.
 
 It must not know frames.
 """
@@ -17,9 +17,10 @@ _TOLD = {"Sec-WebSocket-Version": _VERSION}
 
 
 def read_key(request: web.Request) -> str:
-    """The handshake's key; raises `HTTPBadRequest` when this is no handshake.
+    """The handshake's key.
 
-    One by another verb than GET is `HTTPMethodNotAllowed`.
+    Raises `HTTPBadRequest` for what is not a handshake, `HTTPMethodNotAllowed` for one
+    with another verb than GET.
     """
     headers = request.headers
     upgrades = {part.strip().lower() for part in headers.get("Upgrade", "").split(",")}
@@ -49,7 +50,10 @@ def _refuse(text: str) -> web.HTTPBadRequest:
 
 
 def offered_subprotocols(request: web.Request) -> list[str]:
-    """What the client offers, in its order; an empty header offers nothing."""
+    """What the client offers, in its order.
+
+    An empty header offers nothing and is no error: an SDK in JSON mode sends one.
+    """
     found = request.headers.getall("Sec-WebSocket-Protocol", [])
     parts = (part.strip() for value in found for part in value.split(","))
     return [part for part in parts if part]

@@ -1,8 +1,8 @@
 """Transports room: clients over WebSocket, in JSON or Protobuf.
 
-It must not know commands: messages go to a session as they come. Below aiohttp's
-handshake it owns the socket itself, so that a frame is built once for all and a
-connection writes once per turn of the loop.
+It must not know commands: messages go to a session as they come. After the handshake it
+owns the socket in place of aiohttp, so that a frame is built once for all connections,
+and a connection writes once per turn of the loop.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ from tocsin.transports.websocket_codec import (
 
 FRAMES_AT_ONCE = 32
 BYTES_AT_ONCE = 16_384
-"""What is taken of a connection in one go; the rest waits for a later turn."""
+"""Frames and bytes of a connection that are handled in one go; the rest waits for a
+later turn."""
 FRAMES_BEFORE_CONNECT = 256
-"""More end a connection that has not authenticated: a connect is one frame, and a
-client may send its subscriptions right behind it."""
+"""More frames end a connection that has not authenticated: a connect is one frame, and
+a client may send its subscriptions right behind it."""
 FRAMES_AFTER_CLOSE = 256
-"""More of a client that does not answer a close frame are not looked at."""
+"""After more frames a client that does not answer a close frame is cut off."""
 
 JSON_SUBPROTOCOL = "centrifuge-json"
 PROTOBUF_SUBPROTOCOL = "centrifuge-protobuf"
@@ -78,9 +79,9 @@ _NATIVE_PROTOBUF = Traits(
 class WebSocketLink(SocketLink):
     """The edge of one WebSocket: frames in to the session, bytes out in turns.
 
-    Of what has come, `FRAMES_AT_ONCE` or `BYTES_AT_ONCE` are taken; with more to take
-    the connection leaves its socket alone, and waits for its share of a later turn.
-    While reading is paused, frames that were read ahead wait as bytes.
+    At most `FRAMES_AT_ONCE` and about `BYTES_AT_ONCE` are handled in one go. With more
+    at hand the socket is not read, and the rest waits for a later turn. `_is_paused` is
+    the session's wish, `_waits` is that wait; the socket is read when neither holds.
     """
 
     __slots__ = ("_frames", "_is_paused", "_reader", "_spare_frames", "_waits")
@@ -102,6 +103,7 @@ class WebSocketLink(SocketLink):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
+        # A generator: nothing is parsed before it is taken.
         frames = self._reader.feed(data)
         self._frames = chain(self._frames, frames) if self._frames else frames
         if self._is_paused or self._waits:
@@ -121,7 +123,7 @@ class WebSocketLink(SocketLink):
         super().connection_lost(exc)
 
     def _read_on(self) -> None:
-        """Take frames until there are no more, a share is taken, or reading pauses."""
+        """Handle frames until none is left, the share is used up, or reading pauses."""
         left, size = FRAMES_AT_ONCE, BYTES_AT_ONCE
         try:
             for opcode, payload in self._frames or ():
@@ -151,7 +153,7 @@ class WebSocketLink(SocketLink):
             self._use_up(FRAMES_AT_ONCE - left)
 
     def _use_up(self, frames: int) -> None:
-        """Count what a client sends that is owed nothing yet, or no more."""
+        """Count frames of a client that is not connected yet, or is being closed."""
         self._spare_frames -= frames
         if self._spare_frames >= 0:
             return
@@ -167,7 +169,7 @@ class WebSocketLink(SocketLink):
         self._context.hub.share.wait(self)
 
     def go_on(self) -> None:
-        """See `Waiting`: the next share of what was read ahead."""
+        """See `Waiting`: handle the next share of what has come."""
         self._waits = False
         if not self._is_paused:
             self._read_on()
@@ -179,7 +181,7 @@ class WebSocketLink(SocketLink):
         super().pause_reading()
 
     def resume_reading(self) -> None:
-        """See `Link`: first what was read ahead."""
+        """See `Link`: handles what has come before, then reads the socket again."""
         if self._is_paused:
             self._is_paused = False
             if not self._waits:
@@ -201,11 +203,12 @@ class WebSocketLink(SocketLink):
             self.take_message(self.session, payload)
 
     def take_message(self, session: Session, payload: bytes) -> None:
-        """A whole message came."""
+        """Handle a whole message."""
         session.receive(payload)
 
     def _take_close(self, payload: bytes) -> None:
         code = read_close(payload)
+        # If the client began the close, its code goes back, as RFC 6455 asks.
         if not self._is_closing:
             self._begin_close(build_close(0 if code == 1005 else code))
         self._transport.close()
@@ -219,7 +222,7 @@ class WebSocketLink(SocketLink):
     # --- to the socket ---
 
     def write_control(self, frame: bytes) -> None:
-        """Queue a frame that is no message."""
+        """Queue a ping or pong."""
         self.write(frame)
 
     def ping(self) -> None:
@@ -232,16 +235,16 @@ class WebSocketLink(SocketLink):
             self._begin_close(build_close(disconnect.code, disconnect.reason))
 
     def _begin_close(self, frame: bytes) -> None:
-        """Write the last frame, and wait a while for the other side's."""
+        """Write a close frame as the last one, and wait a while for the client's."""
         self._is_closing = True
         self._spare_frames = FRAMES_AFTER_CLOSE
         self.flush()
         self.is_shut = True
-        self.drop()
+        self.drop()  # what a full socket did not take: the close must not wait for it
         self.send(frame)
         if self.session is not None:
             self.session.lost()
-        self.resume_reading()
+        self.resume_reading()  # to see the client's close frame
         self._await_close()
 
 
@@ -293,21 +296,24 @@ class WebSocketEndpoint:
             header_user=request.headers.get(header, "") if header else "",
         )
         early = hand_over(request, link)
+        # `pause_writing` comes as soon as the socket does not take all bytes at once:
+        # further ones wait in the outbox, where they are counted.
         transport.set_write_buffer_limits(high=0)
         transport.write(head)
         link.session.open()
         self.begin(link, request)
         if early:
             link.data_received(early)
-        del request, head, early  # what idles for hours holds little
+        del request, head, early  # frees memory: the wait may take hours
         try:
             await ended
         finally:
+            # The handler was cancelled: the socket is nobody's from now on.
             if not ended.done():
                 transport.abort()
 
     def choose(self, request: web.Request) -> tuple[str, Traits]:
-        """The subprotocol to agree to, empty for none, and the kind of connection."""
+        """The subprotocol to answer with, or empty, and the kind of connection."""
         return _choose(request)
 
     def make_link(
@@ -317,7 +323,7 @@ class WebSocketEndpoint:
         return WebSocketLink(self._context, self._settings, transport, ended)
 
     def begin(self, link: WebSocketLink, request: web.Request) -> None:
-        """What the request itself asks for, right after the handshake: nothing."""
+        """Do what the request itself asks for, after the handshake; here nothing."""
 
 
 def _choose(request: web.Request) -> tuple[str, Traits]:

@@ -82,6 +82,7 @@ def unmask(payload: bytes, key: bytes) -> bytes:
     size = len(payload)
     if not size:
         return b""
+    # As two long integers: a loop over bytes in Python is many times slower.
     mask = (key * (size // 4 + 1))[:size]
     number = int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")
     return number.to_bytes(size, "little")
@@ -109,7 +110,8 @@ class FrameReader:
     """Takes a client's bytes in any pieces; gives messages and control frames.
 
     A message above `limit` bytes is a violation as soon as its size is known.
-    Between messages it holds no bytes.
+    Between messages it holds no bytes. `_need` is how many bytes the buffer must have
+    before it is worth another look.
     """
 
     __slots__ = ("_buffer", "_limit", "_need", "_opcode", "_parts", "_size")
@@ -125,9 +127,9 @@ class FrameReader:
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """`(opcode, payload)` of each frame that is complete now; raises `Violation`.
 
-        The frame that ends a message gives the whole of it, one that does not is
-        `CONTINUATION` without a payload. Text has been checked to be UTF-8. Every pair
-        must be taken before more is fed.
+        The frame that ends a message gives the whole message; a fragment before it is
+        given as `CONTINUATION` without a payload. Text has been checked to be UTF-8.
+        The pairs must be taken in the order in which their bytes were fed.
         """
         if self._buffer is not None:
             self._buffer += data
@@ -195,7 +197,8 @@ class FrameReader:
 
     def _add(self, fin: bool, opcode: int, payload: bytes) -> tuple[int, bytes]:
         if self._parts is not None:
-            if payload:  # else endless empty fragments would pile up
+            # The limit counts bytes: without this, empty fragments would pile up.
+            if payload:
                 self._parts.append(payload)
             self._size += len(payload)
             if not fin:
