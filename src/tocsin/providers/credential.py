@@ -163,7 +163,12 @@ class RenewedCredential:
                 return running
             self._running = running
         # Outside the lock: a maker may settle at once, in this thread.
-        self._begin(refused, lambda made: self._settle(running, made))
+        try:
+            self._begin(refused, lambda made: self._settle(running, made))
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+            # No thread could be started, say. Left under way, it would be waited for
+            # by everybody, for ever.
+            self._settle(running, error)
         return running
 
     def _settle(self, running: Future[str], made: Issued | BaseException) -> None:

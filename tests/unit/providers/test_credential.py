@@ -274,6 +274,27 @@ async def test_a_thread_serves_several_loops() -> None:
     assert service.asked == 1
 
 
+async def test_what_cannot_begin_is_a_failure_like_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine without a thread to spare has one later: nobody waits for ever."""
+    service = Service()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    credential = RenewedCredential(
+        in_thread(service.make_now, "t"), clock=lambda: service.now_s
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            await credential.fetch()
+    service.now_s += HOLD_FAILURE_S
+    async with asyncio.timeout(10):
+        assert await credential.fetch() == "v1"
+
+
 async def test_what_is_made_at_once_needs_no_loop(service: Service) -> None:
     """A signature is there before a wait could begin."""
     credential = RenewedCredential(
