@@ -9,16 +9,16 @@ from types import MappingProxyType
 
 
 class Verdict(StrEnum):
-    """The closed set of results; what follows is decided in settlement."""
+    """All kinds of results; what follows from each is decided in settlement."""
 
     DELIVERED = "delivered"
     """The provider accepted the message."""
     UNREGISTERED = "unregistered"
     """Definite: the token is dead."""
     SUSPECT = "suspect"
-    """Guarded: the token looks dead, but a wrong configuration says so too."""
+    """Guarded: the token looks dead, but a wrong configuration would look the same."""
     RETRY = "retry"
-    """Passing fault of the provider or of the way to it."""
+    """A temporary fault of the provider, or of the network between."""
     REJECTED = "rejected"
     """This message can never be sent as it is; the token stays."""
     MISCONFIGURED = "misconfigured"
@@ -39,12 +39,13 @@ class Outcome:
     """The answer for one recipient of a batch.
 
     `code` is a stable lower-case word for metrics (`unregistered`,
-    `quota_exceeded`, `timeout`), `detail` the provider's own words for a log.
-    `retry_after_s` is the provider's wish in seconds. `slow_down` marks an
-    answer that concerns the whole credential, not this one device or platform:
-    sending through it pauses.
+    `quota_exceeded`, `timeout`), `detail` the provider's error text for a log.
+    `retry_after_s` is how long the provider asks to wait, in seconds. `slow_down`
+    marks an answer about the whole credential, not about one device or platform:
+    sending through the credential pauses.
     `maybe_sent` marks a fault after the request had left: a retry may be a
-    duplicate. `gone_at_ms` is the provider's time of death (APNs 410).
+    duplicate. `gone_at_ms` is when the token died by the provider's account (APNs
+    410), in Unix milliseconds.
     """
 
     verdict: Verdict
@@ -63,5 +64,5 @@ DELIVERED = Outcome(Verdict.DELIVERED)
 Result = tuple[int, Outcome, int]
 """Index of a recipient in its batch, its outcome, Unix milliseconds of the answer.
 
-A tuple, since one is made for every push.
+A tuple, since one is made for every push and a tuple is the cheapest.
 """

@@ -23,7 +23,7 @@ class RecipientType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RawRecipient:
-    """Targets in a provider's own terms; no device row is involved."""
+    """Targets in a provider's own terms, with no device row behind them."""
 
     provider: str
     kind: TargetKind
@@ -40,10 +40,11 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class RateRule:
-    """How often one key may be reached.
+    """How often pushes may reach the devices that share a key.
 
-    `key` is empty for each device by itself, else a template text. All `limits`
-    must allow a push; `drop` gives up what they do not, else it is sent later.
+    `key` is the text of a template, or empty: then each device is limited by itself.
+    A push needs all `limits` to allow it; with `drop` it is given up otherwise, else
+    sent later.
     """
 
     limits: tuple[RateLimit, ...]
@@ -53,10 +54,10 @@ class RateRule:
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """When a device may be reached, on its own clock; both ends belong to it.
+    """When a device may be reached, on its own clock; both ends are inside.
 
-    Seconds since midnight. A start after the end spans midnight. A device without
-    a timezone is reached at once with `no_tz_send_now`, else never.
+    Seconds since midnight. A window whose start is after its end spans midnight. A
+    device without a timezone is reached at once with `no_tz_send_now`, else never.
     """
 
     after_s: int
@@ -66,9 +67,10 @@ class TimeWindow:
 
 @dataclass(frozen=True, slots=True)
 class Templating:
-    """That bodies are rendered for each device, and the texts for that.
+    """Asks for bodies that are rendered for each device, and brings the texts.
 
-    `localizations` are language tag → name → text.
+    `localizations` are language tag → name → text. With `use_meta` templates may use
+    the metadata of a device.
     """
 
     localizations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -91,7 +93,7 @@ class OnlineFirst:
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """A send as the API hands it over, both spellings already joined.
+    """A send as the API hands it over, whichever form the caller used.
 
     `expire_at_ms` and `send_at_ms` are Unix milliseconds, 0 for never and for now.
     """
@@ -127,10 +129,10 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class OnlineCheck:
-    """That a walk leaves out users who were reached in `channel`.
+    """Asks a walk to leave out users who were reached in `channel`.
 
-    Who they are is decided from `due_ms` (Unix milliseconds) on, for all walks of
-    the request together.
+    Who was reached is decided at `due_ms` (Unix milliseconds) or soon after, once for
+    all walks of the request.
     """
 
     channel: str
@@ -165,17 +167,17 @@ class Recipient(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recipients:
-    """Whom a batch goes to: one value, which holds a column of each field.
+    """The recipients of a batch: one value that holds a column for each field.
 
-    A column runs parallel to `targets`, or is empty: raw recipients are no devices,
-    and the last four are there only where the request needs them. `metas` are JSON
-    objects as text.
+    A column runs parallel to `targets`, or is empty: raw recipients have no device,
+    and the last four columns are there only if the request needs them. `metas` are
+    JSON objects as text.
 
-    Columns, since the queue's message has them and 500 recipients at a time are read,
-    cut and counted by them. As a value each, they took 350 ns a recipient to read from
-    the queue (1,100 ns as frozen dataclasses) and 90 ns to look at, instead of 170 ns
-    and 70 ns: one percent of the 26 us of CPU that a push costs altogether. Where that
-    does not count, `recipients[index]` is the value.
+    Columns, since the queue's message has them, and 500 recipients at a time are read,
+    cut and counted by them. With one value for each recipient, reading from the queue
+    took 350 ns a recipient (1,100 ns as frozen dataclasses) and a look at one 90 ns,
+    instead of 170 ns and 70 ns: one percent of the 26 us of CPU that a push costs.
+    Where that does not count, `recipients[index]` is such a value.
     """
 
     targets: tuple[str, ...] = ()
@@ -190,7 +192,7 @@ class Recipients:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> Recipient:
-        # Written out: by a loop over the columns it takes half as long again.
+        # Written out, since a loop over the columns takes half as long again.
         return Recipient(
             self.targets[index],
             self.device_ids[index] if self.device_ids else "",
@@ -246,10 +248,10 @@ class RecipientPage:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Stage two: one provider, one batch.
+    """Stage two: one batch for one provider.
 
-    `admitted` means that the rate rule of the request let these recipients pass
-    already.
+    `admitted` means that these recipients have passed the rate rule of the request
+    already, and take no second token.
     """
 
     kind: TargetKind
@@ -265,7 +267,9 @@ class Send:
 class _OfRequest:
     """What a job knows of its request. Times are Unix milliseconds, 0 for none.
 
-    `attempt` counts tries at the provider that these recipients had before.
+    `attempt` counts the failed tries that these recipients had before. The first try,
+    or wait for a paused credential, was at `first_try_at_ms`; in a walk, the first
+    fault of the channel engine.
     """
 
     id: str
@@ -281,7 +285,7 @@ class _OfRequest:
 
     @property
     def credential(self) -> str:
-        """The identifier of the integration that it goes through."""
+        """The identifier of the integration that it is sent through."""
         return self.integration or self.provider
 
 
@@ -314,6 +318,7 @@ class ExpandJob(_OfRequest):
 
     def batch(self, work: Send, *, id: str) -> SendJob:
         """The job of a batch that the walk has found; it counts its own tries."""
+        # `first_try_at_ms` is left out: in a walk it is about the channel engine.
         return SendJob(
             id=id,
             push_id=self.push_id,
@@ -329,7 +334,7 @@ class ExpandJob(_OfRequest):
 
 
 class JobFields(TypedDict):
-    """What both kinds of job are made from beside id and work; see there."""
+    """The fields that both kinds of job share, except id and work; see there."""
 
     push_id: str
     provider: str
@@ -343,7 +348,7 @@ class JobFields(TypedDict):
 
 
 Job: TypeAlias = ExpandJob | SendJob
-"""One entry of the queue; what its work is decides who works on it."""
+"""One entry of the queue; its type decides which stage works on it."""
 
 
 def queue_name(stage: str, provider: str) -> str:

@@ -1,4 +1,4 @@
-"""Analytics: where rows of what happened are kept, and how they come there."""
+"""Analytics: ports of the stores that keep rows, and of the buffer before them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ class RowStore(Protocol):
     async def append(self, rows: Sequence[NotificationRow], *, batch_id: str) -> None:
         """Store all rows, or none.
 
-        Raises `ApiError` when that may work later, `RowsRefused` when it never
-        will. After an error the rows may be stored all the same; a repetition
-        with the same `batch_id` adds them once where the store can tell, and
-        `fetch_funnel` counts them once anyway.
+        Raises `ApiError` if that may work later, `RowsRefused` if it never will.
+        After an error the rows may be stored all the same. A repetition with the same
+        `batch_id` adds them once, if the store can recognize it; if not, they are
+        stored twice and `fetch_funnel` still counts them once.
         """
         ...
 
 
 class FunnelSource(Protocol):
-    """What rows of a send add up to."""
+    """Adds up the rows of a send."""
 
     async def fetch_funnel(self, uid: str) -> Funnel:
-        """What became of that send; all zero for a uid without rows."""
+        """The funnel of that send; all zero for a uid without rows."""
         ...
 
 
 class AnalyticsStore(RowStore, FunnelSource, Protocol):
-    """Where rows are kept, for a while."""
+    """A store that keeps rows for a while."""
 
     async def purge(self, *, before_ms: int, limit: int) -> int:
-        """Forget rows older than that Unix millisecond, among the `limit` oldest.
+        """Delete those of the `limit` oldest rows that are older than `before_ms`.
 
-        Returns how many; 0 where the store forgets by itself.
+        Unix milliseconds. Returns how many; 0 if the store deletes them by itself.
         """
         ...
 
@@ -49,5 +49,5 @@ class RowSink(Protocol):
     """Takes single rows to be stored soon. Must not block."""
 
     def add(self, row: NotificationRow) -> bool:
-        """Whether there was room for it."""
+        """Add a row; `False` if there was no room, and it is dropped."""
         ...

@@ -1,4 +1,4 @@
-"""The time that a process goes by."""
+"""The clock of a process, as a port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device registry: devices, their topics, and what credentials say of them."""
+"""Ports of the device registry: devices, their topics, verdicts about their tokens."""
 
 from __future__ import annotations
 
@@ -104,16 +104,16 @@ class DeviceStore(Protocol):
         limit: int,
         details: Collection[Detail] = (),
     ) -> RecipientPage:
-        """The hot walk: live devices of one provider after `cursor`, by id.
+        """A page of a walk: live devices of one provider after `cursor`, by id.
 
-        A device that several topics match appears once. The tokens are targets:
-        what the service's `Tokens.make_target` makes of token and keys. Only
-        the named details are brought along.
+        A hot path. A device that several topics match appears once. Its target is
+        what the service's `Tokens.make_target` makes of token and keys. Only the named
+        `details` are filled in.
         """
         ...
 
     async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
-        """Soft-remove by the rule of `DeadToken`; returns the ids that went."""
+        """Soft-remove by the rule of `DeadToken`; returns the ids that were removed."""
         ...
 
     async def remove_inactive(
@@ -121,8 +121,8 @@ class DeviceStore(Protocol):
     ) -> Mapping[str, int]:
         """Soft-remove up to `limit` live devices not updated since that time.
 
-        Unix milliseconds. Returns how many went, by provider; empty means that
-        none is left. One that registers again at that moment stays.
+        Unix milliseconds. Returns how many were removed, by provider; empty means that
+        none is left. A device that registers again at that moment stays.
         """
         ...
 
@@ -137,9 +137,9 @@ class DeviceStore(Protocol):
     async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
         """Bring up to `limit` soft-removed devices back; returns their ids.
 
-        Empty means that none is left. They have the topics that they had, those of
-        their user as they are now. A device that registered again meanwhile is
-        alive, and stays as it is. Each counts as updated now.
+        Empty means that none is left. They keep their own topics, and get the topics
+        that their user has now. A device that registered again meanwhile is alive, and
+        stays as it is. `updated_at` of each is now.
         """
         ...
 
@@ -167,21 +167,21 @@ class VerdictStore(Protocol):
     ) -> RecentVerdicts:
         """Add answers, the oldest first, and return the last of all workers.
 
-        Atomic: two calls at once both count. `delivered` are the deliveries since
-        the call before, which may be more than `letters` tells. What is older than
-        a day without any answer is forgotten.
+        Atomic: two calls at once both count. `delivered` is the number of deliveries
+        since the previous call, which may be more than `letters` holds. After a day
+        without any answer all is forgotten.
         """
         ...
 
     async def suspect(
         self, accused: Sequence[DeadToken], *, delivered: int, proof: int
     ) -> list[str]:
-        """Act on guarded verdicts that are believed; returns the ids that went.
+        """Act on guarded verdicts that are believed; returns the ids that were removed.
 
-        A device is only marked the first time. It is soft-removed, by the rule of
-        `DeadToken`, where the mark is older than the send and the credential has
-        made at least `proof` deliveries since: `delivered` counts them as `note`
-        does. A registration takes the mark away.
+        The first time a device is only marked. It is soft-removed, by the rule of
+        `DeadToken`, if the mark is older than the send and the credential has made at
+        least `proof` deliveries since the mark: `delivered` is its number of deliveries
+        as `note` counts them. A registration takes the mark away.
         """
         ...
 
@@ -201,7 +201,7 @@ class VerdictStore(Protocol):
 
 
 class UserTopicStore(Protocol):
-    """Which topics a user's devices shall hold."""
+    """The topics of users, which their devices hold as well."""
 
     async def update(self, user: str, change: TopicsChange) -> None:
         """Change the list and, in the same transaction, that user's devices.

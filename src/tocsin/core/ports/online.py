@@ -1,4 +1,4 @@
-"""Where the corridors meet: who was reached in a channel by what a push published."""
+"""Where the corridors meet: the users whom a push reached in a channel first."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Stage(StrEnum):
 
 
 class ReachedStore(Protocol):
-    """Who was reached in a channel by what a push published, over all nodes.
+    """The users whom a push reached in a channel, over all nodes.
 
-    What is kept of a push is forgotten `ttl_s` after its last use. Raises
-    `InternalError` while it is away.
+    The users of a push are forgotten `ttl_s` seconds after their last use. Raises
+    `InternalError` while the store is away.
     """
 
     async def add(
         self, push_id: str, users: Collection[str], stage: Stage, *, ttl_s: int
     ) -> None:
-        """Add users and note the stage; both are seen at once or not at all.
+        """Add users and note the stage, in one atomic step.
 
-        An earlier stage than the one that stands changes nothing but the users.
+        A stage before the present one is ignored; the users are added all the same.
         """
         ...
 
     async def fetch_stage(self, push_id: str, *, ttl_s: int) -> Stage:
-        """The stage; `UNKNOWN` also for what was forgotten."""
+        """The stage; `UNKNOWN` also for a push that was forgotten."""
         ...
 
     async def find(
@@ -48,7 +48,7 @@ class ReachedStore(Protocol):
 
 
 class OnlinePublisher(Protocol):
-    """Publishes what a push sends to a channel first."""
+    """Publishes to a channel before a push."""
 
     def check(self, request: OnlineFirst) -> None:
         """Raise the errors of the Publish call, and `NotAvailable`.

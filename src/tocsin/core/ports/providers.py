@@ -98,7 +98,7 @@ class PushProvider(Protocol):
 
 @runtime_checkable
 class Expiring(Protocol):
-    """A provider whose credential may end, as a certificate does."""
+    """A provider whose credential may expire, such as a certificate."""
 
     credential_expires_at_s: float | None
     """Unix seconds; `None` where it never does."""

@@ -1,4 +1,4 @@
-"""Tickets of services that tell the fate of a message only later."""
+"""Tickets of services that report only later what became of a message."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from tocsin.core.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """An accepted message whose fate the service tells only later, in a receipt.
+    """An accepted message for which the service has a receipt only later.
 
-    `id` is the service's. `device_id` and `token` are empty for raw recipients.
-    `sent_at_ms` is Unix milliseconds from before the send began.
+    `id` is given by the service. `device_id` and `token` are empty for raw recipients.
+    `sent_at_ms` (Unix milliseconds) is from before the send began, so that a device
+    that registers during the send is not removed.
     """
 
     id: str
@@ -26,7 +27,7 @@ class Ticket:
 
 
 class ReceiptStore(Protocol):
-    """Tickets until their receipts have been acted on."""
+    """Keeps tickets until their receipts have been acted on."""
 
     async def add(self, tickets: Sequence[Ticket], *, due_at_ms: int) -> None:
         """Keep them, due at that Unix millisecond; a known id changes nothing."""
@@ -43,15 +44,15 @@ class ReceiptStore(Protocol):
         ...
 
     async def drop(self, tickets: Sequence[Ticket]) -> list[Ticket]:
-        """Forget these; returns those that there were.
+        """Delete these tickets; returns those that still existed.
 
-        The others were dropped by somebody who claimed them later: who asks for
-        receipts longer than until `next_due_ms` is not the only one.
+        The others were claimed again and dropped by another process, which happens if
+        fetching the receipts took until after `next_due_ms`.
         """
         ...
 
     async def purge_overdue(self, *, due_before_ms: int, limit: int) -> int:
-        """Forget what nobody claims any more; returns how many."""
+        """Delete tickets that nobody claims any more; returns how many."""
         ...
 
 
@@ -69,7 +70,7 @@ class ReceiptSource(Protocol):
     ) -> Mapping[str, Outcome] | Outcome:
         """What became of up to `receipt_batch_size` tickets, by id.
 
-        Those that the service has no receipt of yet are left out. One `Outcome`
-        is the fault of the whole request; it is never raised.
+        Tickets without a receipt so far are left out. A single `Outcome` instead of a
+        mapping is a fault of the whole request; it is never raised.
         """
         ...

@@ -1,4 +1,4 @@
-"""What is kept of accepted sends: their uids, their results, and the queue's marks."""
+"""Ports of what is kept of accepted sends: uids, results, and marks of the queue."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tocsin.core.push import Payload, SendJob
 
 @dataclass(frozen=True, slots=True)
 class UidClaim:
-    """Who owns a uid. `accepted` means that its work is already queued.
+    """The send that owns a uid. `accepted` means that its work is already queued.
 
-    `epoch` names the queue's data that has it; empty where that is not known.
+    `epoch` names the queue's data that has the work; empty if that is not known.
     """
 
     push_id: str
@@ -23,7 +23,7 @@ class UidClaim:
 
 
 UID_TAKEN = "uid: was used for a send with other content"
-"""What every store says of a uid in a `Conflict`."""
+"""The text of the `Conflict` that every store raises for a uid."""
 
 
 class UidStore(Protocol):
@@ -32,10 +32,10 @@ class UidStore(Protocol):
     async def claim(
         self, uid: str, *, fingerprint: bytes, push_id: str, ttl_s: float
     ) -> UidClaim:
-        """Take the uid, or return the claim that stands.
+        """Take the uid, or return the claim that exists.
 
         Of two first claims at once exactly one wins; both get its `push_id`. With
-        `ttl_s` 0 a first claim ends at once, so that it only asks.
+        `ttl_s` 0 a first claim expires at once, which asks without taking.
         Raises `Conflict(UID_TAKEN)` when the fingerprint differs.
         """
         ...
@@ -84,7 +84,7 @@ LOSS_TOLD_ONCE_MS = 60_000
 
 
 class QueueMarkStore(Protocol):
-    """Remembers apart from the queue what the queue's data was."""
+    """Remembers the queue's data in another store, so that a loss shows."""
 
     async def fetch(self, epoch: str) -> QueueMark | None:
         """The mark of this epoch, or `None`."""
