@@ -1,4 +1,4 @@
-"""The door of both corridors: gRPC and HTTP in, core nouns inward, replies out.
+"""The server API over gRPC and HTTP: turns requests into calls of services, and back.
 
 It decides nothing about pushes or channels and opens no store.
 """

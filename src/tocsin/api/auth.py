@@ -1,6 +1,7 @@
-"""API room: whether a call carries the key.
+"""API room: checks whether a call carries the key.
 
-It compares in constant time and never logs or returns what was sent.
+It compares in constant time, so that the time tells nothing of the key, and never logs
+or returns what was sent.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs
 
 REFUSED_CALL = "call refused: the request does not carry the configured key"
-"""The log line of both doors; beside it stand the method or path, and the `peer`."""
+"""The log line of both doors; the method or path and the `peer` are its fields."""
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -18,7 +19,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class KeyGuard:
     """Compares the `authorization` metadata with `apikey <key>`.
 
-    Without a key nobody passes, unless `insecure`, which lets everybody pass.
+    Without a configured key no call passes, unless `insecure`, which lets all pass.
     """
 
     def __init__(self, key: str, *, insecure: bool = False) -> None:
@@ -51,7 +52,7 @@ class KeyGuard:
 class HttpKeyGuard:
     """Compares the key of an HTTP request, in any of its three forms.
 
-    Without a key nobody passes, unless `insecure`, which lets everybody pass.
+    Without a configured key no call passes, unless `insecure`, which lets all pass.
     """
 
     def __init__(self, key: str, *, insecure: bool = False) -> None:
@@ -71,8 +72,8 @@ class HttpKeyGuard:
     def allows(self, headers: Mapping[str, str], query: str) -> bool:
         """Whether headers (names in any case) or the raw query string hold the key.
 
-        `X-API-Key` comes first; `Authorization` counts only where that is empty or
-        not there; `api_key` of the query is the last try.
+        `X-API-Key` is looked at first, and `Authorization` only where that is empty or
+        missing. If the header's key does not fit, `api_key` of the query is tried.
         """
         if self._insecure:
             return True
@@ -86,7 +87,7 @@ class HttpKeyGuard:
 
 
 def _raw(text: str) -> bytes:
-    """Header values may hold bytes that are no text."""
+    """The bytes of a header value; aiohttp decodes bytes that are not UTF-8 so."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -100,6 +101,6 @@ def _after_scheme(headers: Mapping[str, str]) -> str:
 def _from_query(query: str) -> str:
     try:
         values = parse_qs(query, max_num_fields=100, errors="surrogateescape")
-    except ValueError:  # more fields than a call can have
+    except ValueError:  # more than `max_num_fields`
         return ""
     return values.get("api_key", [""])[0]

@@ -1,6 +1,6 @@
 """API room: several commands in one call, for gRPC and HTTP alike.
 
-Each command is run as if it had come alone; an error of one touches no other.
+Each command is run as if it had come alone; an error of one does not affect others.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tocsin.protocol.json_text import (
 )
 
 PARALLEL = 1024
-"""How many commands run side by side at most."""
+"""Commands of a parallel batch that run at the same time, at most."""
 MAX_COMMANDS = 10_000
-"""How many commands a call may have: more would hold up everybody else."""
+"""Commands that a call may have: more would keep other calls waiting too long."""
 TURN = 64
-"""After so many commands in a row others get their turn."""
+"""Commands in a row before other tasks get a turn of the loop."""
 
 _FIRST = (
     *("publish", "broadcast", "subscribe", "unsubscribe", "disconnect"),
@@ -38,7 +38,7 @@ _FIRST = (
     *("refresh", "channels"),
 )
 _ORDER = (*_FIRST, *(name for name in COMMANDS if name not in _FIRST))
-"""Of a command with several fields only the first in this order runs."""
+"""If a command has several fields, only the first one in this order runs."""
 
 
 async def run_batch(
@@ -50,7 +50,7 @@ async def run_batch(
 ) -> api_pb2.BatchResponse:
     """Replies in the order of the commands; `None` stands for a null in JSON."""
     started = time.perf_counter()
-    numbered = enumerate(commands)
+    numbered = enumerate(commands)  # one for all workers: each takes the next command
     replies: list[Any] = [None] * len(commands)
     if parallel and len(commands) > 1:
         workers = (
@@ -70,7 +70,7 @@ async def _run_some(
     replies: list[Any],
     call: Call,
 ) -> None:
-    """Run what is left of the shared row, one after another."""
+    """Take commands from the shared iterator until none is left; run one by one."""
     for number, command in numbered:
         reply = api_pb2.Reply()
         error = await _run_one(runner, number, command, reply, call)
@@ -113,8 +113,8 @@ def _choose(command: api_pb2.Command) -> Command | None:
 def read_batch(body: bytes) -> tuple[list[api_pb2.Command | None], bool]:
     """Commands and `parallel` of a batch in JSON; raises `JsonFault`.
 
-    Not a `BatchRequest`, because that cannot hold the null that gets an error of
-    its own.
+    Not a `BatchRequest`, because that cannot hold a null among the commands; a null
+    gets an error reply in its place.
     """
     check_utf8(body)
     if body.strip(WHITE) == b"null":
@@ -135,7 +135,7 @@ def read_batch(body: bytes) -> tuple[list[api_pb2.Command | None], bool]:
 
 
 def write_batch(response: api_pb2.BatchResponse) -> bytes:
-    """The JSON of a batch; what cannot be written is an error of its reply alone."""
+    """The JSON of a batch; a reply that cannot be written becomes an error reply."""
     try:
         return SERVER.write(response)
     except ForeignData:

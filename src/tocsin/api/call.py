@@ -1,6 +1,6 @@
-"""API room: one call of whatever door: what accompanies it, and how it is run.
+"""API room: runs one call, whichever door it came by, and logs and counts it.
 
-The only place where errors of a call end. It knows no transport and no spelling.
+Every error of a method is caught here. It knows no transport and no wire format.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Services:
 
     @property
     def channels(self) -> ChannelServices:
-        """Those of the realtime corridor; raises `NotAvailable` without them."""
+        """The services of channels; raises `NotAvailable` in a process without them."""
         if self.realtime is None:
             raise NotAvailable("this process has no channels")
         return self.realtime
@@ -77,7 +77,7 @@ Method = Callable[[Services, Any, Any, Call], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One RPC: what it is called where, what it takes and gives, what runs it.
+    """One RPC: its names, its message types and the method that runs it.
 
     `name` is the RPC's in snake case: the HTTP route, the field of a batch and the
     label of metrics.
@@ -92,7 +92,7 @@ class Command:
 
 
 class CommandObserver(Protocol):
-    """Hears of every call that passed the key; must not block."""
+    """Is told of every call that passed the key check; must not block."""
 
     def observe_command(
         self, method: str, protocol: str, seconds: float, error_code: int
@@ -102,7 +102,7 @@ class CommandObserver(Protocol):
 
 
 def correlation_id_from(value: str) -> str:
-    """The caller's request id where it is fit for a log line, else a fresh one."""
+    """The caller's request id if it may stand in a log line, else a random one."""
     if 0 < len(value) <= _ID_LENGTH and _ID_CHARACTERS.issuperset(value):
         return value
     return f"{random.getrandbits(64):016x}"
@@ -121,7 +121,7 @@ class CommandRunner:
     async def run(
         self, command: Command, request: Any, result: Any, call: Call
     ) -> ApiError | None:
-        """Fill `result`, or return why not; after an error its content is void."""
+        """Fill `result`, or return the error; then `result` may be half filled."""
         started = time.perf_counter()
         error: ApiError | None = None
         cause: Exception | None = None
@@ -153,7 +153,7 @@ class CommandRunner:
     def _log_failure(
         self, name: str, correlation_id: str, error: ApiError, cause: Exception | None
     ) -> None:
-        """What the caller did wrong is worth an info only."""
+        """An error of this server is logged as such, one of the caller as info."""
         write = _log.error if error.code == InternalError.code else _log.info
         reason = error.reason if isinstance(error, InternalError) else ""
         more = {"reason": reason} if reason else {}

@@ -1,7 +1,7 @@
 """API room: protobuf messages ⇄ core nouns for devices and topics.
 
-Both spellings of the API are read here and nowhere else; no rule is checked here
-but those that the nouns cannot express.
+Where the API has an older and a newer form of a field, both are read here and nowhere
+else. Rules are checked in the services, but for those that the nouns cannot express.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def provider_tokens_from(
 def selector_from(
     request: api_pb2.DeviceUpdateRequest | api_pb2.DeviceRemoveRequest,
 ) -> DeviceSelector:
-    """What an update or a removal acts on."""
+    """The devices that an update or a removal is for."""
     return DeviceSelector(
         ids=tuple(request.ids),
         users=tuple(request.users),
@@ -66,7 +66,7 @@ def selector_from(
 def change_from(request: api_pb2.DeviceUpdateRequest) -> DeviceChange:
     """What an update sets: exactly the parts that are present.
 
-    The oldest spelling of the topics and tags parts has no `op` and means set.
+    In the oldest form the topics and tags parts have no `op`; it means `set`.
     """
     has = request.HasField
     topics = tags = None
@@ -99,7 +99,7 @@ def paging_from(
     | api_pb2.DeviceTopicListRequest
     | api_pb2.UserTopicListRequest,
 ) -> Paging:
-    """Where a listing starts, in either spelling."""
+    """Which page of a listing; `since` is the older name of `cursor`."""
     return Paging(
         cursor=request.cursor,
         since=request.since,
@@ -123,7 +123,7 @@ def device_filter_from(filter: api_pb2.DeviceFilter) -> DeviceFilter:
 
 
 def flat_device_filter_from(request: api_pb2.DeviceListRequest) -> DeviceFilter:
-    """The lists beside the filter, as the older spelling has them."""
+    """The lists beside the filter message, which are the older form of it."""
     return DeviceFilter(
         ids=tuple(request.ids),
         users=tuple(request.users),
@@ -174,7 +174,7 @@ def _fill_page(
 
 
 def _fill_device(message: api_pb2.Device, device: Device) -> None:
-    """What is written of a device without being asked for."""
+    """Fill the fields that every listing returns."""
     message.id = device.id
     message.provider = device.provider
     message.token = device.token
@@ -216,7 +216,7 @@ def fill_device_topics(
     *,
     include_device: bool,
 ) -> None:
-    """A page of device topics; the device's id is there for readers of any age."""
+    """A page of device topics; the device's id is in both places where clients look."""
     _fill_page(result, page)
     for row in page.items:
         message = result.items.add()

@@ -1,6 +1,6 @@
-"""API room: the send request of either spelling → the core noun.
+"""API room: a send request, in its older or newer form → the core noun.
 
-It must not decide about a request beyond its two spellings; rules are the service's.
+It must not decide more than which form is used; the service checks the rules.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tocsin.push.send_checks import check_seconds
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """A send request and how its filter was written, for error texts."""
+    """A send request, and the fields that its filter came from, for error texts."""
 
     request: SendRequest
     fields: Mapping[str, str]
@@ -39,7 +39,7 @@ class Spelled:
 def send_request_from(
     request: api_pb2.SendPushNotificationRequest, *, correlation_id: str
 ) -> Spelled:
-    """Join both spellings; raises `BadRequest` by field."""
+    """Join both forms; raises `BadRequest` that names the field."""
     if not request.HasField("notification"):
         raise BadRequest("notification", "must be set")
     notification = request.notification
@@ -89,7 +89,7 @@ def _window_from(strategy: api_pb2.PushTimeLimitStrategy) -> TimeWindow:
 def _templating_from(
     request: api_pb2.SendPushNotificationRequest,
 ) -> Templating | None:
-    """Localizations switch templating on; `use_meta` alone renders nothing."""
+    """`None` without templating; localizations turn it on, `use_meta` does not."""
     if not (request.use_templating or request.localizations):
         return None
     localizations = {

@@ -1,6 +1,6 @@
-"""API room: the one place where core errors become replies, gRPC or HTTP statuses.
+"""API room: turns core errors into replies, gRPC statuses and HTTP statuses.
 
-It never shows a caller anything but the published table.
+A caller sees nothing but the codes and texts of the published table.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ def fill_error(reply: api_pb2.Error, error: ApiError) -> None:
 
 
 def write_error(error: ApiError) -> bytes:
-    """The same as JSON."""
+    """An error as JSON: `{"code", "message"}`."""
     return SERVER.write(api_pb2.Error(code=error.code, message=error.message))
 
 
 def grpc_status(error: ApiError) -> grpc.StatusCode:
     """The gRPC status of transport error mode."""
+    # Before the table: its code is that of `NotAvailable`, but a retry makes sense.
     if isinstance(error, QueueFull):
         return grpc.StatusCode.RESOURCE_EXHAUSTED
     return _GRPC.get(error.code, grpc.StatusCode.INTERNAL)
@@ -58,7 +59,7 @@ def grpc_status(error: ApiError) -> grpc.StatusCode:
 
 def http_status(error: ApiError) -> HTTPStatus:
     """The HTTP status of transport error mode."""
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFull):  # as in `grpc_status`
         return HTTPStatus.TOO_MANY_REQUESTS
     return HTTP_STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
 

@@ -1,7 +1,7 @@
-"""API room: how one gRPC call is run, from its key to its reply.
+"""API room: runs one gRPC call, from the check of its key to its reply.
 
-Everything that does not depend on the call is made once; no call is looked into by
-reflection. It opens no port.
+What does not depend on the call is made once, at start, and nothing is found by
+reflection while a call runs. It opens no port.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ApiCalls:
         )
 
     def _answer(self, command: Command) -> Callable[[Any, Context], Awaitable[Any]]:
-        """The behaviour of one RPC."""
+        """The function that answers one RPC."""
         runner, response_class = self._runner, command.response_class
 
         async def answer(request: Any, context: Context) -> Any:
@@ -90,7 +90,7 @@ class ApiCalls:
             response = response_class()
             error = await runner.run(command, request, response.result, call)
             if error is None:
-                response.result.SetInParent()
+                response.result.SetInParent()  # an empty result is a result too
                 return response
             if by_transport:
                 await _abort(context, error)
@@ -103,7 +103,7 @@ class ApiCalls:
     async def _answer_batch(
         self, request: api_pb2.BatchRequest | None, context: Context
     ) -> api_pb2.BatchResponse:
-        """Errors stand in the replies, in transport error mode too."""
+        """Errors of commands are in their replies, also in transport error mode."""
         _, correlation_id = self._read_metadata(context)
         call = Call(correlation_id)
         if request is None:
@@ -118,16 +118,16 @@ class ApiCalls:
         )
 
     async def _refuse_body(self, name: str, call: Call, context: Context) -> NoReturn:
-        """There is no message, so there is no response that could hold the error."""
+        """End the call with a status: without a request there is no response type."""
         error = BadRequest("body", "is no message of this method")
         self._runner.note(name, call, 0.0, error)
         await _abort(context, error)
 
     def _read_metadata(self, context: Context) -> tuple[bool, str]:
-        """Whether errors go by transport, and the call's correlation id."""
+        """Whether errors become gRPC statuses, and the call's correlation id."""
         mode = request_id = ""
         for key, value in context.invocation_metadata() or ():
-            # Of a doubled key only the first value counts.
+            # If a key comes twice, the first value counts.
             if key == ERROR_MODE_KEY:
                 mode = mode or str(value)
             elif key == REQUEST_ID_KEY:
@@ -148,8 +148,8 @@ def refuse(
 ) -> Any:
     """A handler that ends any call with this status, whatever its shape.
 
-    `before` is waited for. It is a stream handler, because those start before a
-    message has arrived: a caller without the key cannot keep a call open by sending
+    `before` is awaited first. It is a stream handler, because those start before a
+    message has arrived: else a caller without the key could keep a call open by sending
     nothing.
     """
 
@@ -163,10 +163,10 @@ def refuse(
 
 
 class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs only
-    """The only way to a handler: the key is checked before any path is known.
+    """The only way to a handler: the key is checked before the path is looked up.
 
-    Handlers are not registered with the server by name, since those would be
-    found without passing here.
+    Handlers are not registered with the server by name: gRPC would find those without
+    asking here.
     """
 
     def __init__(
@@ -179,6 +179,7 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
     def service(self, handler_call_details: Any) -> Any:
         """The handler, one that refuses, or `None` for an unknown path."""
         path = handler_call_details.method
+        # Health needs no key: balancers and orchestrators ask it.
         if not self._guard.allows(
             handler_call_details.invocation_metadata
         ) and not path.startswith(_HEALTH_PREFIX):

@@ -23,10 +23,12 @@ from tocsin.protocol.grpc_limits import call_options, ping_options
 
 DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
 REFUSALS_AT_ONCE = 10
-"""Of one address in a second: enough for an honest caller to see what is wrong."""
+"""Calls without the key that one address gets answered at once in a second; enough for
+an honest caller to see what is wrong. Further ones wait `REFUSAL_HOLD_S`."""
 REFUSAL_HOLD_S = 3.0
 CHECKS_AT_ONCE = 20
-"""Of one connection in a second, since balancers share an address with strangers."""
+"""Health checks of one connection that are answered at once in a second. Not of one
+address: balancers may share theirs with strangers."""
 CHECK_HOLD_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -128,7 +130,7 @@ def _open_port(server: Any, settings: GrpcSettings) -> int:
         else:
             port = server.add_secure_port(address, server_credentials(settings.tls))
     except RuntimeError:
-        # gRPC says only that it failed and logs the cause itself.
+        # gRPC's exception has no cause; it logs the cause itself.
         raise ListenError(
             address, "grpc_api.port", "the port is in use or the address is not ours"
         ) from None
@@ -136,7 +138,7 @@ def _open_port(server: Any, settings: GrpcSettings) -> int:
 
 
 def server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    """The same PEM as gRPC takes it."""
+    """The server's TLS in gRPC's form."""
     return grpc.ssl_server_credentials(
         [(tls.key_pem, tls.cert_pem)],
         root_certificates=tls.client_ca_pem,

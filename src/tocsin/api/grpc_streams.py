@@ -1,7 +1,7 @@
 """API room: health and reflection, the gRPC services that hold streams open.
 
-Their streams end when the server drains, so that none of them makes a shutdown wait
-out its grace. They tell nothing about devices or pushes.
+Their streams end when the server begins to shut down: it would wait for open ones for
+its whole grace period. They tell nothing about devices or pushes.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ class Drain:
         return self._begun.is_set()
 
     def begin(self) -> None:
-        """The server is shutting down from now on."""
+        """End the streams: the server begins to shut down."""
         self._begun.set()
 
     async def wait(self) -> None:
-        """Wait until it does."""
+        """Wait until the server begins to shut down."""
         await self._begun.wait()
 
 
 class HealthService:
     """`grpc.health.v1` for the whole server and for the named services.
 
-    `before_check` is waited for with each caller's connection; needs no key.
+    It needs no key. `before_check` is awaited before each answer, with gRPC's name of
+    the caller's connection.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class HealthService:
 
 
 async def _refuse_body(context: Context) -> NoReturn:
-    """End the call without a word in the log: anybody may send such bytes."""
+    """End the call and log nothing: callers without the key may send such bytes."""
     await context.abort(
         grpc.StatusCode.INVALID_ARGUMENT, "bad request: body: is no message"
     )
@@ -132,7 +133,7 @@ def reflection_handlers(drain: Drain, *services: str) -> dict[str, Any]:
 
 
 async def _until(drain: Drain, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The requests, as if the client had closed its side when the drain begins."""
+    """The requests until the drain begins; then it looks as if the client had ended."""
     iterator = aiter(requests)
     drained = asyncio.ensure_future(drain.wait())
     try:
@@ -145,7 +146,7 @@ async def _until(drain: Drain, requests: AsyncIterator[Any]) -> AsyncIterator[An
                 following.cancel()
                 return
             request = following.result()
-            if request is None:  # the end, or what is no request
+            if request is None:  # the end, or bytes that are not a request
                 return
             yield request
     finally:

@@ -1,7 +1,7 @@
 """API room: the server API over HTTP, one route for each RPC of the schema.
 
 It checks verb and key, turns JSON into messages and back, and runs the same commands
-as the other doors; what a command does is not known here. It opens no port.
+as the other doors. It does not know what a command does, and opens no port.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from tocsin.telemetry.throttle import LineThrottle
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_TIMEOUT_S = 30.0
-"""For the body of a request."""
+"""How long the body of a request may take to arrive."""
 ERROR_MODE_HEADER = "X-Centrifugo-Error-Mode"
 REQUEST_ID_HEADER = "X-Request-Id"
 REASON_HEADER = "X-Tocsin-Error"
-"""Says what was wrong with a request whose answer has a fixed text."""
+"""The header that says what is wrong, where the answer's text is fixed by the API."""
 
 SHORT_BYTES = 16 * 1024
 """Longer answers go through aiohttp, which waits for a client that reads slowly."""
@@ -104,11 +104,11 @@ class HttpApi:
         ]
 
     def begin_drain(self) -> None:
-        """From now on the oldest form is refused, as its clients expect."""
+        """Answer 503 to calls of the oldest form from now on, as its clients expect."""
         self._draining = True
 
     def log_access(self, port: int) -> None:
-        """Say who may call, and what to set where nobody may."""
+        """Log whether calls need a key, and what to set where no call can pass."""
         if self._guard.is_closed:
             _log.warning(
                 "HTTP API answers nobody: no key is configured; set http_api.key"
@@ -136,7 +136,11 @@ class HttpApi:
         return self._guarded(command.name, answer)
 
     def _guarded(self, name: str, answer: Answer) -> Handler:
-        """Verb, key and body come before the answer; faults of the body end here."""
+        """A handler that checks verb and key and reads the body before `answer`.
+
+        A body that cannot be read or parsed becomes 400, 408 or 413; a result that
+        cannot be written becomes 500.
+        """
         allows, settings = self._guard.allows, self._settings
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -148,7 +152,7 @@ class HttpApi:
             given = request.headers.get(REQUEST_ID_HEADER, "")
             call = Call(correlation_id_from(given))
             response = await respond(request, call)
-            if given == call.correlation_id:
+            if given == call.correlation_id:  # one that was replaced is not sent back
                 response.headers[REQUEST_ID_HEADER] = given
             return response
 
@@ -165,6 +169,7 @@ class HttpApi:
                 error = BadRequest("body", fault.reason)
                 self._runner.note(name, call, 0.0, error)
                 refusal = _text(fault.status, _REASONS[fault.status], error.message)
+                # The rest of the body is not read: no request can follow it.
                 refusal.force_close()
                 return refusal
             except ForeignData as cause:
@@ -235,7 +240,7 @@ def _too_large(settings: HttpApiSettings) -> _UnreadableError:
 def answer_json(
     request: web.Request, body: bytes, status: int = 200
 ) -> web.StreamResponse:
-    """An answer with this JSON; a short one is one write."""
+    """An answer with this JSON; a short one is written by `ShortJson`, in one piece."""
     if (
         status == 200
         and len(body) <= SHORT_BYTES
@@ -260,7 +265,7 @@ async def _not_found(_request: web.Request) -> web.StreamResponse:
 
 
 def log_refused(request: web.Request, door: str) -> None:
-    """A call without the key. The path only: a query may hold a key."""
+    """Log a call without the key; its path only, since the query may hold a key."""
     _refusals.warning(
         REFUSED_CALL,
         kind=door,

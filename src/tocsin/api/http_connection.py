@@ -1,8 +1,8 @@
-"""API room: how long an HTTP connection may take to ask, and to take its answer.
+"""API room: deadlines of an HTTP connection for its requests and its answers.
 
-aiohttp waits without end for both; here they have deadlines, so that nobody can hold
-connections and answers by sending or reading nothing. What takes long to read is read
-share by share, so that nobody can hold the loop either. It answers no request.
+aiohttp waits without end for both, so that a caller could hold connections and answers
+by sending or reading nothing. Long data is read in shares, so that no caller can keep
+the loop busy either. It answers no request.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tocsin.hub.share import TurnShare
 from tocsin.telemetry.throttle import LineThrottle
 
 HEADER_TIMEOUT_S = 10.0
-"""For the head of a request, from its first byte or from the connection's start."""
+"""How long a request's head may take, from its first byte or the connection's start."""
 WRITE_TIMEOUT_S = 10.0
-"""For an answer to be taken. Streams to clients have their own rules."""
+"""How long a caller may take nothing of an answer. Streams have their own rules."""
 KEEPALIVE_S = 75.0
 """How long an idle connection is kept for the next request."""
 LINGER_S = 2.0
@@ -30,22 +30,23 @@ LINGER_S = 2.0
 PIECE_BYTES = 4_096
 FIRST_PIECE_BYTES = 1_024
 READ_S = 0.0005
-"""Longer than this no connection's bytes are read in one go, but for one piece: a body
-of tiny chunks costs hundreds of times what a plain one does. Nor are requests answered
-for longer that came one behind the other without waiting for an answer."""
+"""After this time the rest of a connection's bytes waits for a later turn: a body of
+tiny chunks costs hundreds of times what a plain one does. The same holds for answering
+pipelined requests, which come without waiting for an answer."""
 
 SERVER = "Tocsin"
-"""What every answer calls its server: no version, since that helps strangers alone."""
+"""The `Server` header of every answer; without a version, which would help attackers
+alone."""
 
 _log = structlog.get_logger(__name__)
 _refusals = LineThrottle(_log)
 
 
 class TimedConnection(Connection):
-    """Closes itself when a request's head, or the taking of its answer, is late.
+    """Closes itself when a request's head comes too slowly, or its answer is not taken.
 
-    What it has no share of the loop's turn for, it reads in a later one, and leaves its
-    socket alone until then.
+    Bytes that do not fit into its share of a turn are kept for a later turn; until then
+    it does not read its socket.
     """
 
     __slots__ = (
@@ -88,7 +89,7 @@ class TimedConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; without data it parses what it has kept."""
-        if self._unread and data:
+        if self._unread and data:  # behind the bytes that came before
             self._unread += data
             self.leave_socket()
         elif len(data) <= FIRST_PIECE_BYTES:
@@ -99,12 +100,12 @@ class TimedConnection(Connection):
             self._read_pieces(data)
 
     def _read_pieces(self, data: bytes) -> None:
-        """Read as much as there is time and room for; the rest waits."""
+        """Parse in growing pieces until time or room is used up; keep the rest."""
         began_s = time.perf_counter()
         at, size = 0, FIRST_PIECE_BYTES
         while at < len(data) and self.transport is not None:
             if not self.reads_requests:
-                size = len(data)  # it is only kept, or another's
+                size = len(data)  # it is not parsed here: the time does not grow
             self._read(data[at : at + size])
             at += size
             if self.is_held or time.perf_counter() - began_s > READ_S:
@@ -124,7 +125,7 @@ class TimedConnection(Connection):
             self._share.wait(self)
 
     def go_on(self) -> None:
-        """See `Waiting`: the next share of what has come."""
+        """See `Waiting`: parse the next share of what has come."""
         self._waits = False
         if self.is_held or self.transport is None or not self._unread:
             return
@@ -134,14 +135,14 @@ class TimedConnection(Connection):
             self.on_room()
 
     def on_room(self) -> None:
-        """See `Connection`: first for what has come."""
+        """See `Connection`: what is kept goes before what is in the socket."""
         if self._unread:
             self._wait_for_turn()
         else:
             self.read_socket()
 
     def on_new_owner(self) -> None:
-        """See `Connection`: what has come is for the other, too."""
+        """See `Connection`: the bytes that are kept belong to the new owner too."""
         data, self._unread = self._unread, b""
         if data:
             super().data_received(data)
@@ -150,6 +151,8 @@ class TimedConnection(Connection):
 
     def _read(self, data: bytes) -> None:
         super().data_received(data)
+        # A head was completed: the deadline ends. Bytes without one, while no request
+        # is answered, are the beginning of a head: it starts.
         if self.heads_read != self._heads_seen:
             self._heads_seen = self.heads_read
             self._stop_timer()
@@ -163,7 +166,7 @@ class TimedConnection(Connection):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`: more waits for the client than it takes."""
+        """See `asyncio.Protocol`: the caller does not take all bytes now."""
         super().pause_writing()
         if self._finishing:
             self._start_write_timer()
@@ -176,8 +179,8 @@ class TimedConnection(Connection):
     def on_answer(self, response: web.StreamResponse) -> None:
         """See `Connection`.
 
-        The deadline runs while the client takes nothing: a timer for each answer would
-        cost as much as reading its request.
+        The deadline runs only while the caller takes nothing: a timer for each answer
+        would cost as much as reading its request.
         """
         if not response.prepared:
             response.headers.setdefault("Server", SERVER)
@@ -191,7 +194,8 @@ class TimedConnection(Connection):
         self._stop_write_timer()
 
     async def before_next(self) -> None:
-        """Leave time to others, once requests one behind the other have had theirs."""
+        """Wait for a later turn when pipelined requests have used `READ_S`."""
+        # Processor time: a request may also have waited for a store.
         now_s = time.thread_time()
         if not self._busy_since_s:
             self._busy_since_s = now_s
@@ -204,9 +208,9 @@ class TimedConnection(Connection):
     ) -> web.StreamResponse | None:
         """See `Connection`.
 
-        What is not HTTP is the caller's fault: aiohttp would write it into the log as
-        an error of ours, keys and all, and into the answer. Nobody is left to answer
-        where the caller went away.
+        Bytes that are not HTTP are the caller's fault. aiohttp would log them as an
+        error of the server, with any key in them, and repeat them in the answer. After
+        a `ConnectionError` nobody reads the answer.
         """
         if isinstance(error, ConnectionError):
             answer = web.Response(status=400)
@@ -223,7 +227,7 @@ class TimedConnection(Connection):
         return answer
 
     def log_fault(self, kind: str, text: str, error: object) -> None:
-        """See `Connection`; a caller may cause it at will."""
+        """See `Connection`; throttled, since a caller may cause it at will."""
         _refusals.error(
             "an HTTP request failed by a fault that should not happen",
             kind=f"{kind} {type(error).__name__}",
@@ -256,7 +260,7 @@ class TimedConnection(Connection):
 
 
 async def _name_server(_: web.Request, response: web.StreamResponse) -> None:
-    """For what a handler begins to write itself, such as a stream."""
+    """Set `Server` on answers that a handler begins itself, such as streams."""
     response.headers.setdefault("Server", SERVER)
 
 

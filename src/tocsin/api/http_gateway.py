@@ -1,7 +1,7 @@
 """API room: the HTTP port with liveness, readiness and metrics.
 
-Servers and workers open one each. It knows no dependency: what is ready and what is
-measured is handed in.
+Servers and workers open one each. It knows no dependency: the checks and the metrics
+are handed in.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tocsin.hub.share import TurnShare
 from tocsin.telemetry.throttle import LineThrottle
 
 Notices = Callable[[], Mapping[str, str]]
-"""What is worth knowing by dependency, though it can be used."""
+"""Dependency → something worth knowing about it, although it can be used."""
 
 CHECKS_KEPT_S = 1.0
-"""So long what a check has said is told to whoever asks: checks write, and anybody may
-ask, as often as they like."""
+"""How long the outcome of a check answers further requests: a check writes to its
+store, and `/ready` needs no key."""
 
 Check = Callable[[], Awaitable[object]]
 """Raises when its dependency cannot be used now."""
@@ -51,12 +51,12 @@ class HttpGateway:
 
     `max_body_bytes` holds for every route, `tls` for the whole port.
 
-    `host` empty is every address, `port` 0 is any free one. `checks` are asked
-    by `/ready`, each within `check_timeout_s` and once a second at most; what
-    `notices` tells stands beside them and makes nothing unready. `routes` are served
-    beside; a stop waits `shutdown_timeout_s` for what they still answer. `setting` is
-    the configuration key of the port, for the error of a busy one. With `reuse_port`
-    other processes may open the same one, and the kernel spreads connections.
+    `host` empty is every address, `port` 0 is any free one. `/ready` runs the `checks`,
+    each within `check_timeout_s` and once a second at most, and adds the `notices`,
+    which make nothing unready. `routes` are further routes; a stop waits
+    `shutdown_timeout_s` for their open requests. `setting` is the configuration key of
+    the port, for the error of a busy one. With `reuse_port` other processes may open
+    the same port, and the kernel spreads connections over them.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class HttpGateway:
         if self._render_metrics is not None:
             exposition = _Exposition(self._render_metrics, share)
             app.router.add_route("*", "/metrics", exposition.answer)
-        # Last, for every path that nobody else answers.
+        # Added last: it takes every path that no other route has.
         app.router.add_route("*", "/{path:.*}", _not_found)
         runner = build_runner(
             app,
@@ -135,13 +135,13 @@ class HttpGateway:
         try:
             await site.start()
         except OSError as error:
-            await runner.cleanup()
+            await runner.cleanup()  # `stop` does not know a runner that never listened
             raise self._listen_error(error) from error
         self._runner = runner
         self.port = runner.addresses[0][1]
 
     def begin_drain(self) -> None:
-        """From now on `/ready` answers 503, so that balancers look elsewhere."""
+        """Let `/ready` answer 503 from now on, so that balancers stop sending."""
         self._draining = True
 
     async def stop(self) -> None:
@@ -181,7 +181,7 @@ class HttpGateway:
         )
 
     async def _run_check(self, name: str) -> str:
-        """`ok` or why not, as it was found a moment ago or is found now."""
+        """`ok` or the reason why not; an outcome of the last second is used again."""
         until, state = self._known.get(name, (0.0, ""))
         if time.monotonic() < until:
             return state
@@ -189,7 +189,8 @@ class HttpGateway:
         if asking is None:
             asking = self._asking[name] = asyncio.create_task(self._ask(name))
             asking.add_done_callback(lambda _: self._asking.pop(name, None))
-        # Not ended with the patience of who asks: the next one waits for it as well.
+        # `wait` does not cancel the check at its timeout: the next request waits for
+        # the same one, and no second check starts.
         done, _ = await asyncio.wait({asking}, timeout=self._check_timeout_s)
         if done and not asking.cancelled():
             return asking.result()
@@ -202,9 +203,9 @@ class HttpGateway:
         return state
 
     async def _ask(self, name: str) -> str:
-        """`ok` or why not, in words that callers may read as well.
+        """`ok` or the reason why not, in a text that callers may read.
 
-        The text of a foreign error may hold a dsn and stays inside.
+        So the text of an error of a library is left out: it may hold a DSN.
         """
         more: dict[str, str] = {}
         try:
@@ -218,7 +219,7 @@ class HttpGateway:
                 more = {"cause": error.reason} if error.reason else {}
         else:
             return self._keep(name, "ok")
-        # Anybody may ask, as often as they like.
+        # Throttled: `/ready` needs no key, and may be asked at any rate.
         self._lines.warning(
             "not ready", kind=name, dependency=name, reason=state, **more
         )
@@ -226,7 +227,10 @@ class HttpGateway:
 
 
 class _Exposition:
-    """`/metrics`: rendered once for all who ask until it begins, as it takes long."""
+    """`/metrics`; one rendering answers all requests that come before it begins.
+
+    Rendering takes long, so it waits for its share of a turn.
+    """
 
     def __init__(self, render: RenderMetrics, share: TurnShare) -> None:
         self._render = render
@@ -236,11 +240,11 @@ class _Exposition:
     async def answer(self, _request: web.Request) -> web.Response:
         if self._coming is None:
             self._coming = asyncio.ensure_future(self._render_once())
-        # Who goes away takes nothing from the others.
+        # Shielded: a caller that goes away must not cancel it for the others.
         body, content_type = await asyncio.shield(self._coming)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _render_once(self) -> tuple[bytes, str]:
         await self._share.pause()
-        self._coming = None
+        self._coming = None  # who asks from now on gets newer figures
         return self._render()

@@ -1,8 +1,8 @@
 """API room: the oldest form of the HTTP API, all commands to one path.
 
 A body holds one or more commands, `{"id", "method", "params"}`, with or without
-white space between them; the answer has one line for each. It runs nothing before
-the whole body has been understood, so that a broken one changes nothing.
+white space between them; the answer has one line for each. The whole body is read
+before the first command runs, so that a broken body changes nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _EARLY = (
     *("subscribe", "refresh"),
 )
 _BEHIND_FIELDS = 3
-"""From `connections` on, numbers run in step with the fields of a batch command."""
+"""From `connections` on, a method's number is its field number in a batch command less
+this."""
 
 NUMBERS: Mapping[int, str] = {
     **dict(enumerate(_EARLY)),
@@ -47,7 +48,7 @@ NUMBERS: Mapping[int, str] = {
         if field.name not in _EARLY
     },
 }
-"""Methods by number, as the oldest clients name them."""
+"""Number → method; the oldest clients send numbers."""
 
 _scan = json.JSONDecoder().raw_decode
 _UINT32_MAX = 2**32 - 1
@@ -74,7 +75,7 @@ def read_commands(body: bytes) -> list[LegacyCommand]:
 
 
 def _split(text: str) -> list[bytes]:
-    """The values that stand one after another in the text."""
+    """The JSON values of a text, one after the other."""
     texts: list[bytes] = []
     index = skip_space(text, 0)
     while index < len(text) or not texts:
@@ -84,7 +85,7 @@ def _split(text: str) -> list[bytes]:
             _, end = _scan(text, index)
         except json.JSONDecodeError as error:
             raise JsonFault(f"not JSON: {error}") from None
-        except ValueError:  # thousands of digits: the interpreter refuses them
+        except ValueError:  # Python refuses to convert thousands of digits
             raise JsonFault("not JSON: a number is too long") from None
         except RecursionError:
             raise JsonFault("nested too deep") from None
@@ -133,7 +134,7 @@ def _method_from(value: Any) -> str | int:
 async def run_commands(
     runner: CommandRunner, commands: list[LegacyCommand], call: Call
 ) -> bytes:
-    """Run them strictly one after another; the lines of the answer."""
+    """Run the commands one after another; returns the lines of the answer."""
     lines = []
     for number, command in enumerate(commands, 1):
         lines.append(await _run_one(runner, command, call))
@@ -153,7 +154,7 @@ async def _run_one(runner: CommandRunner, command: LegacyCommand, call: Call) ->
 async def _answer_to(
     runner: CommandRunner, command: LegacyCommand, call: Call
 ) -> bytes | ApiError:
-    """The result as JSON."""
+    """The result as JSON, or the error."""
     known = COMMANDS.get(command.method) if isinstance(command.method, str) else None
     error: ApiError
     if known is None:

@@ -1,4 +1,4 @@
-"""API room: the error of a port that cannot be opened, and a look before it is.
+"""API room: the error of a port that cannot be opened, and a check before opening it.
 
 It keeps nothing open.
 """
@@ -35,19 +35,20 @@ def join_address(host: str, port: int) -> str:
 def check_free(host: str, port: int, setting: str, *, reuse_port: bool) -> None:
     """Raise `ListenError` for a port that another socket holds.
 
-    For servers that do not tell what failed, and write lines of their own about it.
-    Whatever else is wrong with the address is theirs to find.
+    For gRPC, which does not say why it failed and logs lines of its own about it. Other
+    errors of the address are left to it.
     """
     if not port:
         return
     for family, place in _candidates(host, port):
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
+                # Closed connections of an earlier process do not hold the port.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if reuse_port:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 if family == socket.AF_INET6:
-                    only_6 = int(bool(host))
+                    only_6 = int(bool(host))  # without a host, IPv4 is probed with it
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_6)
                 probe.bind(place)
         except OSError as error:

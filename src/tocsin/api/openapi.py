@@ -55,7 +55,7 @@ without a type take any JSON.
 
 
 def describe(proto: str) -> Json:
-    """The description, with the words of the schema's text."""
+    """The description; `proto` is the schema's text, for its comments."""
     words = dict(read_comments(proto))
     schemas = _Schemas(words)
     paths = {"/api": _legacy_path()}
@@ -89,7 +89,7 @@ def _name_of(rpc: str) -> str:
 def read_comments(proto: str) -> Iterator[tuple[str, str]]:
     """`Message`, `Message.field` or `Service.Rpc` and the comment above it.
 
-    It knows the layout that `buf format` gives, no more.
+    It reads lines as `buf format` lays them out, and is not a parser of the language.
     """
     scope, comment = "", []
     for line in map(str.strip, proto.splitlines()):
@@ -141,7 +141,7 @@ def _content(schema: Json) -> Json:
 
 
 class _Schemas:
-    """Collects the schema of each message that is referred to."""
+    """Makes the schema of each message at the first reference to it."""
 
     def __init__(self, words: Mapping[str, str]) -> None:
         self._words = words
@@ -153,9 +153,10 @@ class _Schemas:
         return {name: self._made[name] for name in order if name in self._made}
 
     def reference(self, message: Descriptor) -> Json:
-        """A reference to the message, which is made when it comes up first."""
+        """A reference to the message's schema."""
         if message.name not in self._made:
-            self._made[message.name] = {}  # a type may hold itself
+            # Entered before it is made: a message may refer to itself.
+            self._made[message.name] = {}
             self._made[message.name].update(self._message(message))
         return {"$ref": f"#/components/schemas/{message.name}"}
 

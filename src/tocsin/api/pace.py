@@ -1,8 +1,8 @@
-"""API room: how often one caller is answered at once where no key is needed for it.
+"""API room: limits how often a caller without the key is answered at once.
 
-gRPC answers calls in the order of their arrival, so what strangers ask stands before
-the calls of others. A stranger whose calls wait has no room for new ones on its
-connection. It must not know what is asked.
+gRPC answers calls in the order of their arrival, so that many calls of a stranger delay
+everybody's. While a stranger's calls are held, its connection has no room for new ones.
+It must not know what is asked.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from tocsin.api.grpc_streams import Drain
 
 WINDOW_S = 1.0
 MOST_HELD = 20_000
-"""Calls that wait at the same time; beyond, memory counts more than the pace."""
+"""Calls that are held at the same time; with more, further ones are answered at once,
+since held calls take memory."""
 _MOST_CALLERS = 10_000
 
 
 class Pace:
-    """Lets so many calls of a caller through in a second, and holds the others."""
+    """Lets `at_once` calls of a caller through in a second; holds others `hold_s`."""
 
     def __init__(self, drain: Drain, *, at_once: int, hold_s: float) -> None:
         self._drain = drain
@@ -48,6 +49,6 @@ class Pace:
             self._counts.clear()
         count = self._counts.get(caller, 0)
         if not count and len(self._counts) >= _MOST_CALLERS:
-            return False
+            return False  # not counted, so that callers cannot fill the memory
         self._counts[caller] = count + 1
         return count < self._at_once

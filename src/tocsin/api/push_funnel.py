@@ -1,6 +1,6 @@
-"""API room: the funnel of a send over HTTP, a route beside the published schema.
+"""API room: the funnel of a send over HTTP, a route that the published API has not.
 
-It reads only. The published RPCs have no such call, so no other door has it.
+It only reads. The schema has no such RPC, so gRPC and batches do not offer it.
 """
 
 from __future__ import annotations

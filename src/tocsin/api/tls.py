@@ -1,4 +1,4 @@
-"""API room: TLS of a door, from PEM to what the HTTP server takes.
+"""API room: the TLS context of an HTTP server, from PEM.
 
 It reads no configuration and opens no port.
 """
@@ -21,7 +21,7 @@ class ServerTls:
 
 
 class TlsError(ValueError):
-    """PEM that cannot be used; the text names the part and not its content."""
+    """PEM that cannot be used; the text names the setting, never its content."""
 
 
 def build_ssl_context(tls: ServerTls) -> ssl.SSLContext:
@@ -43,7 +43,8 @@ def build_ssl_context(tls: ServerTls) -> ssl.SSLContext:
 
 
 def _load_chain(context: ssl.SSLContext, tls: ServerTls) -> None:
-    # The ssl module takes files only. This one is ours alone and gone at once.
+    # The ssl module reads a certificate and key from files only. This one is readable
+    # by this user alone, and removed at once.
     with tempfile.TemporaryDirectory(prefix="tocsin-") as folder:
         path = Path(folder) / "chain.pem"
         path.touch(mode=0o600)
@@ -52,7 +53,7 @@ def _load_chain(context: ssl.SSLContext, tls: ServerTls) -> None:
 
 
 def _refuse_password() -> str:
-    """Instead of asking on the terminal."""
+    """Raise, where OpenSSL would ask for a password on the terminal."""
     raise ValueError("the key is encrypted; give it without a password")
 
 

@@ -1,1 +1,1 @@
-"""Generated messages and pure frame codecs; never reaches sockets."""
+"""Generated messages, and codecs for frames, JSON and deltas; pure, without sockets."""

@@ -1,4 +1,4 @@
-"""Fossil deltas: what changed between two payloads. Part of `protocol`: pure.
+"""Fossil deltas: the change between two payloads. Part of `protocol`: pure.
 
 It must not know publications. A delta is the new size, then commands that copy a
 range of the old bytes (`size@offset,`) or insert new ones (`size:bytes`), then a
@@ -11,13 +11,13 @@ import struct
 
 _DIGITS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
-_BLOCK = 16
+_BLOCK = 16  # bytes; only ranges with a whole aligned block of the old are found
 # Above this many bytes of difference, searching costs more than it saves.
 _SEARCH_LIMIT = 65_536
 
 
 class BadDelta(ValueError):
-    """Bytes that are no delta, or one of other bytes."""
+    """Bytes that are not a delta, or a delta to other old bytes."""
 
 
 def _number(value: int) -> bytes:
@@ -32,6 +32,7 @@ def _number(value: int) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
+    # As Fossil defines it: the sum of big-endian 32-bit words, padded with zeros.
     padded = data + b"\0" * (-len(data) % 4)
     words: tuple[int, ...] = struct.unpack(f">{len(padded) // 4}I", padded)
     return sum(words) & 0xFFFFFFFF
@@ -39,6 +40,8 @@ def _checksum(data: bytes) -> int:
 
 def _same_after(a: bytes, a_at: int, b: bytes, b_at: int) -> int:
     """How many bytes are the same from these places on."""
+    # A binary search over comparisons of slices, which run in C; a loop over single
+    # bytes would run in Python.
     low, high = 0, min(len(a) - a_at, len(b) - b_at) + 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -103,6 +106,7 @@ def create_delta(old: bytes, new: bytes) -> bytes:
     It may be longer than `new`: the caller compares.
     """
     writer = _Writer(len(new))
+    # What is the same at both ends needs no search.
     prefix = _same_after(old, 0, new, 0)
     rest = min(len(old), len(new)) - prefix
     suffix = _same_before(old, len(old), new, len(new), rest)
@@ -117,6 +121,7 @@ def create_delta(old: bytes, new: bytes) -> bytes:
 
 
 def _write_middle(writer: _Writer, old: bytes, new: bytes) -> None:
+    # Blocks of the old bytes by content; a hit is extended to both sides.
     blocks: dict[bytes, int] = {}
     for offset in range(0, len(old) - _BLOCK + 1, _BLOCK):
         blocks.setdefault(old[offset : offset + _BLOCK], offset)

@@ -49,7 +49,7 @@ __all__ = [
 
 
 class BadFrame(Exception):
-    """What a client sent is no message of the protocol."""
+    """A client sent bytes that are not messages of the protocol."""
 
 
 class Encoding(Enum):
@@ -61,12 +61,12 @@ class Encoding(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WireForm:
-    """All that decides the bytes of one message on one kind of connection.
+    """How messages become bytes on one kind of connection.
 
-    `frame` wraps an encoded message as it goes down the wire; framed messages of
-    a `joinable` form may be written one after the other in one piece. `transport`
-    is the published name, for counting. Forms are compared by identity: a
-    transport makes each of its forms once.
+    Connections with the same form get the same bytes. `frame` wraps an encoded message;
+    framed messages of a `joinable` form may be written one after the other in one
+    piece. `transport` is the name in metrics. Forms are compared by identity, which is
+    fast: a transport makes each of its forms once.
     """
 
     name: str
@@ -90,7 +90,7 @@ def write_varint(value: int) -> bytes:
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The number at `at` and where it ends; raises `BadFrame`."""
     value = shift = 0
-    while shift < 64:
+    while shift < 64:  # as Protobuf: ten bytes of seven bits at most
         if at >= len(data):
             raise BadFrame("length is cut off")
         byte = data[at]
@@ -105,7 +105,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 def decode_commands(encoding: Encoding, data: bytes) -> Iterator[pb.Command]:
     """The commands of one frame, in order.
 
-    Raises `BadFrame` where the frame goes wrong: commands before that are given.
+    Raises `BadFrame` at the first command that cannot be read, after those before it.
     """
     if not data:
         raise BadFrame("empty frame")
@@ -115,8 +115,8 @@ def decode_commands(encoding: Encoding, data: bytes) -> Iterator[pb.Command]:
 
 
 def _decode_json(data: bytes) -> Iterator[pb.Command]:
-    """Objects one after another; SDKs write a line for each."""
-    if data == b"{}":  # a pong: no other frame comes as often
+    """Objects one after another; SDKs write one on each line."""
+    if data == b"{}":  # a pong, the most frequent frame
         yield pb.Command()
         return
     data = _checked(data)
@@ -127,7 +127,7 @@ def _decode_json(data: bytes) -> Iterator[pb.Command]:
         try:
             command = CLIENT.read(pb.Command, data[at:end])
         except JsonFault:
-            # More than one stands on the line, or less, or it is no command at all.
+            # The line holds several objects, or a part of one, or no command at all.
             yield from _decode_unlined(data[at:].decode())
             return
         yield command
@@ -198,7 +198,7 @@ def encode_message(encoding: Encoding, message: Message) -> bytes:
 
 
 def encode_push(form: WireForm, push: pb.Push) -> bytes:
-    """A push, framed: wrapped in a reply but where the form is one-way."""
+    """A push, framed; in a `Reply`, or bare where the form is one-way."""
     if form.unidirectional:
         return form.frame(encode_message(form.encoding, push))
     return form.frame(encode_message(form.encoding, pb.Reply(push=push)))
@@ -210,9 +210,9 @@ def encode_ping(form: WireForm) -> bytes:
 
 
 def quote_data(data: bytes) -> bytes:
-    """Text as a JSON string: data of a connection that takes deltas in JSON.
+    """Text as a JSON string, the form of data for a connection with deltas in JSON.
 
-    Raises `ForeignData` when it is no UTF-8.
+    Raises `ForeignData` when it is not UTF-8.
     """
     try:
         return write_string(data.decode())
@@ -229,11 +229,11 @@ def encode_publication(
     epoch: str,
     delta: bool = False,
 ) -> bytes:
-    """The push of a publication, framed: the hot path, written out by hand.
+    """The push of a publication, framed; JSON is put together by hand, for speed.
 
-    `data` takes the place of the publication's own: in JSON it is embedded as it
-    stands, so the caller has made sure that it is JSON. `epoch` goes with the
-    first publication of a stream only.
+    `data` takes the place of the publication's own. In JSON it is embedded unchecked:
+    the caller makes sure that it is JSON. `epoch` is written with the first publication
+    of a stream only.
     """
     if form.encoding is Encoding.PROTOBUF:
         message = publication_message(publication, epoch, data=data)

@@ -6,21 +6,21 @@ It must not know services; the doors hand these options to gRPC.
 from __future__ import annotations
 
 MIN_PING_INTERVAL_MS = 1_000
-"""Pings of a client that come closer than this, with no data between, are strikes."""
+"""A client's ping sooner after the last one, with no data between, is a strike."""
 MAX_PING_STRIKES = 2
-"""So many are forgiven; the next ends the connection with `too_many_pings`."""
+"""Strikes that are forgiven; the next ends the connection with `too_many_pings`."""
 
 MAX_CALLS_OF_A_CONNECTION = 100
-"""At once; what a client calls beyond waits on its side."""
+"""Open calls of one connection; further ones wait in the client."""
 MAX_WAITING_CALLS = 10_000
-"""Of all connections. With more, gRPC ends any of them by chance, a good one too."""
+"""Waiting calls of all connections. With more, gRPC ends some at random."""
 
 
 def call_options() -> list[tuple[str, int]]:
     """Options of a gRPC server that answers calls in the order of their arrival.
 
-    Without them one connection may have calls without number wait before those of all
-    others; and each of its calls waits, key or not.
+    Without them one connection could have any number of calls wait before those of all
+    others, without the key too.
     """
     return [
         ("grpc.max_concurrent_streams", MAX_CALLS_OF_A_CONNECTION),
@@ -32,9 +32,8 @@ def call_options() -> list[tuple[str, int]]:
 def ping_options() -> list[tuple[str, int]]:
     """Options of a gRPC server that lets clients keep connections alive.
 
-    gRPC's own default is five minutes between pings, and two hours without a call:
-    a client that looks every ten seconds whether its connection still stands would
-    lose it for that.
+    gRPC's own default is five minutes between pings, and two hours without a call: a
+    client that pings every ten seconds to check its connection would lose it.
     """
     return [
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),

@@ -1,7 +1,7 @@
 """Messages of the schemas ⇄ JSON, for every door. Part of `protocol`: pure.
 
-Members have the fields' proto names, and `bytes` fields are JSON inside the JSON, kept
-letter for letter. Where doors differ stands below, side by side.
+Members have the fields' proto names, and `bytes` fields hold JSON, which is kept letter
+for letter. The differences between the doors are at the end of this module.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=Message)
 
 
 class JsonCodec:
-    """Reads and writes messages of any type as one door does."""
+    """Reads and writes messages of any type, by the rules of one door."""
 
     def __init__(self, reading: Reading, writing: Writing) -> None:
         self._reading = reading
@@ -37,9 +37,9 @@ class JsonCodec:
         self._writers: dict[Any, Write] = {}
 
     def read(self, kind: type[M], text: bytes) -> M:
-        """A message from its JSON, which is all of the text; raises `JsonFault`.
+        """A message from a text that holds its JSON alone; raises `JsonFault`.
 
-        A member of `null` is not set, but in a `bytes` field it is a value.
+        A member that is `null` is not set; only for a `bytes` field it is a value.
         """
         message = kind()
         try:
@@ -51,7 +51,7 @@ class JsonCodec:
         return message
 
     def write(self, message: Message) -> bytes:
-        """Compact JSON on one line; raises `ForeignData` for `bytes` that are none."""
+        """Compact JSON on one line; raises `ForeignData` for `bytes` without JSON."""
         text = orjson.dumps(self._writer(message.DESCRIPTOR)(message))
         return escape_markup(text) if self._writing.for_html else text
 
@@ -70,7 +70,8 @@ class JsonCodec:
 
 
 LIST_MOST = 4_096
-"""Of a list that a client sends: a filter has a few. It is read in one go."""
+"""Items of a list that a client may send; a filter has a few. A list is read in one
+go, however long it is."""
 
 _SERVER_READING = Reading(
     any_case=True,
@@ -87,9 +88,10 @@ _SERVER_WRITING = Writing(
     embed=embed_compact,
 )
 SERVER = JsonCodec(_SERVER_READING, _SERVER_WRITING)
-"""The server API: what back ends send and are answered."""
+"""The server API: requests of back ends, and their answers."""
 FILES = JsonCodec(replace(_SERVER_READING, knows_all=True), _SERVER_WRITING)
-"""Requests of the server API in files of users: a typing error is found."""
+"""Requests of the server API in users' files: an unknown field is an error, so that
+typing errors are found."""
 CLIENT = JsonCodec(
     Reading(
         any_case=False,
@@ -106,4 +108,4 @@ CLIENT = JsonCodec(
         embed=embed_in_line,
     ),
 )
-"""The client protocol: frames of SDKs and for them."""
+"""The client protocol: frames from and to SDKs."""

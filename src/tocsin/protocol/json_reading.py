@@ -1,7 +1,7 @@
 """JSON → messages of the schemas, by their descriptors. Part of `protocol`: pure.
 
-It must not know what a message means, nor a door: what doors do their own way is told
-by a `Reading`. What a type needs is worked out once, at its first use.
+It must not know what a message means, nor which door reads it: a `Reading` holds the
+differences. The reader of a type is built once, at its first use.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tocsin.protocol.json_text import WHITE, JsonFault, check_utf8, split_array
 class Reading:
     """How a door reads.
 
-    Names match in `any_case`; unknown ones are passed over, or with `knows_all` are
-    faults; a `null` for a whole message is an empty one, or a fault; a list has
-    `list_most` items. `split` takes an object apart whose members are kept as text,
-    and `parse` reads what holds no such member.
+    `any_case`: names match in upper and lower case. `knows_all`: an unknown name is a
+    fault, else it is skipped. `null_is_empty`: `null` for a whole message is an empty
+    one, else a fault. A list has `list_most` items at most. `split` takes an object
+    apart into the texts of its members; `parse` reads a value with no `bytes` field.
     """
 
     any_case: bool
@@ -39,7 +39,7 @@ class Reading:
 
 
 def map_value(field: FieldDescriptor) -> FieldDescriptor | None:
-    """The field of a map's values; `None` for what is no map."""
+    """The field of a map's values; `None` if `field` is not a map."""
     entry = field.message_type
     if entry is None or not entry.GetOptions().map_entry:
         return None
@@ -47,9 +47,9 @@ def map_value(field: FieldDescriptor) -> FieldDescriptor | None:
 
 
 def takes_one_object(field: FieldDescriptor) -> bool:
-    """Whether the field may be a single object in place of a list.
+    """Whether JSON may hold a single object in place of a list with it.
 
-    The oldest description of the API has it so for tokens by provider.
+    The oldest description of the API writes tokens by provider so.
     """
     kind = field.message_type
     return field.is_repeated and kind is not None and kind.name == "ProviderTokens"
@@ -76,7 +76,7 @@ Check = Callable[[Any], Any]
 Put = Callable[[Any, Any], None]
 """Sets a field of a message, or adds to a list.
 
-What is set from is a parsed value; or, where JSON is held inside, a text.
+The second argument is a parsed value, or a text where the field holds JSON.
 """
 
 
@@ -127,8 +127,9 @@ _CHECKS: Mapping[int, Check] = {
 class Reader:
     """How one message type is read.
 
-    A type that holds JSON inside `takes_text`: its object is split into the texts of
-    its members, so that they can be kept. Any other is parsed as a whole.
+    `takes_text` for a type with a `bytes` field, at any depth: its object is split into
+    the texts of its members, so that JSON can be kept as written. Other types are
+    parsed as a whole, which is faster.
     """
 
     __slots__ = ("_kind", "_puts", "_reader_of", "_reading", "takes_text")
@@ -146,11 +147,11 @@ class Reader:
         self._puts: dict[str, Put] = {}
 
     def read(self, message: Any, text: bytes) -> None:
-        """Fill a message from its JSON, which is all of the text."""
+        """Fill a message from a text that holds its JSON alone."""
         given: object
         if self.takes_text:
             check_utf8(text)
-            # What is split off has no white space around; a whole body may have.
+            # A whole body may have white space around it; a member's text has none.
             is_null = not text.startswith(b"{") and text.strip(WHITE) == b"null"
             given = None if is_null else text
         else:
@@ -162,7 +163,7 @@ class Reader:
 
     def load(self, message: Any, given: Any) -> None:
         """Set the members of a message from its object; raises `JsonFault`."""
-        # A type may hold itself: its fields are looked at with the first message.
+        # Not in `__init__`: a type may hold itself, whose reader is not made yet.
         puts = self._puts or self._look_at_fields()
         if self.takes_text:
             given = self._reading.split(given)
@@ -191,7 +192,10 @@ class Reader:
         return self._puts
 
     def _find(self, name: str) -> str:
-        """The name of a field that is written otherwise, or one of no field."""
+        """The field's name in lower case, where the door takes any case.
+
+        Raises `JsonFault` for an unknown name where the door does not skip those.
+        """
         lower = name.lower() if self._reading.any_case else name
         if self._reading.knows_all and lower not in self._puts:
             raise JsonFault("no such field", name)
@@ -229,7 +233,7 @@ class Reader:
 
             def put(message: Any, value: Any) -> None:
                 inner = getattr(message, name)
-                inner.SetInParent()
+                inner.SetInParent()  # an empty object sets the field too
                 load(inner, value)
 
             return put

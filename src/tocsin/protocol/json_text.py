@@ -1,6 +1,6 @@
-"""JSON as text: taken apart and put in, letter for letter. Part of `protocol`: pure.
+"""JSON as text: split and embedded letter for letter. Part of `protocol`: pure.
 
-It must not know any message. Payloads are never read and written again: that would
+It must not know any message. Payloads are never parsed and written again: that would
 round their numbers, sort their members and change their escapes.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 WHITE = b" \t\n\r"
-"""What may stand around a value."""
+"""The white space of JSON."""
 
 _TEXT_SPACE = re.compile(r"[ \t\r\n]*")
 _BYTES_SPACE = re.compile(rb"[ \t\r\n]*")
@@ -27,11 +27,13 @@ _ESCAPES = {
     b"\xe2\x80\xa9": b"\\u2029",
 }
 _WHITE = re.compile(rb"[ \t\n\r]")
+# Strings are matched to keep the white space in them. The group is possessive (`*+`): a
+# string without its end costs no backtracking.
 _STRING_OR_WHITE = re.compile(rb'("(?:[^"\\]|\\.)*+")|[ \t\n\r]+')
 
 
 class JsonFault(ValueError):
-    """JSON that cannot be understood: `path` is the member, or empty."""
+    """JSON that cannot be read; `path` names the member, or is empty."""
 
     def __init__(self, reason: str, path: str = "") -> None:
         self.reason = reason
@@ -45,7 +47,7 @@ class JsonFault(ValueError):
 
 
 class ForeignData(Exception):
-    """Bytes that are no JSON were to stand inside of JSON."""
+    """Bytes that are not JSON were to be embedded in JSON."""
 
 
 # --- taken apart -------------------------------------------------------------
@@ -55,9 +57,9 @@ _split_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def split_object(text: bytes) -> dict[str, msgspec.Raw]:
-    """Name → text of the value, the last of doubled names; raises `JsonFault`.
+    """Name → text of the value; raises `JsonFault`. Of two equal names the last counts.
 
-    Strings with half a character in them, a surrogate without the other, are refused.
+    A string with half a character, one surrogate without the other, is refused.
     """
     try:
         return _split_object(text)
@@ -80,7 +82,10 @@ def _fault(error: msgspec.MsgspecError, expected: str) -> JsonFault:
 
 
 def split_object_with_halves(text: bytes) -> dict[str, msgspec.Raw]:
-    """The same, but half characters stand: a script may cut a text anywhere."""
+    """As `split_object`, but half characters are allowed.
+
+    JavaScript may cut a text between two surrogates.
+    """
     try:
         return _split_object(text)
     except msgspec.ValidationError:
@@ -98,7 +103,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
-"""The value that begins at a place, and its end; raises `ValueError`."""
+"""`scan(text, at)` gives the value that begins at `at`, and its end.
+
+Raises `ValueError`, and `RecursionError` for deep nesting.
+"""
 
 
 def skip_space(text: str | bytes, at: int) -> int:
@@ -112,9 +120,9 @@ def skip_space(text: str | bytes, at: int) -> int:
 
 
 def split_members(text: str) -> dict[str, str]:
-    """Name → the member's own text; raises `ValueError`. The slow way, to the letter.
+    """Name → text of the value; raises `ValueError`. Of equal names the last counts.
 
-    The last of doubled names wins.
+    Slower than `split_object`, but it takes half characters.
     """
     members: dict[str, str] = {}
     at = _expect(text, "{", skip_space(text, 0), "not a JSON object")
@@ -144,7 +152,7 @@ def _expect(text: str, char: str, at: int, fault: str) -> int:
 
 
 def parse_with_halves(text: bytes) -> object:
-    """The value, in which half characters may stand; raises `JsonFault`."""
+    """The value, in which half characters are allowed; raises `JsonFault`."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -155,7 +163,7 @@ def parse_with_halves(text: bytes) -> object:
 
 
 def check_utf8(text: bytes) -> None:
-    """Raise `JsonFault` where bytes are no text: splitting does not look at it."""
+    """Raise `JsonFault` for bytes that are not UTF-8; splitting does not check it."""
     if not text.isascii():
         try:
             text.decode()
@@ -177,6 +185,7 @@ def is_json(data: bytes) -> bool:
 
 def _is_json_to_the_letter(data: bytes) -> bool:
     # The fast parser also refuses half characters and numbers that it cannot hold.
+    # Integers stay text: Python refuses to convert thousands of digits.
     try:
         json.loads(data.decode(), parse_constant=_refuse_constant, parse_int=str)
     except (ValueError, RecursionError):
@@ -185,9 +194,9 @@ def _is_json_to_the_letter(data: bytes) -> bool:
 
 
 def embed_in_line(data: bytes) -> bytes:
-    """JSON as it stands inside a frame: line breaks between tokens go.
+    """JSON to embed in a frame that ends at a line break, so without any.
 
-    Raises `ForeignData`.
+    JSON has raw line breaks between tokens only. Raises `ForeignData`.
     """
     if not is_json(data):
         raise ForeignData("a bytes field holds something that is not JSON")
@@ -207,8 +216,8 @@ def write_string(text: str) -> bytes:
 
 
 def escape_markup(text: bytes) -> bytes:
-    """The same JSON, fit to stand inside of HTML."""
+    """The same JSON, safe to put into HTML."""
     if _MARKUP.search(text):
-        # Outside of strings JSON has none of these.
+        # JSON has these in strings only, where an escape means the same.
         return _MARKUP.sub(lambda match: _ESCAPES[match[0]], text)
     return text

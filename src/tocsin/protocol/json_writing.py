@@ -1,7 +1,7 @@
 """Messages of the schemas → JSON, by their descriptors. Part of `protocol`: pure.
 
-It must not know what a message means, nor a door: what doors do their own way is told
-by a `Writing`. What a type needs is worked out once, at its first use.
+It must not know what a message means, nor which door writes it: a `Writing` holds the
+differences. The writer of a type is built once, at its first use.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ ALWAYS_WRITTEN: Mapping[str, tuple[str, ...]] = {
     "DeviceTopicListResult": ("items", "has_more"),
     "UserTopicListResult": ("items", "has_more"),
 }
-"""Fields that are written although they are empty or zero, by message."""
+"""Message → fields that are written even if they are empty or zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
     """How a door writes.
 
-    Fields of `ALWAYS_WRITTEN` stand first, or the empty ones last; maps are in the
-    order of their keys, or in their own; text is `for_html`; `embed` makes JSON fit to
-    stand inside.
+    `always_first`: fields of `ALWAYS_WRITTEN` are written first; else the empty ones
+    among them come last. `sorts_maps`: maps are sorted by key. `for_html`: `<`, `>` and
+    the like are escaped. `embed` prepares the JSON of a `bytes` field.
     """
 
     always_first: bool
@@ -56,7 +56,7 @@ Convert = Callable[[Any], Any]
 def build_writer(
     kind: Descriptor, writing: Writing, writer_of: Callable[[Descriptor], Write]
 ) -> Write:
-    """What turns a message of this type into plain values."""
+    """A function that turns a message of this type into plain values."""
     empties = {
         name: _empty(kind.fields_by_name[name])
         for name in ALWAYS_WRITTEN.get(kind.name, ())
@@ -65,7 +65,7 @@ def build_writer(
     columns: dict[Any, tuple[str, Convert | None]] = {}
 
     def write(message: Any) -> dict[str, Any]:
-        # Made at the first use, because a type may hold itself.
+        # Made at the first use: a type may hold itself, whose writer is not made yet.
         if not columns:
             for field in kind.fields:
                 columns[field] = field.name, _convert_of(field, writing, writer_of)

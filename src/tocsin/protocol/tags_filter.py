@@ -16,11 +16,11 @@ from tocsin.protocol import client_pb2 as pb
 Condition = Callable[[Mapping[str, str]], bool]
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_MAX_DEPTH = 32
+_MAX_DEPTH = 32  # conditions call each other: a deep tree would use up the stack
 
 
 class BadFilter(ValueError):
-    """A tree that is no condition."""
+    """A tree that cannot be read as a condition."""
 
 
 def compile_filter(node: pb.FilterNode) -> Condition:

@@ -1,7 +1,7 @@
-"""Protocol room: requests that may be no message at all.
+"""Protocol room: reads gRPC requests whose bytes may not be a message.
 
-gRPC's own way is a traceback in the log and a status that says nothing; whoever reads
-with this can answer instead. It must not know what is answered.
+gRPC itself would log a traceback and answer with a status that explains nothing; with
+this the handler is called and can answer. It must not know the answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ M = TypeVar("M", bound=Message)
 
 
 def reading(kind: type[M]) -> Callable[[bytes], M | None]:
-    """A deserializer that gives `None` for what is no `kind`."""
+    """A deserializer that returns `None` for bytes that are not a `kind`."""
     from_string = kind.FromString
 
     def read(data: bytes) -> M | None:

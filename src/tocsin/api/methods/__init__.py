@@ -1,4 +1,4 @@
-"""The RPCs by family, each turning a request into one call of a service.
+"""The RPCs by family; a method turns a request into one call of a service.
 
-A method never decides: rules live in the services, spelling in `api/convert.py`.
+It never decides: rules are in the services, the forms of requests in `api/convert.py`.
 """

@@ -59,7 +59,7 @@ async def rpc(
     _result: api_pb2.RPCResult,
     _call: Call,
 ) -> None:
-    """Run an extension of the server; there is none."""
+    """Call an extension of the server; this one has none, so every name is unknown."""
     if not request.method:
         raise BadRequest("method", "must not be empty")
     raise NotFound(f"method {request.method[:100]}")

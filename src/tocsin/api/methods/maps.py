@@ -1,6 +1,6 @@
-"""API methods for map and shared-poll channels, which this release has not built.
+"""API methods for map and shared-poll channels, which this release does not have.
 
-They only say so: no namespace can be of these types.
+They answer with an error: no namespace can be of these types.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tocsin.core.errors import NotAvailable
 
 
 def not_available(name: str) -> Method:
-    """A method that answers 108 to whatever it is asked."""
+    """A method that answers every request with error 108."""
 
     async def refuse(
         _services: Services, _request: Any, _result: Any, _call: Call

@@ -1,4 +1,4 @@
-"""API methods for sends, and for what apps report of them.
+"""API methods for sends, and for the reports of apps about them.
 
 They translate and call `SendService` and `StatusService`; they decide nothing.
 """
@@ -29,7 +29,7 @@ async def cancel_push(
     _result: api_pb2.CancelPushResult,
     _call: Call,
 ) -> None:
-    """Take back a send that waits for its moment."""
+    """Cancel a send that waits for its time."""
     await services.sends.cancel(request.uid)
 
 
@@ -39,7 +39,7 @@ async def update_push_status(
     _result: api_pb2.UpdatePushStatusResult,
     _call: Call,
 ) -> None:
-    """Take one report in."""
+    """Take a report; `uid` is the older name of `analytics_uid`."""
     given, older = request.analytics_uid, request.uid
     if given and older and given != older:
         raise BadRequest("uid", "must equal analytics_uid when both are given")

@@ -1,4 +1,4 @@
-"""API methods for what a channel holds: history, presence.
+"""API methods for a channel's history and presence.
 
 They translate and call `HistoryService` and `PresenceService`; they decide nothing.
 """

@@ -1,7 +1,7 @@
 """API methods: the one table of RPCs that gRPC, HTTP and batches share.
 
-A test fails until every RPC of the service stands either in `BUILT` or in
-`COMPOSED`. It runs nothing.
+Every RPC of the service is in `BUILT` or in `COMPOSED`, which a test checks. It runs
+nothing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ BUILT: Mapping[str, Method] = {
 }
 
 COMPOSED: frozenset[str] = frozenset({"Batch"})
-"""RPCs that are made of others; each door runs them by itself."""
+"""RPCs that consist of others; each door runs them itself."""
 
 
 def snake_case(rpc: str) -> str:

@@ -15,7 +15,7 @@ async def update_user_status(
     _result: api_pb2.UpdateUserStatusResult,
     _call: Call,
 ) -> None:
-    """Users did something just now."""
+    """Write that users were active now."""
     await services.channels.statuses.update(request.users, request.state)
 
 
@@ -41,7 +41,7 @@ async def delete_user_status(
     _result: api_pb2.DeleteUserStatusResult,
     _call: Call,
 ) -> None:
-    """Forget when users were there."""
+    """Forget when users were active and online."""
     await services.channels.statuses.delete(request.users)
 
 
@@ -51,7 +51,7 @@ async def block_user(
     _result: api_pb2.BlockUserResult,
     _call: Call,
 ) -> None:
-    """Let a user in no more."""
+    """Block a user."""
     denials = services.channels.denials
     await denials.block(request.user, expire_at=request.expire_at)
 
@@ -62,7 +62,7 @@ async def unblock_user(
     _result: api_pb2.UnblockUserResult,
     _call: Call,
 ) -> None:
-    """Let a user in again."""
+    """Unblock a user."""
     await services.channels.denials.unblock(request.user)
 
 
