@@ -337,6 +337,8 @@ async def _open_redis(config: Config, node: str, stack: AsyncExitStack) -> Engin
         connect_timeout_s=redis.connect_timeout,
         io_timeout_s=redis.io_timeout,
     )
+    # First on the stack, so closed last: broker, bus and stores use them until
+    # then.
     for client in clients:
         stack.push_async_callback(client.aclose)
     return Engine(

@@ -253,6 +253,7 @@ def _fingerprint(credential: Credential) -> str:
     digest = hashlib.sha256()
     for key in sorted(type(credential.settings).model_fields):
         digest.update(f"{key}={_plain(credential.settings, key)!r}\0".encode())
+    # By content: files are often replaced under the same name.
     for key in file_keys(type(credential.settings)):
         if name := getattr(credential.settings, key):
             digest.update(_content(str(name)))

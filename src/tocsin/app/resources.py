@@ -225,6 +225,7 @@ async def _open_queue(
     # Before anything is due by it.
     await resources.clock.learn(queue)
     start_beside(resources.clock.follow(queue), stack)
+    # A queue in a database of its own has put that database's check there.
     resources.checks.setdefault("queue", queue.check)
 
 

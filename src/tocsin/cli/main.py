@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # can cause. It reads this variable when it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _open_missing_output()
+    # Before the verb's imports, which take a while: a signal waits for the verb.
     INBOX.install()
     atexit.register(INBOX.ignore)
     try:

@@ -75,6 +75,7 @@ def _load(
         unbuilt |= level.unbuilt
     warnings = [text for level in levels for text in level.warnings]
     _apply_variables(levels, settings, unbuilt, faults, warnings)
+    # `levels[1:3]` are the variables: flags alone still count as no configuration.
     is_default = path is None and not any(
         level.settings or level.unbuilt or level.faults for level in levels[1:3]
     )

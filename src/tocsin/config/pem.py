@@ -28,6 +28,7 @@ def load_pem(value: str | SecretStr) -> bytes:
     )
     if not text:
         raise PemError("is empty")
+    # The text first: a PEM is no path, and base64 of it has no BEGIN.
     if BEGIN in text:
         return _tidy(text, "is")
     raw = decode_any_base64(text)

@@ -150,6 +150,7 @@ def _parse_origin(start: str, allow_address: bool) -> tuple[str, str, int]:
         port = 443 if parts.port is None else parts.port
     except ValueError:
         raise ValueError(reason) from None
+    # A user name could make the host look like another one.
     if "@" in parts.netloc or not port:
         raise ValueError(reason)
     if _is_address(host):

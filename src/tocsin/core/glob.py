@@ -27,6 +27,7 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     """An expression for `fullmatch`; raises `BadGlob` for a bad pattern."""
     if len(pattern) > MAX_LENGTH:
         raise BadGlob(f"pattern is longer than {MAX_LENGTH} characters")
+    # A dict drops doubles and keeps the order.
     alternatives = dict.fromkeys(_Reader(pattern).read())
     return re.compile("|".join(map(_regex_of, alternatives)), re.DOTALL)
 

@@ -61,6 +61,8 @@ class Integrations:
         for each in self._by_name.values():
             if each.active:
                 self._active.setdefault(each.provider, []).append(each)
+        # Providers with further integrations: their devices have to be told
+        # apart.
         self._divided = {
             each.provider for each in self._by_name.values() if not each.is_section
         }

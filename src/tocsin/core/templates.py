@@ -123,6 +123,8 @@ def _render(nodes: Sequence[Node], device: DeviceFields) -> list[str]:
             parts.append(node.value(device))
         else:
             chosen = node.then if node.condition(device) else node.otherwise
+            # The recursion is bounded: the parser refuses nesting beyond
+            # MAX_DEPTH.
             parts += _render(chosen, device)
     return parts
 
@@ -309,6 +311,7 @@ class _Parser:
             raise self._fault(reason, head.at)
         while (following := tokens.next_operand()) is not None:
             arguments.append(self._operand(following, tokens))
+        # As in Go, the piped value is the last argument.
         if piped is not None:
             arguments.append(piped)
         try:

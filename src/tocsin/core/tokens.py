@@ -104,6 +104,8 @@ def read_opaque_token(text: str) -> str:
 def _unwrap(text: str) -> str:
     """The text without quotes, `Optional(…)` and the like, in any nesting."""
     before = None
+    # Until nothing changes: wrappings are nested, such as quotes around
+    # `Optional(…)`.
     while before != text:
         before, text = text, _unwrap_once(text)
     if not text:

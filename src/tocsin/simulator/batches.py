@@ -76,6 +76,7 @@ def choose_fate(
         elif fault in single:
             fate.bad[target] = fault
         else:
+            # One fault of the request decides about all of its targets.
             return Fate(fault, faults.latency_ms)
     fate.delay_ms += slowest_ms
     return fate

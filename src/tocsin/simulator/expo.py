@@ -147,6 +147,7 @@ class Expo(Imitation):
             return fate.late(self._fail(fate.fault, targets))
         self._ledger.count("delivered")
         tickets = [self._ticket(target, fate) for target in targets]
+        # As Expo does: for a single message `data` is an object.
         one = isinstance(body, dict) and isinstance(body["to"], str)
         return fate.late(json_reply(200, {"data": tickets[0] if one else tickets}))
 

@@ -115,6 +115,7 @@ def _take_request(buffer: bytearray) -> tuple[Request, bool] | None:
         if len(buffer) < after:
             return None
         body = bytes(buffer[end + 4 : after])
+    # What follows belongs to the next request.
     del buffer[:after]
     path, _, query = url.partition("?")
     keep = version != "HTTP/1.0" and headers.get("connection", "").lower() != "close"

@@ -71,6 +71,7 @@ async def list_devices(
     rows = (await connection.execute(statement)).all()
     total = None
     if page.include_total:
+        # The walk joins topics by itself; the count needs them as a condition.
         if filter.topics:
             conditions.append(holds_any_topic(filter.topics, dialect))
         total = await connection.scalar(

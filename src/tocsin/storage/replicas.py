@@ -35,6 +35,8 @@ class ReplicaReader:
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """As `Database.read`; `work` may run on one server after another."""
         for _ in self._replicas:
+            # Each read begins with the next replica, so they share the
+            # load.
             number = self._turn = (self._turn + 1) % len(self._replicas)
             if self._resting_until[number] > time.monotonic():
                 continue

@@ -150,6 +150,7 @@ def _route_libraries(
     root = logging.getLogger()
     # A copy, since the loop removes.
     for old in root.handlers[:]:
+        # Only our own handler of an earlier call; others stay.
         if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(old)
     root.addHandler(handler)
