@@ -120,7 +120,9 @@ class DeviceService:
     def _check_registration(self, registration: Registration) -> Registration:
         checks.check_provider("provider", registration.provider)
         platform = checks.read_platform("platform", registration.platform)
-        registration = replace(registration, platform=platform)
+        # The integration first: where its name is wrong, what it would say about the
+        # token is beside the point.
+        registration = self._name_integration(replace(registration, platform=platform))
         token, keys = self._read_token(registration)
         if registration.id:
             checks.check_id("id", registration.id)
@@ -128,7 +130,7 @@ class DeviceService:
         checks.check_meta("meta", registration.meta)
         checks.check_tags("tags", registration.tags)
         return replace(
-            self._name_integration(registration),
+            registration,
             token=token,
             webpush_keys=keys,
             timezone=checks.read_timezone("timezone", registration.timezone),

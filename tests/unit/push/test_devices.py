@@ -158,6 +158,10 @@ async def test_a_subscription_is_held_to_the_rules_of_its_integration() -> None:
     with pytest.raises(BadRequest) as caught:
         await service.register(replace(registration, integration="webpush"))
     assert caught.value.field == "token"
+    # Whose rules hold is unknown then, so that none is quoted.
+    with pytest.raises(BadRequest) as caught:
+        await service.register(replace(registration, integration="siet"))
+    assert caught.value.field == "integration"
 
 
 async def test_provider_that_is_not_enabled(capsys: pytest.CaptureFixture[str]) -> None:
