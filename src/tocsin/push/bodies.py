@@ -44,6 +44,7 @@ def check_body(provider: str, body: Body, size_limit: int) -> None:
         canonical = canonical_body(body.message)
     except ValueError:
         canonical = b""
+    # No space comes before canonical JSON, so its first byte tells an object.
     if not (canonical.startswith(b"{") or (expected.any_json and canonical)):
         raise BadRequest(
             field, f"must be {what} in UTF-8, nested at most 250 levels deep"

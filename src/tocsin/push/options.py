@@ -28,6 +28,8 @@ _FIELD = "limit_strategy"
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])", re.ASCII)
 _MAX_POLICIES = 10
 _MAX_RATE = 1_000_000_000
+# The API names these as variables of a key without saying how they are written, so
+# they are taken with braces and, as the whole key, without.
 _BARE_KEYS = ("device.id", "device.user")
 
 _MAX_ACTIONS = 1000

@@ -147,6 +147,7 @@ class QueueWatch:
     async def _look_alone(self) -> None:
         """Report once, without the registry, a loss that this process alone can see."""
         position = await self._queue.position()
+        # Nothing to compare with before the first look; and one report is enough.
         if not self.epoch or self._alone_at_ms:
             return
         missing = position.missing - self._missing
@@ -171,6 +172,7 @@ class QueueWatch:
         self._mark = entered.mark
         self._missing = position.missing
         if entered.is_loss:
+            # Unless it was reported while the registry was away.
             if not self._alone_at_ms:
                 self._tell(REPLACED, _REPLACED, epoch=position.epoch)
         elif entered.is_moved:
@@ -196,6 +198,7 @@ class QueueWatch:
                 self.epoch, self._place, lost=_REGISTRY, now_ms=now_ms
             )
             mark = entered.mark
+        # Back to what this process knows, or a loss of the queue would not show.
         await self._marks.advance(mark.epoch, self._mark.accepted, now_ms=now_ms)
         accepted = max(mark.accepted, self._mark.accepted)
         return QueueMark(mark.epoch, accepted, mark.lost_at_ms, mark.lost)
@@ -210,6 +213,7 @@ class QueueWatch:
         self._missing = position.missing
         if is_first and not self._alone_at_ms:
             self._tell(WENT_BACK, text, missing=missing)
+        # Read again: if another process noted the loss first, its note stands.
         found = await self._marks.fetch(mark.epoch)
         return found or QueueMark(mark.epoch, position.reached, now_ms, text)
 
@@ -277,6 +281,8 @@ class ProcessQueueMarks:
             at_ms, text = now_ms, lost
         else:
             is_lower = reached < mark.accepted
+            # A mark that is lowered gets a later time, whatever the clock says: see
+            # the port for what an equal time would mean.
             at_ms = max(now_ms, mark.lost_at_ms + 1) if is_lower else mark.lost_at_ms
             text = mark.lost
         accepted = min(mark.accepted, reached)

@@ -185,6 +185,7 @@ class SendService:
             return request.uid, await self._enqueue_once(queue, request)
         if (fault := find_expiry_fault(request, self._clock.now_ms())) is not None:
             raise fault
+        # No caller can repeat a uid that we make, so the queue need not remember it.
         uid = str(uuid.uuid4())
         result = await self._enqueue(queue, request, uid, push_id=uid, once_ttl_s=0)
         return uid, result

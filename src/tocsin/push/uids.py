@@ -71,6 +71,7 @@ class UidClaims:
         if self._store is None:
             return
         epoch = await self._find_epoch()
+        # A repeat whose send is in the same data has nothing new to note.
         if not claim.accepted or claim.epoch != epoch:
             await self._store.confirm(uid, epoch=epoch)
 
