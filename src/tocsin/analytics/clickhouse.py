@@ -113,8 +113,8 @@ class ClickHouseAnalyticsStore:
             body=lines,
             settings={
                 "insert_deduplication_token": batch_id,
-                # One block for each batch: several blocks would share the token, and
-                # all but the first would be dropped as repeated.
+                # One block for each batch: several would share the token, and one of
+                # them could be taken for a repetition of another.
                 "input_format_parallel_parsing": "0",
                 "max_insert_block_size": str(len(rows)),
                 "async_insert": "0",

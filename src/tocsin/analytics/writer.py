@@ -173,8 +173,8 @@ class AnalyticsWriter:
             await _wait(self._wake, interval_s)
             self._wake.clear()
             if not await self._write_ready() and not self._closing.is_set():
-                # A full buffer sets `_wake` with each row, which would try a store that
-                # is away without a pause.
+                # With a batch or more in the buffer each new row sets `_wake`: without
+                # this wait a store that is away would be tried all the time.
                 await _wait(self._closing, interval_s)
         await self._write_ready()
 

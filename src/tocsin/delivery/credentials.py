@@ -220,7 +220,7 @@ class CredentialState:
         self._by_origin[origin] = (self._by_origin.get(origin, "") + letter)[-WINDOW:]
 
     def _settle_reports(self) -> None:
-        # What was healthy in between is reported again when it falls ill again.
+        # A credential that was healthy in between is reported again the next time.
         self.reported = self.reported and self.is_suspicious()
         self.flood_reported = self.flood_reported and self.is_flooded()
 

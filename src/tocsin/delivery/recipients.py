@@ -116,7 +116,7 @@ class Expander:
         if await self._is_far_ahead(job.provider):
             raise PutOff(job, self._clock.now_ms() + PAUSE_MS)
         payload = None
-        # Of the payload the window is needed, and the uid where users are left out.
+        # It holds the window, and is reported with the users that are left out.
         if Detail.TIMEZONE in work.details or work.online is not None:
             payload = await self._queue.fetch_payload(job.push_id)
             if payload is None:
