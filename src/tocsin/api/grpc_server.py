@@ -103,6 +103,7 @@ class GrpcServer:
         server, self._server = self._server, None
         if server is None or self._drain is None:
             return
+        # Streams are ended first: `stop` would wait for them.
         self._drain.begin()
         await server.stop(grace_s)
 

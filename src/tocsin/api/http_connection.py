@@ -85,7 +85,7 @@ class TimedConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._start_timer()
+        self._start_timer()  # a connection that sends nothing is closed too
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; without data it parses what it has kept."""

@@ -147,6 +147,7 @@ class HttpGateway:
     async def stop(self) -> None:
         """Close the port."""
         self._draining = True
+        # A check may wait for a dependency that is away; a stop does not.
         for asking in self._asking.values():
             asking.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)

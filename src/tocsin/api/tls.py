@@ -28,7 +28,7 @@ def build_ssl_context(tls: ServerTls) -> ssl.SSLContext:
     """A server context for HTTP/1.1; raises `TlsError`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["http/1.1"])  # aiohttp does not speak HTTP/2
     try:
         _load_chain(context, tls)
     except (ssl.SSLError, ValueError) as error:

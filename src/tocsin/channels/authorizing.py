@@ -129,6 +129,8 @@ class Authorizer:
         expire_at = claims.expire_at if claims is not None else 0
         if expire_at and expire_at <= self._now_s():
             raise ClientFault(EXPIRED)
+        # Who may read history may also recover from it, and who may read presence may
+        # also get joins and leaves.
         rules = self._namespaces
         to_history = (request.positioned or request.recoverable) and (
             rules.may_read_history(options, user=user, subscribed=True)
@@ -245,7 +247,7 @@ class Authorizer:
             subs.update(claims.subs or dict.fromkeys(claims.channels))
         personal = self._namespaces.personal_channel(user)
         if personal is not None:
-            subs.setdefault(personal, None)
+            subs.setdefault(personal, None)  # the token may set options for it
         given = {}
         for channel, granted in subs.items():
             try:

@@ -100,6 +100,7 @@ class TokenPayload:
         value = self._value(name)
         if value is None:
             return None
+        # `bool` is a kind of `int` in Python.
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TokenInvalid(f"claim {name} is not a number")
         if abs(value) > 2**53:  # also infinity, which a long exponent gives
@@ -168,7 +169,7 @@ class TokenPayload:
         except ValueError:
             raise TokenInvalid("claim subs is not an object") from None
         for channel in members:
-            _encode(channel, "subs")
+            _encode(channel, "subs")  # raises for half a character in a name
         return {channel: _read_sub(channel, sub) for channel, sub in members.items()}
 
     def expiry(self) -> int:

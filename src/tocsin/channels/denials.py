@@ -91,6 +91,7 @@ class DenialCheck:
             return False
         key = (DenialKind.USER_TOKENS, token_key(user, channel))
         before = await _find(self._invalidations, key)
+        # A token without `iat` has 0 here: it is older than any time.
         return before is not None and issued_at < before
 
 

@@ -121,6 +121,7 @@ class KeyCache:
         return self._is_recent(document.failed_ms)
 
     def _is_recent(self, at_ms: int | None) -> bool:
+        # The clock may have been set back since: then it is not recent either.
         return at_ms is not None and 0 <= self._clock.now_ms() - at_ms < PAUSE_MS
 
     async def _refresh(self, url: str, document: _Document) -> None:

@@ -56,6 +56,7 @@ class Namespaces:
 
     def replace(self, settings: NamespaceSettings) -> None:
         """Use other rules from now on; raises `ValueError` for a bad pattern."""
+        # All is made before anything is set: after an error the old rules hold.
         options = {
             name: _resolve(each, settings) for name, each in settings.namespaces.items()
         }
@@ -162,6 +163,7 @@ class Namespaces:
     def is_too_long(self, channel: str) -> bool:
         """Whether a client may not use a name because of its length."""
         limit = self._settings.max_length
+        # A name from JSON may hold half of a surrogate pair, which must not raise here.
         return limit > 0 and len(channel.encode("utf-8", "surrogatepass")) > limit
 
     def personal_channel(self, user: str) -> str | None:

@@ -12,6 +12,7 @@ from tocsin.core.channel import ChannelOptions
 from tocsin.core.errors import BadRequest
 from tocsin.protocol.frames import is_json
 
+# The published server, written in Go, skips line ends in base64.
 _LINE_ENDS = str.maketrans("", "", "\r\n")
 _BLANK = b" \t\r\n"
 

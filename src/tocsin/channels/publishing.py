@@ -122,6 +122,7 @@ class Publisher:
         async def work() -> None:
             for number, channel in numbered:
                 results[number] = await self._publish_one(channel, data, request)
+                # A broker that never waits would keep the loop to the end.
                 if self._at_once == 1 and number % TURN == TURN - 1:
                     await asyncio.sleep(0)
 

@@ -130,6 +130,7 @@ def _encode_part(text: str) -> str:
 
 
 def _public_part(jwk: Mapping[str, Any]) -> dict[str, Any]:
+    # A private key that was published by mistake is used as a public one.
     return {
         name: jwk[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in jwk
     }
@@ -187,6 +188,7 @@ def _public_pem(text: str) -> str:
 
 def _mac_fits(algorithm: str, key: bytes, signed: bytes, signature: bytes) -> bool:
     made = hmac.new(key, signed, _HMAC[algorithm]).digest()
+    # In constant time, so that a forger learns nothing from it.
     return hmac.compare_digest(made, signature)
 
 

@@ -90,6 +90,7 @@ class TokenVerifier:
         self, connection: TokenSettings, subscription: TokenSettings | None = None
     ) -> None:
         """Use other keys from now on; raises `ValueError` when one is unusable."""
+        # Both are made before either is set: after an error the old keys hold.
         made = _Family(connection, self._clock, self._fetcher, self._skip_signature)
         other = made
         if subscription is not None:

@@ -109,6 +109,7 @@ def decode_commands(encoding: Encoding, data: bytes) -> Iterator[pb.Command]:
     """
     if not data:
         raise BadFrame("empty frame")
+    # Generators: a session reads the commands of a long frame in several turns.
     if encoding is Encoding.JSON:
         return _decode_json(data)
     return _decode_protobuf(data)

@@ -103,7 +103,7 @@ def _check_number(value: Any) -> Any:
 
 def _integers(low: int, high: int) -> Check:
     def check(value: Any) -> Any:
-        if type(value) is not int:
+        if type(value) is not int:  # not `isinstance`: `True` is an `int` for it
             raise JsonFault("must be a whole number")
         if not low <= value <= high:
             raise JsonFault(f"must be from {low} to {high}")

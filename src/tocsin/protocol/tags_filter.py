@@ -106,6 +106,7 @@ def _set_leaf(key: str, comparison: str, vals: Sequence[str]) -> Condition:
     wanted = frozenset(vals)
     if not wanted:
         raise BadFilter(f"{comparison} without vals")
+    # A missing tag is in no set, so that `nin` lets it through; `neq` does as well.
     if comparison == "in":
         return lambda tags: tags.get(key) in wanted
     return lambda tags: tags.get(key) not in wanted

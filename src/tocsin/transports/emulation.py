@@ -95,7 +95,7 @@ def read_json(body: bytes) -> EmulatedData:
         request = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise _bad_request() from None
-    if request is None:
+    if request is None:  # `null` counts as an empty object
         request = {}
     if not isinstance(request, dict):
         raise _bad_request()

@@ -111,6 +111,7 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
     Raises `HTTPRequestEntityTooLarge`, `HTTPRequestTimeout` for one that takes
     longer than `timeout_s`, and `HTTPBadRequest` for one that cannot be read.
     """
+    # Refused before it is read. A body in chunks announces no length: counted below.
     if (request.content_length or 0) > limit:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     body = bytearray()

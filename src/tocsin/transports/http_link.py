@@ -136,7 +136,7 @@ class HttpLink(SocketLink):
             **self._cors,
         }
         self._head = b""
-        self._is_chunked = False
+        self._is_chunked = False  # the body has a length; `end` must add no chunk
         super().send(build_head(answer.status, headers) + body)
 
     def _push(self, disconnect: Disconnect) -> None:

@@ -64,7 +64,7 @@ class SocketLink(Outbox, asyncio.Protocol):
         self._context.wheel.remove(self)
         if self.session is not None:
             self.session.lost()
-            self.session = None
+            self.session = None  # session and link held each other: now both are freed
         self._former.connection_lost(exc)  # aiohttp's protocol lets go of the request
         if not self._ended.done():
             self._ended.set_result(None)

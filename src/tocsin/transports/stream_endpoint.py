@@ -122,7 +122,7 @@ class StreamEndpoint(ABC):
     def _open(self, link: HttpLink, opening: Opening, *, header_user: str) -> None:
         session = Session(self._context, link, opening.traits, header_user=header_user)
         link.session = session
-        link.open()
+        link.open()  # the client gets the head at once, not only with the first message
         session.open()
         opening.begin(session)
 

@@ -86,6 +86,7 @@ class GrpcLink:
                     await send(push)
                 if self._is_shut:
                     return
+                # No await since the queue was seen empty: no `write` is missed.
                 self._woken.clear()
                 await self._woken.wait()
 

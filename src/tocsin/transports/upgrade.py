@@ -11,6 +11,7 @@ import hashlib
 
 from aiohttp import web
 
+# The fixed text that RFC 6455 has servers append to the client's key.
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION = "13"
 _TOLD = {"Sec-WebSocket-Version": _VERSION}

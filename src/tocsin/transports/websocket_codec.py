@@ -21,6 +21,7 @@ _DATA = frozenset({CONTINUATION, TEXT, BINARY})
 _CONTROL = frozenset({CLOSE, PING, PONG})
 _CONTROL_LIMIT = 125
 _HIGHEST_CODE = 65_535
+# What RFC 6455 and its registry let an endpoint send below 3000.
 _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015)})
 
 
@@ -190,7 +191,7 @@ class FrameReader:
             raise Violation(PROTOCOL_ERROR, "fragments are out of order")
 
     def _check_size(self, opcode: int, size: int) -> None:
-        if size >> 63:
+        if size >> 63:  # RFC 6455: the highest bit of a 64-bit length is 0
             raise Violation(PROTOCOL_ERROR, "length is negative")
         if opcode in _DATA and self._size + size > self._limit > 0:
             raise Violation(TOO_BIG, "message is too big")
