@@ -151,8 +151,8 @@ class TimedConnection(Connection):
 
     def _read(self, data: bytes) -> None:
         super().data_received(data)
-        # A head was completed: the deadline ends. Bytes without one, while no request
-        # is answered, are the beginning of a head: it starts.
+        # A complete head ends its deadline. Bytes without one, while no request is
+        # answered, begin a head, and its deadline.
         if self.heads_read != self._heads_seen:
             self._heads_seen = self.heads_read
             self._stop_timer()

@@ -104,9 +104,9 @@ async def _establish(
     connection: ClientConnection, subscription: ClientSubscription, grant: Grant
 ) -> Established:
     context, channel = connection.context, subscription.channel
-    # Listen before the stream is read. What is published meanwhile is then both in the
-    # buffer and in what was read, and `activate` drops it; the other way round it
-    # would be in neither.
+    # Listen before the stream is read. What is published meanwhile may then be both in
+    # the buffer and in what was read, and `activate` drops it; the other way round it
+    # could be in neither.
     await context.hub.collect(subscription)
     if grant.options.presence:
         subscription.is_present = True  # even if adding fails half-way

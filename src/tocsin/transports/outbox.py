@@ -30,7 +30,7 @@ class Outbox:
     def write(self, data: bytes) -> None:
         """Queue framed bytes."""
         queue = self._queue
-        # Asked only while the queue is empty, for speed: a shut one is emptied.
+        # Asked only while the queue is empty: a burst of writes pays for it once.
         if not queue:
             if self.is_shut:
                 return
