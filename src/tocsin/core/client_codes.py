@@ -33,11 +33,6 @@ class Disconnect:
     code: int
     reason: str
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the SDK stays away."""
-        return 3500 <= self.code < 4000 or 4500 <= self.code < 5000
-
 
 class ClientFault(Exception):
     """Ends a command with an error reply; the connection stays."""

@@ -76,7 +76,7 @@ def _encode_path(path: str) -> bytes:
     return _PATH_LITERAL + encode_string(path.encode(), huffman=False)
 
 
-def _encode_headers(headers: Headers, *, huffman: bool) -> tuple[bytes, int]:
+def _encode_headers(headers: Headers) -> tuple[bytes, int]:
     """The fields as block bytes, and what they count in a header list."""
     pairs: Iterable[tuple[str, str]] = (
         headers.items() if isinstance(headers, Mapping) else headers
@@ -90,7 +90,7 @@ def _encode_headers(headers: Headers, *, huffman: bool) -> tuple[bytes, int]:
         raw = value.encode()
         if not _VALUE.fullmatch(raw) or raw != raw.strip():
             raise ValueError(f"the value of {name!r} holds forbidden characters")
-        block.append(encode_field(lowered.encode(), raw, huffman=huffman))
+        block.append(encode_field(lowered.encode(), raw))
         size += len(lowered) + len(raw) + _FIELD_OVERHEAD
     return b"".join(block), size
 
@@ -148,7 +148,7 @@ class RequestHead:
             (b":authority", where.authority.encode()),
         ]
         before = b"".join([encode_field(name, value) for name, value in pseudo])
-        after, size = _encode_headers(headers, huffman=True)
+        after, size = _encode_headers(headers)
         size += sum(len(n) + len(v) + _FIELD_OVERHEAD for n, v in pseudo)
         size += len(b":path") + _FIELD_OVERHEAD
         return cls(method, before, _encode_path(path), after, size)
@@ -157,17 +157,6 @@ class RequestHead:
         """The same head for another path; only the path is encoded."""
         encoded = _encode_path(path)
         return RequestHead(self.method, self._before, encoded, self._after, self._size)
-
-    def with_headers(self, headers: Headers) -> RequestHead:
-        """The same head with these headers added; present ones are not replaced."""
-        more, size = _encode_headers(headers, huffman=False)
-        return RequestHead(
-            self.method,
-            self._before,
-            self._path,
-            self._after + more,
-            self._size + size,
-        )
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method}, {len(self.block)} bytes>"

@@ -303,10 +303,6 @@ class Hub(Registry):
         handler = self._surveys.get(op)
         return b"" if handler is None else handler(params)
 
-    def on_survey(self, op: str, handler: SurveyHandler) -> None:
-        """Answer one more kind of question."""
-        self._surveys[op] = handler
-
     def _list_connections(self, params: bytes) -> bytes:
         self.orders += 1
         return list_connections(

@@ -8,6 +8,8 @@ from h2.settings import SettingCodes
 from tests.support.h2_server import H2Peer, serve_h2
 from tests.support.http2_client import head_for, pool_for, send_many, statuses
 
+from tocsin.http2.head import RequestHead
+
 BAD_TOKEN = b'{"reason":"BadDeviceToken"}'
 
 
@@ -222,7 +224,7 @@ async def test_a_head_over_the_limit_of_the_server_is_not_sent() -> None:
     settings = {SettingCodes.MAX_HEADER_LIST_SIZE: 1000}
     async with serve_h2(settings=settings) as server, pool_for(server.origin) as pool:
         head = head_for(server.origin)
-        large = head.with_headers({"x": "v" * 1000})
+        large = RequestHead.build("POST", server.origin, "/", {"x": "v" * 1500})
         (failure,) = await send_many(pool, large, 1)
         assert (failure.kind, failure.maybe_sent) == ("protocol", False)
         assert (await pool.request(head)).status == 200

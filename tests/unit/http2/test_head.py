@@ -41,18 +41,6 @@ def test_with_path_changes_only_the_path() -> None:
     assert fields(head)[3] == (":path", "/a")
 
 
-def test_with_headers_appends() -> None:
-    """Added headers come after those that were there, and paths may still change."""
-    head = RequestHead.build("POST", "https://h.example", "/a", [("x", "y")])
-    other = head.with_headers([("apns-id", "1"), ("apns-id", "2")]).with_path("/b")
-    assert fields(other)[3:] == [
-        (":path", "/b"),
-        ("x", "y"),
-        ("apns-id", "1"),
-        ("apns-id", "2"),
-    ]
-
-
 def test_the_list_size_is_that_of_the_specification() -> None:
     """It counts as a peer with a limit counts: names, values and 32 for each."""
     head = RequestHead.build("POST", "https://h.example", "/a", {"x": "y"})

@@ -187,7 +187,7 @@ def test_what_is_forgotten_is_not_sent_when_the_window_opens() -> None:
 def test_the_peers_table_is_cleared_once() -> None:
     """Also before heads that are longer than a frame, and after new settings."""
     sender = Sender()
-    long = HEAD.with_headers({"long": "v" * 30_000})
+    long = RequestHead.build("POST", "https://h.example", "/", {"long": "v" * 30_000})
     for head in (long, long, HEAD):
         sender.outbound.apply([])
         sender.request(b"", head)

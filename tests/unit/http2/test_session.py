@@ -281,7 +281,10 @@ def test_frames_obey_the_frame_size_of_the_server() -> None:
     side = Side(settings={})
     side.receive(codec.encode_settings({codec.SETTING_MAX_FRAME_SIZE: 20_000}))
     side.frames()
-    side.open(b"x" * 50_000, HEAD.with_headers({"long": "v" * 30_000}))
+    side.open(
+        b"x" * 50_000,
+        RequestHead.build("POST", "https://h.example", "/", {"long": "v" * 30_000}),
+    )
     sizes = [f.body_len for f in side.frames()]
     assert sizes[0] == 20_000
     assert sizes[2:] == [20_000, 20_000, 10_000]
