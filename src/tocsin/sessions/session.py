@@ -26,12 +26,12 @@ from tocsin.core.control import RefreshCommand, SubscribeCommand
 from tocsin.core.errors import ApiError
 from tocsin.protocol import client_pb2 as pb
 from tocsin.protocol.frames import BadFrame, ForeignData, decode_commands
+from tocsin.sessions.channel_orders import ChannelOrders
 from tocsin.sessions.commands import read_command
 from tocsin.sessions.connecting import OneWayConnectOrder, ServerRefreshOrder
 from tocsin.sessions.connection import State
 from tocsin.sessions.context import Context
 from tocsin.sessions.establishing import Vanished
-from tocsin.sessions.lanes import Lanes
 from tocsin.sessions.link import Link, Traits
 from tocsin.sessions.orders import EndOrder, Order, fault_of
 from tocsin.sessions.server_side import ServerSubscribeOrder, ServerUnsubscribeOrder
@@ -63,7 +63,7 @@ class Session(TimedClientConnection):
     __slots__ = (
         "_inbox",
         "_is_reading_paused",
-        "_lanes",
+        "_ordered",
         "_unread",
         "_waits",
         "_workers",
@@ -74,7 +74,7 @@ class Session(TimedClientConnection):
     ) -> None:
         super().__init__(context, link, traits, header_user=header_user)
         self._inbox: deque[Order] | None = None
-        self._lanes: Lanes | None = None
+        self._ordered: ChannelOrders | None = None
         self._workers = 0
         self._is_reading_paused = self._waits = False
         self._unread: deque[tuple[Iterator[pb.Command], int]] | None = None
@@ -233,8 +233,8 @@ class Session(TimedClientConnection):
     def _forget_orders(self) -> None:
         if self._inbox is not None:
             self._inbox.clear()
-        if self._lanes is not None:
-            self._lanes.clear()
+        if self._ordered is not None:
+            self._ordered.clear()
 
     # --- what is carried out ---
 
@@ -244,14 +244,14 @@ class Session(TimedClientConnection):
         most = self.context.settings.concurrency
         if self._inbox is None:
             self._inbox = deque()
-            self._lanes = Lanes() if most > 1 else None
+            self._ordered = ChannelOrders() if most > 1 else None
         self._inbox.append(order)
         # One worker until the connect is done: no command may overtake it.
         if not self._workers or (
             self._workers < most and self.state is State.CONNECTED
         ):
             self._workers += 1
-            self.spawn(self._work(self._inbox, self._lanes))
+            self.spawn(self._work(self._inbox, self._ordered))
         if self._num_waiting > _INBOX_HIGH and not self._is_reading_paused:
             self._is_reading_paused = True
             self.link.pause_reading()
@@ -259,28 +259,30 @@ class Session(TimedClientConnection):
     @property
     def _num_waiting(self) -> int:
         waiting = len(self._inbox) if self._inbox is not None else 0
-        return waiting if self._lanes is None else waiting + self._lanes.num_waiting
+        return waiting if self._ordered is None else waiting + self._ordered.num_waiting
 
     async def _work(
-        self, inbox: deque[Order], lanes: Lanes | None, channel: str = ""
+        self, inbox: deque[Order], ordered: ChannelOrders | None, channel: str = ""
     ) -> None:
         """Carry out orders until none waits; up to `concurrency` workers do so.
 
-        A worker that is given a `channel` begins with an order of that lane.
+        A worker that is given a `channel` begins with an order of that line.
         """
         began_s: float | None = None
-        order = self._go_on(lanes.take_beside(channel)) if lanes is not None else None
+        order = (
+            self._go_on(ordered.take_beside(channel)) if ordered is not None else None
+        )
         try:
             while not self.is_closed and (order or inbox):
                 if order is None:
                     order = inbox.popleft()
-                    if lanes is not None and not lanes.enter(order):
-                        order = None  # the one before it in its lane hands it out
+                    if ordered is not None and not ordered.enter(order):
+                        order = None  # the one before it in its line hands it out
                         continue
                 # No await between taking an order and running it: orders that may run
                 # together would overtake each other.
                 await self._carry_out(order)
-                if inbox or (lanes is not None and lanes.num_waiting):
+                if inbox or (ordered is not None and ordered.num_waiting):
                     # Processor time, since a command may also wait for a store.
                     now_s = time.thread_time()
                     if began_s is None:
@@ -288,27 +290,29 @@ class Session(TimedClientConnection):
                     elif now_s - began_s > _TURN_S:
                         await self.context.hub.share.pause()
                         began_s = None
-                order = self._go_on(lanes.leave(order)) if lanes is not None else None
+                order = (
+                    self._go_on(ordered.leave(order)) if ordered is not None else None
+                )
                 if self._is_reading_paused and self._num_waiting < _INBOX_LOW:
                     self._is_reading_paused = False
                     self._read_on()
         finally:
             self._workers -= 1
             if not self._workers and not inbox:
-                self._inbox = self._lanes = None  # idle connections cost no memory
+                self._inbox = self._ordered = None  # idle connections cost no memory
 
     def _go_on(self, order: Order | None) -> Order | None:
         """Pass `order` on, and start a worker for one that may run beside it."""
-        inbox, lanes = self._inbox, self._lanes
+        inbox, ordered = self._inbox, self._ordered
         if (
             order is not None
             and inbox is not None
-            and lanes is not None
+            and ordered is not None
             and self._workers < self.context.settings.concurrency
-            and lanes.has_beside(order.channel)
+            and ordered.has_beside(order.channel)
         ):
             self._workers += 1
-            self.spawn(self._work(inbox, lanes, order.channel))
+            self.spawn(self._work(inbox, ordered, order.channel))
         return order
 
     async def _carry_out(self, order: Order) -> None:

@@ -112,7 +112,7 @@ async def replies(node: Node, seed: int, concurrency: int) -> list[dict[str, Any
     found = [each for each in await client.take() if "id" in each]
     assert client.closed is None
     assert client.session._inbox is None
-    assert client.session._lanes is None
+    assert client.session._ordered is None
     assert context.hub.num_subs == len(client.session.subscriptions)
     text = json.dumps(sorted(found, key=lambda each: int(each["id"])))
     return list(json.loads(text.replace(client.session.client, "me")))

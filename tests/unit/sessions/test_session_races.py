@@ -176,7 +176,7 @@ async def test_a_flood_about_one_channel(node: Node) -> None:
     assert not any("error" in each for each in replies)
     assert not client.link.is_paused
     assert client.session._inbox is None
-    assert client.session._lanes is None
+    assert client.session._ordered is None
 
 
 async def test_two_subscribes_to_a_channel_at_once(node: Node) -> None:

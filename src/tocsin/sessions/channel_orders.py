@@ -10,7 +10,7 @@ from collections import deque
 from tocsin.sessions.orders import Order
 
 
-class _Lane:
+class _Line:
     """One channel's orders: how many are running, of which kind, and which wait."""
 
     __slots__ = ("num_under_way", "together", "waiting")
@@ -32,8 +32,8 @@ class _Lane:
         self.together = order.together
 
 
-class Lanes:
-    """The lanes of one connection; a lane exists while one of its orders runs.
+class ChannelOrders:
+    """One connection's orders by channel; a line exists while one of its orders runs.
 
     A worker calls `enter` before it runs an order and `leave` after it. An order that
     may not begin is kept here; the `leave` of an earlier one hands it out.
@@ -42,7 +42,7 @@ class Lanes:
     __slots__ = ("_by_channel", "num_waiting")
 
     def __init__(self) -> None:
-        self._by_channel: dict[str, _Lane] = {}
+        self._by_channel: dict[str, _Line] = {}
         self.num_waiting = 0
 
     def enter(self, order: Order) -> bool:
@@ -50,49 +50,49 @@ class Lanes:
         channel = order.channel
         if not channel:
             return True
-        lane = self._by_channel.get(channel)
-        if lane is None:
-            lane = self._by_channel[channel] = _Lane()
+        line = self._by_channel.get(channel)
+        if line is None:
+            line = self._by_channel[channel] = _Line()
         # Behind those that wait, even if it could run now: it must not overtake them.
-        if lane.waiting or not lane.admits(order):
-            if lane.waiting is None:
-                lane.waiting = deque()
-            lane.waiting.append(order)
+        if line.waiting or not line.admits(order):
+            if line.waiting is None:
+                line.waiting = deque()
+            line.waiting.append(order)
             self.num_waiting += 1
             return False
-        lane.begin(order)
+        line.begin(order)
         return True
 
     def leave(self, order: Order) -> Order | None:
         """End an order; returns the next one of its channel, which begins now."""
         channel = order.channel
-        lane = self._by_channel.get(channel)
-        if not channel or lane is None:  # `clear` was called while it ran
+        line = self._by_channel.get(channel)
+        if not channel or line is None:  # `clear` was called while it ran
             return None
-        lane.num_under_way -= 1
-        following = self._take(lane)
-        if following is None and not lane.num_under_way:
+        line.num_under_way -= 1
+        following = self._take(line)
+        if following is None and not line.num_under_way:
             del self._by_channel[channel]
         return following
 
     def has_beside(self, channel: str) -> bool:
         """Whether `take_beside` would give an order."""
-        lane = self._by_channel.get(channel)
-        if lane is None or not lane.waiting:
+        line = self._by_channel.get(channel)
+        if line is None or not line.waiting:
             return False
-        return lane.admits(lane.waiting[0])
+        return line.admits(line.waiting[0])
 
     def take_beside(self, channel: str) -> Order | None:
         """A waiting order that may run together with the running ones; it begins."""
-        lane = self._by_channel.get(channel)
-        return None if lane is None else self._take(lane)
+        line = self._by_channel.get(channel)
+        return None if line is None else self._take(line)
 
-    def _take(self, lane: _Lane) -> Order | None:
-        if not lane.waiting or not lane.admits(lane.waiting[0]):
+    def _take(self, line: _Line) -> Order | None:
+        if not line.waiting or not line.admits(line.waiting[0]):
             return None
-        order = lane.waiting.popleft()
+        order = line.waiting.popleft()
         self.num_waiting -= 1
-        lane.begin(order)
+        line.begin(order)
         return order
 
     def clear(self) -> None:
