@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from tests.mutants.rooms import ROOT, Room, read_rooms
@@ -69,7 +70,7 @@ def run(room: Room, children: int) -> int:
         with (copy / "pyproject.toml").open("a") as settings:
             settings.write(
                 SETTINGS.format(
-                    code=json.dumps([f"src/tocsin/{path}" for path in room.code]),
+                    code=json.dumps([f"src/tocsin/{path}" for path in room.modules]),
                     tests=json.dumps(room.selection),
                     untouched=json.dumps(room.untouched),
                 )
@@ -83,7 +84,7 @@ def run(room: Room, children: int) -> int:
 def _mutate(copy: Path, room: Room, children: int) -> str:
     """What went wrong, or nothing; no process of the run is left behind."""
     process = subprocess.Popen(
-        [MUTMUT, "run", f"--max-children={children}"],
+        [MUTMUT, "run", f"--max-children={children}", *room.patterns()],
         cwd=copy,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -112,7 +113,12 @@ def _report(copy: Path, room: Room) -> int:
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    changes = json.loads(results.splitlines()[-1])
+    meant = room.patterns()
+    changes = [
+        each
+        for each in json.loads(results.splitlines()[-1])
+        if any(fnmatch(each[0], pattern) for pattern in meant)
+    ]
     counts = Counter(state for _, state, _ in changes)
     passed = [read_diff(name, diff) for name, _, diff in changes if diff]
     verdicts = judged()
@@ -120,7 +126,7 @@ def _report(copy: Path, room: Room) -> int:
     stale = [
         key
         for key in verdicts
-        if key[0] in room.code and key not in {each.key for each in passed}
+        if room.changes(*key[:2]) and key not in {each.key for each in passed}
     ]
     print(
         f"{room.name}: {len(changes)} changes, "

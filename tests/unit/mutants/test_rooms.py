@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from fnmatch import fnmatch
 
 import pytest
 from tests.mutants.rooms import ROOT, Room, read_rooms
@@ -30,17 +31,44 @@ def test_a_module_that_moved_is_named() -> None:
     ]
 
 
+def test_a_room_may_name_one_class_or_function() -> None:
+    """The rest of its module stays as it is, and its rows are not looked for."""
+    code = ["http2/connecting.py::Backoff", "hub/feed.py::_key", "core/rates.py"]
+    room = Room("some", code, ["unit"], "", 1, [])
+    assert room.faults() == []
+    assert room.modules == ["http2/connecting.py", "hub/feed.py", "core/rates.py"]
+
+    def is_meant(name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in room.patterns())
+
+    assert is_meant("tocsin.http2.connecting.xǁBackoffǁfailed__mutmut_1")
+    assert not is_meant("tocsin.http2.connecting.xǁConnectorǁworked__mutmut_1")
+    assert is_meant("tocsin.hub.feed.x__key__mutmut_12")
+    assert not is_meant("tocsin.hub.feed.xǁFeedǁjoin__mutmut_1")
+    assert is_meant("tocsin.core.rates.x_anything__mutmut_1")
+    assert room.changes("http2/connecting.py", "Backoff.failed")
+    assert not room.changes("http2/connecting.py", "Connector.worked")
+    assert room.changes("hub/feed.py", "_key")
+    assert room.changes("core/rates.py", "Anything.else_")
+
+
+def test_a_class_that_moved_is_named() -> None:
+    """As a module is: else it would be changed no more."""
+    room = Room("gone", ["hub/feed.py::Fee"], ["unit"], "", 1, [])
+    where = "tests/mutants/rooms.toml: [gone] names "
+    assert room.faults() == [f"{where}src/tocsin/hub/feed.py::Fee, which is not there"]
+
+
 def test_no_module_is_changed_in_two_parts() -> None:
     """Its rows in the table would be looked for twice."""
-    counts = Counter(path for room in ROOMS for path in room.code)
+    counts = Counter(path for room in ROOMS for path in room.modules)
     assert [path for path, count in counts.items() if count > 1] == []
 
 
 def test_every_verdict_is_about_code_that_is_changed() -> None:
     """A row of a module that moved says nothing; of a function, the run tells."""
-    changed = {path for room in ROOMS for path in room.code}
-    for module, _, change in judged():
-        assert module in changed
+    for module, function, change in judged():
+        assert any(room.changes(module, function) for room in ROOMS)
         assert " → " in change
 
 
