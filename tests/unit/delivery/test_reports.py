@@ -19,11 +19,14 @@ from tests.support.jobs import (
 from tests.support.memory_queue import MemoryJobQueue
 from tests.support.memory_registry import MemoryDevices
 
+from tocsin.core.analytics import NotificationRow, SendEvent, event_row
 from tocsin.core.device import Detail, DeviceFilter, Registration
+from tocsin.core.errors import QueueUnavailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.push import Expand, ExpandJob, Job, Payload, SendJob, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
+from tocsin.delivery.reports import EventLog, find_uid
 from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import RetryPolicy, Settlement
 from tocsin.delivery.worker import MAX_DELIVERIES, Worker
@@ -306,3 +309,50 @@ async def test_a_walk_that_expired() -> None:
     (line,) = await _Bench(devices=2).work(_walk(expire_at_ms=1))
     assert line["event"] == "send expired before its recipients were read"
     assert (line["push_id"], line["provider"]) == ("p1", "fcm")
+
+
+class _Rows:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.kept: list[NotificationRow] = []
+
+    def add(self, row: NotificationRow) -> bool:
+        self.kept.append(row)
+        return True
+
+
+@pytest.mark.parametrize("own", ["", "campaign-7"])
+async def test_an_event_is_a_row_of_its_send(own: str) -> None:
+    """Under the uid that analytics shall use, if the request names one."""
+    rows, clock = _Rows(), ManualClock()
+    events = EventLog(rows, clock)
+    payload = replace(make_payload(), analytics_uid=own)
+    events.tell(SendEvent.WAITING, _job(), payload, due_ms=7, reason="rate_limit")
+    [row] = rows.kept
+    assert row == event_row(
+        SendEvent.WAITING,
+        own or "u1",
+        at_ms=clock.now_ms(),
+        due_ms=7,
+        provider="fcm",
+        type="filter",
+        reason="rate_limit",
+    )
+
+
+async def test_a_send_without_a_payload_has_no_event() -> None:
+    """Nobody could find its row."""
+    rows = _Rows()
+    EventLog(rows, ManualClock()).tell(SendEvent.EXPIRED, _job(), None)
+    assert rows.kept == []
+
+
+async def test_the_uid_of_a_stored_payload() -> None:
+    """Empty where it cannot be read, whether it is gone or the queue is away."""
+    queue = MemoryJobQueue(ManualClock())
+    queue.payloads["p1"] = make_payload()
+    assert await find_uid(queue, "p1") == "u1"
+    assert await find_uid(queue, "p2") == ""
+    queue.faults["fetch_payload"] = [QueueUnavailable()]
+    assert await find_uid(queue, "p1") == ""

@@ -92,3 +92,13 @@ async def test_what_has_ended_before_it_was_found_is_not_remembered() -> None:
     await bench.lost.find([bench.delivery])
     bench.queue.finish()
     assert await bench.said() == ("warning", Whereabouts.GONE)
+
+
+async def test_a_job_of_which_nothing_was_begun_has_no_number_unsent() -> None:
+    """The line says how many only where somebody counted."""
+    bench = Bench()
+    await bench.begin()
+    with capture_logs() as logs:
+        await bench.lost.tell(bench.delivery)
+    [line] = logs
+    assert (line["recipients"], "unsent" in line) == (3, False)

@@ -307,3 +307,44 @@ async def test_deltas_behind_a_filter_follow_what_each_subscriber_holds(
     assert first.read == published
     assert second.read == published[1:]
     assert (first.deltas, second.deltas) == (2, 1)
+
+
+@pytest.mark.parametrize("bases", [(LEVEL, LEVEL - 1), (LEVEL - 1, LEVEL)])
+async def test_whoever_holds_other_data_is_no_base_for_a_delta(
+    feed: Feed, bases: tuple[int, int]
+) -> None:
+    """In whichever order they come: only who holds the last data gets a delta."""
+    stream = Stream(feed, LEVEL)
+    readers = [stream.join(base=base) for base in bases]
+    for reader, base in zip(readers, bases, strict=True):
+        if base != LEVEL:
+            reader.held = b"older data"
+    published = [stream.publish(), stream.publish()]
+    assert [reader.read for reader in readers] == [published] * 2
+
+
+async def test_each_encoding_gets_its_own(feed: Feed) -> None:
+    """Whoever joined first does not decide what the others are sent."""
+    forms = [
+        LINES,
+        WireForm("marked", Encoding.JSON, lambda message: b"!" + message + b"\n"),
+    ]
+    listeners = [Listener() for _ in forms]
+    for listener, form in zip(listeners, forms, strict=True):
+        listener.subscription.form = form
+        feed.join(listener.subscription, at(LEVEL))
+    deliver(feed, at(LEVEL + 1))
+    feed.flush()
+    assert [each.written[0][:1] for each in listeners] == [b"{", b"!"]
+
+
+async def test_each_filter_drops_its_own(feed: Feed) -> None:
+    """Whoever joined first does not decide what the others are spared."""
+    kept = {"none": False, "all": True}
+    listeners = [Listener() for _ in kept]
+    for listener, (key, keeps) in zip(listeners, kept.items(), strict=True):
+        listener.subscription.filter_key = key.encode()
+        listener.subscription.condition = lambda tags, keeps=keeps: keeps
+        feed.join(listener.subscription, at(LEVEL))
+    deliver(feed, at(LEVEL + 1))
+    assert [each.offsets(feed) for each in listeners] == [[], [LEVEL + 1]]
