@@ -277,10 +277,11 @@ async def test_who_waits_ends_where_nothing_more_may_start(why: str) -> None:
     assert await asyncio.wait_for(waiting, 5) is False
 
 
-async def test_a_pause_that_is_over_stops_nobody() -> None:
-    """And an end that is still to come does not."""
+@pytest.mark.parametrize("ends_in_ms", [None, 100_000])
+async def test_a_pause_that_is_over_stops_nobody(ends_in_ms: int | None) -> None:
+    """And an end that is still to come does not, nor does none."""
     desk = Desk()
-    run = desk.run(expire_at_ms=desk.clock.now_ms() + 100_000)
+    run = desk.run(expire_at_ms=desk.clock.now_ms() + ends_in_ms if ends_in_ms else 0)
     pace, credential = desk.pace(run)
     credential.note(SLOW, desk.clock.now_ms())
     assert not pace.ready()

@@ -23,11 +23,12 @@ from tocsin.core.analytics import NotificationRow, SendEvent, event_row
 from tocsin.core.device import Detail, DeviceFilter, Registration
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
+from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, ExpandJob, Job, Payload, SendJob, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
-from tocsin.delivery.reports import EventLog, find_uid
-from tocsin.delivery.run import Journal
+from tocsin.delivery.reports import EventLog, find_uid, settled_line
+from tocsin.delivery.run import Journal, Run
 from tocsin.delivery.settlement import RetryPolicy, Settlement
 from tocsin.delivery.worker import MAX_DELIVERIES, Worker
 from tocsin.telemetry.metrics import Metrics
@@ -260,6 +261,8 @@ async def test_a_letter_without_a_payload() -> None:
     assert (line["uid"], line["push_id"]) == ("", "p1")
     settled = _settled(lines)
     assert (settled["uid"], settled["dead"]) == ("", 3)
+    assert (settled["delivered"], settled["removed"]) == (0, 0)
+    assert "done_before" not in settled
     assert settled["failed"] == {"the payload is not stored any more": 3}
 
 
@@ -356,3 +359,20 @@ async def test_the_uid_of_a_stored_payload() -> None:
     assert await find_uid(queue, "p2") == ""
     queue.faults["fetch_payload"] = [QueueUnavailable()]
     assert await find_uid(queue, "p1") == ""
+
+
+def test_parts_that_ended_for_one_reason_are_counted_together() -> None:
+    """By its first word; and so is what expired before and while it was sent."""
+    job, walk = _job(3), _walk()
+    letters: list[tuple[Job, str]] = [
+        (job, "no_integration: gone"),
+        (walk, "no_integration: not here"),
+    ]
+    line = settled_line(job, None, None, follow=[], dead=letters)
+    assert (line["failed"], line["dead"]) == ({"no_integration": 4}, 4)
+    run = Run(Delivery(job, "r", 1, b""), job, make_payload(), 0)
+    run.results.append((0, DELIVERED, 0))
+    run.expired = 1
+    dropped = {"expired": [2]}
+    line = settled_line(job, None, run, follow=[], dead=[], dropped=dropped)
+    assert (line["failed"], line["delivered"]) == ({"expired": 2}, 1)

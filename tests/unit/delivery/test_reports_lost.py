@@ -102,3 +102,26 @@ async def test_a_job_of_which_nothing_was_begun_has_no_number_unsent() -> None:
         await bench.lost.tell(bench.delivery)
     [line] = logs
     assert (line["recipients"], "unsent" in line) == (3, False)
+
+
+async def test_a_job_that_came_before_the_first_look_is_not_taken_for_lost() -> None:
+    """As long as the queue has the data that the first look found."""
+    bench = Bench()
+    bench.lost.begin(bench.delivery)
+    bench.queue.finish()
+    assert await bench.said() == ("warning", Whereabouts.GONE)
+    await bench.lost.look()
+    with capture_logs() as logs:
+        await bench.lost.tell(bench.delivery)
+    assert logs[0]["reason"] == Whereabouts.GONE
+
+
+async def test_what_was_found_is_forgotten_with_the_end_of_the_work() -> None:
+    """Whoever takes an entry over has the receipt that its last holder had."""
+    bench = Bench()
+    await bench.begin()
+    await bench.lost.find([bench.delivery])
+    bench.lost.end(bench.delivery)
+    bench.lost.begin(bench.delivery)
+    bench.queue.finish()
+    assert await bench.said() == ("warning", Whereabouts.GONE)
