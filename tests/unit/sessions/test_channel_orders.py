@@ -87,3 +87,12 @@ def test_an_end_in_the_middle() -> None:
     by_channel.clear()
     assert by_channel.num_waiting == 0
     assert by_channel.leave(order) is None
+
+
+def test_nothing_is_beside_where_nothing_waits() -> None:
+    """Neither in a channel with one order alone, nor in one without any."""
+    by_channel = ChannelOrders()
+    assert not by_channel.has_beside("a")
+    assert by_channel.enter(publish())
+    assert not by_channel.has_beside("a")
+    assert by_channel.take_beside("a") is None

@@ -248,6 +248,18 @@ async def test_a_flood_by_emulation(node: Node) -> None:
     assert len(await other.take()) == 1
 
 
+async def test_a_flood_of_small_requests_by_emulation(node: Node) -> None:
+    """Those that were read count as much as those that were not yet."""
+    client = SessionClient(node(rpc={}), EMULATED)
+    await client.connect()
+    command = b'{"id":5,"rpc":{"method":"slow"}}'
+    count = 0
+    while client.closed is None:
+        client.session.take_emulated(command)
+        count += 1
+    assert 4096 <= count <= 4098
+
+
 async def test_a_bug_in_one_command_is_an_error_reply(node: Node) -> None:
     """What nobody foresaw is answered with 100, and the connection stays."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -148,7 +149,21 @@ async def test_after_an_error_reply_an_emulated_client_is_told_3501(
     """On emulated transports the next command after a refused connect is wrong."""
     client = SessionClient(node(CLOSED), EMULATED)
     await client.ask(connect={"token": make_token(sub="u", exp=NOW_S - 1)})
+    found = client.context.hub.find_session(client.session.session)
+    assert found is client.session
     await client.ask(connect={})
+    assert client.closed == (3501, "bad request")
+
+
+async def test_what_came_with_a_refused_connect_is_the_next_command(
+    node: Node,
+) -> None:
+    """It was sent before the refusal was known, and is wrong all the same."""
+    client = SessionClient(node(CLOSED), EMULATED)
+    token = make_token(sub="u", exp=NOW_S - 1)
+    connect = json.dumps({"id": 1, "connect": {"token": token}}).encode()
+    (reply, *_) = await client.feed(connect + b'\n{"id":2,"rpc":{}}')
+    assert (reply["id"], reply["error"]["code"]) == (1, 109)
     assert client.closed == (3501, "bad request")
 
 

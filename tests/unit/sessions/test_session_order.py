@@ -125,3 +125,82 @@ async def test_replies_are_those_of_one_after_the_other(node: Node, seed: int) -
     assert len({each["id"] for each in expected}) > 50
     for concurrency in (0, 2, 8):
         assert await replies(node, seed, concurrency) == expected
+
+
+SUBSCRIBE = {"subscribe": {"channel": "a"}}
+PUBLISH = {"publish": {"channel": "a", "data": {}}}
+
+
+class GatedBroker(MemoryBroker):
+    """Holds publications up, and counts how many are on their way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.now = self.most = 0
+
+    async def subscribe(self, channel: str) -> None:
+        for _ in range(5):  # so that what follows has to wait for it
+            await asyncio.sleep(0)
+        await super().subscribe(channel)
+
+    async def publish(
+        self, channel: str, data: bytes, options: PublishOptions
+    ) -> PublishResult:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await self.gate.wait()
+        self.now -= 1
+        return await super().publish(channel, data, options)
+
+
+def _frame(first_id: int, *orders: Mapping[str, Any]) -> bytes:
+    lines = [json.dumps({"id": id, **each}) for id, each in enumerate(orders, first_id)]
+    return "\n".join(lines).encode()
+
+
+async def _turns() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3, 8])
+async def test_publications_behind_a_subscribe_go_together(
+    node: Node, concurrency: int
+) -> None:
+    """As many as the setting allows: those that waited in their line as well."""
+    broker = GatedBroker()
+    settings = SessionSettings(insecure=True, concurrency=concurrency)
+    client = SessionClient(node(settings, broker=broker))
+    await client.connect()
+    client.session.receive(_frame(10, SUBSCRIBE, *[PUBLISH] * 4))
+    await _turns()
+    assert broker.now == min(concurrency, 4)
+    broker.gate.set()
+    replies = [each["id"] for each in await client.take() if "id" in each]
+    assert sorted(replies) == [10, 11, 12, 13, 14]
+    assert broker.most == min(concurrency, 4)
+
+
+async def test_those_that_began_beside_others_go_on_with_all_the_rest(
+    node: Node,
+) -> None:
+    """No command is left over when those that came first have ended."""
+    broker = GatedBroker()
+    settings = SessionSettings(insecure=True, concurrency=2)
+    client = SessionClient(node(settings, broker=broker))
+    await client.connect()
+    unsubscribe = {"unsubscribe": {"channel": "a"}}
+    frame = _frame(10, SUBSCRIBE, PUBLISH, PUBLISH, unsubscribe, PUBLISH, PUBLISH)
+    client.session.receive(frame)
+    await _turns()
+    assert broker.now == 2
+    broker.gate.set()
+    broker.gate.clear()
+    await _turns()
+    assert broker.now == 2
+    client.session.receive(_frame(16, {"presence": {"channel": "b"}}))
+    await _turns()
+    broker.gate.set()
+    replies = [each["id"] for each in await client.take() if "id" in each]
+    assert sorted(replies) == [10, 11, 12, 13, 14, 15, 16]

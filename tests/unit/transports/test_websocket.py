@@ -181,6 +181,7 @@ async def test_much_before_the_connect_ends_it(node: Node, one_way: bool) -> Non
     assert client.pongs() <= FRAMES_BEFORE_CONNECT + FRAMES_AT_ONCE
     (line,) = lines
     assert (line["event"], line["code"]) == ("client refused", 3013)
+    assert line["reason"] == "too many requests"
     assert line["detail"] == "it sent too much before its connect"
 
 
