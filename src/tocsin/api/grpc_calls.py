@@ -26,7 +26,7 @@ from tocsin.api.call import (
 )
 from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
 from tocsin.api.methods.table import COMMANDS, SERVICE, snake_case
-from tocsin.api.pace import Pace
+from tocsin.api.pace import AnswerPace
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.protocol import api_pb2
 from tocsin.protocol.unreadable import reading
@@ -170,7 +170,7 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
     """
 
     def __init__(
-        self, guard: KeyGuard, handlers: Mapping[str, Any], pace: Pace
+        self, guard: KeyGuard, handlers: Mapping[str, Any], pace: AnswerPace
     ) -> None:
         self._guard = guard
         self._handlers = handlers

@@ -17,7 +17,7 @@ from tocsin.api.grpc_calls import ApiCalls, Switchboard
 from tocsin.api.grpc_streams import Drain, HealthService, reflection_handlers
 from tocsin.api.listening import ListenError, check_free, join_address
 from tocsin.api.methods.table import SERVICE
-from tocsin.api.pace import Pace
+from tocsin.api.pace import AnswerPace
 from tocsin.api.tls import ServerTls
 from tocsin.protocol.grpc_limits import call_options, ping_options
 
@@ -80,8 +80,10 @@ class GrpcServer:
             observer=self._observer,
         )
         name = SERVICE.full_name
-        checks = Pace(self._drain, at_once=CHECKS_AT_ONCE, hold_s=CHECK_HOLD_S)
-        refusals = Pace(self._drain, at_once=REFUSALS_AT_ONCE, hold_s=REFUSAL_HOLD_S)
+        checks = AnswerPace(self._drain, at_once=CHECKS_AT_ONCE, hold_s=CHECK_HOLD_S)
+        refusals = AnswerPace(
+            self._drain, at_once=REFUSALS_AT_ONCE, hold_s=REFUSAL_HOLD_S
+        )
         health = HealthService(self._drain, name, before_check=checks.keep)
         handlers = calls.handlers() | health.handlers()
         if settings.reflection:

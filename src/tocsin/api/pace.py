@@ -18,7 +18,7 @@ since held calls take memory."""
 _MOST_CALLERS = 10_000
 
 
-class Pace:
+class AnswerPace:
     """Lets `at_once` calls of a caller through in a second; holds others `hold_s`."""
 
     def __init__(self, drain: Drain, *, at_once: int, hold_s: float) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # gRPC is imported where its port is opened
 _log = structlog.get_logger(__name__)
 
 
-class DemoError(Exception):
+class DemoPageError(Exception):
     """The demo page cannot be served; the text says what to do."""
 
 
@@ -129,7 +129,7 @@ def _demo_routes(config: Config) -> list[web.RouteDef]:
         )
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise DemoError(
+        raise DemoPageError(
             f"demo.sdk_file: {show_path(demo.sdk_file)} cannot be read ({reason});"
             " leave it out for the SDK that comes with Tocsin"
         ) from None

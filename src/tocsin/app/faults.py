@@ -68,7 +68,7 @@ class Explained:
 def explain(error: Exception) -> Explained | None:
     """The line for a known fault, or `None` for one that should not happen."""
     from tocsin.api.listening import ListenError
-    from tocsin.app.client_doors import DemoError
+    from tocsin.app.client_doors import DemoPageError
     from tocsin.broker.redis_clients import EngineAddressError
     from tocsin.config import PemError
     from tocsin.core.errors import ApiError, QueueUnavailable
@@ -79,7 +79,7 @@ def explain(error: Exception) -> Explained | None:
     if isinstance(error, CannotOpen):
         return Explained(str(error), is_configuration=error.is_configuration)
     if isinstance(
-        error, ProviderSetupError | PemError | EngineAddressError | DemoError
+        error, ProviderSetupError | PemError | EngineAddressError | DemoPageError
     ):
         return Explained(str(error), is_configuration=True)
     if isinstance(error, AddressError):

@@ -13,7 +13,7 @@ from tocsin.channels.patterns import compile_pattern
 from tocsin.channels.signatures import StaticKeys
 from tocsin.channels.tokens import TokenSettings
 from tocsin.config import Config
-from tocsin.config.channel import ChannelOptions as ConfiguredOptions
+from tocsin.config.channel import ChannelOptionsSection
 from tocsin.config.client import Token
 from tocsin.config.showing import scrub_quoted
 from tocsin.core.channel import ChannelOptions
@@ -127,7 +127,7 @@ def _is_single(config: Config) -> bool:
     return personal.enabled and personal.single_connection
 
 
-def _options(configured: ConfiguredOptions) -> ChannelOptions:
+def _options(configured: ChannelOptionsSection) -> ChannelOptions:
     values = {
         field.name: getattr(configured, field.name) for field in fields(ChannelOptions)
     }

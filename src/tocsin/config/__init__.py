@@ -3,7 +3,7 @@
 `load_config` is the way in, `Config` what everybody else reads.
 """
 
-from tocsin.config.faults import ConfigError, Fault
+from tocsin.config.faults import ConfigError, ConfigFault
 from tocsin.config.loader import LoadedConfig, load_config
 from tocsin.config.pem import PemError, load_pem
 from tocsin.config.root import Config
@@ -11,7 +11,7 @@ from tocsin.config.root import Config
 __all__ = [
     "Config",
     "ConfigError",
-    "Fault",
+    "ConfigFault",
     "LoadedConfig",
     "PemError",
     "load_config",

@@ -25,7 +25,7 @@ Count = Annotated[Int, Field(ge=0, le=2**31 - 1)]
 NAMESPACE_NAME = r"^[-a-zA-Z0-9_.]{2,}$"
 
 
-class ChannelOptions(Section):
+class ChannelOptionsSection(Section):
     """The options of one namespace, or of all channels without one."""
 
     presence: Bool = False
@@ -99,7 +99,7 @@ class ChannelOptions(Section):
     """only stream is built: channels of the others refuse everything"""
 
 
-class Namespace(ChannelOptions):
+class Namespace(ChannelOptionsSection):
     """One namespace."""
 
     name: Annotated[Text, Field(pattern=NAMESPACE_NAME)]
@@ -109,7 +109,7 @@ class Namespace(ChannelOptions):
 class Channel(Section):
     """Channels: how names are read, and namespaces."""
 
-    without_namespace: ChannelOptions = ChannelOptions()
+    without_namespace: ChannelOptionsSection = ChannelOptionsSection()
     namespaces: Annotated[tuple[Namespace, ...], Kind("list")] = ()
     """objects with a name and the options of channel.without_namespace"""
     history_meta_ttl: Annotated[Duration, Field(ge=1)] = 720 * 3600.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tocsin.config.channel import ChannelOptions
+from tocsin.config.channel import ChannelOptionsSection
 from tocsin.config.client import Token
 from tocsin.config.durations import format_duration
 from tocsin.config.redis_checks import find_redis_faults
@@ -49,7 +49,7 @@ def find_channel_faults(config: Config) -> Iterator[Found]:
 
 
 def _check_options(
-    options: ChannelOptions, config: Config
+    options: ChannelOptionsSection, config: Config
 ) -> Iterator[tuple[str, str]]:
     size, ttl = options.history_size, options.history_ttl
     if (size > 0) != (ttl > 0):

@@ -83,7 +83,7 @@ class Sqlite(Section):
     """file of the embedded database; not together with database.postgresql.dsn"""
 
 
-class Database(Section):
+class DatabaseSection(Section):
     """Where devices, topics and results are kept."""
 
     enabled: Annotated[

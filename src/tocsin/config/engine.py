@@ -82,7 +82,7 @@ class RedisEngine(Section):
         return f"{scheme}://{netloc}{slash}{path}" + (f"?{query}" if query else "")
 
 
-class Engine(Section):
+class EngineSection(Section):
     """Where channels live."""
 
     type: Annotated[Literal["memory", "redis"], Kind("string")] = "memory"
@@ -119,7 +119,7 @@ Storage = Annotated[
 ]
 
 
-class UserStatus(Section):
+class UserStatusSection(Section):
     """When users were active and online."""
 
     enabled: Bool = True

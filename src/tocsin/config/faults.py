@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ConfigFault:
     """One thing to put right: the key, what to do, and where it was written."""
 
     path: str
@@ -25,6 +25,6 @@ class Fault:
 class ConfigError(Exception):
     """The configuration cannot be used; one fault a line."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[ConfigFault]) -> None:
         self.faults = list(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tocsin.config.faults import ConfigError, Fault
+from tocsin.config.faults import ConfigError, ConfigFault
 from tocsin.config.showing import scrub_quoted, show_name, show_path
 
 Parse = Callable[[str], Any]
@@ -57,7 +57,7 @@ class _Doubled(ValueError):
 
 
 def _fault(path: str, message: str) -> ConfigError:
-    return ConfigError([Fault(show_path(path), message)])
+    return ConfigError([ConfigFault(show_path(path), message)])
 
 
 def _parse_json(text: str) -> Any:

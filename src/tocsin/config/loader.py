@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tocsin.config import names
 from tocsin.config import namespace_items as namespaces
 from tocsin.config.checks import find_contradictions
-from tocsin.config.faults import ConfigError, Fault
+from tocsin.config.faults import ConfigError, ConfigFault
 from tocsin.config.fields import parse_bool
 from tocsin.config.files import read_file
 from tocsin.config.placeholders import find_placeholder, is_example
@@ -58,7 +58,7 @@ def load_config(
         return _load(path, environ, overrides)
     except RecursionError:
         source = "environment" if path is None else show_path(path)
-        raise ConfigError([Fault(source, "is nested too deeply")]) from None
+        raise ConfigError([ConfigFault(source, "is nested too deeply")]) from None
 
 
 def _load(
@@ -107,7 +107,7 @@ def _read_file(path: str | None) -> Level:
         except ConfigError as error:
             level.faults.extend(error.faults)
         except RecursionError:  # YAML anchors can build an object inside itself
-            level.faults.append(Fault(show_path(path), "is nested too deeply"))
+            level.faults.append(ConfigFault(show_path(path), "is nested too deeply"))
     return level
 
 
@@ -122,7 +122,7 @@ def _apply_variables(
     levels: list[Level],
     settings: dict[str, Setting],
     unbuilt: dict[str, Setting],
-    faults: list[Fault],
+    faults: list[ConfigFault],
     warnings: list[str],
 ) -> None:
     """Options of namespaces from the environment, over whatever gave the list."""
@@ -139,7 +139,7 @@ def _apply_variables(
     for unknown in applied.unknown:
         words = "belongs to no namespace and option"
         if unknown.is_ours:
-            faults.append(Fault(unknown.variable, words, "environment"))
+            faults.append(ConfigFault(unknown.variable, words, "environment"))
         else:
             warnings.append(f"{unknown.variable} {words}, and has no effect")
 
@@ -152,7 +152,7 @@ def _read_flags(overrides: Mapping[str, object] | None) -> Level:
     return level
 
 
-def _build(settings: dict[str, Setting], faults: list[Fault]) -> Config:
+def _build(settings: dict[str, Setting], faults: list[ConfigFault]) -> Config:
     """The configuration from all sound values; the others become `faults`.
 
     A wrong value is left out and the rest is checked again, so that one run shows all
@@ -165,7 +165,7 @@ def _build(settings: dict[str, Setting], faults: list[Fault]) -> Config:
             config = Config.model_validate(_nest(sound))
         except ValidationError as error:
             for key, where, message in list(_explain(error, sound)):
-                faults.append(Fault(where, message, sound[key].source))
+                faults.append(ConfigFault(where, message, sound[key].source))
             # Each turn takes at least one key out, so the loop ends.
             for key in {_key_of(item["loc"]) for item in error.errors()}:
                 del sound[key]
@@ -174,7 +174,7 @@ def _build(settings: dict[str, Setting], faults: list[Fault]) -> Config:
         if not any(_overlap(key, other) for key in bad for other in found.about):
             setting = settings.get(found.path.partition("[")[0])
             source = setting.source if setting is not None else ""
-            faults.append(Fault(found.path, found.message, source))
+            faults.append(ConfigFault(found.path, found.message, source))
     return config
 
 
@@ -274,13 +274,13 @@ def _words(item: Any, key: str, value: object) -> str:
     return f"{text}, not {shown}" if shown and not is_told else text
 
 
-def _find_ignored_guards(unbuilt: Mapping[str, Setting]) -> Iterator[Fault]:
+def _find_ignored_guards(unbuilt: Mapping[str, Setting]) -> Iterator[ConfigFault]:
     for place, setting in unbuilt.items():
         if setting.path in names.GUARDED and not (
             _is_off(setting.value) or names.is_default(setting.path, setting.value)
         ):
             why = names.GUARDED[setting.path]
-            yield Fault(
+            yield ConfigFault(
                 place, f"is not available in this release: {why}", setting.source
             )
 
@@ -355,5 +355,5 @@ def _overlap(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
-def _ordered(faults: list[Fault]) -> list[Fault]:
+def _ordered(faults: list[ConfigFault]) -> list[ConfigFault]:
     return list(dict.fromkeys(faults))

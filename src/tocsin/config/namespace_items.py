@@ -14,7 +14,7 @@ from typing import Any
 
 from tocsin.config import names
 from tocsin.config.channel import NAMESPACE_NAME, Namespace
-from tocsin.config.faults import Fault
+from tocsin.config.faults import ConfigFault
 from tocsin.config.showing import show_name
 
 PATH = "channel.namespaces"
@@ -43,7 +43,7 @@ class TakenNamespaces:
 
     items: Items = field(default_factory=list)
     unbuilt: list[UnbuiltOption] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[ConfigFault] = field(default_factory=list)
 
 
 def take_namespaces(value: object, source: str) -> TakenNamespaces:
@@ -52,13 +52,13 @@ def take_namespaces(value: object, source: str) -> TakenNamespaces:
     given = _parse(value)
     if given is None:
         fault = "must be a list of objects with a name"
-        taken.faults.append(Fault(PATH, fault, source))
+        taken.faults.append(ConfigFault(PATH, fault, source))
         return taken
     for number, item in enumerate(given):
         name = item.get("name")
         if not isinstance(name, str) or not re.fullmatch(NAMESPACE_NAME, name):
             words = "must have a name of at least two letters, digits, - _ or ."
-            taken.faults.append(Fault(f"{PATH}[{number}]", words, source))
+            taken.faults.append(ConfigFault(f"{PATH}[{number}]", words, source))
         else:
             taken.items.append(_take_item(taken, name, item, source))
     return taken
@@ -164,7 +164,9 @@ def _take_item(
         elif f"{_TEMPLATE}.{option}" in names.published():
             taken.unbuilt.append(_unbuilt(name, option, where, value))
         else:
-            taken.faults.append(Fault(show_name(where), _describe(written), source))
+            taken.faults.append(
+                ConfigFault(show_name(where), _describe(written), source)
+            )
     return options
 
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tocsin.config import names
 from tocsin.config import namespace_items as namespaces
-from tocsin.config.faults import Fault
+from tocsin.config.faults import ConfigFault
 from tocsin.config.fields import parse_int
 from tocsin.config.root import built
 from tocsin.config.showing import show_name
@@ -49,7 +49,7 @@ class Level:
 
     settings: dict[str, Setting] = field(default_factory=dict)
     unbuilt: dict[str, Setting] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[ConfigFault] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     namespace_variables: list[namespaces.NamespaceVariable] = field(
         default_factory=list
@@ -80,7 +80,7 @@ class Level:
         elif path in names.retired():
             self._take_retired(path, source, written or path)
         elif path in _sections() or path in names.known_sections():
-            self.faults.append(Fault(path, _describe_section(path), source))
+            self.faults.append(ConfigFault(path, _describe_section(path), source))
         else:
             self._unknown(path, source)
 
@@ -99,7 +99,7 @@ class Level:
             try:
                 value = convert(parse_int(value))
             except ValueError as error:
-                self.faults.append(Fault(old, str(error), source))
+                self.faults.append(ConfigFault(old, str(error), source))
                 return
         self.take(path, value, source, written=written)
 
@@ -109,7 +109,7 @@ class Level:
         if not now:
             words = "is a name of older releases, and has no effect"
         elif _is_built(now):
-            self.faults.append(Fault(written, words, source))
+            self.faults.append(ConfigFault(written, words, source))
             return
         else:
             words += "; not built in this release, no effect"
@@ -127,7 +127,7 @@ class Level:
         other = self.settings.get(setting.path)
         if other is not None and not _same(other, setting):
             self.faults.append(
-                Fault(
+                ConfigFault(
                     setting.path,
                     f"{other.written} and {setting.written} are set to different "
                     f"values; keep one",
@@ -143,7 +143,9 @@ class Level:
             others = others[::-1]
         near = names.nearest(path, [*built(), *_sections()], *others)
         hint = f"did you mean {near}?" if near else _SEE
-        self.faults.append(Fault(show_name(path), f"is not known; {hint}", source))
+        self.faults.append(
+            ConfigFault(show_name(path), f"is not known; {hint}", source)
+        )
 
     def take_environment(
         self, environ: Mapping[str, str], prefix: str, *, ours: bool
@@ -175,7 +177,7 @@ class Level:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            self.faults.append(Fault(path, "is not a JSON object", variable))
+            self.faults.append(ConfigFault(path, "is not a JSON object", variable))
             return
         self.take(path, value, variable)
 
@@ -186,7 +188,9 @@ class Level:
         near = names.nearest(variable.removeprefix(prefix), mine, table)
         hint = f"did you mean {prefix}{near}?" if near else _SEE
         if is_fault:
-            self.faults.append(Fault(variable, f"is not known; {hint}", "environment"))
+            self.faults.append(
+                ConfigFault(variable, f"is not known; {hint}", "environment")
+            )
         else:
             self.warnings.append(f"{variable} is not known and has no effect; {hint}")
 

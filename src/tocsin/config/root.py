@@ -15,9 +15,9 @@ from pydantic import SecretStr, model_validator
 from tocsin.config.analytics import Analytics, ClickHouseAnalytics
 from tocsin.config.channel import Channel
 from tocsin.config.client import Client
-from tocsin.config.database import Database
+from tocsin.config.database import DatabaseSection
 from tocsin.config.durations import format_duration
-from tocsin.config.engine import Denials, Engine, Node, Rpc, UserStatus
+from tocsin.config.engine import Denials, EngineSection, Node, Rpc, UserStatusSection
 from tocsin.config.fields import Leaf, Section, leaves
 from tocsin.config.postgres_dsns import parse_postgres
 from tocsin.config.push import PushNotifications, QueueKind
@@ -25,12 +25,12 @@ from tocsin.config.redis_addresses import mask_redis, parse_redis
 from tocsin.config.server import (
     GrpcApi,
     Health,
-    HttpApi,
+    HttpApiSection,
     HttpServer,
     Log,
     Prometheus,
     Shutdown,
-    Worker,
+    WorkerSection,
 )
 from tocsin.config.transports import (
     Demo,
@@ -59,18 +59,18 @@ class Config(Section):
     """Everything that can be set; attributes are the paths of the keys."""
 
     http_server: HttpServer = HttpServer()
-    http_api: HttpApi = HttpApi()
+    http_api: HttpApiSection = HttpApiSection()
     grpc_api: GrpcApi = GrpcApi()
     health: Health = Health()
     prometheus: Prometheus = Prometheus()
-    database: Database = Database()
-    worker: Worker = Worker()
+    database: DatabaseSection = DatabaseSection()
+    worker: WorkerSection = WorkerSection()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
     push_notifications: PushNotifications = PushNotifications()
     clickhouse_analytics: ClickHouseAnalytics = ClickHouseAnalytics()
     analytics: Analytics = Analytics()
-    engine: Engine = Engine()
+    engine: EngineSection = EngineSection()
     node: Node = Node()
     client: Client = Client()
     channel: Channel = Channel()
@@ -85,7 +85,7 @@ class Config(Section):
     uni_grpc: UniGrpc = UniGrpc()
     init: Init = Init()
     demo: Demo = Demo()
-    user_status: UserStatus = UserStatus()
+    user_status: UserStatusSection = UserStatusSection()
     user_block: Denials = Denials()
     token_revoke: Denials = Denials()
     user_tokens_invalidate: Denials = Denials()

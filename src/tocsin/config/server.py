@@ -136,7 +136,7 @@ class HttpServer(Section):
         return self.internal_address or self.address, self.internal_port or self.port
 
 
-class HttpApi(Section):
+class HttpApiSection(Section):
     """The HTTP API and the access to it."""
 
     disabled: Bool = False
@@ -197,7 +197,7 @@ class Prometheus(Section):
     """prefix of metric names; empty = none"""
 
 
-class Worker(Section):
+class WorkerSection(Section):
     """The worker, as a process of its own or inside `serve`."""
 
     embedded: Annotated[

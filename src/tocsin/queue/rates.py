@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.ports.clock import Clock
 from tocsin.core.rates import US_PER_MS, RateLimit, buckets_name, take_token
-from tocsin.queue.redis_connection import Keys, Script, own_errors
+from tocsin.queue.redis_connection import Keys, QueueScript, own_errors
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import build_tables
 
@@ -124,7 +124,7 @@ class RedisRateLimiter:
         self._client = client
         self._keys = Keys(prefix)
         self._clock = clock
-        self._take = Script("take_tokens")
+        self._take = QueueScript("take_tokens")
 
     async def take(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[int]:
         """Take a token for each key in turn; see the port."""

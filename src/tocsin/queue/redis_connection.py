@@ -30,7 +30,7 @@ __all__ = [
     "SCHEDULE_KEPT_MS",
     "AddressError",
     "Keys",
-    "Script",
+    "QueueScript",
     "check_writing",
     "connect",
     "now_argument",
@@ -156,7 +156,7 @@ async def _confirm(one: Redis, key: str) -> bool:
     return bool(await run(one, "WAIT", 1, CONFIRM_MS) >= 1)
 
 
-class Script(scripts.Script):
+class QueueScript(scripts.Script):
     """One file of `lua/`, called by its hash, loaded again where it is unknown."""
 
     def __init__(self, name: str) -> None:

@@ -30,7 +30,7 @@ from tocsin.queue.redis_connection import (
     GROUP,
     SCHEDULE_KEPT_MS,
     Keys,
-    Script,
+    QueueScript,
     own_errors,
     receipt_of,
     run,
@@ -49,7 +49,7 @@ class DeadStream:
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._replay = Script("replay")
+        self._replay = QueueScript("replay")
 
     async def fetch_page(self, *, limit: int, after: str) -> list[DeadLetter]:
         """Oldest first; raises `BadRequest` for an `after` that is no id."""
@@ -125,8 +125,8 @@ class RedisQueueStock:
         self._keys = Keys(prefix)
         self._silent_ms = Timing(takeover_s).silent_ms
         self._clock = clock or SystemClock()
-        self._take_in = Script("take_in")
-        self._give_up = Script("give_up")
+        self._take_in = QueueScript("take_in")
+        self._give_up = QueueScript("give_up")
 
     async def origin(self) -> str:
         """The name of this queue; see the port."""

@@ -23,7 +23,7 @@ from tocsin.core.ports.queue import Delivery
 from tocsin.queue.redis_connection import (
     GROUP,
     Keys,
-    Script,
+    QueueScript,
     now_argument,
     parse_receipt,
     run,
@@ -74,12 +74,12 @@ class StreamReader:
         self._consumer = consumer
         self._timing = timing
         self._clock = clock
-        self._fetch_script = Script("fetch")
-        self._take_over_script = Script("take_over")
-        self._renew_script = Script("keep_alive")
-        self._excuse_script = Script("excuse")
-        self._forget_script = Script("forget_consumers")
-        self._sweep_script = Script("sweep_progress")
+        self._fetch_script = QueueScript("fetch")
+        self._take_over_script = QueueScript("take_over")
+        self._renew_script = QueueScript("keep_alive")
+        self._excuse_script = QueueScript("excuse")
+        self._forget_script = QueueScript("forget_consumers")
+        self._sweep_script = QueueScript("sweep_progress")
         self._turn = 0
         self._next_look: dict[str, float] = {}
         self._next_housekeeping = time.monotonic() + timing.housekeeping_s

@@ -39,7 +39,7 @@ from tocsin.queue.redis_connection import (
     GROUP,
     SCHEDULE_KEPT_MS,
     Keys,
-    Script,
+    QueueScript,
     check_writing,
     now_argument,
     own_errors,
@@ -93,11 +93,11 @@ class RedisStreamJobQueue:
             clock=clock,
         )
         self._dead = DeadStream(client, self._keys)
-        self._cancel = Script("cancel")
-        self._enqueue = Script("enqueue")
-        self._settle = Script("settle")
-        self._waiting = Script("waiting")
-        self._position = Script("position")
+        self._cancel = QueueScript("cancel")
+        self._enqueue = QueueScript("enqueue")
+        self._settle = QueueScript("settle")
+        self._waiting = QueueScript("waiting")
+        self._position = QueueScript("position")
         self._high_water = HighWater()
 
     async def start(self, *, is_visit: bool = False) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.providers import TOKEN_AHEAD_MS, SharedToken
-from tocsin.queue.redis_connection import Script, own_errors
+from tocsin.queue.redis_connection import QueueScript, own_errors
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import build_tables
 
@@ -23,7 +23,7 @@ class RedisTokenStore:
     def __init__(self, client: Redis, *, prefix: str = "tocsin") -> None:
         self._client = client
         self._prefix = prefix
-        self._agree = Script("agree_token")
+        self._agree = QueueScript("agree_token")
 
     async def agree(
         self, name: str, offered: SharedToken, *, made_after_ms: int, ttl_s: float

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from tocsin.core.errors import Conflict
 from tocsin.core.ports.sends import UID_TAKEN, UidClaim
-from tocsin.queue.redis_connection import Script, own_errors
+from tocsin.queue.redis_connection import QueueScript, own_errors
 
 
 class RedisUidStore:
@@ -22,8 +22,8 @@ class RedisUidStore:
     def __init__(self, client: Redis, *, prefix: str = "tocsin") -> None:
         self._client = client
         self._prefix = prefix
-        self._claim = Script("claim_uid")
-        self._confirm = Script("confirm_uid")
+        self._claim = QueueScript("claim_uid")
+        self._confirm = QueueScript("confirm_uid")
 
     async def claim(
         self, uid: str, *, fingerprint: bytes, push_id: str, ttl_s: float

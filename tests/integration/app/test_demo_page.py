@@ -9,7 +9,7 @@ import pytest
 from tests.support.npm_packages import FOLDER, why_no_packages
 from tests.support.whole_node import WholeNode, whole_node
 
-from tocsin.app.client_doors import DemoError
+from tocsin.app.client_doors import DemoPageError
 
 ON: dict[str, Any] = {"demo": {"enabled": True}}
 PARTS = {
@@ -105,7 +105,9 @@ async def test_another_sdk(tmp_path: Path) -> None:
         _, body = await fetch(node, "/demo/centrifuge.js")
         assert body == b"// own"
     own.unlink()
-    with pytest.raises(DemoError, match=r"demo\.sdk_file: .*own\.js cannot be read"):
+    with pytest.raises(
+        DemoPageError, match=r"demo\.sdk_file: .*own\.js cannot be read"
+    ):
         async with whole_node(tmp_path, demo=section):
             pass
 

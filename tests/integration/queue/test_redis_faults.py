@@ -25,7 +25,7 @@ from tests.support.redis_server import RedisServer, start_redis
 from tocsin.core.clock import SystemClock
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.queue import Delivery, JobQueue, QueuePosition
-from tocsin.queue.redis_connection import GROUP, Keys, Script
+from tocsin.queue.redis_connection import GROUP, Keys, QueueScript
 from tocsin.queue.redis_reader import StreamReader
 from tocsin.queue.redis_stream import RedisStreamJobQueue
 from tocsin.queue.rules import Timing
@@ -215,7 +215,7 @@ async def test_long_silent_consumers_are_forgotten(
         delivery = await receive_soon(queue)
         if name == "empty":
             await queue.settle(delivery)
-    forget = Script("forget_consumers")
+    forget = QueueScript("forget_consumers")
     await forget(redis_backend.redis(), [STREAM], [GROUP, "", 600_000])
     assert await _consumers(redis_backend) == {"holding", "empty"}
     await forget(redis_backend.redis(), [STREAM], [GROUP, "", 0])
