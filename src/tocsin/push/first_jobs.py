@@ -90,33 +90,33 @@ def payload_of(
 
 
 def first_jobs(
-    route: Route, request: SendRequest, push_id: str, now_ms: int
+    routes: list[Route], request: SendRequest, push_id: str, now_ms: int
 ) -> list[Job]:
-    """One walk for a filter, batches for raw recipients."""
-    integration, to = route.integration, route.to
-    shared: JobFields = {
-        "push_id": push_id,
-        "provider": integration.provider,
-        "recipient_type": recipient_type_of(request),
-        "accepted_at_ms": now_ms,
-        "integration": request.integration or integration.job_name,
-        "expire_at_ms": request.expire_at_ms,
-        "correlation_id": request.correlation_id,
-    }
-    if not isinstance(to, RawRecipient):
-        details = needed_details(request)
-        walk = Expand(to, details=details, online=online_check(request, now_ms))
-        return [ExpandJob(id=uuid.uuid4().hex, work=walk, **shared)]
-    size = max(1, integration.batch_size)
-    chunks = [to.targets[at : at + size] for at in range(0, len(to.targets), size)]
-    return [
-        SendJob(
-            id=uuid.uuid4().hex,
-            work=Send(to.kind, Recipients(chunk)),
-            **shared,
-        )
-        for chunk in chunks
-    ]
+    """For each route one walk for a filter, or batches for raw recipients."""
+    # Once for all routes: it reads every template of the request.
+    details = needed_details(request)
+    online = online_check(request, now_ms)
+    jobs: list[Job] = []
+    for route in routes:
+        integration, to = route.integration, route.to
+        shared: JobFields = {
+            "push_id": push_id,
+            "provider": integration.provider,
+            "recipient_type": recipient_type_of(request),
+            "accepted_at_ms": now_ms,
+            "integration": request.integration or integration.job_name,
+            "expire_at_ms": request.expire_at_ms,
+            "correlation_id": request.correlation_id,
+        }
+        if not isinstance(to, RawRecipient):
+            walk = Expand(to, details=details, online=online)
+            jobs.append(ExpandJob(id=uuid.uuid4().hex, work=walk, **shared))
+            continue
+        size = max(1, integration.batch_size)
+        for at in range(0, len(to.targets), size):
+            batch = Send(to.kind, Recipients(to.targets[at : at + size]))
+            jobs.append(SendJob(id=uuid.uuid4().hex, work=batch, **shared))
+    return jobs
 
 
 def due_ms(request: SendRequest, now_ms: int) -> int:

@@ -234,11 +234,7 @@ class SendService:
             self._expire(request, providers, uid, push_id)
             return "expired"
         payload = payload_of(request, providers, push_id=push_id, uid=uid)
-        jobs = [
-            job
-            for route in routes
-            for job in first_jobs(route, request, push_id, now_ms)
-        ]
+        jobs = first_jobs(routes, request, push_id, now_ms)
         due_at_ms = due_ms(request, now_ms)
         stored = await queue.enqueue(
             payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
