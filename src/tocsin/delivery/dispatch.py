@@ -241,7 +241,8 @@ class Dispatcher:
             unsent = run.unsent()
             run.expired += len(unsent)
             # No longer pending, so that `plan` does not put them back into the queue.
-            run.pending = [index for index in run.pending if index not in set(unsent)]
+            late = set(unsent)
+            run.pending = [index for index in run.pending if index not in late]
         follow, dead = self._settlement.plan(run)
         if await self._end(run.delivery, run.payload, follow, dead, run=run) and unsent:
             self._events.tell(SendEvent.EXPIRED, job, run.payload)
