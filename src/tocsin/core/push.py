@@ -209,6 +209,14 @@ class Recipients:
         size = len(self.targets)
         return all(len(each) == size for each in self._columns() if each)
 
+    def undone(self, done: bytes) -> list[int]:
+        """Indexes of those that a bitmap such as `Delivery.done` does not name."""
+        size = len(self.targets)
+        if not any(done):
+            return list(range(size))
+        bits = int.from_bytes(done, "little")
+        return [index for index in range(size) if not bits >> index & 1]
+
     def subset(self, indexes: Iterable[int]) -> Recipients:
         """Only these, in this order."""
         chosen = list(indexes)

@@ -51,9 +51,7 @@ class Run:
         self._origin_of = SERVICES.tokens_of(job.provider).origin
         size = len(self.recipients)
         self.bitmap = bytearray(delivery.done.ljust((size + 7) // 8, b"\0"))
-        self.pending = [
-            i for i in range(size) if not self.bitmap[i >> 3] >> (i & 7) & 1
-        ]
+        self.pending = self.recipients.undone(delivery.done)
         self.results: list[Result] = []
         self.done_before = size - len(self.pending)
         # For the log line. `retried` and `too_late` count codes: of recipients that

@@ -436,10 +436,7 @@ def _rest_of(delivery: Delivery) -> Job:
     job, done = delivery.job, delivery.done
     if not isinstance(job, SendJob) or not any(done):
         return job
-    size = len(job.work.recipients)
-    done = done.ljust((size + 7) // 8, b"\0")
-    rest = [i for i in range(size) if not done[i >> 3] >> (i & 7) & 1]
-    return job.part(rest, id=job.id)
+    return job.part(job.work.recipients.undone(done), id=job.id)
 
 
 def _size(delivery: Delivery) -> int:

@@ -206,10 +206,7 @@ def without_done(data: bytes, done: bytes) -> bytes:
         return data
     if not isinstance(job, SendJob):
         return data
-    # Least significant bit first, as `Delivery.done` has it.
-    bits = int.from_bytes(done, "little")
-    left = [i for i in range(len(job.work.recipients)) if not bits >> i & 1]
-    return encode_job(job.part(left, id=job.id))
+    return encode_job(job.part(job.work.recipients.undone(done), id=job.id))
 
 
 def refresh(job: Job) -> Job:
