@@ -75,7 +75,6 @@ class Connector:
         timeout_s: float,
         resolve: Resolve,
     ) -> None:
-        self._name = f"{origin.scheme}://{origin.authority}"
         self._origin = origin
         self._build = build
         self._ssl = ssl_context
@@ -113,7 +112,7 @@ class Connector:
         found = await self._dial()
         if isinstance(found, PooledConnection):
             if not found.session.closed:
-                _log.debug("http2_connected", origin=self._name)
+                _log.debug("http2_connected", origin=str(self._origin))
                 return found
             # The server sent its SETTINGS and closed before we came to use it.
             self._dialer.avoid(found.address)
@@ -132,7 +131,7 @@ class Connector:
 
     def _failed(self, fault: str) -> None:
         """Log a failed attempt, and wait before the next."""
-        reason = f"{self._name}: {fault}"
+        reason = f"{self._origin}: {fault}"
         self._backoff.failed(reason, asyncio.get_running_loop().time())
         tries = self._backoff.failures
         _log.warning("http2_connect_failed", reason=reason, failures_in_row=tries)

@@ -67,6 +67,9 @@ class Origin:
             authority += f":{port}"
         return cls(parts.scheme, host, port, authority)
 
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
 
 def _encode_path(path: str) -> bytes:
     if not _PATH.fullmatch(path) or path[0] not in "/*":

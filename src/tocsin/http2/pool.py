@@ -265,7 +265,9 @@ class Http2Pool:
         if connection is self._current:
             self._current = None
         session = connection.session
-        _log.debug("http2_connection_ended", origin=self.name, reason=session.fault)
+        _log.debug(
+            "http2_connection_ended", origin=str(self.origin), reason=session.fault
+        )
         if session.answered:
             self._connector.worked()
         elif not (self._closing or connection.idle):
@@ -273,11 +275,6 @@ class Http2Pool:
         self.moved()
         if self._waiters or self._resend:
             self._demand()
-
-    @property
-    def name(self) -> str:
-        """The origin, for logs."""
-        return f"{self.origin.scheme}://{self.origin.authority}"
 
     # ------------------------------------------------------------ placing
 
