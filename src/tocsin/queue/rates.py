@@ -53,7 +53,6 @@ class SqlRateLimiter:
     ) -> None:
         self._database = QueueDatabase(engine, clock)
         table = build_tables(prefix).rates.name
-        self._is_sqlite = engine.dialect.name == "sqlite"
         self._lock = text(_LOCK[engine.dialect.name].format(table=table))
         self._store = text(_STORE.format(table=table))
 
@@ -84,7 +83,7 @@ class SqlRateLimiter:
     ) -> dict[str, list[int]]:
         # The order in which `_LOCK` takes the rows.
         wanted = sorted(set(names))
-        given = json.dumps(wanted) if self._is_sqlite else wanted
+        given = json.dumps(wanted) if self._database.is_sqlite else wanted
         rows = await connection.execute(self._lock, {"names": given})
         return {
             row.name: [int(state) for state in row.states.split(",")]
