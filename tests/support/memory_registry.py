@@ -43,7 +43,7 @@ from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.core.ports.receipts import Ticket
 from tocsin.core.ports.sends import UID_TAKEN, UidClaim
 from tocsin.core.push import RecipientPage, Recipients
-from tocsin.core.webpush import make_target
+from tocsin.core.push_services import SERVICES
 from tocsin.storage.topic_sets import (
     change_list,
     change_origin,
@@ -352,8 +352,9 @@ class MemoryDevices:
             more["locales"] = tuple(device.locale for device in found)
         if Detail.META in details:
             more["metas"] = tuple(json.dumps(dict(each.meta)) for each in found)
+        make = SERVICES.tokens_of(provider).make_target
         recipients = Recipients(
-            targets=tuple(_target(device) for device in found),
+            targets=tuple(make(each.token, each.webpush_keys) for each in found),
             device_ids=tuple(device.id for device in found),
             platforms=tuple(device.platform for device in found),
             **more,
@@ -656,12 +657,6 @@ def _shown(row: _Row) -> Device:
         topics=tuple(sorted(row.topics)),
         updated_at=row.updated_at_ms // 1000,
     )
-
-
-def _target(device: Device) -> str:
-    if device.provider == "webpush":
-        return make_target(device.token, device.webpush_keys)
-    return device.token
 
 
 def _in(value: str, allowed: Sequence[str]) -> bool:
