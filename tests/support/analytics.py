@@ -26,6 +26,8 @@ _PLAIN = NotificationRow(
     time_ms=NOW_MS,
 )
 
+_UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
+
 
 def row(**fields: Any) -> NotificationRow:
     """A row that differs from a plain one in these fields."""
@@ -35,3 +37,16 @@ def row(**fields: Any) -> NotificationRow:
 async def put(store: AnalyticsStore, rows: Iterable[NotificationRow]) -> None:
     """Store rows as one batch."""
     await store.append(list(rows), batch_id=uuid.uuid4().hex)
+
+
+def decode_row(line: str) -> list[str]:
+    """The fields of a line of text rows, as PostgreSQL and ClickHouse read it."""
+    fields = []
+    for field in line.split("\t"):
+        text, at = "", 0
+        while at < len(field):
+            pair = field[at : at + 2]
+            text += _UNESCAPED.get(pair, field[at])
+            at += 2 if pair in _UNESCAPED else 1
+        fields.append(text)
+    return fields

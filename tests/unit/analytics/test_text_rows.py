@@ -1,24 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.analytics import NOW_MS, row
+from tests.support.analytics import NOW_MS, decode_row, row
 
 from tocsin.analytics.text_rows import encode_rows
-
-UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
-
-
-def decode(line: str) -> list[str]:
-    """Read a line back as PostgreSQL and ClickHouse do."""
-    fields = []
-    for field in line.split("\t"):
-        text, at = "", 0
-        while at < len(field):
-            pair = field[at : at + 2]
-            text += UNESCAPED.get(pair, field[at])
-            at += 2 if pair in UNESCAPED else 1
-        fields.append(text)
-    return fields
 
 
 def test_plain_rows_are_lines_of_fields() -> None:
@@ -36,8 +21,8 @@ def test_words_of_the_format_stay_text(evil: str) -> None:
     """A null mark or an end mark in a field is that text."""
     text = encode_rows([row(msg_id=evil), row()], in_seconds=False).decode()
     first, second, end = text.split("\n")
-    assert decode(first)[7] == evil
-    assert (decode(second)[0], end) == ("u1", "")
+    assert decode_row(first)[7] == evil
+    assert (decode_row(second)[0], end) == ("u1", "")
 
 
 def test_half_a_character_becomes_a_mark() -> None:
