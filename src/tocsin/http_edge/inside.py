@@ -125,7 +125,7 @@ class Connection(web.RequestHandler):
             return await super().finish_response(request, resp, start_time)
         finally:
             self.on_answered()
-            if self._messages:
+            if self.has_next:
                 await self.before_next()
 
     def handle_error(
