@@ -5,10 +5,12 @@ It must not know what they say; the transport writes them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from tocsin.hub.turn import Turn
 
 
-class Outbox:
+class Outbox(ABC):
     """Bytes that wait for a connection; written in one piece per loop turn.
 
     While the edge `is_blocked`, up to `limit` bytes may wait, with those that the edge
@@ -72,10 +74,10 @@ class Outbox:
         self._queue.clear()
         self._size = 0
 
+    @abstractmethod
     def send(self, data: bytes) -> None:
-        """Write to the edge now; a transport implements it."""
-        raise NotImplementedError
+        """Write to the edge now."""
 
+    @abstractmethod
     def overflow(self) -> None:
-        """End the connection, since too much waits; a transport implements it."""
-        raise NotImplementedError
+        """End the connection, since too much waits."""
