@@ -227,7 +227,7 @@ class Authorizer:
         given = self._give_at_connect(claims, user)
         for channel in requested:
             if channel not in given:
-                options = self._find_requested(channel)
+                options = self._options_at_connect(channel, by_token=False)
                 if self._may_have(channel, options, user):
                     given[channel] = _Given(options)
         return {
@@ -250,26 +250,22 @@ class Authorizer:
             subs.setdefault(personal, None)  # the token may set options for it
         given = {}
         for channel, granted in subs.items():
-            try:
-                options = self._namespaces.options_of(channel)
-            except UnknownChannel:
-                why = Because("a channel of the token has a namespace that is unknown")
-                raise ClientFault(UNKNOWN_CHANNEL) from why
-            except NotAvailable as error:
-                why = Because(f"a channel of the token is {error.message}")
-                raise ClientFault(NOT_AVAILABLE) from why
+            options = self._options_at_connect(channel, by_token=True)
             overrides = granted.overrides if granted is not None else {}
             given[channel] = _Given(_overridden(options, overrides), granted)
         return given
 
-    def _find_requested(self, channel: str) -> ChannelOptions:
+    def _options_at_connect(self, channel: str, *, by_token: bool) -> ChannelOptions:
+        named = f"a channel of the {'token' if by_token else 'connect'}"
         try:
             return self._namespaces.options_of(channel)
         except UnknownChannel:
-            why = Because("a channel of the connect has a namespace that is unknown")
+            why = Because(f"{named} has a namespace that is unknown")
+            if by_token:
+                raise ClientFault(UNKNOWN_CHANNEL) from why
             raise ClientDisconnect(WRONG_COMMAND) from why
         except NotAvailable as error:
-            why = Because(f"a channel of the connect is {error.message}")
+            why = Because(f"{named} is {error.message}")
             raise ClientFault(NOT_AVAILABLE) from why
 
     def _may_have(self, channel: str, options: ChannelOptions, user: str) -> bool:
