@@ -108,6 +108,11 @@ class ClientOrder(Order):
         self.id = id
         self.request = request
 
+    @property
+    def channel(self) -> str:
+        """See `Order`; of the request, if its kind names one."""
+        return str(getattr(self.request, "channel", ""))
+
     async def run(self, connection: ClientConnection) -> None:
         """See `Order`."""
         if not self.id or connection.state is not State.CONNECTED:
@@ -124,7 +129,7 @@ class ClientOrder(Order):
         log_error_reply(
             connection,
             self.name,
-            str(getattr(self.request, "channel", "")),
+            self.channel,
             fault.error.code,
             detail=explain(fault),
         )
@@ -151,11 +156,6 @@ class ChannelQuery(Query):
     """A query about one channel."""
 
     __slots__ = ()
-
-    @property
-    def channel(self) -> str:
-        """See `Order`."""
-        return str(self.request.channel)
 
     async def ask(self, connection: ClientConnection) -> Any:
         """See `Query`."""

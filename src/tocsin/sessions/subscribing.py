@@ -39,11 +39,6 @@ class SubscribeOrder(ClientOrder):
     __slots__ = ()
     name = "subscribe"
 
-    @property
-    def channel(self) -> str:
-        """See `Order`."""
-        return str(self.request.channel)
-
     async def answer(self, connection: ClientConnection) -> None:
         """See `ClientOrder`."""
         request: pb.SubscribeRequest = self.request
@@ -96,11 +91,6 @@ class UnsubscribeOrder(ClientOrder):
 
     __slots__ = ()
     name = "unsubscribe"
-
-    @property
-    def channel(self) -> str:
-        """See `Order`."""
-        return str(self.request.channel)
 
     async def answer(self, connection: ClientConnection) -> None:
         """See `ClientOrder`."""
