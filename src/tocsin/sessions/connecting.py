@@ -35,12 +35,13 @@ from tocsin.sessions.connection import ClientConnection, State
 from tocsin.sessions.establishing import (
     Established,
     Vanished,
+    abandon,
     activate,
     announce,
     check_continuity,
 )
 from tocsin.sessions.orders import ClientOrder, Order, Query
-from tocsin.sessions.server_side import abandon, establish_all, grant_at_connect
+from tocsin.sessions.server_side import establish_all, grant_at_connect
 
 # One-way clients get no error reply: the protocol maps the codes of a refused connect
 # to codes of a disconnect, and all others to 3004.

@@ -5,6 +5,7 @@ It must not decide what is granted: `channels` has put that into the `Grant`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -55,6 +56,13 @@ def release(connection: ClientConnection, subscription: ClientSubscription) -> N
     connection.context.hub.leave(subscription)
     if connection.subscriptions.get(subscription.channel) is subscription:
         del connection.subscriptions[subscription.channel]
+
+
+def abandon(connection: ClientConnection, established: Sequence[Established]) -> None:
+    """Undo subscriptions that the client was not told of yet."""
+    for each in established:
+        release(connection, each.subscription)
+    connection.say_goodbye([each.subscription for each in established])
 
 
 async def establish(

@@ -6,7 +6,7 @@ It must not ask for the client's permission; only its limits hold.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import structlog
 
@@ -25,12 +25,12 @@ from tocsin.protocol import client_pb2 as pb
 from tocsin.sessions.connection import ClientConnection, ClientSubscription
 from tocsin.sessions.establishing import (
     Established,
+    abandon,
     activate,
     announce,
     check_continuity,
     establish,
     missed_arrivals,
-    release,
     reserve,
 )
 from tocsin.sessions.orders import Order
@@ -82,13 +82,6 @@ async def establish_all(
         abandon(connection, done)
         raise failures[0]
     return done
-
-
-def abandon(connection: ClientConnection, established: Sequence[Established]) -> None:
-    """Undo subscriptions that the client was not told of yet."""
-    for each in established:
-        release(connection, each.subscription)
-    connection.say_goodbye([each.subscription for each in established])
 
 
 class ServerSubscribeOrder(Order):

@@ -21,6 +21,7 @@ from tocsin.core.errors import UnknownChannel
 from tocsin.protocol import client_pb2 as pb
 from tocsin.sessions.connection import ClientConnection
 from tocsin.sessions.establishing import (
+    abandon,
     activate,
     announce,
     check_continuity,
@@ -59,8 +60,7 @@ class SubscribeOrder(ClientOrder):
             reply = pb.Reply(subscribe=established.result)
             connection.reply(self.id, reply, self.name)
         except BaseException:  # `ForeignData` too: the reply cannot carry the data
-            release(connection, subscription)
-            connection.say_goodbye([subscription])
+            abandon(connection, [established])
             raise
         activate(connection, established)
         await announce(connection, subscription)
