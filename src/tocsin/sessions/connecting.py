@@ -6,7 +6,6 @@ It must not verify signatures itself, nor decide about channels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from tocsin.channels.claims import ConnectionClaims, TokenExpired, TokenInvalid
@@ -51,14 +50,6 @@ _UNI_DISCONNECTS = {
     TOO_MANY_REQUESTS.code: TOO_MANY_COMMANDS,
     PERMISSION_DENIED.code: DENIED,
 }
-
-
-@dataclass(slots=True)
-class _Connected:
-    """What a connect has put in place, before the client is told."""
-
-    result: pb.ConnectResult
-    established: list[Established] = field(default_factory=list)
 
 
 class ConnectOrder(ClientOrder):
@@ -128,7 +119,7 @@ async def _come_in(
 ) -> None:
     if connection.context.hub.is_closing:
         raise ClientDisconnect(SHUTDOWN)
-    connected = await _connect(connection, request)
+    established = await _connect(connection, request)
     if connection.is_closed:
         return
     # From here to the last `activate` nothing is awaited: the result goes out first,
@@ -136,18 +127,18 @@ async def _come_in(
     connection.state = State.CONNECTED
     meter = connection.context.hub.meter
     meter.connected(connection.traits.name, connection.app_name, connection.app_version)
-    tell(connected.result)
-    for each in connected.established:
+    tell(_result(connection, established))
+    for each in established:
         activate(connection, each)
     if not connection.is_closed:
         connection.begin()
-    for each in connected.established:
+    for each in established:
         await announce(connection, each.subscription)
 
 
 async def _connect(
     connection: ClientConnection, request: pb.ConnectRequest
-) -> _Connected:
+) -> list[Established]:
     """Authenticate, register, and put the server-side subscriptions in place.
 
     Raises `ClientFault` or `ClientDisconnect`, and `Vanished` when the connection
@@ -180,7 +171,7 @@ async def _connect(
         abandon(connection, established)
         raise
     connection.connected_at_ms = connection.context.clock.now_ms()
-    return _Connected(_result(connection, established), established)
+    return established
 
 
 async def _authenticate(
