@@ -10,7 +10,7 @@ import binascii
 
 from tocsin.core.channel import ChannelOptions
 from tocsin.core.errors import BadRequest
-from tocsin.protocol.frames import is_json
+from tocsin.protocol.json_text import is_json
 
 # The published server, written in Go, skips line ends in base64.
 _LINE_ENDS = str.maketrans("", "", "\r\n")

@@ -11,10 +11,10 @@ from tocsin.protocol.frames import (
     Encoding,
     ForeignData,
     WireForm,
-    embed_data,
     encode_publication,
     quote_data,
 )
+from tocsin.protocol.json_text import embed_in_line
 
 
 class Arrival:
@@ -93,7 +93,7 @@ class Arrival:
 
     def _embedded(self) -> bytes:
         if self._json is None:
-            self._json = embed_data(self.publication.data)
+            self._json = embed_in_line(self.publication.data)
         return self._json
 
     def _encode(self, form: WireForm, data: bytes, *, delta: bool) -> bytes:

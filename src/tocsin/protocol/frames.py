@@ -20,8 +20,6 @@ from tocsin.protocol.json_text import (
     ForeignData,
     JsonFault,
     check_utf8,
-    embed_in_line,
-    is_json,
     scan,
     skip_space,
     write_string,
@@ -36,12 +34,10 @@ __all__ = [
     "WireForm",
     "decode_commands",
     "decode_connect_request",
-    "embed_data",
     "encode_message",
     "encode_ping",
     "encode_publication",
     "encode_push",
-    "is_json",
     "quote_data",
     "read_varint",
     "write_varint",
@@ -284,8 +280,3 @@ def publication_message(
         epoch=epoch if publication.offset == 1 else "",
         version=publication.version,
     )
-
-
-def embed_data(data: bytes) -> bytes:
-    """Publication data as it stands in a JSON frame; raises `ForeignData`."""
-    return embed_in_line(data)

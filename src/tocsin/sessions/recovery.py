@@ -23,10 +23,10 @@ from tocsin.protocol.frames import (
     Encoding,
     ForeignData,
     WireForm,
-    embed_data,
     publication_message,
     quote_data,
 )
+from tocsin.protocol.json_text import embed_in_line
 from tocsin.protocol.tags_filter import Condition
 
 
@@ -133,7 +133,7 @@ def _delta_message(
     if is_json:
         # Only for its `ForeignData`: the client applies the deltas and parses the
         # outcome as JSON.
-        embed_data(publication.data)
+        embed_in_line(publication.data)
     if before is not None:
         patch = create_delta(before.data, publication.data)
         if len(patch) < len(publication.data):
