@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
 from tests.support.realtime import OPEN_CHANNEL
 from tests.support.sessions import (
+    DELIMITED,
     EMULATED,
     ONE_WAY,
     TWO_WAY,
@@ -18,6 +20,7 @@ from tests.support.sessions import (
 )
 
 from tocsin.core.control import SubscribeCommand, Target
+from tocsin.protocol import client_pb2 as pb
 from tocsin.sessions.context import Context
 from tocsin.sessions.link import Traits
 from tocsin.sessions.settings import SessionSettings
@@ -137,14 +140,8 @@ async def test_at_connect(
 
 
 def _delimited(token: str, request: dict[str, Any]) -> bytes:
-    from google.protobuf.json_format import ParseDict
-
-    from tocsin.protocol import client_pb2 as pb
-    from tocsin.protocol.frames import write_varint
-
     connect = ParseDict({"token": token, **request}, pb.ConnectRequest())
-    data = pb.Command(id=1, connect=connect).SerializeToString()
-    return write_varint(len(data)) + data
+    return DELIMITED.frame(pb.Command(id=1, connect=connect).SerializeToString())
 
 
 @pytest.mark.parametrize(
@@ -156,10 +153,6 @@ async def test_a_one_way_connect(
     node: Node, kind: str, claims: dict[str, Any], request_: dict[str, Any]
 ) -> None:
     """It ends with the code that stands for 108 there, or with 108 itself."""
-    from google.protobuf.json_format import ParseDict
-
-    from tocsin.protocol import client_pb2 as pb
-
     for traits, code in (
         (ONE_WAY, 3004),
         (replace(ONE_WAY, keeps_error_codes=True), 108),
