@@ -18,9 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tocsin.core.clock import SystemClock
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.clock import Clock
-
-_WAL_ATTEMPTS = 200
-_WAL_PAUSE_S = 0.01
+from tocsin.sql_access.dialects import switch_to_wal
 
 
 class QueueDatabase:
@@ -116,12 +114,12 @@ class QueueDatabase:
                 yield connection
 
     async def prepare(self) -> None:
-        """Put a SQLite file into WAL mode, where readers do not stop the writer."""
+        """Put a SQLite file into WAL mode; see `switch_to_wal`."""
         if not self.is_sqlite:
             return
         with _own_errors():
             async with self._engine.connect() as connection:
-                await _switch_to_wal(connection)
+                await switch_to_wal(await _driver(connection))
 
     @asynccontextmanager
     async def _sqlite_writing(self, lasting: bool) -> AsyncIterator[AsyncConnection]:
@@ -148,24 +146,9 @@ async def _driver(connection: AsyncConnection) -> Any:
     return (await connection.get_raw_connection()).driver_connection
 
 
-async def _switch_to_wal(connection: AsyncConnection) -> None:
-    # The switch answers "locked" at once, without waiting for the busy timeout,
-    # while another process does the same on a new file.
-    for attempt in range(_WAL_ATTEMPTS):
-        try:
-            await _pragma(connection, "journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
-            if not busy or attempt == _WAL_ATTEMPTS - 1:
-                raise
-        else:
-            return
-        await asyncio.sleep(_WAL_PAUSE_S)
-
-
 async def _pragma(connection: AsyncConnection, setting: str) -> None:
     # On the driver itself: SQLAlchemy would begin a transaction, and inside one
-    # these settings are refused.
+    # this setting is refused.
     cursor = await (await _driver(connection)).execute(f"PRAGMA {setting}")
     await cursor.close()
 

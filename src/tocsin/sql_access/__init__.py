@@ -1,1 +1,1 @@
-"""What rooms with SQL tables share: how a database gets this release's schema."""
+"""What rooms with SQL tables share: how a schema is reached, how dialects differ."""

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.util import await_only
 
 from tocsin.core.errors import DependencyLost
+from tocsin.sql_access.dialects import switch_to_wal
 from tocsin.storage.errors import FOREIGN, own_error, worth_retrying
 from tocsin.storage.liveness import connection_defaults, refuse_ended
 from tocsin.storage.pool import CountedPool
@@ -33,7 +34,6 @@ T = TypeVar("T")
 Dialect = Literal["postgresql", "sqlite"]
 
 _BUSY_TIMEOUT_S = 5.0
-_WAL_ATTEMPTS = 200
 _RETRIES = 8
 _RETRY_BUDGET_S = 15.0
 _SQLITE_READERS = 5
@@ -271,30 +271,14 @@ def _probe_sqlite(_dialect: Any, _record: Any, args: Any, _named: Any) -> None:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    await_only(switch_to_wal(connection.driver_connection))
     cursor = connection.cursor()
     try:
-        _switch_to_wal(cursor)
         # WAL with FULL loses nothing that was committed, also on power loss.
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
     finally:
         cursor.close()
-
-
-def _switch_to_wal(cursor: Any) -> None:
-    # The switch answers "locked" at once, without waiting for the busy timeout,
-    # while another process does the same on a new file.
-    for attempt in range(_WAL_ATTEMPTS):
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            cursor.fetchall()
-        except sqlite3.OperationalError as error:
-            busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
-            if not busy or attempt == _WAL_ATTEMPTS - 1:
-                raise
-        else:
-            return
-        await_only(asyncio.sleep(0.01))
 
 
 def _begin_sqlite(connection: Connection) -> None:
