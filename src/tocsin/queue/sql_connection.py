@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tocsin.core.clock import SystemClock
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.clock import Clock
-from tocsin.sql_access.dialects import switch_to_wal
+from tocsin.sql_access.dialects import inserting, switch_to_wal
 
 
 class QueueDatabase:
@@ -60,13 +60,8 @@ class QueueDatabase:
         return self.is_sqlite and not self._given
 
     def inserting(self, table: Table) -> postgresql.Insert | sqlite.Insert:
-        """An INSERT that can say what to do where a row stands already.
-
-        Both databases have the same words for it, but no common class.
-        """
-        if self.is_sqlite:
-            return sqlite.insert(table)
-        return postgresql.insert(table)
+        """See `dialects.inserting`."""
+        return inserting(table, self._engine.dialect.name)
 
     def now_values(self) -> dict[str, int]:
         """The values that `now` needs."""

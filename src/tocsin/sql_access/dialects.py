@@ -9,8 +9,21 @@ import asyncio
 import sqlite3
 from typing import Any
 
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+
 _WAL_ATTEMPTS = 200
 _WAL_PAUSE_S = 0.01
+
+
+def inserting(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say what to do where a row stands already.
+
+    Both databases have the same words for it, but no common class.
+    """
+    if dialect == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 async def switch_to_wal(driver: Any) -> None:

@@ -11,8 +11,8 @@ from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.ports.sends import LOSS_TOLD_ONCE_MS, Entered, QueueMark
+from tocsin.sql_access.dialects import inserting
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_queues
 
 _table = push_queues.c

@@ -45,16 +45,6 @@ def is_postgres(connection: AsyncConnection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def inserting(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that can say what to do where a row stands already.
-
-    Both databases have the same words for it, but no common class.
-    """
-    if dialect == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
-
-
 def among(
     expression: ColumnElement[Any], values: Collection[str], dialect: str
 ) -> ColumnElement[bool]:

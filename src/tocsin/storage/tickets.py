@@ -12,8 +12,8 @@ from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.ports.receipts import Ticket
+from tocsin.sql_access.dialects import inserting
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_tickets
 
 _AT_ONCE = 500

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tocsin.core.errors import Conflict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.sends import UID_TAKEN, UidClaim
+from tocsin.sql_access.dialects import inserting
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import inserting
 from tocsin.storage.tables import push_uids
 
 _MS_PER_S = 1000

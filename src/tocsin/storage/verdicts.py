@@ -15,9 +15,10 @@ from sqlalchemy.types import TypeEngine
 from tocsin.core.device import DeadToken, DeviceFilter
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import RecentVerdicts
+from tocsin.sql_access.dialects import inserting
 from tocsin.storage.device_filters import filter_conditions
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import among, inserting, is_postgres, unnest_columns
+from tocsin.storage.rows import among, is_postgres, unnest_columns
 from tocsin.storage.tables import credential_verdicts, devices
 
 # Letters kept per credential; `delivery/credentials.py` counts guarded ones in them.
