@@ -44,7 +44,7 @@ class DemoPageError(Exception):
 def client_routes(
     config: Config, context: Context, admission: Admission, bus: ControlBus
 ) -> list[web.RouteDef]:
-    """The routes of every client transport that is on; raises `DemoError`."""
+    """The routes of every client transport that is on; raises `DemoPageError`."""
     routes = _websocket_routes(config, context, admission)
     for section, kind in (
         (config.sse, SseEndpoint),

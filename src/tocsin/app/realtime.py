@@ -108,7 +108,7 @@ class Realtime:
         )
 
     def routes(self) -> list[web.RouteDef]:
-        """The ways in for clients on the public HTTP port; raises `DemoError`."""
+        """The ways in for clients on the public HTTP port; raises `DemoPageError`."""
         return client_routes(self.config, self.context, self.admission, self.engine.bus)
 
     async def close_connections(self) -> None:
