@@ -80,3 +80,24 @@ def test_short_verbs_answer_without_the_warnings_of_a_server(tmp_path: Path) -> 
     assert "value of an example" in said("check-config")
     for verb in (["migrate"], ["queue", "status"], ["devices", "removed"]):
         assert "value of an example" not in said(*verb)
+
+
+@pytest.mark.parametrize(
+    ("line", "loaded"),
+    [(["--help"], set()), (["funnel", "--help"], {"tocsin.cli.funnel"})],
+)
+def test_no_other_verb_is_loaded(line: list[str], loaded: set[str]) -> None:
+    """Nor are the push services, which only `simulate` reads for its options."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        "from tocsin.cli.main import main\n"
+        f"main({line})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    modules = set(done.stdout.splitlines()[-1].split())
+    verbs = {f"tocsin.cli.{verb.replace('-', '_')}" for verb in VERBS}
+    assert modules & verbs == loaded
+    assert "tocsin.app.push_services" not in modules

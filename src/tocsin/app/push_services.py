@@ -13,7 +13,7 @@ from tocsin.core.push_services import BodyField, PushService, RawField, Setup
 from tocsin.core.target_kind import TargetKind
 from tocsin.core.tokens import Tokens, read_hex_token, read_opaque_token
 
-if TYPE_CHECKING:  # `--help` reads the table, and needs nothing that sends
+if TYPE_CHECKING:  # who reads the table needs nothing that sends
     from tocsin.core.ports.providers import PushProvider
 
 

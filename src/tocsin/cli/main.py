@@ -49,8 +49,12 @@ class Verb(Protocol):
         ...
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs; each verb adds its own arguments."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all verbs; each verb adds its own arguments.
+
+    With `only`, the first word of a line, no other verb does: then their modules, and
+    what those read, are not loaded.
+    """
     parser = CommandParser(
         prog="tocsin",
         description="Notification service: gRPC in, pushes out.",
@@ -64,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
         # Not capitalize(), which puts the rest of the sentence into lower case.
         text = summary[0].upper() + summary[1:] + "."
         child = verbs.add_parser(verb, help=summary, description=text)
-        _module(verb).add_arguments(child)
+        if only is None or only == verb:
+            _module(verb).add_arguments(child)
     return parser
 
 
@@ -99,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args = build_parser().parse_args(argv)
+    line = sys.argv[1:] if argv is None else argv
+    args = build_parser(next(iter(line), "")).parse_args(line)
     if argv is None and args.verb not in LIVING and INBOX.leave_to_python():
         return FAILED
     try:

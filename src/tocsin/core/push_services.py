@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tocsin.core.target_kind import TargetKind
 from tocsin.core.tokens import Tokens
 
-if TYPE_CHECKING:  # `--help` reads the table, and needs nothing that sends
+if TYPE_CHECKING:  # who reads the table needs nothing that sends
     from tocsin.core.ports.providers import PushProvider, TokenStore
 
 
