@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -238,14 +238,7 @@ def _merge(running: Credential, wanted: Credential) -> Credential:
     settings = wanted.settings.model_copy(
         update={key: getattr(running.settings, key) for key in _kept(wanted)}
     )
-    return Credential(
-        identifier=running.identifier,
-        provider=running.provider,
-        active=running.active,
-        settings=settings,
-        batch_size=running.batch_size,
-        path=wanted.path,
-    )
+    return replace(running, settings=settings, path=wanted.path)
 
 
 def _fingerprint(credential: Credential) -> str:

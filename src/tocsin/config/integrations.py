@@ -105,26 +105,27 @@ def _list_of_items() -> Any:
 class Credential:
     """One integration: its name, and the section or item that has its keys.
 
-    `path` leads to those keys in the configuration. `batch_size` is recipients per
-    job.
+    `path` leads to those keys in the configuration.
     """
 
     identifier: str
     provider: str
     active: bool
     settings: ServiceSection
-    batch_size: int
     path: str
+
+    @property
+    def batch_size(self) -> int:
+        """Recipients per job."""
+        return self.settings.batch_size
 
 
 def from_item(item: Any) -> Credential:
     """The integration that an item of the list is."""
     path = f"{PATH}[{show_name(item.identifier)}]"
-    size = item.batch_size
-    return Credential(item.identifier, item.provider, item.active, item, size, path)
+    return Credential(item.identifier, item.provider, item.active, item, path)
 
 
 def from_section(service: str, section: ServiceSection) -> Credential:
     """The integration that a section is, under its service's name."""
-    size = section.batch_size
-    return Credential(service, service, True, section, size, SECTIONS[service])
+    return Credential(service, service, True, section, SECTIONS[service])

@@ -39,8 +39,7 @@ def build(
 ) -> PushProvider:
     """The adapter of a section, or of an item of the list with that name."""
     path = f"{PATH}[{integration}]" if integration else SECTIONS[name]
-    size = settings.batch_size
-    credential = Credential(integration or name, name, True, settings, size, path)
+    credential = Credential(integration or name, name, True, settings, path)
     return build_provider(credential, tokens)
 
 
