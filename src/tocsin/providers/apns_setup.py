@@ -309,8 +309,9 @@ def apns_auth(settings: ApnsSection) -> TokenAuth | CertAuth:
             pem = decode_any_base64(settings.token_key_pem.get_secret_value()) or b""
             # 0x30 begins every DER sequence.
             if not pem.startswith(b"\x30"):  # a key without its BEGIN and END lines
-                key = "push_notifications.apns.token_key_pem"
-                raise ProviderSetupError(key, str(error)) from None
+                raise ProviderSetupError(
+                    f"{SECTION}.token_key_pem", str(error)
+                ) from None
     return TokenAuth(
         key_id=read_text(settings.token_key_id),
         team_id=read_text(settings.token_team_id),
