@@ -51,8 +51,8 @@ sys.argv = ["tocsin", *rest]
 from tocsin.cli.main import main
 sys.exit(main())
 """
-MOMENTS = ("tocsin.cli.worker", "tocsin.config", "uvloop")
-"""Verbs are found; the configuration is read; the event loop begins."""
+MOMENTS = ("tocsin.cli.serve", "tocsin.config", "uvloop")
+"""The verb is found; the configuration is read; the event loop begins."""
 
 
 def settings(folder: Path, **more: Any) -> dict[str, Any]:
