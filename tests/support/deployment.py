@@ -12,7 +12,6 @@ from tests.support.ports import free_port
 from tests.support.published_client import PublishedClient
 from tests.support.tocsin_processes import Process, Processes, wait_until
 
-from tocsin.protocol.grpc_limits import MAX_CALLS_OF_A_CONNECTION
 from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
@@ -92,15 +91,11 @@ def register(client: PublishedClient, at: Deployment, count: int) -> None:
         }
         for number in range(count)
     ]
-    # gRPC refuses a call now and then where a connection has more than its limit open
-    # and the server has not yet forgotten those that ended.
-    for start in range(0, count, MAX_CALLS_OF_A_CONNECTION):
-        some = requests[start : start + MAX_CALLS_OF_A_CONNECTION]
-        answers = client.call_many(
-            at.address, "DeviceRegister", some, key="k", timeout_s=60
-        )
-        wrong = [a for a in answers if not a["ok"] or a["response"].get("error")]
-        assert wrong == [], wrong[:3]
+    answers = client.call_many(
+        at.address, "DeviceRegister", requests, key="k", timeout_s=60
+    )
+    wrong = [a for a in answers if not a["ok"] or a["response"].get("error")]
+    assert wrong == [], wrong[:3]
 
 
 def fill(at: Deployment, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Pings of HTTP/2 at both gRPC doors: those that keep a connection, and a flood."""
+"""HTTP/2 at the gRPC doors: pings, and how many calls a connection has at once."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import grpc
 import pytest
-from tests.support.api import World, serving
+from tests.support.api import WITH_KEY, World, serving
 from tests.support.http_streams import open_doors
 from tests.support.raw_http2 import (
     ACK,
+    DATA,
     GOAWAY,
     HEADERS,
     PING,
+    RST_STREAM,
     SETTINGS,
     RawHttp2,
+    call_head,
     frame,
 )
 from tests.support.realtime import build_context
 
-from tocsin.protocol import grpc_limits
+from tocsin.protocol import api_pb2, api_pb2_grpc, grpc_limits
 
-ENHANCE_YOUR_CALM = 11
+CANCEL, ENHANCE_YOUR_CALM = 8, 11
 CLOSEST_S = 0.1  # instead of a second, for tests
 
 
@@ -84,6 +88,49 @@ async def test_a_connection_has_so_many_calls_at_once() -> None:
             if kind == HEADERS and flags & 1:
                 ended.add(stream)
         await client.close()
+
+
+async def test_further_calls_wait_in_the_client_and_none_is_refused() -> None:
+    """Calls that have ended count no more, also where gRPC has not freed them yet."""
+    at_once = 4 * grpc_limits.MAX_CALLS_OF_A_CONNECTION
+    calls = iter(range(5 * at_once))
+    answered = 0
+
+    async def call_some(stub: api_pb2_grpc.CentrifugoApiStub) -> None:
+        nonlocal answered
+        for _ in calls:
+            request = api_pb2.DeviceListRequest()
+            answer = await stub.DeviceList(request, metadata=WITH_KEY, timeout=30)
+            answered += answer.HasField("result")
+
+    async with (
+        serving(World()) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub = api_pb2_grpc.CentrifugoApiStub(channel)
+        await asyncio.gather(*(call_some(stub) for _ in range(at_once)))
+    assert answered == 5 * at_once
+
+
+@pytest.mark.parametrize("has_message", [True, False])
+async def test_calls_that_are_reset_keep_nobody_waiting(has_message: bool) -> None:
+    """A peer that opens calls and resets them at once, without end."""
+    async with _api() as (port, path):
+        flood, other = await RawHttp2.open(port), await RawHttp2.open(port)
+        other.call(path.replace("Watch", "Check"))
+        await other.read_until(HEADERS)
+        for stream in range(1, 20_001, 2):
+            flood.writer.write(frame(HEADERS, 4, stream, call_head(path)))
+            if has_message:
+                flood.writer.write(frame(DATA, 1, stream, bytes(5)))
+            flood.writer.write(frame(RST_STREAM, 0, stream, CANCEL.to_bytes(4)))
+        await flood.writer.drain()
+        other.call(path.replace("Watch", "Check"), stream=3)
+        assert await other.read_until(HEADERS)
+        flood.ping(7)
+        assert await flood.read_until(PING, ACK) == (7).to_bytes(8)
+        await flood.close()
+        await other.close()
 
 
 async def test_a_flood_of_pings_ends_its_connection(door: Open) -> None:
