@@ -158,7 +158,7 @@ class Client(SessionClient):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         link = EndingLink()
-        self.session = Session(context, link, self.session.traits)
+        self.session = Session(context, link, self.session.traits, header_user="")
         link.session = self.session
         self.link = self.ending = link
         self.session.open()

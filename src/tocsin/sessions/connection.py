@@ -114,7 +114,7 @@ class ClientConnection(ABC):
     )
 
     def __init__(
-        self, context: Context, link: Link, traits: Traits, *, header_user: str = ""
+        self, context: Context, link: Link, traits: Traits, *, header_user: str
     ) -> None:
         self.context = context
         self.link = link

@@ -70,7 +70,7 @@ class Session(TimedClientConnection):
     )
 
     def __init__(
-        self, context: Context, link: Link, traits: Traits, *, header_user: str = ""
+        self, context: Context, link: Link, traits: Traits, *, header_user: str
     ) -> None:
         super().__init__(context, link, traits, header_user=header_user)
         self._inbox: deque[Order] | None = None

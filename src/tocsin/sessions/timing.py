@@ -31,7 +31,7 @@ class TimedClientConnection(ClientConnection):
     )
 
     def __init__(
-        self, context: Context, link: Link, traits: Traits, *, header_user: str = ""
+        self, context: Context, link: Link, traits: Traits, *, header_user: str
     ) -> None:
         super().__init__(context, link, traits, header_user=header_user)
         self.timer_slot = -1

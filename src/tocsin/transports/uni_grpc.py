@@ -193,7 +193,7 @@ class UniGrpcServer:
                 grpc.StatusCode.UNAVAILABLE, "too many connections to this node"
             )
         link = GrpcLink(self._context.settings.queue_max_size)
-        session = link.session = Session(self._context, link, _TRAITS)
+        session = link.session = Session(self._context, link, _TRAITS, header_user="")
         try:
             session.open()
             session.start(request)

@@ -58,6 +58,24 @@ async def test_emulated_transports_learn_session_and_node(node: Node) -> None:
     assert client.context.hub.find_session(result["session"]) is client.session
 
 
+async def test_a_bug_in_a_connect_ends_the_connection(node: Node) -> None:
+    """What nobody foresaw: without a connection there is nobody to answer."""
+
+    class Broken:
+        async def verify_connection(self, token: str) -> Any:
+            raise RuntimeError("a bug")
+
+        async def verify_subscription(self, token: str) -> Any:
+            raise RuntimeError("a bug")
+
+    context = node(CLOSED)
+    context.channels.authorizer.verifier = Broken()
+    client = SessionClient(context)
+    await client.ask(connect={"token": "t"})
+    assert client.closed == (3004, "internal server error")
+    assert context.hub.num_clients == 0
+
+
 REFUSALS: list[tuple[str, SessionSettings, dict[str, Any], Any]] = [
     ("no token", CLOSED, {}, (3501, "bad request")),
     ("malformed", CLOSED, {"token": "x"}, (3500, "invalid token")),

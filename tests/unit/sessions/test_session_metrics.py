@@ -5,11 +5,18 @@ from dataclasses import replace
 
 from tests.support.clock import MovedClock
 from tests.support.realtime import OPEN_CHANNEL
-from tests.support.sessions import ManualWheel, SessionClient, exposed, make_token
+from tests.support.sessions import (
+    ManualWheel,
+    SessionClient,
+    exposed,
+    make_token,
+    run_until,
+)
 
 from tocsin.core.channel import Publication, PublishOptions, StreamPosition
-from tocsin.core.control import DisconnectCommand, Target
+from tocsin.core.control import DisconnectCommand, SubscribeCommand, Target
 from tocsin.sessions.context import Context
+from tocsin.sessions.session import COMMANDS_AT_ONCE
 from tocsin.sessions.settings import SessionSettings
 
 Node = Callable[..., Context]
@@ -113,6 +120,38 @@ async def test_sizes_are_what_went_over_the_wire(node: Node, clock: MovedClock) 
     where = "{transport=websocket,frame_type=connect,channel_namespace=}"
     assert counts[f"transport_messages_sent_size{where}"] == written
     assert counts[f"transport_messages_received_size{where}"] == 21
+
+
+async def test_a_frame_of_many_commands_is_counted_once(node: Node) -> None:
+    """Its bytes with its first command, also where it is read in several shares."""
+    client = SessionClient(node())
+    await client.connect()
+    await client.subscribe("a")
+    before = exposed(client.context.hub.meter)
+    frame = b'{"id":5,"presence_stats":{"channel":"a"}}\n' * (2 * COMMANDS_AT_ONCE)
+    client.session.receive(frame)
+    await run_until(lambda: len(client.link.written) == 2 * COMMANDS_AT_ONCE)
+    where = "{transport=websocket,frame_type=presence_stats,channel_namespace=}"
+    after = exposed(client.context.hub.meter)
+    name = f"transport_messages_received_size{where}"
+    assert after[name] - before.get(name, 0) == len(frame)
+
+
+async def test_commands_are_timed(node: Node) -> None:
+    """Those of the client by their name; orders of the server are none."""
+    client = SessionClient(node())
+    await client.connect()
+    target = Target(client=client.session.client)
+    client.context.hub.run(SubscribeCommand(target, "a"))
+    await client.reply(publish={"channel": "a", "data": 1})
+    counts = exposed(client.context.hub.meter)
+    name, labels = "client_command_duration_seconds", "{{method={},channel_namespace=}}"
+    found = {key for key in counts if key.startswith(f"{name}_count")}
+    methods = ("connect", "publish")
+    assert found == {f"{name}_count{labels.format(each)}" for each in methods}
+    for each in methods:
+        assert counts[f"{name}_count{labels.format(each)}"] == 1
+        assert 0 < counts[f"{name}_sum{labels.format(each)}"] < 10
 
 
 async def test_recovery_is_counted(node: Node) -> None:

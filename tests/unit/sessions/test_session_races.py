@@ -118,6 +118,30 @@ async def test_a_shutdown_while_a_token_is_verified(node: Node) -> None:
     assert context.hub.num_clients == 0
 
 
+async def test_a_subscription_that_is_lost_while_it_is_made(node: Node) -> None:
+    """The hub may end it during a wait: the subscribe fails, the connection stays."""
+    held = Held()
+
+    class SlowBroker(MemoryBroker):
+        async def fetch_history(self, *args: Any, **kwargs: Any) -> Any:
+            await held.wait()
+            return await super().fetch_history(*args, **kwargs)
+
+    context = node(OPEN, broker=SlowBroker())
+    client = SessionClient(context)
+    await client.connect()
+    command = b'{"id":7,"subscribe":{"channel":"a","positioned":true}}'
+    client.session.receive(command)
+    await held.begun()
+    client.session.lose_position("a")
+    held.go_on.set()
+    (reply,) = [each for each in await client.take() if "id" in each]
+    assert reply["error"]["code"] == 100
+    assert client.closed is None
+    assert context.hub.num_subs == 0
+    assert await client.subscribe("a") == {}
+
+
 async def test_two_unsubscribes_wait_for_one_subscribe(node: Node) -> None:
     """With concurrency both are answered when the subscribe is through."""
     held = Held()

@@ -87,7 +87,9 @@ class Client:
             usual = WebSocketSettings()
             self.link = WebSocketLink(context, usual, transport, ended)
         traits = _SINGLE if one_way else _JSON
-        self.session = self.link.session = Session(context, self.link, traits)
+        self.session = self.link.session = Session(
+            context, self.link, traits, header_user=""
+        )
         self.session.open()
 
     async def connect(self) -> None:
