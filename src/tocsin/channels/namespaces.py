@@ -81,11 +81,6 @@ class Namespaces:
         """What the rules are made of."""
         return self._settings
 
-    @property
-    def max_length(self) -> int:
-        """Bytes of a channel name that a client may use."""
-        return self._settings.max_length
-
     def options_of(self, channel: str) -> ChannelOptions:
         """The options of a channel, whoever asks.
 

@@ -39,7 +39,6 @@ DEFAULT_WINDOW = 65_535
 DEFAULT_MAX_FRAME = 16_384
 MAX_WINDOW = (1 << 31) - 1
 MAX_STREAM_ID = (1 << 31) - 1
-FRAME_HEAD_BYTES = 9
 
 # Length and type share the first four bytes: (length << 8 | type, flags, stream).
 FRAME_HEAD = struct.Struct(">IBI")

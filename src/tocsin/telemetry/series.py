@@ -6,6 +6,7 @@ it from the event loop's thread only; updates are not locked.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +15,7 @@ Sample = tuple[str, Sequence[str], Labels, float]
 """Suffix of the name, label names, label values, value."""
 
 
-class Series:
+class Series(ABC):
     """One metric: its name without prefix, help text and label names."""
 
     type: str = "untyped"
@@ -24,9 +25,9 @@ class Series:
         self.help = help
         self.labels = tuple(labels)
 
+    @abstractmethod
     def samples(self) -> Iterator[Sample]:
         """What is exposed now."""
-        raise NotImplementedError
 
     def _checked(self, labels: Labels) -> Labels:
         if len(labels) != len(self.labels):

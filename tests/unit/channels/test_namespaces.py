@@ -284,12 +284,11 @@ def test_the_pattern_sees_what_follows_the_namespace() -> None:
 
 def test_a_bad_pattern_is_refused_and_nothing_changes() -> None:
     """A reload must not leave half of the rules behind."""
-    made, _ = rules()
+    made, before = rules()
     bad = NamespaceSettings(without_namespace=ChannelOptions(channel_regex="("))
     with pytest.raises(ValueError, match="no regular expression"):
         made.replace(bad)
-    assert made.options_of("x") is not None
-    assert made.settings.without_namespace == OPEN
+    assert made.options_of("x") == before
 
 
 def test_options_from_before_a_reload_still_work() -> None:
@@ -303,7 +302,6 @@ def test_options_from_before_a_reload_still_work() -> None:
 def test_the_length_counts_bytes() -> None:
     """255 of them by default; 0 is no limit."""
     made, _ = rules()
-    assert made.max_length == 255
     assert not made.is_too_long("a" * 255)
     assert made.is_too_long("ä" * 128)
     shortest, _ = rules(max_length=1)
