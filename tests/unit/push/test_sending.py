@@ -304,6 +304,7 @@ async def test_same_uid_and_content() -> None:
     assert len(room.queue.accepted) == 1
     assert room.uids.left_s("u") == 60
     assert room.uids.confirmed == {"u"}
+    assert room.uids.claims["u"].epoch == ""  # nobody knows which data has it
 
 
 class Watched(Room):
@@ -345,6 +346,9 @@ async def test_a_repeat_heals_what_the_queue_lost(
     ]
     [line] = [line for line in logs if line["log_level"] == "warning"]
     assert (line["uid"], line["push_id"]) == ("u", push_id)
+    await room.watch.check()
+    await room.send(uid="u")
+    assert room.uids.claims["u"].epoch == epoch
 
 
 async def test_a_repeat_of_what_is_done_is_not_queued() -> None:
@@ -405,13 +409,14 @@ async def test_a_repeat_of_what_was_cancelled_is_not_queued() -> None:
     assert room.queue.accepted == []
 
 
-async def test_a_repeat_of_what_expired_is_not_queued() -> None:
+@pytest.mark.parametrize("ago_ms", [1000, 0])
+async def test_a_repeat_of_what_expired_is_not_queued(ago_ms: int) -> None:
     """It would reach nobody, and was counted once."""
     room = Watched()
-    await room.send(uid="u", expire_at_ms=NOW_MS - 1000)
+    await room.send(uid="u", expire_at_ms=NOW_MS - ago_ms)
     expired = list(room.expired)
     room.lose()
-    await room.send(uid="u", expire_at_ms=NOW_MS - 1000)
+    await room.send(uid="u", expire_at_ms=NOW_MS - ago_ms)
     assert room.queue.accepted == []
     assert room.expired == expired
     assert room.results[-1][1] == "repeated"

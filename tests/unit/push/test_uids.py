@@ -6,8 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support.jobs import ManualClock
+from tests.support.memory_queue import MemoryJobQueue
+from tests.support.memory_registry import MemoryUids
 
 from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.errors import QueueUnavailable
+from tocsin.core.ports.sends import UidClaim
 from tocsin.core.push import (
     Body,
     OnlineFirst,
@@ -19,7 +24,8 @@ from tocsin.core.push import (
     TimeWindow,
 )
 from tocsin.core.rates import RateLimit
-from tocsin.push.uids import fingerprint
+from tocsin.push.queue_watch import ProcessQueueMarks, QueueWatch
+from tocsin.push.uids import UidClaims, fingerprint
 
 FILTER = DeviceFilter(
     ids=("d2", "d1"),
@@ -78,6 +84,24 @@ RAW = replace(PLAIN, recipient=RawRecipient("fcm", TargetKind.TOKEN, ("b", "a"))
 def test_a_repeat_is_known_to_every_release(request_: SendRequest, known: str) -> None:
     """Registries keep it for days, so it never changes; these were made in 2026."""
     assert fingerprint(request_).hex()[:32] == known
+
+
+async def test_a_queue_alone_knows_a_repeat_of_every_release() -> None:
+    """The push id is made of uid and content where no store gives one."""
+    known = UidClaim("69fe5ab60c0332e1b534b41ba33cbcfb", accepted=False)
+    assert await UidClaims(None, None).take(WHOLE, 0, 60) == known
+
+
+async def test_a_claim_is_confirmed_also_while_the_queue_is_away() -> None:
+    """The work is queued; only which data has it cannot be noted."""
+    queue, uids, clock = MemoryJobQueue(), MemoryUids(), ManualClock(0)
+    watch = QueueWatch(queue, ProcessQueueMarks(), place="here", clock=clock)
+    claims = UidClaims(uids, watch)
+    claim = await claims.take(PLAIN, 0, 60)
+    queue.failure = QueueUnavailable()
+    await claims.confirm(PLAIN.uid, claim)
+    assert uids.confirmed == {PLAIN.uid}
+    assert uids.claims[PLAIN.uid].epoch == ""
 
 
 def body(message: bytes, headers: dict[str, str] | None = None) -> dict[str, Body]:
