@@ -478,7 +478,11 @@ def test_a_drained_server_with_its_worker_inside_doubles_nothing(
 def test_a_stalled_worker_stops_when_it_comes_back(
     stopped_s: float, clustered: Deployment, published_client: PublishedClient
 ) -> None:
-    """SIGSTOP beyond the take-over, then SIGCONT: it sends nothing of others' work."""
+    """SIGSTOP, then SIGCONT: it sends nothing of what another worker took over.
+
+    Shorter than the take-over it loses nothing, unless the machine is so busy that its
+    next beat comes too late.
+    """
     at, simulator = clustered, clustered.simulator
     at.serve()
     fill(at, 10_000)
@@ -490,7 +494,11 @@ def test_a_stalled_worker_stops_when_it_comes_back(
     os.kill(sleeper.pid, signal.SIGCONT)
     wait_finished(at, 10_000)
     assert sleeper.terminate() == 0
-    assert extra(simulator) <= (PER_CRASH if stopped_s > TAKEOVER_S else 0)
+    has_lost = any(
+        each.get("reason") in ("taken_over", "gone") for each in sleeper.events()
+    )
+    assert has_lost or stopped_s < TAKEOVER_S
+    assert extra(simulator) <= (PER_CRASH if has_lost else 0)
 
 
 @pytest.mark.chaos
