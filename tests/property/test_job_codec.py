@@ -23,7 +23,7 @@ from tocsin.core.push import (
     TimeWindow,
 )
 from tocsin.core.rates import RateLimit
-from tocsin.queue.codec import (
+from tocsin.protocol.job_codec import (
     Undecodable,
     encode_job,
     encode_letter,

@@ -20,7 +20,7 @@ from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
-from tocsin.queue.codec import refresh
+from tocsin.protocol.job_codec import refresh
 from tocsin.queue.rules import HighWater, Timing
 
 LOOK_S = 0.005

@@ -26,7 +26,7 @@ from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
-from tocsin.queue.codec import (
+from tocsin.protocol.job_codec import (
     Undecodable,
     encode_job,
     encode_letter,

@@ -15,7 +15,7 @@ from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue_stock import Stored, StoredLetter
 from tocsin.core.push import DeadLetter
-from tocsin.queue.codec import (
+from tocsin.protocol.job_codec import (
     encode_job,
     parse_dead_job,
     parse_letter,

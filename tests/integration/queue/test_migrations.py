@@ -20,7 +20,7 @@ from tests.support.simultaneous import run_together
 
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.providers import SharedToken
-from tocsin.queue.codec import encode_job, encode_letter, encode_payload
+from tocsin.protocol.job_codec import encode_job, encode_letter, encode_payload
 from tocsin.queue.migrations import queue_schema
 from tocsin.queue.sql import SqlJobQueue
 from tocsin.queue.sql_connection import QueueDatabase

@@ -19,7 +19,7 @@ from tocsin.core.push import (
     TargetKind,
 )
 from tocsin.protocol import job_pb2
-from tocsin.queue.codec import (
+from tocsin.protocol.job_codec import (
     Undecodable,
     encode_job,
     encode_letter,
