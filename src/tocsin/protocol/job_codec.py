@@ -1,6 +1,6 @@
 """Turns jobs, payloads and dead letters into bytes of `job.proto` and back.
 
-It does no I/O and must not know any engine: the queue and the send log keep these bytes.
+It does no I/O and must not know any engine: queue and send log keep these bytes.
 """
 
 from __future__ import annotations
