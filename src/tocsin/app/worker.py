@@ -35,8 +35,9 @@ from tocsin.delivery.online import OnlineUsers
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.recipients import Expander
 from tocsin.delivery.reports import EventLog, LostJobs
+from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal
-from tocsin.delivery.settlement import RetryPolicy, Settlement
+from tocsin.delivery.settlement import Settlement
 from tocsin.delivery.worker import Worker
 
 REMOVED_KEPT_S = 30 * 86400
@@ -224,6 +225,9 @@ def _retry_policy(config: Config) -> RetryPolicy:
     return RetryPolicy(
         first_delay_by_provider={
             name: push.first_delay_for(name) for name in push.active_providers
+        },
+        least_delay_by_provider={
+            name: push.retry.least_delay_for(name) for name in push.active_providers
         },
         max_delay_s=push.retry.max_delay,
         max_age_s=push.retry.max_age,

@@ -139,7 +139,8 @@ class Retry(Section):
     """When a send that failed for now is tried again, and when work changes hands."""
 
     first_delay: Annotated[Delay | None, Shown(_first_delays())] = None
-    """then doubled, with jitter between 1 and 1.5 times"""
+    """bound of the first wait, then doubled: each wait is random between nothing (fcm
+    10s) and that much more; Retry-After wins"""
     max_delay: Delay = 300.0
     """longest wait between two tries"""
     max_age: Delay = 3600.0
@@ -152,6 +153,14 @@ class Retry(Section):
         if self.first_delay is not None:
             return self.first_delay
         return SERVICES[provider].first_retry_s
+
+    def least_delay_for(self, provider: str) -> float:
+        """Seconds that every retry waits there: the provider's own guidance.
+
+        Only a `first_delay` that is set below it makes it shorter.
+        """
+        least = SERVICES[provider].least_retry_s
+        return least if self.first_delay is None else min(least, self.first_delay)
 
 
 class Limits(Section):

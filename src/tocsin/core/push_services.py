@@ -81,8 +81,9 @@ class PushService(ABC):
     alphabet of `core/ids.py` that no other service has. `raw_targets` are its own
     fields of `recipient`.
 
-    `first_retry_s` is the wait before the first retry. `further_files` are beginnings
-    of the names of files in `providers/` that are its own and not named after it.
+    No retry comes earlier than `least_retry_s`, which is the service's own guidance,
+    and the first one at most `first_retry_s` later. `further_files` are beginnings of
+    the names of files in `providers/` that are its own and not named after it.
     `has_own_port` says that its imitation listens by itself.
     """
 
@@ -93,6 +94,7 @@ class PushService(ABC):
     body: BodyField
     raw_targets: tuple[RawField, ...] = ()
     first_retry_s: float = 1.0
+    least_retry_s: float = 0.0
     further_files: tuple[str, ...] = ()
     has_own_port: bool = False
 

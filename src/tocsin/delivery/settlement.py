@@ -6,11 +6,10 @@ nothing, and it does not know how a queue or a registry works.
 
 from __future__ import annotations
 
-import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import structlog
 
@@ -26,6 +25,7 @@ from tocsin.delivery.outages import Outages
 from tocsin.delivery.receipts import TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.reports import Reports
+from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.telemetry.metrics import Metrics
 
@@ -50,41 +50,7 @@ about as many devices as one person has."""
 
 _TRIED_AGAIN = frozenset({Verdict.RETRY, Verdict.MISCONFIGURED, Verdict.SUSPECT})
 
-JITTER = (1.0, 1.5)
-"""A delay is multiplied by a number from this range; never less than one, since the
-delay is what providers ask for at least."""
-
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Delays in seconds; `first_delay_s` may differ by provider."""
-
-    first_delay_s: float = 1.0
-    first_delay_by_provider: Mapping[str, float] = field(default_factory=dict)
-    max_delay_s: float = 300.0
-    max_age_s: float = 3600.0
-
-    def delay_s(self, provider: str, attempt: int, outcome: Outcome) -> float:
-        """Seconds until the next try after `attempt` failed ones (from 0).
-
-        The provider's own wish wins. Without one, the first delay is doubled with
-        each attempt, and spread so that a failed broadcast does not come back as
-        one wave.
-        """
-        if outcome.retry_after_s is not None:
-            return max(0.0, outcome.retry_after_s)
-        first = self.first_delay_by_provider.get(provider, self.first_delay_s)
-        # Far beyond any cap, and still a number: a high power would overflow.
-        delay = first * 2.0 ** min(attempt, 30)
-        delay *= random.uniform(*JITTER)  # noqa: S311 - spreads load, hides nothing
-        # The cap comes after the jitter, so that no wait is longer than configured.
-        return min(self.max_delay_s, delay)
-
-    def gives_up_at_ms(self, first_try_at_ms: int) -> int:
-        """Unix milliseconds after which these recipients are not tried again."""
-        return first_try_at_ms + int(self.max_age_s * 1000)
 
 
 class Settlement:

@@ -31,8 +31,9 @@ from tocsin.core.push import (
     Send,
     TargetKind,
 )
+from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
-from tocsin.delivery.settlement import RetryPolicy, Settlement
+from tocsin.delivery.settlement import Settlement
 from tocsin.protocol import api_pb2, api_pb2_grpc
 from tocsin.simulator.apns_keys import BUNDLE_ID, KEY_ID, TEAM_ID
 from tocsin.simulator.apns_listener import ApnsListener

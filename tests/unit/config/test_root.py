@@ -165,6 +165,19 @@ def test_the_first_retry_depends_on_the_provider() -> None:
     assert set_for_all.first_delay_for("fcm") == 2.0
 
 
+@pytest.mark.parametrize(("first_delay", "least_s"), [("2s", 2.0), ("30s", 10.0)])
+def test_a_set_first_delay_only_shortens_the_least_one(
+    first_delay: str, least_s: float
+) -> None:
+    """What FCM asks for stands, unless a person wants less."""
+    retry = Config().push_notifications.retry
+    assert (retry.least_delay_for("fcm"), retry.least_delay_for("apns")) == (10.0, 0.0)
+    made = Config.model_validate(
+        {"push_notifications": {"retry": {"first_delay": first_delay}}}
+    )
+    assert made.push_notifications.retry.least_delay_for("fcm") == least_s
+
+
 def test_a_first_delay_above_the_longest_is_a_fault() -> None:
     """The doubling would go down."""
     made = Config.model_validate(

@@ -42,8 +42,9 @@ from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.limits import MemoryRateLimiter, bucket_keys, spread
 from tocsin.delivery.recipients import Expander
 from tocsin.delivery.reports import EventLog
+from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import RELIABLE_UNRECORDED, Journal
-from tocsin.delivery.settlement import RetryPolicy, Settlement
+from tocsin.delivery.settlement import Settlement
 from tocsin.telemetry.metrics import Metrics
 
 NOON_MS = 1_800_014_400_000  # 2027-01-15 12:00 UTC

@@ -28,7 +28,8 @@ from tocsin.core.push import (
 from tocsin.delivery.online import PATIENCE_MS, PutOff
 from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, PAUSE_MS, Expander
 from tocsin.delivery.reports import EventLog
-from tocsin.delivery.settlement import RetryPolicy, Settlement
+from tocsin.delivery.retries import RetryPolicy
+from tocsin.delivery.settlement import Settlement
 from tocsin.telemetry.metrics import Metrics
 
 CHECK = OnlineCheck("chat", ManualClock().now_ms())

@@ -28,8 +28,9 @@ from tocsin.core.push import Expand, ExpandJob, Job, Payload, SendJob, TimeWindo
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
 from tocsin.delivery.reports import EventLog, find_uid, settled_line
+from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal, Run
-from tocsin.delivery.settlement import RetryPolicy, Settlement
+from tocsin.delivery.settlement import Settlement
 from tocsin.delivery.worker import MAX_DELIVERIES, Worker
 from tocsin.telemetry.metrics import Metrics
 

@@ -24,8 +24,9 @@ from tocsin.core.push import Job, Payload, Send, SendJob
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal
 from tocsin.delivery.credentials import BROKEN_AFTER
+from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
-from tocsin.delivery.settlement import RetryPolicy, Settlement
+from tocsin.delivery.settlement import Settlement
 from tocsin.telemetry.metrics import Metrics
 
 SUSPECT = Outcome(Verdict.SUSPECT, "sender_id_mismatch")
@@ -467,7 +468,7 @@ async def test_a_passing_fault_comes_back_later() -> None:
     for job, due_ms in follow:
         assert job.attempt == 1
         assert job.first_try_at_ms == case.clock.now_ms()
-        assert 1000 <= due_ms - case.clock.now_ms() <= 2000
+        assert 0 <= due_ms - case.clock.now_ms() <= 1500
         assert job.id != case.run.job.id
     assert case.metrics.push_retries.get("fcm", "unavailable") == 0
     case.settlement.reports.count_ends(case.run)
@@ -942,10 +943,10 @@ async def test_what_a_pause_held_up_goes_on_when_it_is_over(
 async def test_retries_come_at_the_delay_of_their_provider_in_steps() -> None:
     """So that those of half a second share a job."""
     case = Case(size=1)
-    listening(case, RetryPolicy(first_delay_by_provider={"fcm": 100.0}))
+    listening(case, RetryPolicy(least_delay_by_provider={"fcm": 100.0}))
     await case.take(Outcome(Verdict.RETRY, "unavailable"))
     [(_, due_ms)] = case.settlement.plan(case.run)[0]
-    assert due_ms - case.clock.now_ms() >= 100_000
+    assert 100_000 <= due_ms - case.clock.now_ms() <= 101_500
     assert isinstance(due_ms, int)
     assert due_ms % 500 == 0
 

@@ -28,8 +28,9 @@ from tocsin.core.push import Expand, Job, Send
 from tocsin.delivery import worker as worker_module
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, Expander
+from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal
-from tocsin.delivery.settlement import RetryPolicy, Settlement
+from tocsin.delivery.settlement import Settlement
 from tocsin.delivery.worker import MAX_DELIVERIES, Worker
 from tocsin.telemetry.metrics import Metrics
 
