@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PROTO_GRPC := tocsin/protocol/api.proto tocsin/protocol/client.proto tocsin/protocol/unistream.proto
+PROTO_GRPC := tocsin/protocol/api.proto tocsin/protocol/admin.proto tocsin/protocol/client.proto tocsin/protocol/unistream.proto
 PROTO_ONLY := tocsin/protocol/job.proto
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Itocsin/protocol=proto
 LOCK := uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11

@@ -15,7 +15,8 @@ from tests.support.memory_registry import (
     MemoryUserTopics,
 )
 
-from tocsin.api.call import Services
+from tocsin.admin.dead_letters import DeadLetterService
+from tocsin.api.call import AdminServices, Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.core.clock import SystemClock
 from tocsin.core.push import RecipientType
@@ -27,6 +28,8 @@ from tocsin.push.topics import TopicService
 
 KEY = "secret-key"
 WITH_KEY = (("authorization", f"apikey {KEY}"),)
+ADMIN_KEY = "operators-key"
+AS_OPERATOR = (("authorization", f"apikey {ADMIN_KEY}"),)
 
 
 @dataclass
@@ -75,6 +78,7 @@ class World:
                 limits=limits,
                 on_expired=lambda *args: self.expired.append(args),
             ),
+            admin=AdminServices(dead_letters=DeadLetterService(self.queue)),
         )
 
     @property

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from tests.support.api import KEY, World
+from tests.support.api import ADMIN_KEY, KEY, World
 
-from tocsin.api.http_api import HttpApi, HttpApiSettings
+from tocsin.api.http_api import AdminHttpApi, HttpApi, HttpApiSettings
 from tocsin.api.http_gateway import HttpGateway
 
 WITH_KEY = {"X-API-Key": KEY}
@@ -43,11 +43,16 @@ class HttpCaller:
     """Sends to one open API."""
 
     def __init__(
-        self, api: HttpApi, gateway: HttpGateway, session: aiohttp.ClientSession
+        self,
+        api: HttpApi,
+        gateway: HttpGateway,
+        session: aiohttp.ClientSession,
+        headers: dict[str, str],
     ) -> None:
         self.api = api
         self.gateway = gateway
         self._session = session
+        self._headers = headers
 
     @property
     def port(self) -> int:
@@ -59,7 +64,7 @@ class HttpCaller:
         body: object = b"{}",
         *,
         verb: str = "POST",
-        headers: dict[str, str] | None = WITH_KEY,
+        headers: dict[str, str] | None = None,
     ) -> Answer:
         """One request; a body that is no bytes goes as compact JSON."""
         if body is not None and not isinstance(body, bytes):
@@ -68,7 +73,7 @@ class HttpCaller:
             verb,
             f"http://127.0.0.1:{self.port}{path}",
             data=body,
-            headers=headers,
+            headers=self._headers if headers is None else headers,
             skip_auto_headers=["Content-Type"],
         ) as response:
             return Answer(response.status, await response.read(), response.headers)
@@ -94,10 +99,29 @@ async def serving_http(
     chosen = HttpApiSettings(**{"key": KEY, **settings})
     api = HttpApi(world.services, chosen, observer=world.observed)
     options = {"max_body_bytes": chosen.max_body_bytes, **(gateway or {})}
+    async with _opened(api, options) as caller:
+        yield caller
+
+
+@asynccontextmanager
+async def serving_admin_http(
+    world: World, *, key: str = ADMIN_KEY
+) -> AsyncIterator[HttpCaller]:
+    """A started `AdminApi` on a free loopback port; calls bring its usual key."""
+    chosen = HttpApiSettings(key=key, prefix="/admin/api")
+    api = AdminHttpApi(world.services, chosen, observer=world.observed)
+    async with _opened(api, {}, headers={"X-API-Key": ADMIN_KEY}) as caller:
+        yield caller
+
+
+@asynccontextmanager
+async def _opened(
+    api: HttpApi, options: dict[str, Any], *, headers: dict[str, str] = WITH_KEY
+) -> AsyncIterator[HttpCaller]:
     port = HttpGateway("127.0.0.1", 0, routes=api.routes(), **options)
     await port.start()
     try:
         async with aiohttp.ClientSession() as session:
-            yield HttpCaller(api, port, session)
+            yield HttpCaller(api, port, session, headers)
     finally:
         await port.stop()

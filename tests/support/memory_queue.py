@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from tests.support.jobs import make_payload
 
 from tocsin.core.clock import SystemClock
+from tocsin.core.dead_letters import LetterHead, head_of
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.ports.clock import Clock
@@ -289,12 +290,11 @@ class MemoryJobQueue:
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
         await self._begin("list_dead")
-        if after and not (after.isascii() and after.isdigit()):
-            raise BadRequest("after", "is not the id of a dead letter")
-        start = int(after or 0)
-        letters = self.data.letters
-        found = [letter for id, (letter, _) in letters.items() if id > start]
-        return found[: max(1, limit)]
+        return self._letters(limit, after)
+
+    async def scan_dead(self, *, limit: int, after: str = "") -> list[LetterHead]:
+        await self._begin("scan_dead")
+        return [head_of(letter) for letter in self._letters(limit, after)]
 
     async def replay_dead(self, ids: Sequence[str]) -> int:
         await self._begin("replay_dead")
@@ -438,6 +438,14 @@ class MemoryJobQueue:
             raise fault
         if self.failure is not None:
             raise self.failure
+
+    def _letters(self, limit: int, after: str) -> list[DeadLetter]:
+        if after and not (after.isascii() and after.isdigit()):
+            raise BadRequest("after", "is not the id of a dead letter")
+        start = int(after or 0)
+        letters = self.data.letters
+        found = [letter for id, (letter, _) in letters.items() if id > start]
+        return found[: max(1, limit)]
 
     def _known(self, ids: Sequence[str]) -> list[int]:
         numbers = {int(id) for id in ids if id.isascii() and id.isdigit()}

@@ -13,6 +13,9 @@ from urllib.parse import parse_qs
 REFUSED_CALL = "call refused: the request does not carry the configured key"
 """The log line of both doors; the method or path and the `peer` are its fields."""
 
+ADMIN_KEY = "admin.key"
+"""The name under which the key of operators stands in the audit log."""
+
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -25,6 +28,10 @@ class KeyGuard:
     def __init__(self, key: str, *, insecure: bool = False) -> None:
         self._expected = f"apikey {key}".encode() if key else None
         self._insecure = insecure
+
+    def operator(self, metadata: Metadata | None) -> str:
+        """The name of the key for operators that this call carries, else empty."""
+        return ADMIN_KEY if self.allows(metadata) else ""
 
     @property
     def is_closed(self) -> bool:
@@ -58,6 +65,10 @@ class HttpKeyGuard:
     def __init__(self, key: str, *, insecure: bool = False) -> None:
         self._expected = _raw(key) if key else None
         self._insecure = insecure
+
+    def operator(self, headers: Mapping[str, str], query: str) -> str:
+        """The name of the key for operators that this call carries, else empty."""
+        return ADMIN_KEY if self.allows(headers, query) else ""
 
     @property
     def is_closed(self) -> bool:

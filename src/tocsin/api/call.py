@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import structlog
 from google.protobuf.message import Message
 
+from tocsin.admin.actor import NOBODY, Actor
+from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.channels.control import ControlService
 from tocsin.channels.history import HistoryService
 from tocsin.channels.presence import PresenceService
@@ -47,14 +49,32 @@ class ChannelServices:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminServices:
+    """The services of operators."""
+
+    dead_letters: DeadLetterService
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
-    """The services that the methods call; `realtime` is `None` without channels."""
+    """The services that the methods call; `realtime` is `None` without channels.
+
+    Methods of `AdminApi` use `operators`.
+    """
 
     devices: DeviceService
     topics: TopicService
     sends: SendService
     statuses: StatusService = field(default_factory=StatusService)
     realtime: ChannelServices | None = None
+    admin: AdminServices | None = None
+
+    @property
+    def operators(self) -> AdminServices:
+        """The services of operators; raises `NotAvailable` in a process without."""
+        if self.admin is None:
+            raise NotAvailable("this process has no services for operators")
+        return self.admin
 
     @property
     def channels(self) -> ChannelServices:
@@ -66,9 +86,13 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `correlation_id` ties its log lines and jobs together."""
+    """One call. `correlation_id` ties its log lines and jobs together.
+
+    `actor` is known for methods of `AdminApi` alone.
+    """
 
     correlation_id: str
+    actor: Actor = NOBODY
 
 
 Method = Callable[[Services, Any, Any, Call], Awaitable[None]]

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 import grpc
 import structlog
 
-from tocsin.api.auth import REFUSED_CALL, KeyGuard
+from tocsin.admin.actor import NOBODY, Actor
+from tocsin.api.auth import REFUSED_CALL, KeyGuard, Metadata
 from tocsin.api.batch import MAX_COMMANDS, run_batch
 from tocsin.api.call import (
     Call,
@@ -25,7 +26,13 @@ from tocsin.api.call import (
     correlation_id_from,
 )
 from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
-from tocsin.api.methods.table import COMMANDS, SERVICE, snake_case
+from tocsin.api.methods.table import (
+    ADMIN_COMMANDS,
+    ADMIN_SERVICE,
+    COMMANDS,
+    SERVICE,
+    snake_case,
+)
 from tocsin.api.pace import AnswerPace
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.protocol import api_pb2
@@ -33,6 +40,8 @@ from tocsin.protocol.unreadable import reading
 from tocsin.telemetry.throttle import LineThrottle
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_REFLECTION_PREFIX = "/grpc.reflection."
+_ADMIN_PREFIX = f"/{ADMIN_SERVICE.full_name}/"
 ERROR_MODE_KEY = "x-centrifugo-error-mode"
 REQUEST_ID_KEY = "x-request-id"
 
@@ -42,10 +51,11 @@ _log = structlog.get_logger(__name__)
 _refusals = LineThrottle(_log)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Answer = Callable[[Any, Context], Awaitable[Any]]
 
 
 class ApiCalls:
-    """Makes the handlers of the API service's RPCs."""
+    """Makes the handlers of the RPCs; `operators` tells who calls `AdminApi`."""
 
     def __init__(
         self,
@@ -53,16 +63,25 @@ class ApiCalls:
         *,
         transport_errors: bool,
         observer: CommandObserver | None,
+        operators: KeyGuard,
     ) -> None:
         self._runner = CommandRunner(services, observer, protocol="grpc")
         self._transport_errors = transport_errors
+        self._operators = operators
 
     def handlers(self) -> dict[str, Any]:
-        """Path of every RPC of the schema → its gRPC handler."""
-        return {
+        """Path of every RPC of both services → its gRPC handler."""
+        api = {
             f"/{SERVICE.full_name}/{rpc.name}": self._handler(rpc.name)
             for rpc in SERVICE.methods
         }
+        admin = {
+            f"{_ADMIN_PREFIX}{command.rpc}": _unary(
+                command, self._answer(command, self._actor)
+            )
+            for command in ADMIN_COMMANDS.values()
+        }
+        return api | admin
 
     def _handler(self, rpc: str) -> Any:
         if rpc == "Batch":
@@ -72,19 +91,17 @@ class ApiCalls:
                 response_serializer=api_pb2.BatchResponse.SerializeToString,
             )
         command = COMMANDS[snake_case(rpc)]
-        return grpc.unary_unary_rpc_method_handler(
-            self._answer(command),
-            request_deserializer=reading(command.request_class),
-            response_serializer=command.response_class.SerializeToString,
-        )
+        return _unary(command, self._answer(command))
 
-    def _answer(self, command: Command) -> Callable[[Any, Context], Awaitable[Any]]:
+    def _answer(
+        self, command: Command, find_actor: Callable[[Context], Actor] | None = None
+    ) -> Answer:
         """The function that answers one RPC."""
         runner, response_class = self._runner, command.response_class
 
         async def answer(request: Any, context: Context) -> Any:
             by_transport, correlation_id = self._read_metadata(context)
-            call = Call(correlation_id)
+            call = Call(correlation_id, find_actor(context) if find_actor else NOBODY)
             if request is None:
                 await self._refuse_body(command.name, call, context)
             response = response_class()
@@ -117,6 +134,10 @@ class ApiCalls:
             self._runner, request.commands, call, parallel=request.parallel
         )
 
+    def _actor(self, context: Context) -> Actor:
+        name = self._operators.operator(context.invocation_metadata())
+        return Actor(name, address_of(context.peer()), "grpc")
+
     async def _refuse_body(self, name: str, call: Call, context: Context) -> NoReturn:
         """End the call with a status: without a request there is no response type."""
         error = BadRequest("body", "is no message of this method")
@@ -134,6 +155,14 @@ class ApiCalls:
                 request_id = request_id or str(value)
         by_transport = self._transport_errors or mode == "transport"
         return by_transport, correlation_id_from(request_id)
+
+
+def _unary(command: Command, answer: Answer) -> Any:
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=reading(command.request_class),
+        response_serializer=command.response_class.SerializeToString,
+    )
 
 
 async def _abort(context: Context, error: ApiError) -> NoReturn:
@@ -165,30 +194,44 @@ def refuse(
 class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs only
     """The only way to a handler: the key is checked before the path is looked up.
 
-    Handlers are not registered with the server by name: gRPC would find those without
-    asking here.
+    `operators` guards `AdminApi`, and `guard` all else; reflection tells of both
+    services to whoever has either key. Handlers are not registered with the server by
+    name: gRPC would find those without asking here.
     """
 
     def __init__(
-        self, guard: KeyGuard, handlers: Mapping[str, Any], pace: AnswerPace
+        self,
+        guard: KeyGuard,
+        operators: KeyGuard,
+        handlers: Mapping[str, Any],
+        pace: AnswerPace,
     ) -> None:
         self._guard = guard
+        self._operators = operators
         self._handlers = handlers
         self._pace = pace
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler, one that refuses, or `None` for an unknown path."""
         path = handler_call_details.method
-        # Health needs no key: balancers and orchestrators ask it.
-        if not self._guard.allows(
-            handler_call_details.invocation_metadata
-        ) and not path.startswith(_HEALTH_PREFIX):
+        if not self._allows(path, handler_call_details.invocation_metadata):
             return refuse(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "unauthenticated",
                 before=partial(self._note_refused, path),
             )
         return self._handlers.get(path)
+
+    def _allows(self, path: str, metadata: Metadata | None) -> bool:
+        if path.startswith(_ADMIN_PREFIX):
+            return bool(self._operators.operator(metadata))
+        if self._guard.allows(metadata):
+            return True
+        # Health needs no key: balancers and orchestrators ask it.
+        return path.startswith(_HEALTH_PREFIX) or (
+            path.startswith(_REFLECTION_PREFIX)
+            and bool(self._operators.operator(metadata))
+        )
 
     async def _note_refused(self, path: str, context: Context) -> None:
         peer = address_of(context.peer())

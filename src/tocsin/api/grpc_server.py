@@ -16,7 +16,7 @@ from tocsin.api.call import CommandObserver, Services
 from tocsin.api.grpc_calls import ApiCalls, Switchboard
 from tocsin.api.grpc_streams import Drain, HealthService, reflection_handlers
 from tocsin.api.listening import ListenError, check_free, join_address
-from tocsin.api.methods.table import SERVICE
+from tocsin.api.methods.table import ADMIN_SERVICE, SERVICE
 from tocsin.api.pace import AnswerPace
 from tocsin.api.tls import ServerTls
 from tocsin.protocol.grpc_limits import call_options, ping_options
@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GrpcSettings:
-    """`grpc_api` of the configuration. `host` empty is every address.
+    """`grpc_api` of the configuration, and `admin.key`. `host` empty is every address.
 
     `max_receive_bytes` 0 is gRPC's default of 4 MiB. `port` 0 is any free one.
     """
@@ -45,6 +45,7 @@ class GrpcSettings:
     port: int = 10000
     key: str = ""
     insecure: bool = False
+    admin_key: str = ""
     reflection: bool = True
     max_receive_bytes: int = DEFAULT_MAX_RECEIVE
     transport_errors: bool = False
@@ -73,23 +74,25 @@ class GrpcServer:
         """Open the port and serve; raises `ListenError` naming a busy port."""
         settings = self._settings
         guard = KeyGuard(settings.key, insecure=settings.insecure)
+        operators = KeyGuard(settings.admin_key)
         self._drain = Drain()
         calls = ApiCalls(
             self._services,
             transport_errors=settings.transport_errors,
             observer=self._observer,
+            operators=operators,
         )
-        name = SERVICE.full_name
+        names = (SERVICE.full_name, ADMIN_SERVICE.full_name)
         checks = AnswerPace(self._drain, at_once=CHECKS_AT_ONCE, hold_s=CHECK_HOLD_S)
         refusals = AnswerPace(
             self._drain, at_once=REFUSALS_AT_ONCE, hold_s=REFUSAL_HOLD_S
         )
-        health = HealthService(self._drain, name, before_check=checks.keep)
+        health = HealthService(self._drain, *names, before_check=checks.keep)
         handlers = calls.handlers() | health.handlers()
         if settings.reflection:
-            handlers |= reflection_handlers(self._drain, name)
+            handlers |= reflection_handlers(self._drain, *names)
         server = grpc.aio.server(
-            handlers=(Switchboard(guard, handlers, refusals),),
+            handlers=(Switchboard(guard, operators, handlers, refusals),),
             options=_options(settings),
         )
         self.port = _open_port(server, settings)

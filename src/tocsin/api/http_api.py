@@ -7,12 +7,13 @@ as the other doors. It does not know what a command does, and opens no port.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
 from aiohttp import HttpVersion11, web
 
+from tocsin.admin.actor import Actor
 from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
 from tocsin.api.batch import read_batch, run_batch, write_batch
 from tocsin.api.call import (
@@ -25,7 +26,7 @@ from tocsin.api.call import (
 )
 from tocsin.api.errors import http_status, write_error
 from tocsin.api.legacy import read_commands, run_commands
-from tocsin.api.methods.table import COMMANDS
+from tocsin.api.methods.table import ADMIN_COMMANDS, COMMANDS
 from tocsin.core.errors import ApiError, BadRequest, InternalError
 from tocsin.http_edge.inside import ShortJson
 from tocsin.protocol.json_codec import SERVER
@@ -92,16 +93,23 @@ class HttpApi:
     def routes(self) -> list[web.RouteDef]:
         """Every path of the API, and all others below its prefix."""
         prefix = self._settings.prefix.rstrip("/")
-        routes = [
-            web.route("*", f"{prefix}/{command.name}", self._handler(command))
-            for command in COMMANDS.values()
-        ]
         return [
             web.route("*", prefix or "/", self._guarded(_LEGACY, self._answer_legacy)),
-            *routes,
             web.route("*", f"{prefix}/batch", self._guarded("batch", self._batch)),
-            web.route("*", f"{prefix}/{{path:.*}}", _not_found),
+            *self._routes_of(COMMANDS.values(), prefix),
         ]
+
+    def _routes_of(
+        self, commands: Iterable[Command], prefix: str
+    ) -> list[web.RouteDef]:
+        routes = [
+            web.route("*", f"{prefix}/{command.name}", self._handler(command))
+            for command in commands
+        ]
+        return [*routes, web.route("*", f"{prefix}/{{path:.*}}", _not_found)]
+
+    def _call(self, _request: web.Request, correlation_id: str) -> Call:
+        return Call(correlation_id)
 
     def begin_drain(self) -> None:
         """Answer 503 to calls of the oldest form from now on, as its clients expect."""
@@ -150,7 +158,7 @@ class HttpApi:
                 log_refused(request, "legacy" if name == _LEGACY else "http")
                 return web.Response(status=401)
             given = request.headers.get(REQUEST_ID_HEADER, "")
-            call = Call(correlation_id_from(given))
+            call = self._call(request, correlation_id_from(given))
             response = await respond(request, call)
             if given == call.correlation_id:  # one that was replaced is not sent back
                 response.headers[REQUEST_ID_HEADER] = given
@@ -202,6 +210,19 @@ class HttpApi:
         commands, parallel = read_batch(body)
         response = await run_batch(self._runner, commands, call, parallel=parallel)
         return answer_json(request, write_batch(response))
+
+
+class AdminHttpApi(HttpApi):
+    """Makes the routes of `AdminApi`, whose calls tell who makes them."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every path of the service, and all others below its prefix."""
+        return self._routes_of(ADMIN_COMMANDS.values(), self._settings.prefix)
+
+    def _call(self, request: web.Request, correlation_id: str) -> Call:
+        query = request.rel_url.raw_query_string
+        name = self._guard.operator(request.headers, query)
+        return Call(correlation_id, Actor(name, request.remote or "", "http"))
 
 
 _REASONS = {

@@ -11,12 +11,18 @@ from aiohttp.web import RouteDef
 
 from tocsin.api.auth import HttpKeyGuard
 from tocsin.api.call import CommandObserver, Services
-from tocsin.api.http_api import MAX_BODY_BYTES, HttpApi, HttpApiSettings
+from tocsin.api.http_api import (
+    MAX_BODY_BYTES,
+    AdminHttpApi,
+    HttpApi,
+    HttpApiSettings,
+)
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.api.push_funnel import PushFunnel
 from tocsin.app.door_tls import server_tls
 from tocsin.app.resources import Resources
 from tocsin.config import Config
+from tocsin.config.path_checks import ADMIN_PREFIX
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +70,9 @@ async def open_http(
     api = None if config.http_api.disabled else _build_api(config, services, observer)
     is_split = http.internal_at != http.public_at
     routes: list[RouteDef] = [] if is_split else list(clients)
+    if api is not None or config.admin.key.get_secret_value():
+        # Before the API's, which may take all paths.
+        routes += _build_admin(config, services, observer).routes()
     if api is not None:
         routes += api.routes()
         routes += _build_funnel(config, services, observer).routes()
@@ -129,6 +138,17 @@ def _build_api(
         transport_errors=api.error_mode == "transport",
     )
     return HttpApi(services, settings, observer=observer)
+
+
+def _build_admin(
+    config: Config, services: Services, observer: CommandObserver
+) -> AdminHttpApi:
+    settings = HttpApiSettings(
+        key=config.admin.key.get_secret_value(),
+        prefix=ADMIN_PREFIX,
+        transport_errors=config.http_api.error_mode == "transport",
+    )
+    return AdminHttpApi(services, settings, observer=observer)
 
 
 def _build_funnel(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from tocsin.api.call import Services
+from tocsin.admin.dead_letters import DeadLetterService
+from tocsin.api.call import AdminServices, Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.app.analytics import open_analytics
 from tocsin.app.client_doors import open_uni_grpc
@@ -204,7 +205,13 @@ def build_services(
             rows=row_sink(resources),
         ),
         statuses=_status_service(resources),
+        admin=build_admin(resources),
     )
+
+
+def build_admin(resources: Resources) -> AdminServices:
+    """The services of operators, for RPCs and commands alike."""
+    return AdminServices(dead_letters=DeadLetterService(resources.queue))
 
 
 def _status_service(resources: Resources) -> StatusService:
@@ -236,6 +243,7 @@ def _grpc_settings(config: Config) -> GrpcSettings:
         port=grpc.port,
         key=grpc.key.get_secret_value(),
         insecure=grpc.insecure,
+        admin_key=config.admin.key.get_secret_value(),
         reflection=grpc.reflection,
         max_receive_bytes=grpc.max_receive_message_size,
         transport_errors=grpc.error_mode == "transport",

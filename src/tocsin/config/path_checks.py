@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # root imports the sections, checks import root
     from tocsin.config.root import Config
 
+ADMIN_PREFIX = "/admin/api"
+"""Where `AdminApi` is, beside the API."""
+
 Found = tuple[str, str, tuple[str, ...]]
 """Path, message, and the keys that the message depends on."""
 
 
 def find_path_faults(config: Config) -> Iterator[Found]:
-    """Every path of a client transport that something else has already."""
+    """Every path of the API or a client transport that something else has already."""
+    if config.http_api.handler_prefix == ADMIN_PREFIX and not config.http_api.disabled:
+        words = f"is {ADMIN_PREFIX}, where AdminApi is; the API needs another one"
+        yield "http_api.handler_prefix", words, ("http_api", "admin")
     taken = dict(_of_back_ends(config))
     for section, path in _of_clients(config):
         if (other := taken.get(path)) is not None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import SecretStr, model_validator
 
+from tocsin.config.admin import Admin
 from tocsin.config.analytics import Analytics, ClickHouseAnalytics
 from tocsin.config.channel import Channel
 from tocsin.config.client import Client
@@ -61,6 +62,7 @@ class Config(Section):
     http_server: HttpServer = HttpServer()
     http_api: HttpApiSection = HttpApiSection()
     grpc_api: GrpcApi = GrpcApi()
+    admin: Admin = Admin()
     health: Health = Health()
     prometheus: Prometheus = Prometheus()
     database: DatabaseSection = DatabaseSection()

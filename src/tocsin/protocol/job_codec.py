@@ -12,6 +12,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from tocsin.core.dead_letters import LetterHead
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.push import (
     Body,
@@ -33,6 +34,10 @@ from tocsin.core.push import (
 )
 from tocsin.core.rates import RateLimit
 from tocsin.protocol import job_pb2
+
+PAYLOAD_HEAD = 1024
+"""Bytes of a payload within which its uid stands: it and what comes before are short.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -167,6 +172,60 @@ def parse_letter(
     return DeadLetter(
         id=id, job=job, reason=message.reason, at_ms=message.at_ms, uid=uid
     )
+
+
+def parse_letter_head(
+    data: bytes, *, id: str, queue: str, push_id: str, payload: bytes
+) -> LetterHead:
+    """What these bytes tell without the recipients; see `parse_letter`.
+
+    Of the payload the first `PAYLOAD_HEAD` bytes are enough.
+    """
+    message = job_pb2.DeadLetter()
+    try:
+        message.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError):
+        message.Clear()
+    job = message.job
+    # Queues are named "expand:fcm" and "send:fcm".
+    stage, _, provider = queue.partition(":")
+    return LetterHead(
+        id=id,
+        reason=message.reason,
+        at_ms=message.at_ms,
+        push_id=push_id,
+        uid=_uid_in(payload),
+        stage=stage,
+        provider=job.provider or provider,
+        integration=job.integration,
+        attempt=job.attempt,
+        recipients=len(job.send.targets),
+    )
+
+
+def _uid_in(payload: bytes) -> str:
+    """The uid near the beginning of a payload that may be cut off after it.
+
+    By hand, since a message that was cut off cannot be parsed as a whole. Fields are
+    written in the order of their numbers: `push_id` 1, `uid` 2.
+    """
+    at = 0
+    while at + 1 < len(payload):
+        field, kind = payload[at] >> 3, payload[at] & 7
+        size, shift, at = 0, 0, at + 1
+        while at < len(payload):
+            size |= (payload[at] & 0x7F) << shift
+            at += 1
+            if payload[at - 1] < 0x80:
+                break
+            shift += 7
+        if kind != 2 or field > 2:  # 2 is the kind of texts
+            return ""
+        if field == 2:
+            text = payload[at : at + size]
+            return text.decode(errors="replace") if len(text) == size else ""
+        at += size
+    return ""
 
 
 def parse_dead_job(data: bytes) -> Job | None:

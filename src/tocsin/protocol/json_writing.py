@@ -30,6 +30,7 @@ ALWAYS_WRITTEN: Mapping[str, tuple[str, ...]] = {
     "DeviceListResult": ("items", "has_more"),
     "DeviceTopicListResult": ("items", "has_more"),
     "UserTopicListResult": ("items", "has_more"),
+    "ListDeadLettersResult": ("items", "has_more"),
 }
 """Message → fields that are written even if they are empty or zero."""
 

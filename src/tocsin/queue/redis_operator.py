@@ -14,15 +14,18 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from tocsin.core.clock import SystemClock
+from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue_stock import Stored, StoredLetter
 from tocsin.core.push import DeadLetter
 from tocsin.protocol.job_codec import (
+    PAYLOAD_HEAD,
     encode_job,
     find_payload,
     parse_dead_job,
     parse_letter,
+    parse_letter_head,
     refresh,
     without_done,
 )
@@ -50,14 +53,27 @@ class DeadStream:
         self._client = client
         self._keys = keys
         self._replay = QueueScript("replay")
+        self._heads = QueueScript("dead_heads")
 
     async def fetch_page(self, *, limit: int, after: str) -> list[DeadLetter]:
         """Oldest first; raises `BadRequest` for an `after` that is no id."""
-        if after and not _ID.fullmatch(after):
-            raise BadRequest("after", "is not the id of a dead letter")
-        start = f"({after}" if after else "-"
-        found = await self._range(start, "+", max(1, limit))
+        found = await self._range(_start_after(after), "+", max(1, limit))
         return [_letter(id, fields) for id, fields in found]
+
+    async def fetch_heads(self, *, limit: int, after: str) -> list[LetterHead]:
+        """As `fetch_page`, without recipients and payloads."""
+        args = [_start_after(after), "+", max(1, limit), PAYLOAD_HEAD]
+        found = await self._heads(self._client, [self._keys.dead], args)
+        return [
+            parse_letter_head(
+                letter,
+                id=id.decode(),
+                queue=queue.decode(),
+                push_id=push_id.decode(),
+                payload=payload,
+            )
+            for id, queue, push_id, letter, payload in found
+        ]
 
     async def replay(self, ids: Sequence[str]) -> int:
         """Each letter in one atomic step; unknown ids count nothing."""
@@ -89,6 +105,12 @@ class DeadStream:
         keys = [self._keys.dead, self._keys.payload(push_id), self._keys.stream(queue)]
         args = [id, push_id, encoded, fields[b"payload"]]
         return int(await self._replay(self._client, keys, args))
+
+
+def _start_after(id: str) -> str:
+    if id and not _ID.fullmatch(id):
+        raise BadRequest("after", "is not the id of a dead letter")
+    return f"({id}" if id else "-"
 
 
 def _known_form(ids: Sequence[str]) -> list[str]:

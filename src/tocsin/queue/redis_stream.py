@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tocsin.core.clock import SystemClock
+from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
@@ -323,6 +324,11 @@ class RedisStreamJobQueue:
         """Dead letters, oldest first, after the given id."""
         with own_errors():
             return await self._dead.fetch_page(limit=limit, after=after)
+
+    async def scan_dead(self, *, limit: int, after: str = "") -> list[LetterHead]:
+        """Dead letters without recipients and payloads; see the port."""
+        with own_errors():
+            return await self._dead.fetch_heads(limit=limit, after=after)
 
     async def replay_dead(self, ids: Sequence[str]) -> int:
         """Put these back to work with fresh attempts; returns how many."""

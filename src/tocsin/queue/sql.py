@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
@@ -289,6 +290,11 @@ class SqlJobQueue:
         """Dead letters, oldest first, after the given id."""
         async with self._database.reading() as connection:
             return await self._dead.fetch_page(connection, limit=limit, after=after)
+
+    async def scan_dead(self, *, limit: int, after: str = "") -> list[LetterHead]:
+        """Dead letters without recipients and payloads; see the port."""
+        async with self._database.reading() as connection:
+            return await self._dead.fetch_heads(connection, limit=limit, after=after)
 
     async def replay_dead(self, ids: Sequence[str]) -> int:
         """Put these back to work with fresh attempts; returns how many."""

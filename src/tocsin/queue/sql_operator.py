@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue_stock import Stored, StoredLetter
 from tocsin.core.push import DeadLetter
 from tocsin.protocol.job_codec import (
+    PAYLOAD_HEAD,
     encode_job,
     parse_dead_job,
     parse_letter,
+    parse_letter_head,
     refresh,
     without_done,
 )
@@ -69,12 +72,9 @@ class DeadTable:
     ) -> list[DeadLetter]:
         """Oldest first; raises `BadRequest` for an `after` that is no id."""
         dead = self._tables.dead
-        start = _known_form([after]) if after else [0]
-        if not start:
-            raise BadRequest("after", "is not the id of a dead letter")
         statement = (
             select(dead)
-            .where(dead.c.id > start[0])
+            .where(dead.c.id > _start_after(after))
             .order_by(dead.c.id)
             .limit(max(1, limit))
         )
@@ -85,6 +85,30 @@ class DeadTable:
                 queue=row.queue,
                 push_id=row.push_id,
                 payload=row.payload,
+            )
+            for row in await connection.execute(statement)
+        ]
+
+    async def fetch_heads(
+        self, connection: AsyncConnection, *, limit: int, after: str
+    ) -> list[LetterHead]:
+        """As `fetch_page`, without recipients and payloads."""
+        dead = self._tables.dead.c
+        payload = func.substr(dead.payload, 1, PAYLOAD_HEAD).label("payload")
+        statement = (
+            select(dead.id, dead.queue, dead.push_id, dead.letter, payload)
+            .where(dead.id > _start_after(after))
+            .order_by(dead.id)
+            .limit(max(1, limit))
+        )
+        return [
+            parse_letter_head(
+                row.letter,
+                id=str(row.id),
+                queue=row.queue,
+                push_id=row.push_id,
+                # SQLite calls a part of nothing NULL.
+                payload=row.payload or b"",
             )
             for row in await connection.execute(statement)
         ]
@@ -119,6 +143,13 @@ class DeadTable:
             gone = await connection.execute(delete(dead).where(dead.c.id == id))
             purged += gone.rowcount
         return purged
+
+
+def _start_after(id: str) -> int:
+    found = _known_form([id]) if id else [0]
+    if not found:
+        raise BadRequest("after", "is not the id of a dead letter")
+    return found[0]
 
 
 def _known_form(ids: Sequence[str]) -> list[int]:

@@ -1,7 +1,7 @@
 """API methods: the one table of RPCs that gRPC, HTTP and batches share.
 
-Every RPC of the service is in `BUILT` or in `COMPOSED`, which a test checks. It runs
-nothing.
+Every RPC of `CentrifugoApi` is in `BUILT` or in `COMPOSED`, every one of `AdminApi` in
+`ADMIN_BUILT`, which a test checks. It runs nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tocsin.api.call import Command, Method
 from tocsin.api.methods import (
     cluster,
     control,
+    dead_letters,
     devices,
     maps,
     publication,
@@ -24,9 +25,10 @@ from tocsin.api.methods import (
     topics,
     users,
 )
-from tocsin.protocol import api_pb2
+from tocsin.protocol import admin_pb2, api_pb2
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["CentrifugoApi"]
+ADMIN_SERVICE = admin_pb2.DESCRIPTOR.services_by_name["AdminApi"]
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 BUILT: Mapping[str, Method] = {
@@ -71,6 +73,10 @@ BUILT: Mapping[str, Method] = {
     "SharedPollPublish": maps.not_available("shared_poll_publish"),
 }
 
+ADMIN_BUILT: Mapping[str, Method] = {
+    "ListDeadLetters": dead_letters.list_dead_letters,
+}
+
 COMPOSED: frozenset[str] = frozenset({"Batch"})
 """RPCs that consist of others; each door runs them itself."""
 
@@ -80,7 +86,7 @@ def snake_case(rpc: str) -> str:
     return _WORD.sub("_", rpc).lower()
 
 
-def _command(rpc: Any) -> Command:
+def _command(rpc: Any, method: Method) -> Command:
     return Command(
         rpc=rpc.name,
         name=snake_case(rpc.name),
@@ -89,14 +95,24 @@ def _command(rpc: Any) -> Command:
         result_class=GetMessageClass(
             rpc.output_type.fields_by_name["result"].message_type
         ),
-        method=BUILT[rpc.name],
+        method=method,
     )
 
 
 COMMANDS: Mapping[str, Command] = {
     command.name: command
     for command in (
-        _command(rpc) for rpc in SERVICE.methods if rpc.name not in COMPOSED
+        _command(rpc, BUILT[rpc.name])
+        for rpc in SERVICE.methods
+        if rpc.name not in COMPOSED
     )
 }
 """Every RPC but the composed ones, by name, in the order of the schema."""
+
+ADMIN_COMMANDS: Mapping[str, Command] = {
+    command.name: command
+    for command in (
+        _command(rpc, ADMIN_BUILT[rpc.name]) for rpc in ADMIN_SERVICE.methods
+    )
+}
+"""Every RPC of `AdminApi`, by name, in the order of the schema."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tocsin.core.dead_letters import LetterHead
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.core.rates import RateLimit
 
@@ -182,6 +183,10 @@ class JobOperator(Backlog, Protocol):
 
     async def list_dead(self, *, limit: int, after: str = "") -> list[DeadLetter]:
         """Dead letters, oldest first, after the given id."""
+        ...
+
+    async def scan_dead(self, *, limit: int, after: str = "") -> list[LetterHead]:
+        """As `list_dead`, without recipients and payloads, which may be large."""
         ...
 
     async def replay_dead(self, ids: Sequence[str]) -> int:

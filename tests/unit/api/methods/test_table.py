@@ -7,7 +7,16 @@ from tests.support.wire_table import ROOT
 
 from tocsin.api.call import correlation_id_from
 from tocsin.api.methods import maps
-from tocsin.api.methods.table import BUILT, COMPOSED, SERVICE, snake_case
+from tocsin.api.methods.table import (
+    ADMIN_BUILT,
+    ADMIN_COMMANDS,
+    ADMIN_SERVICE,
+    BUILT,
+    COMMANDS,
+    COMPOSED,
+    SERVICE,
+    snake_case,
+)
 
 
 def test_every_rpc_is_decided() -> None:
@@ -17,9 +26,15 @@ def test_every_rpc_is_decided() -> None:
     assert sorted([*BUILT, *COMPOSED]) == sorted(names)
 
 
+def test_every_rpc_for_operators_is_built() -> None:
+    """None is without a method, and none shares its name with one of the API."""
+    assert sorted(ADMIN_BUILT) == sorted(rpc.name for rpc in ADMIN_SERVICE.methods)
+    assert not set(ADMIN_COMMANDS) & set(COMMANDS)  # both are labels of one metric
+
+
 def test_methods_carry_the_names_of_their_rpcs() -> None:
     """The function of an RPC has its name in snake case and is a coroutine."""
-    for rpc, method in BUILT.items():
+    for rpc, method in [*BUILT.items(), *ADMIN_BUILT.items()]:
         assert inspect.iscoroutinefunction(method)
         assert method.__name__ == snake_case(rpc)
 

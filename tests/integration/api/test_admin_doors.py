@@ -1,0 +1,173 @@
+"""`AdminApi` on both doors: who comes in, and that it answers as the API does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import grpc
+import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.support.api import ADMIN_KEY, AS_OPERATOR, KEY, WITH_KEY, World, serving
+from tests.support.http_api import serving_admin_http
+
+from tocsin.api.methods.table import ADMIN_COMMANDS
+from tocsin.protocol import admin_pb2, admin_pb2_grpc, api_pb2, api_pb2_grpc
+
+_LIST = admin_pb2.ListDeadLettersRequest()
+
+
+async def _refusal(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), caught.value.details() or ""
+
+
+def _unknown(channel: grpc.aio.Channel) -> Any:
+    return channel.unary_unary("/tocsin.admin.v1.AdminApi/Nothing", bytes, bytes)
+
+
+REFUSED = (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
+
+
+@pytest.mark.parametrize("metadata", [(), WITH_KEY], ids=["no key", "the API's key"])
+@pytest.mark.parametrize("settings", [{}, {"admin_key": ADMIN_KEY}])
+async def test_nobody_without_its_key_reaches_the_service_on_grpc(
+    settings: dict[str, str], metadata: Any
+) -> None:
+    """Neither the API's key opens it, nor an API that needs none."""
+    async with (
+        serving(World(), **settings, insecure=True) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub: Any = admin_pb2_grpc.AdminApiStub(channel)
+        call = stub.ListDeadLetters(_LIST, metadata=metadata)
+        assert await _refusal(call) == REFUSED
+        unknown = _unknown(channel)
+        assert await _refusal(unknown(b"", metadata=metadata)) == REFUSED
+
+
+async def test_without_a_configured_key_no_key_fits() -> None:
+    """An empty key in the call is none."""
+    async with (
+        serving(World()) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub: Any = admin_pb2_grpc.AdminApiStub(channel)
+        for given in ("apikey ", f"apikey {ADMIN_KEY}"):
+            call = stub.ListDeadLetters(_LIST, metadata=(("authorization", given),))
+            assert await _refusal(call) == REFUSED
+
+
+async def test_the_key_opens_the_service_and_nothing_else_on_grpc() -> None:
+    """Calls are counted by their names; the API stays behind its own key."""
+    world = World()
+    async with (
+        serving(world, admin_key=ADMIN_KEY) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub: Any = admin_pb2_grpc.AdminApiStub(channel)
+        answer = await stub.ListDeadLetters(_LIST, metadata=AS_OPERATOR)
+        assert answer.HasField("result")
+        wrong = admin_pb2.ListDeadLettersRequest(limit=-1)
+        answer = await stub.ListDeadLetters(wrong, metadata=AS_OPERATOR)
+        assert (answer.error.code, answer.error.message) == (
+            107,
+            "bad request: limit: must not be negative",
+        )
+        transport = (*AS_OPERATOR, ("x-centrifugo-error-mode", "transport"))
+        code, _ = await _refusal(stub.ListDeadLetters(wrong, metadata=transport))
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        unknown = _unknown(channel)
+        code, _ = await _refusal(unknown(b"", metadata=AS_OPERATOR))
+        assert code == grpc.StatusCode.UNIMPLEMENTED
+        api: Any = api_pb2_grpc.CentrifugoApiStub(channel)
+        call = api.Info(api_pb2.InfoRequest(), metadata=AS_OPERATOR)
+        assert await _refusal(call) == REFUSED
+    assert world.observed.commands == [
+        ("list_dead_letters", "grpc", 0),
+        ("list_dead_letters", "grpc", 107),
+        ("list_dead_letters", "grpc", 107),
+    ]
+
+
+@pytest.mark.parametrize("metadata", [WITH_KEY, AS_OPERATOR], ids=["API", "admin"])
+async def test_reflection_tells_of_both_services_to_either_key(metadata: Any) -> None:
+    """So grpcurl works for operators with the key that they have."""
+    async with (
+        serving(World(), admin_key=ADMIN_KEY) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+        async def asking() -> Any:
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+            yield reflection_pb2.ServerReflectionRequest(
+                file_containing_symbol="tocsin.admin.v1.AdminApi"
+            )
+
+        replies = [
+            reply
+            async for reply in stub.ServerReflectionInfo(asking(), metadata=metadata)
+        ]
+    names = [each.name for each in replies[0].list_services_response.service]
+    assert "tocsin.admin.v1.AdminApi" in names
+    assert "centrifugal.centrifugo.api.CentrifugoApi" in names
+    assert replies[1].HasField("file_descriptor_response")
+
+
+async def test_the_service_over_http() -> None:
+    """A route per method, the same JSON, and the key in any of its forms."""
+    world = World()
+    async with serving_admin_http(world) as http:
+        answer = await http.send("/admin/api/list_dead_letters", {"limit": 5})
+        assert answer.json == {"result": {"items": [], "has_more": False}}
+        answer = await http.send("/admin/api/list_dead_letters", {"limit": -5})
+        assert answer.json["error"]["code"] == 107
+        answer = await http.send("/admin/api/list_dead_letters", {"limit": "no"})
+        assert answer.status == 400
+        path = f"/admin/api/list_dead_letters?api_key={ADMIN_KEY}"
+        assert (await http.send(path, headers={})).status == 200
+        assert (await http.send(path, verb="GET")).status == 405
+        assert (await http.send("/admin/api/nothing")).status == 404
+    assert world.observed.commands[0] == ("list_dead_letters", "http", 0)
+
+
+@pytest.mark.parametrize("configured", [ADMIN_KEY, ""])
+@pytest.mark.parametrize("given", ["", KEY, " "])
+async def test_nobody_without_its_key_reaches_the_service_over_http(
+    configured: str, given: str
+) -> None:
+    """Every method answers 401 with an empty body."""
+    async with serving_admin_http(World(), key=configured) as http:
+        for name in ADMIN_COMMANDS:
+            headers = {"X-API-Key": given}
+            answer = await http.send(f"/admin/api/{name}", b"", headers=headers)
+            assert (answer.status, answer.body) == (401, b"")
+
+
+async def test_letters_are_listed_without_their_recipients() -> None:
+    """No token of a letter is in any answer."""
+    from tests.support.jobs import make_payload, make_send_job
+
+    world = World()
+    world.queue.data.payloads["p1"] = make_payload()
+    world.queue.data.bury(make_send_job(attempt=2), "payload_rejected: too big", 1000)
+    async with serving_admin_http(world) as http:
+        answer = await http.send("/admin/api/list_dead_letters", b"{}")
+    assert answer.json["result"]["items"] == [
+        {
+            "id": "1",
+            "reason": "payload_rejected",
+            "detail": "payload_rejected: too big",
+            "at_ms": 1000,
+            "uid": "u1",
+            "push_id": "p1",
+            "stage": "send",
+            "provider": "fcm",
+            "integration": "fcm",
+            "attempt": 2,
+            "recipients": 3,
+        }
+    ]
+    assert "token-0" not in json.dumps(answer.json)
