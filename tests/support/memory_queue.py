@@ -8,12 +8,16 @@ in, be another process, and make calls fail or wait.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 from tests.support.jobs import make_payload
 
+from tocsin.core import accounts
+from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_account
 from tocsin.core.clock import SystemClock
 from tocsin.core.dead_letters import LetterHead, head_of
 from tocsin.core.elapsed import elapsed_s
@@ -54,6 +58,8 @@ class MemoryQueueData:
         self.payloads: dict[str, Payload] = {}
         self.unfinished: Counter[str] = Counter()
         self.once_until_ms: dict[str, int] = {}
+        self.accounts: dict[str, Account] = {}
+        self.changed: set[str] = set()
         self.letters: dict[int, tuple[DeadLetter, Payload | None]] = {}
         self.settled: list[str] = []
         self.wake = asyncio.Event()
@@ -89,6 +95,16 @@ class MemoryQueueData:
         if self.unfinished[push_id] <= 0:
             self.payloads.pop(push_id, None)
             del self.unfinished[push_id]
+            if (account := self.accounts.get(push_id)) is not None:
+                account.ended = True
+                account.version += 1
+                self.changed.add(push_id)
+
+    def change(self, push_id: str, change: Change | None) -> None:
+        """Make a change in the account of a send, if one is kept."""
+        if change is not None and push_id in self.accounts:
+            self.accounts[push_id].apply(change)
+            self.changed.add(push_id)
 
     def bury(self, job: Job, reason: str, now_ms: int) -> None:
         """Keep a dead letter, with a copy of the payload."""
@@ -104,11 +120,46 @@ class MemoryQueueData:
         self.reached = 0
         for kept in (self.queues, self.payloads, self.unfinished, self.once_until_ms):
             kept.clear()
+        self.accounts.clear()
+        self.changed.clear()
 
     def wake_readers(self) -> None:
         """Let those look who wait."""
         wake, self.wake = self.wake, asyncio.Event()
         wake.set()
+
+
+class MemoryAccounts:
+    """`AccountReader` over the data of a queue."""
+
+    def __init__(
+        self, data: MemoryQueueData, begin: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._data = data
+        self._begin = begin
+
+    async def changed(self, *, limit: int) -> dict[str, Account]:
+        await self._begin("accounts.changed")
+        data = self._data
+        push_ids = sorted(data.changed)[:limit]
+        return {id: deepcopy(data.accounts.get(id, Account())) for id in push_ids}
+
+    async def find(self, push_ids: Sequence[str]) -> dict[str, Account]:
+        await self._begin("accounts.find")
+        found = self._data.accounts
+        return {id: deepcopy(found[id]) for id in push_ids if id in found}
+
+    async def acknowledge(
+        self, accounts: Mapping[str, Account], *, forget: bool
+    ) -> None:
+        await self._begin("accounts.acknowledge")
+        data = self._data
+        for push_id, seen in accounts.items():
+            now = data.accounts.get(push_id)
+            if now is None or now.version == seen.version:
+                data.changed.discard(push_id)
+                if now is not None and now.ended and forget:
+                    del data.accounts[push_id]
 
 
 class MemoryJobQueue:
@@ -133,6 +184,7 @@ class MemoryJobQueue:
         takeover_s: float = 60,
     ) -> None:
         self.data = MemoryQueueData() if data is None else data
+        self.accounts = MemoryAccounts(self.data, self._begin)
         self.owner = owner
         self.limit = limit
         timing = Timing(takeover_s)
@@ -158,11 +210,14 @@ class MemoryJobQueue:
         *,
         once_ttl_s: float = 0,
         due_ms: int = 0,
+        account: Account | None = None,
     ) -> bool:
         await self._begin("enqueue")
         data, push_id, now_ms = self.data, payload.push_id, self._clock.now_ms()
         before = self._high_water.certain
         if once_ttl_s > 0 and data.once_until_ms.get(push_id, 0) > now_ms:
+            return False
+        if push_id in data.accounts:
             return False
         for queue, new in Counter(job.queue for job in jobs).items():
             if len(data.queues[queue]) + new > self.limit:
@@ -171,6 +226,9 @@ class MemoryJobQueue:
             data.once_until_ms[push_id] = now_ms + max(1, int(once_ttl_s * 1000))
         if jobs:
             data.payloads[push_id] = payload
+        if accounts.is_kept(jobs):
+            data.accounts[push_id] = account or first_account(jobs, uuid.uuid4().hex)
+            data.changed.add(push_id)
         for job in jobs:
             data.add(job, due_ms, now_ms, payload.uid)
         data.reached += 1
@@ -186,6 +244,7 @@ class MemoryJobQueue:
             if uid and entry.scheduled_uid == uid and not entry.count
         ]
         for entry in taken:
+            self.data.change(entry.job.push_id, accounts.cancelled(entry.job))
             self.data.remove(entry)
         return [entry.job for entry in taken]
 
@@ -228,6 +287,8 @@ class MemoryJobQueue:
         *,
         follow: Sequence[tuple[Job, int]] = (),
         dead: Sequence[tuple[Job, str]] = (),
+        ended: Counts = accounts.NOTHING,
+        page: WalkPage | None = None,
     ) -> bool:
         await self._begin("settle")
         push_id, now_ms = delivery.job.push_id, self._clock.now_ms()
@@ -241,6 +302,11 @@ class MemoryJobQueue:
             self.data.add(job, due_ms, now_ms)
         for job, reason in dead:
             self.data.bury(job, reason, now_ms)
+        jobs = [job for job, _ in follow]
+        change = accounts.settled(
+            delivery.job, jobs, ended=ended, page=page, is_dead=bool(dead)
+        )
+        self.data.change(push_id, change)
         self.data.remove(entry)
         self.data.settled.append(delivery.receipt)
         self.data.wake_readers()
@@ -303,7 +369,9 @@ class MemoryJobQueue:
             letter, payload = self.data.letters.pop(id)
             if payload is not None:
                 self.data.payloads.setdefault(payload.push_id, payload)
-            self.data.add(refresh(letter.job), 0, now_ms)
+            job = refresh(letter.job)
+            self._reopen(job)
+            self.data.add(job, 0, now_ms)
         self.data.wake_readers()
         return len(known)
 
@@ -431,6 +499,7 @@ class MemoryJobQueue:
                 await asyncio.sleep(0.001)
 
     async def _begin(self, call: str) -> None:
+        """Count a call, and let a test fail or hold it."""
         self.calls[call] += 1
         if (gate := self.gates.get(call)) is not None:
             await gate.wait()
@@ -446,6 +515,13 @@ class MemoryJobQueue:
         letters = self.data.letters
         found = [letter for id, (letter, _) in letters.items() if id > start]
         return found[: max(1, limit)]
+
+    def _reopen(self, job: Job) -> None:
+        change, push_id = accounts.replayed(job), job.push_id
+        if change is not None:
+            account = self.data.accounts.setdefault(push_id, Account(uuid.uuid4().hex))
+            account.ended = False
+            self.data.change(push_id, change)
 
     def _known(self, ids: Sequence[str]) -> list[int]:
         numbers = {int(id) for id in ids if id.isascii() and id.isdigit()}

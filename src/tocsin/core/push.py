@@ -143,7 +143,8 @@ class OnlineCheck:
 class Expand:
     """Stage one: walk `filter` from `cursor` on and write batches.
 
-    `details` are the columns that limits and templates of the request need.
+    `details` are the columns that limits and templates of the request need. `until` is
+    the id of the last device, or empty for all of them.
     """
 
     filter: DeviceFilter
@@ -151,6 +152,7 @@ class Expand:
     page: int = 0
     details: frozenset[Detail] = frozenset()
     online: OnlineCheck | None = None
+    until: str = ""
 
 
 class Recipient(NamedTuple):
@@ -277,7 +279,9 @@ class _OfRequest:
 
     `attempt` counts the failed tries that these recipients had before. The first try,
     or wait for a paused credential, was at `first_try_at_ms`; in a walk, the first
-    fault of the channel engine.
+    fault of the channel engine. `unit` says where in the account of the send it counts
+    (`core/accounts.py`); for a walk it is the walk's own name. It is empty in jobs of
+    releases before accounts.
     """
 
     id: str
@@ -290,6 +294,7 @@ class _OfRequest:
     attempt: int = 0
     first_try_at_ms: int = 0
     correlation_id: str = ""
+    unit: str = ""
 
     @property
     def credential(self) -> str:
@@ -324,6 +329,11 @@ class ExpandJob(_OfRequest):
         """The stream that carries it: one per stage and provider."""
         return queue_name("expand", self.provider)
 
+    @property
+    def page_unit(self) -> str:
+        """Where the recipients of this page count; empty without an account."""
+        return f"{self.unit}:{self.work.page}" if self.unit else ""
+
     def batch(self, work: Send, *, id: str) -> SendJob:
         """The job of a batch that the walk has found; it counts its own tries."""
         # `first_try_at_ms` is left out: in a walk it is about the channel engine.
@@ -338,6 +348,7 @@ class ExpandJob(_OfRequest):
             expire_at_ms=self.expire_at_ms,
             attempt=self.attempt,
             correlation_id=self.correlation_id,
+            unit=self.page_unit,
         )
 
 
@@ -353,6 +364,7 @@ class JobFields(TypedDict):
     attempt: NotRequired[int]
     first_try_at_ms: NotRequired[int]
     correlation_id: NotRequired[str]
+    unit: NotRequired[str]
 
 
 Job: TypeAlias = ExpandJob | SendJob

@@ -21,6 +21,7 @@ from tocsin.core.ports.providers import Batch, PushProvider, Report
 from tocsin.core.ports.queue import Delivery, JobConsumer, RateLimiter
 from tocsin.core.push import Body, Payload, SendJob, Templating
 from tocsin.core.templates import TemplateFault
+from tocsin.delivery.accounting import ended_in_batch, rest_of
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.limits import BatchLimits, MemoryRateLimiter
 from tocsin.delivery.outages import Outages
@@ -113,11 +114,10 @@ class Dispatcher:
         """Send one batch and settle it, or leave it to the worker that has it now."""
         payload = await self._fetch_payload(job.push_id)
         if job.credential not in self._providers:
-            await self._end(delivery, payload, [], [(job, no_integration(job))])
+            await self._bury(delivery, payload, no_integration(job))
             return
         if payload is None:
-            reason = "the payload is not stored any more"
-            await self._end(delivery, None, [], [(job, reason)])
+            await self._bury(delivery, None, "the payload is not stored any more")
             return
         run = Run(delivery, job, payload, self._clock.now_ms())
         credential = self._settlement.credential(job)
@@ -252,6 +252,13 @@ class Dispatcher:
         follow, dead = self._settlement.postpone(run, credential)
         await self._end(run.delivery, run.payload, follow, dead, run=run)
 
+    async def _bury(
+        self, delivery: Delivery, payload: Payload | None, reason: str
+    ) -> None:
+        """Put into the dead letters what an earlier holder has left of the batch."""
+        rest = rest_of(delivery)
+        await self._end(delivery, payload, [], [(rest, reason)] if rest else [])
+
     async def _end(
         self,
         delivery: Delivery,
@@ -269,7 +276,7 @@ class Dispatcher:
         """
         # Settled before it is counted: a crash in between leaves a count too low. In
         # the other order another worker would send the same again and count it twice.
-        if not await self._settle(delivery, follow, dead):
+        if not await self._settle(delivery, follow, dead, run, dropped):
             await self._lost.tell(delivery)
             return False
         if run is not None:
@@ -284,12 +291,29 @@ class Dispatcher:
         return True
 
     async def _settle(
-        self, delivery: Delivery, follow: list[FollowUp], dead: list[DeadEnd]
+        self,
+        delivery: Delivery,
+        follow: list[FollowUp],
+        dead: list[DeadEnd],
+        run: Run | None,
+        dropped: Mapping[str, Sequence[int]],
     ) -> bool:
         """Settle, however long the queue is away; `False` if another worker has it."""
+        job = delivery.job
+        assert isinstance(job, SendJob)  # noqa: S101 - stage two has no other jobs
+        ended = ended_in_batch(
+            delivery,
+            job,
+            run,
+            follow=[each for each, _ in follow],
+            dead=[each for each, _ in dead],
+            dropped=dropped,
+        )
         while True:
             try:
-                return await self._queue.settle(delivery, follow=follow, dead=dead)
+                return await self._queue.settle(
+                    delivery, follow=follow, dead=dead, ended=ended
+                )
             except ApiError as error:
                 if delivery.lost:
                     return False

@@ -28,6 +28,7 @@ from tocsin.core.push import (
     TimeWindow,
     queue_name,
 )
+from tocsin.delivery.accounting import cut, ended_in_page, page_of
 from tocsin.delivery.limits import NO_TIMEZONE, sort_by_window
 from tocsin.delivery.online import OnlineUsers, PutOff
 from tocsin.delivery.outages import DATABASE, Outages
@@ -133,6 +134,7 @@ class Expander:
             limit=PAGE_SIZE,
             details=sorted(details),
         )
+        page = cut(work, page)
         self._outages.fine(DATABASE)
         # Read now: the queue drops a payload with its last job, which may be this one.
         if payload is None and _is_empty(work, page):
@@ -231,7 +233,12 @@ class Expander:
             groups, dropped = self._sort(job, payload.window, whole, rest)
         parts = [(due_ms, _subset(whole, some)) for due_ms, some in groups]
         follow = self._follow(job, page, parts)
-        if not await self._queue.settle(delivery, follow=follow):
+        if not await self._queue.settle(
+            delivery,
+            follow=follow,
+            ended=ended_in_page(dropped, len(spared)),
+            page=page_of(job, page),
+        ):
             await self._tell_lost(delivery)
             return
         batches = len(follow) - bool(page.cursor)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tocsin.core.accounts import removed_half
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome, Result, Verdict
@@ -50,16 +51,24 @@ class Run:
         # Asked for each result, so it is looked up once.
         self._origin_of = SERVICES.tokens_of(job.provider).origin
         size = len(self.recipients)
-        self.bitmap = bytearray(delivery.done.ljust((size + 7) // 8, b"\0"))
+        length = (size + 7) // 8
+        self.bitmap = bytearray(delivery.done[:length].ljust(length, b"\0"))
+        self.removed_bits = bytearray(
+            removed_half(delivery.done, size).ljust(length, b"\0")
+        )
         self.pending = self.recipients.undone(delivery.done)
         self.results: list[Result] = []
         self.done_before = size - len(self.pending)
         # For the log line. `retried` and `too_late` count codes: of recipients that
         # are tried again, and of those whose next try would be after their expiry.
-        # `expired` counts recipients without any try.
+        # `expired` counts recipients without any try, `unconfirmed` those of `too_late`
+        # whose last request may have arrived, `suspected` those whose guarded verdict
+        # was believed.
         self.retried: Counter[str] = Counter()
         self.too_late: Counter[str] = Counter()
         self.expired = 0
+        self.unconfirmed = 0
+        self.suspected = 0
         self.removed = 0
         # Indexes whose verdict is not believed: definite ones in `held`, guarded ones
         # in `doubted`. `trust` is `None` until the guarded ones are judged, at the end.
@@ -100,6 +109,14 @@ class Run:
         for index, outcome, _ in results:
             if outcome.verdict in FINAL and index not in self.held:
                 bitmap[index >> 3] |= 1 << (index & 7)
+                if outcome.verdict is Verdict.UNREGISTERED:
+                    self.removed_bits[index >> 3] |= 1 << (index & 7)
+
+    @property
+    def record(self) -> bytes:
+        """What the queue is to keep of it, in the form of `Delivery.done`."""
+        done = bytes(self.bitmap)
+        return done + self.removed_bits if any(self.removed_bits) else done
 
     def unsent(self) -> list[int]:
         """Pending indexes that no result came for."""
@@ -194,7 +211,7 @@ class Journal:
         # Noted before the write: results that come during it are not recorded by it.
         taken = {id(run): run.taken for run in runs}
         while progress := {
-            run.delivery.receipt: bytes(run.bitmap)
+            run.delivery.receipt: run.record
             for run in runs
             if not (run.complete or run.lost)
         }:

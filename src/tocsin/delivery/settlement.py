@@ -166,6 +166,8 @@ class Settlement:
             elif outcome.verdict is Verdict.SUSPECT and trust is not Trust.BROKEN:
                 if trust is Trust.DOUBTED or index in run.doubted:
                     rejected.setdefault(f"{outcome.code}: {DOUBT}", []).append(index)
+                else:
+                    run.suspected += 1
             elif outcome.verdict in _TRIED_AGAIN:
                 attempt, due_ms = self._next_try(run, outcome, now_ms)
                 if due_ms > self._retry.gives_up_at_ms(first_try_ms):
@@ -239,6 +241,10 @@ class Settlement:
         job = run.job
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
             run.too_late.update(code for _, code in tried)
+            late = {index for index, _ in tried}
+            run.unconfirmed += sum(
+                outcome.maybe_sent for index, outcome, _ in run.results if index in late
+            )
             return
         run.retried.update(code for _, code in tried)
         part = self.part(run, [index for index, _ in tried])

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
+from tocsin.core.accounts import NOTHING, Counts, Part, recorded
 from tocsin.core.errors import (
     ApiError,
     InternalError,
@@ -21,6 +22,7 @@ from tocsin.core.errors import (
 from tocsin.core.ports.providers import PushProvider
 from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.core.push import Job, SendJob, queue_name
+from tocsin.delivery.accounting import rest_of
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.outages import QUEUE, Outages
 from tocsin.delivery.recipients import Expander
@@ -212,7 +214,8 @@ class Lane:
             self._met_fault = True
             self._outages.note(error, doing="work on jobs")
             # A new entry takes its place, so its hand-outs are counted from the start.
-            await self._settle(delivery, follow=[(_rest_of(delivery), 0)])
+            rest = rest_of(delivery)
+            await self._settle(delivery, follow=[(rest, 0)] if rest else [])
         else:
             self._pause_s = 0.0
 
@@ -228,11 +231,18 @@ class Lane:
         The hold is renewed before each try. It tells the queue that nobody died, and
         tells us whether another worker has the job: then it must not be put back too.
         """
+        job = delivery.job
+        ended: Counts = NOTHING
+        if isinstance(job, SendJob):
+            ended = recorded(delivery.done, len(job.work.recipients))
+            ended[Part.DEAD] += sum(count_recipients(each) for each, _ in dead)
         while True:
             try:
                 if await self._queue.keep_alive([delivery]):
                     return False
-                return await self._queue.settle(delivery, follow=follow, dead=dead)
+                return await self._queue.settle(
+                    delivery, follow=follow, dead=dead, ended=ended
+                )
             except InternalError as error:
                 self._outages.note(error, doing="settle jobs")
             if self._stopped.is_set() or delivery.lost:
@@ -257,7 +267,8 @@ class Lane:
         uid = await find_uid(self._queue, job.push_id)
         # `_settle` waits for the queue and never raises its faults: `_try` would give
         # the job back then, and its hand-outs would be counted from the start.
-        if not await self._settle(delivery, dead=[(job, reason)]):
+        rest = rest_of(delivery)
+        if not await self._settle(delivery, dead=[(rest, reason)] if rest else []):
             return
         _log.error(
             "poison job goes to the dead letters",
@@ -429,14 +440,6 @@ class Worker:
             for name, count in waiting.items():
                 self._metrics.push_queue_consuming_lag.set(count, names[name], name)
             await asyncio.sleep(LAG_INTERVAL_S)
-
-
-def _rest_of(delivery: Delivery) -> Job:
-    """The job without recipients whose result an earlier holder recorded."""
-    job, done = delivery.job, delivery.done
-    if not isinstance(job, SendJob) or not any(done):
-        return job
-    return job.part(job.work.recipients.undone(done), id=job.id)
 
 
 def _size(delivery: Delivery) -> int:

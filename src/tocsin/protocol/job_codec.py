@@ -5,13 +5,14 @@ It does no I/O and must not know any engine: queue and send log keep these bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from tocsin.core.accounts import AGAIN
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.push import (
@@ -69,6 +70,28 @@ def parse_job(data: bytes) -> Job:
 
 def encode_payload(payload: Payload) -> bytes:
     """The bytes stored once per request."""
+    return _payload_message(payload).SerializeToString()
+
+
+def encode_accepted(payload: Payload, jobs: Sequence[Job]) -> bytes:
+    """What the send log keeps of a send: its payload and its first jobs."""
+    message = job_pb2.Accepted()
+    message.payload.CopyFrom(_payload_message(payload))
+    message.jobs.extend(_job_message(job) for job in jobs)
+    return message.SerializeToString()
+
+
+def parse_accepted(data: bytes) -> tuple[Payload, list[Job]]:
+    """The payload and the first jobs in these bytes. Raises `Undecodable`."""
+    message = job_pb2.Accepted()
+    try:
+        message.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise Undecodable(f"not an accepted send: {error}") from None
+    return _payload_of(message.payload), [_job_of(job) for job in message.jobs]
+
+
+def _payload_message(payload: Payload) -> job_pb2.Payload:
     message = job_pb2.Payload(
         push_id=payload.push_id,
         uid=payload.uid,
@@ -93,7 +116,7 @@ def encode_payload(payload: Payload) -> bytes:
         for language, texts in templating.localizations.items():
             message.templating.localizations[language].by_name.update(texts)
         message.templating.SetInParent()
-    return message.SerializeToString()
+    return message
 
 
 def parse_payload(data: bytes) -> Payload:
@@ -103,6 +126,10 @@ def parse_payload(data: bytes) -> Payload:
         message.ParseFromString(data)
     except (DecodeError, UnicodeDecodeError) as error:
         raise Undecodable(f"not a payload: {error}") from None
+    return _payload_of(message)
+
+
+def _payload_of(message: job_pb2.Payload) -> Payload:
     return Payload(
         push_id=message.push_id,
         uid=message.uid,
@@ -270,8 +297,12 @@ def without_done(data: bytes, done: bytes) -> bytes:
 
 def refresh(job: Job) -> Job:
     """The same job as if it had never been tried."""
-    # Both fields: a job gives up at an age that counts from its first try.
-    return replace(job, attempt=0, first_try_at_ms=0)
+    # Both fields: a job gives up at an age that counts from its first try. Its
+    # recipients are a unit of their own: the page that they came from may be over.
+    unit = job.unit
+    if isinstance(job, SendJob) and unit and not unit.endswith(AGAIN):
+        unit += AGAIN
+    return replace(job, attempt=0, first_try_at_ms=0, unit=unit)
 
 
 def _job_message(job: Job) -> job_pb2.Job:
@@ -288,6 +319,7 @@ def _job_message(job: Job) -> job_pb2.Job:
         first_try_at_ms=job.first_try_at_ms,
         correlation_id=job.correlation_id,
         recipient_type=job.recipient_type.value,
+        unit=job.unit,
     )
     if isinstance(job, SendJob):
         recipients = job.work.recipients
@@ -304,6 +336,7 @@ def _job_message(job: Job) -> job_pb2.Job:
         work = job.work
         message.expand.cursor = work.cursor
         message.expand.page = work.page
+        message.expand.until = work.until
         message.expand.details.extend(sorted(work.details))
         message.expand.filter.CopyFrom(_filter_message(work.filter))
         if work.online is not None:
@@ -323,6 +356,7 @@ def _job_of(message: job_pb2.Job) -> Job:
         "attempt": message.attempt,
         "first_try_at_ms": message.first_try_at_ms,
         "correlation_id": message.correlation_id,
+        "unit": message.unit,
     }
     kind = message.WhichOneof("work")
     if kind == "send":
@@ -343,6 +377,7 @@ def _expand_of(message: job_pb2.Expand) -> Expand:
         OnlineCheck(message.online.channel, message.online.due_ms)
         if message.HasField("online")
         else None,
+        message.until,
     )
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Job(_message.Message):
-    __slots__ = ("id", "push_id", "provider", "integration", "accepted_at_ms", "expire_at_ms", "attempt", "first_try_at_ms", "correlation_id", "recipient_type", "expand", "send")
+    __slots__ = ("id", "push_id", "provider", "integration", "accepted_at_ms", "expire_at_ms", "attempt", "first_try_at_ms", "correlation_id", "recipient_type", "unit", "expand", "send")
     ID_FIELD_NUMBER: _ClassVar[int]
     PUSH_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class Job(_message.Message):
     FIRST_TRY_AT_MS_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     RECIPIENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
     EXPAND_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -30,23 +31,26 @@ class Job(_message.Message):
     first_try_at_ms: int
     correlation_id: str
     recipient_type: str
+    unit: str
     expand: Expand
     send: Send
-    def __init__(self, id: _Optional[str] = ..., push_id: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., attempt: _Optional[int] = ..., first_try_at_ms: _Optional[int] = ..., correlation_id: _Optional[str] = ..., recipient_type: _Optional[str] = ..., expand: _Optional[_Union[Expand, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., push_id: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., attempt: _Optional[int] = ..., first_try_at_ms: _Optional[int] = ..., correlation_id: _Optional[str] = ..., recipient_type: _Optional[str] = ..., unit: _Optional[str] = ..., expand: _Optional[_Union[Expand, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ...) -> None: ...
 
 class Expand(_message.Message):
-    __slots__ = ("filter", "cursor", "page", "details", "online")
+    __slots__ = ("filter", "cursor", "page", "details", "online", "until")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     DETAILS_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     filter: Filter
     cursor: str
     page: int
     details: _containers.RepeatedScalarFieldContainer[str]
     online: OnlineCheck
-    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., cursor: _Optional[str] = ..., page: _Optional[int] = ..., details: _Optional[_Iterable[str]] = ..., online: _Optional[_Union[OnlineCheck, _Mapping]] = ...) -> None: ...
+    until: str
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., cursor: _Optional[str] = ..., page: _Optional[int] = ..., details: _Optional[_Iterable[str]] = ..., online: _Optional[_Union[OnlineCheck, _Mapping]] = ..., until: _Optional[str] = ...) -> None: ...
 
 class OnlineCheck(_message.Message):
     __slots__ = ("channel", "due_ms")
@@ -210,6 +214,14 @@ class Body(_message.Message):
     message: bytes
     headers: _containers.ScalarMap[str, str]
     def __init__(self, message: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class Accepted(_message.Message):
+    __slots__ = ("payload", "jobs")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    payload: Payload
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    def __init__(self, payload: _Optional[_Union[Payload, _Mapping]] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
 
 class DeadLetter(_message.Message):
     __slots__ = ("job", "reason", "at_ms", "payload")

@@ -92,7 +92,11 @@ def payload_of(
 def first_jobs(
     routes: list[Route], request: SendRequest, push_id: str, now_ms: int
 ) -> list[Job]:
-    """For each route one walk for a filter, or batches for raw recipients."""
+    """For each route one walk for a filter, or batches for raw recipients.
+
+    Each is named in the account of the send by its place in this list: so what the
+    queue loses can be made again from it.
+    """
     # Once for all routes: it reads every template of the request.
     details = needed_details(request)
     online = online_check(request, now_ms)
@@ -110,11 +114,13 @@ def first_jobs(
         }
         if not isinstance(to, RawRecipient):
             walk = Expand(to, details=details, online=online)
+            shared["unit"] = str(len(jobs))
             jobs.append(ExpandJob(id=uuid.uuid4().hex, work=walk, **shared))
             continue
         size = max(1, integration.batch_size)
         for at in range(0, len(to.targets), size):
             batch = Send(to.kind, Recipients(to.targets[at : at + size]))
+            shared["unit"] = str(len(jobs))
             jobs.append(SendJob(id=uuid.uuid4().hex, work=batch, **shared))
     return jobs
 

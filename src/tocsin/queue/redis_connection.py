@@ -157,11 +157,20 @@ async def _confirm(one: Redis, key: str) -> bool:
 
 
 class QueueScript(scripts.Script):
-    """One file of `lua/`, called by its hash, loaded again where it is unknown."""
+    """One file of `lua/`, called by its hash, loaded again where it is unknown.
 
-    def __init__(self, name: str) -> None:
-        source = resources.files("tocsin.queue").joinpath("lua", f"{name}.lua")
-        super().__init__(source.read_text(encoding="utf-8"))
+    The functions of `before`, another file, stand before its text.
+    """
+
+    def __init__(self, name: str, *, before: str = "") -> None:
+        folder = resources.files("tocsin.queue").joinpath("lua")
+        names = (before, name) if before else (name,)
+        super().__init__(
+            "".join(
+                folder.joinpath(f"{each}.lua").read_text(encoding="utf-8")
+                for each in names
+            )
+        )
 
 
 def now_argument(clock: Clock | None) -> int | str:
@@ -190,6 +199,7 @@ class Keys:
         self.origin = f"{self._tag}origin"
         self.confirm = f"{self._tag}confirm"
         self.ready = f"{self._tag}ready"
+        self.changed = f"{self._tag}changed"
 
     def stream(self, queue: str) -> str:
         """The entries of a queue; all of them are unfinished."""
@@ -210,6 +220,10 @@ class Keys:
     def payload(self, push_id: str) -> str:
         """The payload of a request and the number of its unfinished jobs."""
         return f"{self._tag}payload:{push_id}"
+
+    def account(self, push_id: str) -> str:
+        """The account of a send."""
+        return f"{self._tag}account:{push_id}"
 
     def once(self, push_id: str) -> str:
         """The mark of an accepted request."""

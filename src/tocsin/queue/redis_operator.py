@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tocsin.core.accounts import replayed
 from tocsin.core.clock import SystemClock
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import BadRequest
@@ -29,6 +30,7 @@ from tocsin.protocol.job_codec import (
     refresh,
     without_done,
 )
+from tocsin.queue.redis_accounts import encode_change
 from tocsin.queue.redis_connection import (
     GROUP,
     SCHEDULE_KEPT_MS,
@@ -52,7 +54,7 @@ class DeadStream:
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._replay = QueueScript("replay")
+        self._replay = QueueScript("replay", before="account")
         self._heads = QueueScript("dead_heads")
 
     async def fetch_page(self, *, limit: int, after: str) -> list[DeadLetter]:
@@ -100,10 +102,28 @@ class DeadStream:
     async def _replay_one(self, id: str, fields: Mapping[bytes, bytes]) -> int:
         job = parse_dead_job(fields[b"letter"])
         # What could not be read goes back as it came: this release may read it.
-        encoded = fields[b"raw"] if job is None else encode_job(refresh(job))
+        change = None
+        if job is None:
+            encoded = fields[b"raw"]
+        else:
+            again = refresh(job)
+            encoded, change = encode_job(again), replayed(again)
         push_id, queue = fields[b"push"].decode(), fields[b"queue"].decode()
-        keys = [self._keys.dead, self._keys.payload(push_id), self._keys.stream(queue)]
-        args = [id, push_id, encoded, fields[b"payload"]]
+        keys = [
+            self._keys.dead,
+            self._keys.payload(push_id),
+            self._keys.stream(queue),
+            self._keys.account(push_id),
+            self._keys.changed,
+        ]
+        args = [
+            id,
+            push_id,
+            encoded,
+            fields[b"payload"],
+            encode_change(change),
+            secrets.token_hex(8),
+        ]
         return int(await self._replay(self._client, keys, args))
 
 

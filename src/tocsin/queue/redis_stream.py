@@ -21,6 +21,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tocsin.core import accounts
+from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_account
 from tocsin.core.clock import SystemClock
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import QueueFull
@@ -35,6 +37,13 @@ from tocsin.protocol.job_codec import (
     find_payload,
     parse_cancelled,
     parse_job,
+)
+from tocsin.queue.redis_accounts import (
+    KEPT_MS,
+    UNREAD,
+    RedisAccounts,
+    encode_change,
+    encode_fields,
 )
 from tocsin.queue.redis_connection import (
     GROUP,
@@ -94,9 +103,10 @@ class RedisStreamJobQueue:
             clock=clock,
         )
         self._dead = DeadStream(client, self._keys)
-        self._cancel = QueueScript("cancel")
+        self.accounts = RedisAccounts(client, self._keys)
+        self._cancel = QueueScript("cancel", before="account")
         self._enqueue = QueueScript("enqueue")
-        self._settle = QueueScript("settle")
+        self._settle = QueueScript("settle", before="account")
         self._waiting = QueueScript("waiting")
         self._position = QueueScript("position")
         self._high_water = HighWater()
@@ -147,8 +157,12 @@ class RedisStreamJobQueue:
         *,
         once_ttl_s: float = 0,
         due_ms: int = 0,
+        account: Account | None = None,
     ) -> bool:
         """Store the payload and all jobs in one atomic step; see the port."""
+        if account is None:
+            account = first_account(jobs, secrets.token_hex(8))
+        fields = encode_fields(account) if accounts.is_kept(jobs) else []
         by_queue: dict[str, list[bytes]] = {}
         for job in jobs:
             by_queue.setdefault(job.queue, []).append(encode_job(job))
@@ -158,6 +172,8 @@ class RedisStreamJobQueue:
             self._keys.payload(push_id),
             self._keys.sequence,
             self._keys.scheduled(payload.uid),
+            self._keys.account(push_id),
+            self._keys.changed,
         ]
         args: list[Any] = [
             max(1, int(once_ttl_s * 1000)) if once_ttl_s > 0 else 0,
@@ -166,6 +182,8 @@ class RedisStreamJobQueue:
             self._limit,
             due_ms,
             due_ms + SCHEDULE_KEPT_MS,
+            len(fields),
+            *fields,
         ]
         for queue, encoded in by_queue.items():
             keys += self._keys.all_of(queue)
@@ -263,14 +281,24 @@ class RedisStreamJobQueue:
         *,
         follow: Sequence[tuple[Job, int]] = (),
         dead: Sequence[tuple[Job, str]] = (),
+        ended: Counts = accounts.NOTHING,
+        page: WalkPage | None = None,
     ) -> bool:
         """End a delivery and add what follows; the first who settles wins."""
         now_ms = self._dates.now_ms()
         letters = [
             (job.queue, encode_letter(job, reason, now_ms), b"") for job, reason in dead
         ]
-        push_id = delivery.job.push_id
-        return await self._end(delivery.receipt, push_id, follow, letters)
+        job = delivery.job
+        change = accounts.settled(
+            job,
+            [each for each, _ in follow],
+            ended=ended,
+            page=page,
+            is_dead=bool(dead),
+        )
+        told = encode_change(change)
+        return await self._end(delivery.receipt, job.push_id, follow, letters, told)
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         """Renew the hold on these; returns the receipts that were lost."""
@@ -369,10 +397,17 @@ class RedisStreamJobQueue:
         self, push_id: str, members: list[tuple[str, str]]
     ) -> list[bytes]:
         numbers: dict[str, int] = {}
-        args: list[str | int] = []
+        args: list[str | int] = [push_id, KEPT_MS]
         for queue, member in members:
-            args += (numbers.setdefault(queue, len(numbers)), member)
-        keys = [self._keys.payload(push_id)]
+            # Read before it is taken: the script cannot tell what a job is about.
+            job = await run(self._client, "HGET", self._keys.all_of(queue)[2], member)
+            change = encode_change(_cancelled(job)) if job is not None else ""
+            args += (numbers.setdefault(queue, len(numbers)), member, change)
+        keys = [
+            self._keys.payload(push_id),
+            self._keys.account(push_id),
+            self._keys.changed,
+        ]
         # Without the stream: what was moved there is with the workers.
         for queue in numbers:
             keys += self._keys.all_of(queue)[1:]
@@ -390,7 +425,8 @@ class RedisStreamJobQueue:
             reason=reason,
         )
         raw = entry.job or b""
-        await self._end(receipt, entry.push_id, (), [(entry.queue, letter, raw)])
+        letters = [(entry.queue, letter, raw)]
+        await self._end(receipt, entry.push_id, (), letters, UNREAD)
 
     async def _end(
         self,
@@ -398,10 +434,11 @@ class RedisStreamJobQueue:
         push_id: str,
         follow: Sequence[tuple[Job, int]],
         letters: Sequence[tuple[str, bytes, bytes]],
+        change: str,
     ) -> bool:
         queue, id = parse_receipt(receipt)
         numbers: dict[str, int] = {}
-        args: list[Any] = [GROUP, id, receipt, push_id, len(follow)]
+        args: list[Any] = [GROUP, id, receipt, push_id, change, KEPT_MS, len(follow)]
         for job, due_ms in follow:
             if job.push_id != push_id:
                 # The script counts up the payload of one request only.
@@ -416,6 +453,8 @@ class RedisStreamJobQueue:
             self._keys.payload(push_id),
             self._keys.dead,
             self._keys.sequence,
+            self._keys.account(push_id),
+            self._keys.changed,
         ]
         # A dict keeps its order: the numbers above are the places of these
         # keys.
@@ -423,3 +462,10 @@ class RedisStreamJobQueue:
             keys += self._keys.all_of(target)
         with own_errors():
             return bool(await self._settle(self._client, keys, args))
+
+
+def _cancelled(job: bytes) -> Change | None:
+    try:
+        return accounts.cancelled(parse_job(job))
+    except Undecodable:
+        return None

@@ -12,14 +12,17 @@ looking a few times a second, which costs less than a connection kept for LISTEN
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import structlog
 from sqlalchemy import delete, func, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tocsin.core import accounts
+from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_account
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
@@ -36,6 +39,7 @@ from tocsin.protocol.job_codec import (
 )
 from tocsin.queue.migrations import migrate, queue_schema
 from tocsin.queue.rules import HighWater, Timing
+from tocsin.queue.sql_accounts import AccountRows, SqlAccounts
 from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_jobs import JobRows, find_or_make_origin, find_origin, last_job_id
@@ -93,7 +97,9 @@ class SqlJobQueue:
             renewing=renewing,
         )
         self._rows = JobRows(self._database, self._tables)
-        self._dead = DeadTable(self._tables, self._rows)
+        self._accounts = AccountRows(self._database, self._tables)
+        self.accounts = SqlAccounts(self._database, self._tables)
+        self._dead = DeadTable(self._tables, self._rows, self._accounts)
         self._look_s = min(_LOOK_S[engine.dialect.name], self._timing.beat_s)
         self._high_water = HighWater()
         self._wake = asyncio.Event()
@@ -124,6 +130,7 @@ class SqlJobQueue:
         *,
         once_ttl_s: float = 0,
         due_ms: int = 0,
+        account: Account | None = None,
     ) -> bool:
         """Store the payload and all jobs in one transaction; see the port.
 
@@ -140,6 +147,11 @@ class SqlJobQueue:
                 connection, payload.push_id, once_ttl_s
             ):
                 return False
+            # Before the limits are looked at: what is accepted already is not refused.
+            if accounts.is_kept(jobs):
+                account = account or first_account(jobs, secrets.token_hex(8))
+                if not await self._accounts.add(connection, payload.push_id, account):
+                    return False
             for queue in sorted({job.queue for job in jobs}):
                 new = sum(job.queue == queue for job in jobs)
                 unfinished = await self._rows.count(connection, queue, self._limit)
@@ -163,7 +175,11 @@ class SqlJobQueue:
         async with self._database.writing() as connection:
             taken = await self._rows.take_back(connection, uid)
             for push_id, number in Counter(push_id for push_id, _ in taken).items():
-                await self._rows.change_outstanding(connection, push_id, -number)
+                bodies = (body for of_push, body in taken if of_push == push_id)
+                gone = [accounts.cancelled(job) for job in parse_cancelled(bodies, uid)]
+                changes = [change for change in gone if change is not None]
+                await self._accounts.change(connection, push_id, changes)
+                await self._count_jobs(connection, push_id, -number)
         return parse_cancelled((body for _, body in taken), uid)
 
     # --- JobConsumer ---
@@ -210,14 +226,24 @@ class SqlJobQueue:
         *,
         follow: Sequence[tuple[Job, int]] = (),
         dead: Sequence[tuple[Job, str]] = (),
+        ended: Counts = accounts.NOTHING,
+        page: WalkPage | None = None,
     ) -> bool:
         """End a delivery and add what follows; the first who settles wins."""
         now_ms = self._database.clock.now_ms()
         letters = [
             (job.queue, encode_letter(job, reason, now_ms), b"") for job, reason in dead
         ]
-        push_id = delivery.job.push_id
-        return await self._end(int(delivery.receipt), push_id, follow, letters)
+        job = delivery.job
+        change = accounts.settled(
+            job,
+            [each for each, _ in follow],
+            ended=ended,
+            page=page,
+            is_dead=bool(dead),
+        )
+        receipt = int(delivery.receipt)
+        return await self._end(receipt, job.push_id, follow, letters, change)
 
     async def keep_alive(self, deliveries: Sequence[Delivery]) -> list[str]:
         """Renew the hold on these; returns the receipts that were lost."""
@@ -355,7 +381,7 @@ class SqlJobQueue:
         )
         letter = encode_letter(None, reason, self._database.clock.now_ms())
         letters = [(claimed.queue, letter, claimed.body)]
-        await self._end(claimed.id, claimed.push_id, (), letters)
+        await self._end(claimed.id, claimed.push_id, (), letters, None, unread=True)
 
     async def _end(
         self,
@@ -363,6 +389,9 @@ class SqlJobQueue:
         push_id: str,
         follow: Sequence[tuple[Job, int]],
         letters: Sequence[tuple[str, bytes, bytes]],
+        change: Change | None,
+        *,
+        unread: bool = False,
     ) -> bool:
         for job, _ in follow:
             if job.push_id != push_id:
@@ -378,10 +407,21 @@ class SqlJobQueue:
             # before the count.
             if letters:
                 await self._dead.add(connection, push_id, letters)
-            await self._rows.change_outstanding(connection, push_id, len(follow) - 1)
+            if change is not None:
+                await self._accounts.change(connection, push_id, [change])
+            if unread:
+                await self._accounts.count_unread(connection, push_id)
+            await self._count_jobs(connection, push_id, len(follow) - 1)
         if follow:
             self._wake_readers()
         return True
+
+    async def _count_jobs(
+        self, connection: AsyncConnection, push_id: str, change: int
+    ) -> None:
+        """Count jobs of a request up or down; the last one ends its account."""
+        if await self._rows.change_outstanding(connection, push_id, change):
+            await self._accounts.end(connection, push_id)
 
     def _wake_readers(self) -> None:
         # A new event each time. Clearing a shared one could hide a job from a reader
@@ -398,3 +438,4 @@ class SqlJobQueue:
             for table in (self._tables.once, self._tables.rates):
                 over = table.c.expires_ms <= self._database.now
                 await connection.execute(delete(table).where(over), values)
+            await self._accounts.purge(connection)

@@ -28,7 +28,7 @@ from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
 
 # Each half sees the count from before the statement, so exactly one of them fits. The
-# sum is 0 where somebody else changed the count at this moment, or no row is there.
+# two are 0 where somebody else changed the count at this moment, or no row is there.
 _CHANGE_AT_ONCE = """
     WITH ended AS (
         DELETE FROM {payloads}
@@ -37,7 +37,7 @@ _CHANGE_AT_ONCE = """
         UPDATE {payloads} SET outstanding = outstanding + :change
         WHERE push_id = :of_push AND outstanding + :change > 0 RETURNING 1
     )
-    SELECT (SELECT count(*) FROM ended) + (SELECT count(*) FROM counted)
+    SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM counted)
     """
 _REMOVE = """
     WITH gone AS (DELETE FROM {jobs} WHERE id = :of_job RETURNING id),
@@ -119,10 +119,15 @@ class JobRows:
 
     async def change_outstanding(
         self, connection: AsyncConnection, push_id: str, change: int
-    ) -> None:
-        """Count jobs of a request up or down; its payload goes at none."""
+    ) -> bool:
+        """Count jobs of a request up or down.
+
+        Returns whether its payload went with the last one.
+        """
+        if not change:
+            return False
         payloads = self._tables.payloads
-        if change and not await self._change_at_once(connection, push_id, change):
+        if (ended := await self._change_at_once(connection, push_id, change)) is None:
             left = await connection.execute(
                 update(payloads)
                 .where(payloads.c.push_id == push_id)
@@ -130,23 +135,26 @@ class JobRows:
                 .returning(payloads.c.outstanding)
             )
             outstanding = left.scalar()
-            if outstanding is not None and outstanding <= 0:
+            ended = outstanding is not None and outstanding <= 0
+            if ended:
                 await connection.execute(
                     delete(payloads).where(payloads.c.push_id == push_id)
                 )
+        return ended
 
     async def _change_at_once(
         self, connection: AsyncConnection, push_id: str, change: int
-    ) -> bool:
-        """Do `change_outstanding` in one statement; returns whether that worked.
+    ) -> bool | None:
+        """Do `change_outstanding` in one statement; `None` if that did not work.
 
         It cannot where somebody else changes the count at this moment: both halves see
         the old count, and when the row lock is free neither may fit any more.
         """
         if self._at_once is None:
-            return False
+            return None
         values = {"of_push": push_id, "change": change}
-        return bool((await connection.execute(self._at_once, values)).scalar())
+        ended, counted = (await connection.execute(self._at_once, values)).one()
+        return bool(ended) if ended or counted else None
 
     async def add(
         self,

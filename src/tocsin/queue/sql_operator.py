@@ -5,12 +5,14 @@ Part of the queue room; it must not decide what dies, nor work on jobs.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tocsin.core.accounts import replayed
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
@@ -26,6 +28,7 @@ from tocsin.protocol.job_codec import (
     without_done,
 )
 from tocsin.queue.rules import MOVE_MARK_S
+from tocsin.queue.sql_accounts import AccountRows
 from tocsin.queue.sql_claim import NOBODY
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_jobs import JobRows, find_or_make_origin
@@ -37,9 +40,10 @@ _LARGEST_ID = 2**63 - 1
 class DeadTable:
     """Letters with the job, the reason and a copy of the payload."""
 
-    def __init__(self, tables: Tables, rows: JobRows) -> None:
+    def __init__(self, tables: Tables, rows: JobRows, accounts: AccountRows) -> None:
         self._tables = tables
         self._rows = rows
+        self._accounts = accounts
 
     async def add(
         self,
@@ -116,7 +120,7 @@ class DeadTable:
     async def replay(self, connection: AsyncConnection, ids: Sequence[str]) -> int:
         """Delete the letters first: that decides between two who replay them."""
         dead = self._tables.dead
-        replayed = 0
+        number = 0
         # In order, so that two who replay the same letters never deadlock.
         for id in sorted(set(_known_form(ids))):
             row = (
@@ -128,11 +132,21 @@ class DeadTable:
                 continue
             job = parse_dead_job(row.letter)
             # What could not be read goes back as it came: this release may read it.
-            body = row.raw if job is None else encode_job(refresh(job))
+            change = None
+            if job is None:
+                body = row.raw
+            else:
+                again = refresh(job)
+                body, change = encode_job(again), replayed(again)
+            # Before the payload, as in a settlement: in one order nobody deadlocks.
+            if change is not None:
+                await self._accounts.reopen(
+                    connection, row.push_id, change, generation=secrets.token_hex(8)
+                )
             await self._rows.add_payload(connection, row.push_id, row.payload, 1)
             await self._rows.add_raw(connection, [(row.queue, row.push_id, body, 0)])
-            replayed += 1
-        return replayed
+            number += 1
+        return number
 
     async def purge(self, connection: AsyncConnection, ids: Sequence[str]) -> int:
         """Delete these letters; returns how many there were."""
@@ -170,7 +184,8 @@ class SqlQueueStock:
         self._database = QueueDatabase(engine, clock)
         self._tables = build_tables(prefix)
         self._rows = JobRows(self._database, self._tables)
-        self._dead = DeadTable(self._tables, self._rows)
+        accounts = AccountRows(self._database, self._tables)
+        self._dead = DeadTable(self._tables, self._rows, accounts)
 
     async def origin(self) -> str:
         """The name of this queue; see the port."""

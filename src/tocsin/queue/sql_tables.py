@@ -33,6 +33,7 @@ class Tables:
     rates: Table
     origin: Table
     tokens: Table
+    accounts: Table
 
 
 def build_tables(prefix: str) -> Tables:
@@ -109,5 +110,15 @@ def build_tables(prefix: str) -> Tables:
             Column("value", Text),
             Column("made_at_ms", BigInteger),
             Column("expires_ms", BigInteger),
+        ),
+        accounts=Table(
+            f"{prefix}queue_accounts",
+            metadata,
+            Column("push_id", Text, primary_key=True),
+            Column("version", BigInteger),
+            Column("account", Text),
+            # 0 while it has unread changes, and 0 while work is left.
+            Column("read_version", BigInteger),
+            Column("ended_ms", BigInteger),
         ),
     )

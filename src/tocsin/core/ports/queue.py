@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tocsin.core.accounts import NOTHING, Account, Counts, WalkPage
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.core.rates import RateLimit
@@ -19,7 +20,8 @@ class Delivery:
     `count` is how often it was handed out, 1 the first time; hand-outs whose holder
     turned out to live do not count. `done` is a bitmap over the recipients of a `Send`,
     least significant bit first: those whose result an earlier holder recorded; it may
-    be empty. `receipt` belongs to the queue: whoever takes over gets the same one.
+    be empty. A second bitmap may follow it: those of them whose token was called dead.
+    `receipt` belongs to the queue: whoever takes over gets the same one.
 
     `held_until` is the moment of this process (`elapsed_s`) from which its worker
     starts no further request for it, unless `keep_alive` has moved it on: soon
@@ -78,11 +80,14 @@ class JobProducer(Protocol):
         *,
         once_ttl_s: float = 0,
         due_ms: int = 0,
+        account: Account | None = None,
     ) -> bool:
-        """Store the payload and all jobs in one atomic step.
+        """Store the payload, all jobs and the account of the send in one atomic step.
 
-        With `once_ttl_s`, a second call with the same `push_id` within that time
-        stores nothing and returns `False`. With `due_ms` (Unix milliseconds) the jobs
+        `account` is made of the jobs if it is not given; those of older releases, whose
+        jobs have no unit, get none. While the queue has an account under this `push_id`
+        a call stores nothing and returns `False`, and so, with `once_ttl_s`, does one
+        within that time after the first. With `due_ms` (Unix milliseconds) the jobs
         are handed out from then on; `cancel` takes back those that were not yet. Raises
         `QueueFull` when one of the queues is at its limit of unfinished entries;
         nothing is stored then. For a `reliable` payload it returns when a second server
@@ -146,11 +151,15 @@ class JobConsumer(Backlog, QueueServer, Protocol):
         *,
         follow: Sequence[tuple[Job, int]] = (),
         dead: Sequence[tuple[Job, str]] = (),
+        ended: Counts = NOTHING,
+        page: WalkPage | None = None,
     ) -> bool:
         """End a delivery and add what follows from it, in one atomic step.
 
         `follow` are (job, due Unix milliseconds or 0 for now); `dead` are
-        (job, reason). Both ignore the backlog limit: that work is accepted.
+        (job, reason). Both ignore the backlog limit: that work is accepted. `ended`
+        are recipients by what became of them, those of `dead` too, and `page` is what
+        a walk has found: both go into the account of the send (`core/accounts.py`).
         The payload goes with the request's last job (dead letters keep a copy).
         Returns `False`, and adds nothing, when somebody else has settled it: then the
         caller must count and report nothing either.
@@ -175,6 +184,33 @@ class JobConsumer(Backlog, QueueServer, Protocol):
 
     async def find_queued(self, deliveries: Sequence[Delivery]) -> set[str]:
         """Of these, the receipts whose entry is in the queue, whoever holds it."""
+        ...
+
+
+class AccountReader(Protocol):
+    """What keeps the send log: reads what the queue has counted for each send."""
+
+    async def changed(self, *, limit: int) -> dict[str, Account]:
+        """Some accounts that changed since they were acknowledged, by push id.
+
+        One that is gone meanwhile comes without a generation; acknowledge it too.
+        """
+        ...
+
+    async def find(self, push_ids: Sequence[str]) -> dict[str, Account]:
+        """The accounts of these sends that the queue has.
+
+        Of a send whose work has ended it has none, once that was acknowledged.
+        """
+        ...
+
+    async def acknowledge(
+        self, accounts: Mapping[str, Account], *, forget: bool
+    ) -> None:
+        """These are written down elsewhere, in the state in which they were read.
+
+        With `forget` the queue drops those that have ended, if nothing was added since.
+        """
         ...
 
 
@@ -203,6 +239,11 @@ class JobQueue(JobProducer, JobConsumer, JobOperator, Protocol):
 
     Whoever is given a queue to use asks for one of the ports above.
     """
+
+    @property
+    def accounts(self) -> AccountReader:
+        """The accounts of the sends whose work it has."""
+        ...
 
     async def check(self) -> None:
         """Raise if the queue cannot be reached now."""

@@ -1,21 +1,19 @@
 -- Takes back delayed jobs of one request. The move into the stream is one step
 -- too, so of both exactly one gets each job.
--- KEYS: payload, then per queue: delayed set, delayed jobs.
--- ARGV: pairs: number of the queue from 0, member.
+-- KEYS: payload, account, changed accounts, then per queue: delayed set, delayed jobs.
+-- ARGV: push id, for how long an ended account is kept (ms), then triples: number of
+-- the queue from 0, member, change of the account.
 -- Returns the jobs that were taken back.
 local taken = {}
-for at = 1, #ARGV, 2 do
-  local k = 2 + 2 * tonumber(ARGV[at])
+for at = 3, #ARGV, 3 do
+  local k = 4 + 2 * tonumber(ARGV[at])
   local job = redis.call('HGET', KEYS[k + 1], ARGV[at + 1])
   if job then
     redis.call('ZREM', KEYS[k], ARGV[at + 1])
     redis.call('HDEL', KEYS[k + 1], ARGV[at + 1])
     taken[#taken + 1] = job
+    account(KEYS[2], KEYS[3], ARGV[1], ARGV[at + 2])
   end
 end
--- HINCRBY alone would make a payload that is gone anew, without a body.
-if #taken > 0 and redis.call('EXISTS', KEYS[1]) == 1
-  and redis.call('HINCRBY', KEYS[1], 'jobs', -#taken) <= 0 then
-  redis.call('DEL', KEYS[1])
-end
+count_jobs(KEYS[1], KEYS[2], KEYS[3], ARGV[1], -#taken, ARGV[2])
 return taken

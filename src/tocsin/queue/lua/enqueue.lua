@@ -2,21 +2,25 @@
 -- payload and every job in one step, so that a crash leaves nothing half stored.
 -- Jobs that are due later wait beside their streams; where they are is written
 -- down under the uid, for the one who takes them back.
--- KEYS: once marker, payload, sequence, scheduled, then per queue: stream, delayed
--- set, delayed jobs.
+-- An account says that the request is accepted, too: so what is queued again after a
+-- loss is queued once.
+-- KEYS: once marker, payload, sequence, scheduled, account, changed accounts, then per
+-- queue: stream, delayed set, delayed jobs.
 -- ARGV: once ttl (ms, 0 = no marker), push id, payload, limit, due (ms, 0 = now),
--- end of the written-down places (ms), then per queue: its name, the number of its
--- jobs and their bytes.
+-- end of the written-down places (ms), number of fields and values of the account, these,
+-- then per queue: its name, the number of its jobs and their bytes.
 -- Returns the number of this request, from 1 on, or 0 accepted earlier, -1 a queue is
 -- full. Numbers only rise: one that does not tells that data was lost.
 local once_ttl_ms, limit, due = tonumber(ARGV[1]), tonumber(ARGV[4]), ARGV[5]
-if once_ttl_ms > 0 and redis.call('EXISTS', KEYS[1]) == 1 then
+local first = 8 + tonumber(ARGV[7])
+if once_ttl_ms > 0 and redis.call('EXISTS', KEYS[1]) == 1
+  or redis.call('EXISTS', KEYS[5]) == 1 then
   return 0
 end
 
 -- All limits before the first write: Redis does not roll a script back.
-local total, at = 0, 7
-for k = 5, #KEYS, 3 do
+local total, at = 0, first
+for k = 7, #KEYS, 3 do
   local count = tonumber(ARGV[at + 1])
   local unfinished = redis.call('XLEN', KEYS[k]) + redis.call('ZCARD', KEYS[k + 1])
   if unfinished + count > limit then
@@ -34,8 +38,14 @@ if total == 0 then
 end
 redis.call('HSET', KEYS[2], 'body', ARGV[3])
 redis.call('HINCRBY', KEYS[2], 'jobs', total)
-at = 7
-for k = 5, #KEYS, 3 do
+for field = 8, first - 1, 2 do
+  redis.call('HSET', KEYS[5], ARGV[field], ARGV[field + 1])
+end
+if first > 8 then
+  redis.call('SADD', KEYS[6], ARGV[2])
+end
+at = first
+for k = 7, #KEYS, 3 do
   local queue, count = ARGV[at], tonumber(ARGV[at + 1])
   for job = at + 2, at + count + 1 do
     if due == '0' then

@@ -1,21 +1,22 @@
 -- Ends a delivery and adds what follows from it in one step. The first who
 -- settles wins: XACK counts only for an entry that is still pending.
--- KEYS: stream, progress, payload, dead letters, sequence, then per queue that
--- follows: stream, delayed set, delayed jobs.
--- ARGV: group, entry id, receipt, push id, number of jobs that follow, per job:
+-- KEYS: stream, progress, payload, dead letters, sequence, account, changed accounts,
+-- then per queue that follows: stream, delayed set, delayed jobs.
+-- ARGV: group, entry id, receipt, push id, change of the account, for how long an ended
+-- account is kept (ms), number of jobs that follow, per job:
 -- number of its queue from 0, due (ms, 0 = now), bytes; then per dead letter:
 -- queue, letter, raw bytes.
 -- Returns 1 settled, 0 somebody else settled before.
-local group, id, push_id, follow = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5])
+local group, id, push_id, follow = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[7])
 if redis.call('XACK', KEYS[1], group, id) == 0 then
   return 0
 end
 redis.call('XDEL', KEYS[1], id)
 redis.call('HDEL', KEYS[2], ARGV[3])
 
-local at = 6
+local at = 8
 for _ = 1, follow do
-  local k, due, job = 6 + 3 * tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+  local k, due, job = 8 + 3 * tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
   if due == '0' then
     redis.call('XADD', KEYS[k], '*', 'push', push_id, 'job', job)
   else
@@ -36,9 +37,6 @@ if at <= #ARGV then
   end
 end
 
--- HINCRBY alone would make a payload that is gone anew, without a body.
-if redis.call('EXISTS', KEYS[3]) == 1
-  and redis.call('HINCRBY', KEYS[3], 'jobs', follow - 1) <= 0 then
-  redis.call('DEL', KEYS[3])
-end
+account(KEYS[6], KEYS[7], push_id, ARGV[5])
+count_jobs(KEYS[3], KEYS[6], KEYS[7], push_id, follow - 1, ARGV[6])
 return 1

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.sql_access.schema import Schema
 
-_HEAD = "q0004"
+_HEAD = "q0005"
 _OLD_STEPS = 4
 """The number of steps in the last release before Alembic."""
 
