@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from tests.support.job_queues import (
     send_job,
 )
 
-from tocsin.core.dead_letters import head_of
+from tocsin.core.dead_letters import DeadStock, Mend, head_of, send_of
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.push import Body, Job
@@ -80,3 +81,139 @@ async def test_a_scan_tells_of_what_cannot_be_read(backend: QueueBackend) -> Non
     (head,) = await queue.scan_dead(limit=9)
     assert head.group == "undecodable"
     assert (head.push_id, head.stage, head.provider) == ("p1", "send", "fcm")
+
+
+async def test_one_letter_comes_with_its_payload(backend: QueueBackend) -> None:
+    """An id that is none, or that of a letter which is gone, finds nothing."""
+    queue = await backend.open()
+    await bury(queue, "p1", [(send_job("p1"), "payload_rejected")])
+    (letter,) = await queue.list_dead(limit=9)
+    assert await queue.fetch_dead(letter.id) == (letter, payload_for("p1"))
+    assert await queue.purge_dead([letter.id]) == 1
+    for id in (letter.id, "no id", ""):
+        assert await queue.fetch_dead(id) is None
+
+
+async def test_letters_are_counted_without_a_look_at_them(
+    backend: QueueBackend,
+) -> None:
+    """Their number, and where they begin and end."""
+    queue = await backend.open()
+    assert await queue.count_dead() == DeadStock()
+    await bury(queue, "p1", [(send_job("p1"), str(n)) for n in range(3)])
+    first, middle, last = await queue.scan_dead(limit=9)
+    assert await queue.count_dead() == DeadStock(3, first.id, last.id)
+    await queue.purge_dead([first.id])
+    assert await queue.count_dead() == DeadStock(2, middle.id, last.id)
+
+
+async def test_letters_are_no_backlog(backend: QueueBackend) -> None:
+    """However many there are, none waits, and none takes room of accepted work."""
+    queue = await backend.open(limit=3)
+    await bury(queue, "p1", [(send_job("p1"), "internal")] * 5)
+    assert await queue.waiting([SEND], only_due=True) == {SEND: 0}
+    assert await queue.enqueue(payload_for("p2"), [send_job("p2")] * 3)
+
+
+MEND = Mend("fcm", Body(b'{"data":{"mended":"1"}}', {"apns-priority": "10"}))
+
+
+async def test_a_mended_letter_has_a_payload_of_its_own(backend: QueueBackend) -> None:
+    """What is still under way keeps the body that it was accepted with."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1"), send_job("p1")])
+    refused = send_job("p1", attempt=3, first_try_at_ms=9)
+    await queue.settle(await receive_soon(queue), dead=[(refused, "payload_rejected")])
+    (letter,) = await queue.list_dead(limit=9)
+    assert await queue.replay_dead([letter.id], mend=MEND) == 1
+    other, mended = await receive_soon(queue), await receive_soon(queue)
+    assert await queue.fetch_payload(other.job.push_id) == payload_for("p1")
+    push_id = mended.job.push_id
+    assert (push_id != "p1", send_of(push_id)) == (True, "p1")
+    assert mended.job == replace(refused, attempt=0, first_try_at_ms=0, push_id=push_id)
+    assert await queue.fetch_payload(push_id) == replace(
+        payload_for("p1"), push_id=push_id, bodies={"fcm": MEND.body}
+    )
+    await queue.settle(other)
+    await queue.settle(mended)
+    assert await queue.fetch_payload("p1") is None
+    assert await queue.fetch_payload(push_id) is None
+
+
+async def test_letters_that_are_mended_alike_share_a_payload(
+    backend: QueueBackend,
+) -> None:
+    """It goes with the last of them; another body is another payload."""
+    queue = await backend.open()
+    await bury(queue, "p1", [(send_job("p1"), "payload_rejected")] * 3)
+    first, second, third = [each.id for each in await queue.scan_dead(limit=9)]
+    assert await queue.replay_dead([first], mend=MEND) == 1
+    assert await queue.replay_dead([second], mend=MEND) == 1
+    assert await queue.replay_dead([third], mend=Mend("fcm", Body(b"{}"))) == 1
+    found = [await receive_soon(queue) for _ in range(3)]
+    alike = found[0].job.push_id
+    assert [each.job.push_id == alike for each in found] == [True, True, False]
+    await queue.settle(found[0])
+    assert await queue.fetch_payload(alike) is not None
+    await queue.settle(found[1])
+    assert await queue.fetch_payload(alike) is None
+
+
+async def test_a_letter_can_be_mended_again(backend: QueueBackend) -> None:
+    """It still belongs to the send that was accepted."""
+    queue = await backend.open()
+    await bury(queue, "p1", [(send_job("p1"), "payload_rejected")])
+    for body in (b'{"a":1}', b'{"a":2}'):
+        (head,) = await queue.scan_dead(limit=9)
+        mend = Mend("fcm", Body(body))
+        assert await queue.replay_dead([head.id], mend=mend) == 1
+        delivery = await receive_soon(queue)
+        job = delivery.job
+        payload = await queue.fetch_payload(job.push_id)
+        assert payload is not None
+        assert (payload.bodies["fcm"].message, payload.uid) == (body, "uid-1")
+        assert send_of(job.push_id) == "p1"
+        await queue.settle(delivery, dead=[(job, "payload_rejected")])
+
+
+async def test_of_two_who_mend_the_same_letters_one_counts_each(
+    backend: QueueBackend,
+) -> None:
+    """Each is worked on once, also where one of them does not mend."""
+    queue, rival = await backend.open(), await backend.open("rival")
+    await bury(queue, "p1", [(send_job("p1"), "payload_rejected")] * 8)
+    ids = [head.id for head in await queue.scan_dead(limit=9)]
+    counts = await asyncio.gather(
+        queue.replay_dead(ids, mend=MEND),
+        rival.replay_dead(ids[::-1], mend=Mend("fcm", Body(b"{}"))),
+        rival.replay_dead(ids),
+    )
+    assert sum(counts) == 8
+    assert await queue.count_dead() == DeadStock()
+    assert len(await drain(queue)) == 8
+
+
+async def test_letters_of_another_provider_are_not_mended(
+    backend: QueueBackend,
+) -> None:
+    """They stay, and are counted by nobody."""
+    queue = await backend.open()
+    dead = [(send_job("p1", provider="apns"), "payload_too_large")]
+    await bury(queue, "p1", dead)
+    (head,) = await queue.scan_dead(limit=9)
+    assert await queue.replay_dead([head.id], mend=MEND) == 0
+    assert await queue.scan_dead(limit=9) == [head]
+
+
+@only_places(places(able_to=Ability.FOREIGN_BYTES))
+async def test_what_cannot_be_read_is_not_mended(backend: QueueBackend) -> None:
+    """It stays as it is."""
+    queue = await backend.open()
+    await backend.plant(SEND, "p1", b"\xff\xff\xff")
+    assert await drain(queue) == []
+    (head,) = await queue.scan_dead(limit=9)
+    found = await queue.fetch_dead(head.id)
+    assert found is not None
+    assert found[1] is None
+    assert await queue.replay_dead([head.id], mend=MEND) == 0
+    assert await queue.scan_dead(limit=9) == [head]

@@ -12,14 +12,14 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.support.jobs import make_payload
 
 from tocsin.core import accounts
 from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_account
 from tocsin.core.clock import SystemClock
-from tocsin.core.dead_letters import LetterHead, head_of
+from tocsin.core.dead_letters import DeadStock, LetterHead, Mend, head_of
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.ports.clock import Clock
@@ -362,18 +362,35 @@ class MemoryJobQueue:
         await self._begin("scan_dead")
         return [head_of(letter) for letter in self._letters(limit, after)]
 
-    async def replay_dead(self, ids: Sequence[str]) -> int:
+    async def fetch_dead(self, id: str) -> tuple[DeadLetter, Payload | None] | None:
+        await self._begin("fetch_dead")
+        return next((self.data.letters[known] for known in self._known([id])), None)
+
+    async def count_dead(self) -> DeadStock:
+        await self._begin("count_dead")
+        ids = [str(id) for id in self.data.letters]
+        return DeadStock(len(ids), ids[0], ids[-1]) if ids else DeadStock()
+
+    async def replay_dead(self, ids: Sequence[str], *, mend: Mend | None = None) -> int:
         await self._begin("replay_dead")
-        known, now_ms = self._known(ids), self._clock.now_ms()
-        for id in known:
-            letter, payload = self.data.letters.pop(id)
+        now_ms, replayed = self._clock.now_ms(), 0
+        for id in self._known(ids):
+            letter, payload = self.data.letters[id]
+            job = refresh(letter.job)
+            if mend is not None:
+                if job.provider != mend.provider:
+                    continue
+                kept = payload or Payload(job.push_id, "", "", {})
+                payload = mend.apply(kept, job.push_id)
+                job = replace(job, push_id=payload.push_id)
+            del self.data.letters[id]
             if payload is not None:
                 self.data.payloads.setdefault(payload.push_id, payload)
-            job = refresh(letter.job)
             self._reopen(job)
             self.data.add(job, 0, now_ms)
+            replayed += 1
         self.data.wake_readers()
-        return len(known)
+        return replayed
 
     async def purge_dead(self, ids: Sequence[str]) -> int:
         await self._begin("purge_dead")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
-from tocsin.core.push import DeadLetter, SendJob
+from tocsin.core.push import Body, DeadLetter, Payload, SendJob
 
 EXHAUSTED = "retries exhausted"
 POISON = "poison"
 
 _POISON_WORDS = "handed out "
+_MENDED = "~"
+"""Stands in a push id before what tells a mended payload from the send's first one."""
 
 
 def group_of(reason: str) -> str:
@@ -72,6 +75,47 @@ def head_of(letter: DeadLetter) -> LetterHead:
         attempt=job.attempt,
         recipients=len(job.work.recipients) if isinstance(job, SendJob) else 0,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """Another body for the letters of one provider."""
+
+    provider: str
+    body: Body
+
+    def apply(self, payload: Payload, push_id: str) -> Payload:
+        """The payload of a mended letter, under a push id of its own.
+
+        The send's own payload stays as it is, for its other jobs. Letters of one send
+        that are mended alike share one payload, so the push id comes from its bodies.
+        """
+        bodies = {**payload.bodies, self.provider: self.body}
+        digest = hashlib.sha256()
+        for name, body in sorted(bodies.items()):
+            for part in (name, *(f"{k}\0{v}" for k, v in sorted(body.headers.items()))):
+                digest.update(part.encode() + b"\0\0")
+            digest.update(hashlib.sha256(body.message).digest())
+        own = f"{send_of(push_id)}{_MENDED}{digest.hexdigest()[:16]}"
+        return replace(payload, push_id=own, bodies=bodies)
+
+
+def send_of(push_id: str) -> str:
+    """The push id that a send was accepted under, also for its mended letters."""
+    return push_id.partition(_MENDED)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadStock:
+    """How many dead letters are kept, and the ids of the first and the last of them.
+
+    Two that are equal may hold other letters; but if none was added behind a known
+    last one, and the number is the same, none has gone either.
+    """
+
+    count: int = 0
+    first_id: str = ""
+    last_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

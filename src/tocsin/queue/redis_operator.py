@@ -13,21 +13,17 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tocsin.core.accounts import replayed
 from tocsin.core.clock import SystemClock
-from tocsin.core.dead_letters import LetterHead
+from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue_stock import Stored, StoredLetter
-from tocsin.core.push import DeadLetter
+from tocsin.core.push import DeadLetter, Payload
 from tocsin.protocol.job_codec import (
     PAYLOAD_HEAD,
-    encode_job,
     find_payload,
-    parse_dead_job,
     parse_letter,
     parse_letter_head,
-    refresh,
     without_done,
 )
 from tocsin.queue.redis_accounts import encode_change
@@ -41,6 +37,7 @@ from tocsin.queue.redis_connection import (
     run,
     run_at,
 )
+from tocsin.queue.replays import find_work
 from tocsin.queue.rules import MOVE_MARK_S, Timing
 
 Found = list[tuple[bytes, Mapping[bytes, bytes]]]
@@ -77,13 +74,32 @@ class DeadStream:
             for id, queue, push_id, letter, payload in found
         ]
 
-    async def replay(self, ids: Sequence[str]) -> int:
+    async def fetch(self, id: str) -> tuple[DeadLetter, Payload | None] | None:
+        """A whole letter with its payload; see the port."""
+        found = await self._range(id, id, 1) if _ID.fullmatch(id) else []
+        for name, fields in found:
+            letter = _letter(name, fields)
+            kept = fields[b"payload"] or None
+            return letter, find_payload(kept, letter.job.push_id)
+        return None
+
+    async def count(self) -> DeadStock:
+        """How many there are; see the port."""
+        count = int(await run(self._client, "XLEN", self._keys.dead))
+        first = await self._range("-", "+", 1)
+        last: Found = await run(
+            self._client, "XREVRANGE", self._keys.dead, "+", "-", "COUNT", 1
+        )
+        ends = [id.decode() for found in (first, last) for id, _ in found[:1]]
+        return DeadStock(count, *ends) if len(ends) == 2 else DeadStock(count)
+
+    async def replay(self, ids: Sequence[str], mend: Mend | None) -> int:
         """Each letter in one atomic step; unknown ids count nothing."""
         replayed = 0
         for id in _known_form(ids):
             found = await self._range(id, id, 1)
             if found:
-                replayed += await self._replay_one(id, found[0][1])
+                replayed += await self._replay_one(id, found[0][1], mend)
         return replayed
 
     async def purge(self, ids: Sequence[str]) -> int:
@@ -99,29 +115,32 @@ class DeadStream:
         )
         return found
 
-    async def _replay_one(self, id: str, fields: Mapping[bytes, bytes]) -> int:
-        job = parse_dead_job(fields[b"letter"])
-        # What could not be read goes back as it came: this release may read it.
-        change = None
-        if job is None:
-            encoded = fields[b"raw"]
-        else:
-            again = refresh(job)
-            encoded, change = encode_job(again), replayed(again)
+    async def _replay_one(
+        self, id: str, fields: Mapping[bytes, bytes], mend: Mend | None
+    ) -> int:
         push_id, queue = fields[b"push"].decode(), fields[b"queue"].decode()
+        work = find_work(
+            fields[b"letter"],
+            fields[b"raw"],
+            fields[b"payload"],
+            push_id=push_id,
+            mend=mend,
+        )
+        if work is None:
+            return 0
         keys = [
             self._keys.dead,
-            self._keys.payload(push_id),
+            self._keys.payload(work.push_id),
             self._keys.stream(queue),
-            self._keys.account(push_id),
+            self._keys.account(work.push_id),
             self._keys.changed,
         ]
         args = [
             id,
-            push_id,
-            encoded,
-            fields[b"payload"],
-            encode_change(change),
+            work.push_id,
+            work.job,
+            work.payload,
+            encode_change(work.change),
             secrets.token_hex(8),
         ]
         return int(await self._replay(self._client, keys, args))

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from tocsin.core import accounts
 from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_account
 from tocsin.core.clock import SystemClock
-from tocsin.core.dead_letters import LetterHead
+from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
@@ -358,10 +358,20 @@ class RedisStreamJobQueue:
         with own_errors():
             return await self._dead.fetch_heads(limit=limit, after=after)
 
-    async def replay_dead(self, ids: Sequence[str]) -> int:
-        """Put these back to work with fresh attempts; returns how many."""
+    async def fetch_dead(self, id: str) -> tuple[DeadLetter, Payload | None] | None:
+        """A whole letter with its payload; see the port."""
         with own_errors():
-            return await self._dead.replay(ids)
+            return await self._dead.fetch(id)
+
+    async def count_dead(self) -> DeadStock:
+        """How many there are; see the port."""
+        with own_errors():
+            return await self._dead.count()
+
+    async def replay_dead(self, ids: Sequence[str], *, mend: Mend | None = None) -> int:
+        """Put these back to work with fresh attempts; see the port."""
+        with own_errors():
+            return await self._dead.replay(ids, mend)
 
     async def purge_dead(self, ids: Sequence[str]) -> int:
         """Forget these for good; returns how many."""

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core import accounts
 from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_account
-from tocsin.core.dead_letters import LetterHead
+from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
@@ -322,10 +322,20 @@ class SqlJobQueue:
         async with self._database.reading() as connection:
             return await self._dead.fetch_heads(connection, limit=limit, after=after)
 
-    async def replay_dead(self, ids: Sequence[str]) -> int:
-        """Put these back to work with fresh attempts; returns how many."""
+    async def fetch_dead(self, id: str) -> tuple[DeadLetter, Payload | None] | None:
+        """A whole letter with its payload; see the port."""
+        async with self._database.reading() as connection:
+            return await self._dead.fetch(connection, id)
+
+    async def count_dead(self) -> DeadStock:
+        """How many there are; see the port."""
+        async with self._database.reading() as connection:
+            return await self._dead.count(connection)
+
+    async def replay_dead(self, ids: Sequence[str], *, mend: Mend | None = None) -> int:
+        """Put these back to work with fresh attempts; see the port."""
         async with self._database.writing() as connection:
-            replayed = await self._dead.replay(connection, ids)
+            replayed = await self._dead.replay(connection, ids, mend)
         self._wake_readers()
         return replayed
 

@@ -8,25 +8,24 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tocsin.core.accounts import replayed
-from tocsin.core.dead_letters import LetterHead
+from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue_stock import Stored, StoredLetter
-from tocsin.core.push import DeadLetter
+from tocsin.core.push import DeadLetter, Payload
 from tocsin.protocol.job_codec import (
     PAYLOAD_HEAD,
-    encode_job,
-    parse_dead_job,
+    find_payload,
     parse_letter,
     parse_letter_head,
-    refresh,
     without_done,
 )
+from tocsin.queue.replays import find_work
 from tocsin.queue.rules import MOVE_MARK_S
 from tocsin.queue.sql_accounts import AccountRows
 from tocsin.queue.sql_claim import NOBODY
@@ -82,16 +81,7 @@ class DeadTable:
             .order_by(dead.c.id)
             .limit(max(1, limit))
         )
-        return [
-            parse_letter(
-                row.letter,
-                id=str(row.id),
-                queue=row.queue,
-                push_id=row.push_id,
-                payload=row.payload,
-            )
-            for row in await connection.execute(statement)
-        ]
+        return [_letter_of(row) for row in await connection.execute(statement)]
 
     async def fetch_heads(
         self, connection: AsyncConnection, *, limit: int, after: str
@@ -117,36 +107,54 @@ class DeadTable:
             for row in await connection.execute(statement)
         ]
 
-    async def replay(self, connection: AsyncConnection, ids: Sequence[str]) -> int:
-        """Delete the letters first: that decides between two who replay them."""
+    async def fetch(
+        self, connection: AsyncConnection, id: str
+    ) -> tuple[DeadLetter, Payload | None] | None:
+        """A whole letter with its payload; see the port."""
         dead = self._tables.dead
-        number = 0
-        # In order, so that two who replay the same letters never deadlock.
-        for id in sorted(set(_known_form(ids))):
-            row = (
-                await connection.execute(
-                    delete(dead).where(dead.c.id == id).returning(*dead.c)
-                )
-            ).first()
-            if row is None:
+        statement = select(dead).where(dead.c.id.in_(_known_form([id])))
+        row = (await connection.execute(statement)).first()
+        if row is None:
+            return None
+        letter = _letter_of(row)
+        return letter, find_payload(row.payload or None, letter.job.push_id)
+
+    async def count(self, connection: AsyncConnection) -> DeadStock:
+        """How many there are; see the port."""
+        ids = self._tables.dead.c.id
+        statement = select(func.count(), func.min(ids), func.max(ids))
+        count, first, last = (await connection.execute(statement)).one()
+        return DeadStock(count, str(first), str(last)) if count else DeadStock()
+
+    async def replay(
+        self, connection: AsyncConnection, ids: Sequence[str], mend: Mend | None
+    ) -> int:
+        """Deleting the letter decides between two who replay it."""
+        dead = self._tables.dead
+        statement = select(dead).where(dead.c.id.in_(_known_form(ids)))
+        found = (await connection.execute(statement)).all()
+        replayed = 0
+        # In one order, so that two who replay the same letters never deadlock.
+        for row in sorted(found, key=lambda row: (row.push_id, row.id)):
+            work = find_work(
+                row.letter, row.raw, row.payload, push_id=row.push_id, mend=mend
+            )
+            if work is None or not await self.purge(connection, [str(row.id)]):
                 continue
-            job = parse_dead_job(row.letter)
-            # What could not be read goes back as it came: this release may read it.
-            change = None
-            if job is None:
-                body = row.raw
-            else:
-                again = refresh(job)
-                body, change = encode_job(again), replayed(again)
             # Before the payload, as in a settlement: in one order nobody deadlocks.
-            if change is not None:
+            if work.change is not None:
                 await self._accounts.reopen(
-                    connection, row.push_id, change, generation=secrets.token_hex(8)
+                    connection,
+                    work.push_id,
+                    work.change,
+                    generation=secrets.token_hex(8),
                 )
-            await self._rows.add_payload(connection, row.push_id, row.payload, 1)
-            await self._rows.add_raw(connection, [(row.queue, row.push_id, body, 0)])
-            number += 1
-        return number
+            await self._rows.add_payload(connection, work.push_id, work.payload, 1)
+            await self._rows.add_raw(
+                connection, [(row.queue, work.push_id, work.job, 0)]
+            )
+            replayed += 1
+        return replayed
 
     async def purge(self, connection: AsyncConnection, ids: Sequence[str]) -> int:
         """Delete these letters; returns how many there were."""
@@ -157,6 +165,16 @@ class DeadTable:
             gone = await connection.execute(delete(dead).where(dead.c.id == id))
             purged += gone.rowcount
         return purged
+
+
+def _letter_of(row: Any) -> DeadLetter:
+    return parse_letter(
+        row.letter,
+        id=str(row.id),
+        queue=row.queue,
+        push_id=row.push_id,
+        payload=row.payload,
+    )
 
 
 def _start_after(id: str) -> int:

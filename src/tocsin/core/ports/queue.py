@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tocsin.core.accounts import NOTHING, Account, Counts, WalkPage
-from tocsin.core.dead_letters import LetterHead
+from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.core.rates import RateLimit
 
@@ -225,8 +225,22 @@ class JobOperator(Backlog, Protocol):
         """As `list_dead`, without recipients and payloads, which may be large."""
         ...
 
-    async def replay_dead(self, ids: Sequence[str]) -> int:
-        """Put these back to work with fresh attempts; returns how many."""
+    async def fetch_dead(self, id: str) -> tuple[DeadLetter, Payload | None] | None:
+        """A whole letter with its payload, `None` where that cannot be read."""
+        ...
+
+    async def count_dead(self) -> DeadStock:
+        """How many there are, without reading them."""
+        ...
+
+    async def replay_dead(self, ids: Sequence[str], *, mend: Mend | None = None) -> int:
+        """Put these back to work with fresh attempts; returns how many.
+
+        Each letter is one atomic step, and of several who replay it one counts it. With
+        `mend` their work gets the payload that it makes, beside the one that other jobs
+        of the send still use; letters of other providers, and those whose job cannot be
+        read, stay.
+        """
         ...
 
     async def purge_dead(self, ids: Sequence[str]) -> int:
