@@ -15,6 +15,7 @@ from tests.support.api import World
 from tests.support.channels import Corridor
 from tests.support.messages import PLAUSIBLE, SCALARS, fields
 
+from tocsin.api.auth import ANYBODY
 from tocsin.api.call import Call
 from tocsin.api.methods.table import BUILT, SERVICE
 from tocsin.core.device import PLATFORMS
@@ -63,7 +64,7 @@ async def _answer(world: World, name: str, request: Any) -> tuple[ApiError | Non
     response: Any = GetMessageClass(SERVICE.methods_by_name[name].output_type)()
     result = response.result
     try:
-        await BUILT[name](world.services, request, result, Call("c"))
+        await BUILT[name](world.services, request, result, Call("c", ANYBODY))
     except ApiError as error:
         return error, result
     return None, result

@@ -18,7 +18,8 @@ from tests.support.channels import Corridor
 from tests.support.http_api import serving_http
 from tests.support.messages import messages
 
-from tocsin.api.methods.table import SERVICE, snake_case
+from tocsin.api.methods.table import SERVICE
+from tocsin.core.api_methods import snake_case
 
 _RPCS = {snake_case(rpc.name): rpc for rpc in SERVICE.methods}
 _ROUTES = ["/api", *(f"/api/{name}" for name in _RPCS)]

@@ -29,10 +29,11 @@ from tests.support.tokens import SECRET, sign
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as ws_connect
 
-from tocsin.api.methods.table import SERVICE, snake_case
+from tocsin.api.methods.table import SERVICE
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import start_server
 from tocsin.config import load_config
+from tocsin.core.api_methods import snake_case
 from tocsin.core.device import PLATFORMS
 from tocsin.core.ids import new_id
 from tocsin.core.push_services import SERVICES

@@ -16,8 +16,10 @@ from tests.support.memory_registry import (
 )
 
 from tocsin.admin.dead_letters import DeadLetterService
+from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.call import AdminServices, Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
+from tocsin.core.api_methods import ADMIN_METHODS
 from tocsin.core.clock import SystemClock
 from tocsin.core.push import RecipientType
 from tocsin.protocol import api_pb2_grpc
@@ -32,17 +34,32 @@ ADMIN_KEY = "operators-key"
 AS_OPERATOR = (("authorization", f"apikey {ADMIN_KEY}"),)
 
 
+def single_key(key: str = KEY) -> KeyRing:
+    """The keys of a door with just this one."""
+    return KeyRing([AccessKey("", digest_of(key))])
+
+
+def operators_key(key: str = ADMIN_KEY) -> KeyRing:
+    """The keys for operators with just this one; none where it is empty."""
+    known = [AccessKey("admin.key", digest_of(key), ADMIN_METHODS)]
+    return KeyRing(known if key else ())
+
+
 @dataclass
 class Observed:
     """A `CommandObserver` that keeps what it hears."""
 
     commands: list[tuple[str, str, int]] = field(default_factory=list)
+    keys: list[tuple[str, str, str]] = field(default_factory=list)
 
     def observe_command(
         self, method: str, protocol: str, seconds: float, error_code: int
     ) -> None:
         assert seconds >= 0
         self.commands.append((method, protocol, error_code))
+
+    def observe_key(self, name: str, protocol: str, result: str) -> None:
+        self.keys.append((name, protocol, result))
 
 
 class World:
@@ -90,7 +107,7 @@ class World:
 @asynccontextmanager
 async def serving(world: World, **settings: Any) -> AsyncIterator[GrpcServer]:
     """A started server on a free loopback port with the key `KEY`."""
-    chosen = {"host": "127.0.0.1", "port": 0, "key": KEY, **settings}
+    chosen = {"host": "127.0.0.1", "port": 0, "keys": single_key(), **settings}
     server = GrpcServer(world.services, GrpcSettings(**chosen), observer=world.observed)
     await server.start()
     try:

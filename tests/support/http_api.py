@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from tests.support.api import ADMIN_KEY, KEY, World
+from tests.support.api import ADMIN_KEY, KEY, World, operators_key, single_key
 
+from tocsin.api.auth import KeyRing
 from tocsin.api.http_api import AdminHttpApi, HttpApi, HttpApiSettings
 from tocsin.api.http_gateway import HttpGateway
 
@@ -96,7 +97,7 @@ async def serving_http(
     world: World, *, gateway: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[HttpCaller]:
     """A started API on a free loopback port with the key `KEY`."""
-    chosen = HttpApiSettings(**{"key": KEY, **settings})
+    chosen = HttpApiSettings(**{"keys": single_key(), **settings})
     api = HttpApi(world.services, chosen, observer=world.observed)
     options = {"max_body_bytes": chosen.max_body_bytes, **(gateway or {})}
     async with _opened(api, options) as caller:
@@ -105,10 +106,11 @@ async def serving_http(
 
 @asynccontextmanager
 async def serving_admin_http(
-    world: World, *, key: str = ADMIN_KEY
+    world: World, *, key: str = ADMIN_KEY, keys: KeyRing | None = None
 ) -> AsyncIterator[HttpCaller]:
     """A started `AdminApi` on a free loopback port; calls bring its usual key."""
-    chosen = HttpApiSettings(key=key, prefix="/admin/api")
+    known = operators_key(key) if keys is None else keys
+    chosen = HttpApiSettings(keys=known, prefix="/admin/api")
     api = AdminHttpApi(world.services, chosen, observer=world.observed)
     async with _opened(api, {}, headers={"X-API-Key": ADMIN_KEY}) as caller:
         yield caller
@@ -118,7 +120,8 @@ async def serving_admin_http(
 async def _opened(
     api: HttpApi, options: dict[str, Any], *, headers: dict[str, str] = WITH_KEY
 ) -> AsyncIterator[HttpCaller]:
-    port = HttpGateway("127.0.0.1", 0, routes=api.routes(), **options)
+    routes = [*options.pop("routes", ()), *api.routes()]
+    port = HttpGateway("127.0.0.1", 0, routes=routes, **options)
     await port.start()
     try:
         async with aiohttp.ClientSession() as session:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import string
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,13 +17,20 @@ from google.protobuf.message import Message
 
 from tocsin.admin.actor import NOBODY, Actor
 from tocsin.admin.dead_letters import DeadLetterService
+from tocsin.api.auth import Caller
 from tocsin.channels.control import ControlService
 from tocsin.channels.history import HistoryService
 from tocsin.channels.presence import PresenceService
 from tocsin.channels.publishing import Publisher
 from tocsin.channels.survey import SurveyService
 from tocsin.channels.users import DenialService, UserStatusService
-from tocsin.core.errors import ApiError, InternalError, NotAvailable
+from tocsin.core.errors import (
+    ApiError,
+    InternalError,
+    NotAvailable,
+    PermissionDenied,
+    RateLimited,
+)
 from tocsin.push.devices import DeviceService
 from tocsin.push.sending import SendService
 from tocsin.push.status import StatusService
@@ -31,6 +38,11 @@ from tocsin.push.topics import TopicService
 
 _ID_LENGTH = 128
 _ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.:/+=@")
+
+_RESULTS: Mapping[type[ApiError | None], str] = {
+    PermissionDenied: "denied",
+    RateLimited: "limited",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -92,6 +104,7 @@ class Call:
     """
 
     correlation_id: str
+    caller: Caller
     actor: Actor = NOBODY
 
 
@@ -104,11 +117,12 @@ class Command:
     """One RPC: its names, its message types and the method that runs it.
 
     `name` is the RPC's in snake case: the HTTP route, the field of a batch and the
-    label of metrics.
+    label of metrics. `right` is what a key must be allowed to call it.
     """
 
     rpc: str
     name: str
+    right: str
     request_class: type[Message]
     response_class: type[Any]
     result_class: type[Message]
@@ -122,6 +136,10 @@ class CommandObserver(Protocol):
         self, method: str, protocol: str, seconds: float, error_code: int
     ) -> None:
         """`method` in snake case, `protocol` grpc or http, code 0 for success."""
+        ...
+
+    def observe_key(self, name: str, protocol: str, result: str) -> None:
+        """A call came with this named key: it was `admitted`, `denied` or `limited`."""
         ...
 
 
@@ -147,15 +165,25 @@ class CommandRunner:
     ) -> ApiError | None:
         """Fill `result`, or return the error; then `result` may be half filled."""
         started = time.perf_counter()
-        error: ApiError | None = None
+        error = self.admit(command.right, call)
         cause: Exception | None = None
         try:
-            await command.method(self._services, request, result, call)
+            if error is None:
+                await command.method(self._services, request, result, call)
         except ApiError as raised:
             error = raised
         except Exception as raised:  # noqa: BLE001 - the border of a call
             error, cause = InternalError(), raised
         self.note(command.name, call, time.perf_counter() - started, error, cause)
+        return error
+
+    def admit(self, right: str, call: Call) -> ApiError | None:
+        """Why the caller may not call this method now, if so; each one counts."""
+        caller = call.caller
+        error = caller.admit(right)
+        if caller.name and self._observer is not None:
+            result = _RESULTS.get(type(error), "admitted")
+            self._observer.observe_key(caller.name, self._protocol, result)
         return error
 
     def note(
@@ -172,22 +200,24 @@ class CommandRunner:
                 name, self._protocol, seconds, 0 if error is None else error.code
             )
         if error is not None:
-            self._log_failure(name, call.correlation_id, error, cause)
+            self._log_failure(name, call, error, cause)
 
     def _log_failure(
-        self, name: str, correlation_id: str, error: ApiError, cause: Exception | None
+        self, name: str, call: Call, error: ApiError, cause: Exception | None
     ) -> None:
         """An error of this server is logged as such, one of the caller as info."""
         write = _log.error if error.code == InternalError.code else _log.info
         reason = error.reason if isinstance(error, InternalError) else ""
         more = {"reason": reason} if reason else {}
+        if call.caller.name:
+            more["caller"] = call.caller.name
         write(
             "call failed",
             method=name,
             protocol=self._protocol,
             code=error.code,
             error=error.message,
-            request_id=correlation_id,
+            request_id=call.correlation_id,
             exc_info=cause,
             **more,
         )

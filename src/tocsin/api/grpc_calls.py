@@ -15,7 +15,7 @@ import grpc
 import structlog
 
 from tocsin.admin.actor import NOBODY, Actor
-from tocsin.api.auth import REFUSED_CALL, KeyGuard, Metadata
+from tocsin.api.auth import CALLER, REFUSED_CALL, Caller, KeyGuard, Metadata
 from tocsin.api.batch import MAX_COMMANDS, run_batch
 from tocsin.api.call import (
     Call,
@@ -31,9 +31,9 @@ from tocsin.api.methods.table import (
     ADMIN_SERVICE,
     COMMANDS,
     SERVICE,
-    snake_case,
 )
 from tocsin.api.pace import AnswerPace
+from tocsin.core.api_methods import snake_case
 from tocsin.core.errors import ApiError, BadRequest
 from tocsin.protocol import api_pb2
 from tocsin.protocol.unreadable import reading
@@ -55,7 +55,7 @@ Answer = Callable[[Any, Context], Awaitable[Any]]
 
 
 class ApiCalls:
-    """Makes the handlers of the RPCs; `operators` tells who calls `AdminApi`."""
+    """Makes the handlers of the RPCs of both services."""
 
     def __init__(
         self,
@@ -63,11 +63,9 @@ class ApiCalls:
         *,
         transport_errors: bool,
         observer: CommandObserver | None,
-        operators: KeyGuard,
     ) -> None:
         self._runner = CommandRunner(services, observer, protocol="grpc")
         self._transport_errors = transport_errors
-        self._operators = operators
 
     def handlers(self) -> dict[str, Any]:
         """Path of every RPC of both services → its gRPC handler."""
@@ -77,7 +75,7 @@ class ApiCalls:
         }
         admin = {
             f"{_ADMIN_PREFIX}{command.rpc}": _unary(
-                command, self._answer(command, self._actor)
+                command, self._answer(command, _operator)
             )
             for command in ADMIN_COMMANDS.values()
         }
@@ -100,8 +98,8 @@ class ApiCalls:
         runner, response_class = self._runner, command.response_class
 
         async def answer(request: Any, context: Context) -> Any:
-            by_transport, correlation_id = self._read_metadata(context)
-            call = Call(correlation_id, find_actor(context) if find_actor else NOBODY)
+            actor = find_actor(context) if find_actor else NOBODY
+            by_transport, call = self._read_metadata(context, actor)
             if request is None:
                 await self._refuse_body(command.name, call, context)
             response = response_class()
@@ -121,8 +119,7 @@ class ApiCalls:
         self, request: api_pb2.BatchRequest | None, context: Context
     ) -> api_pb2.BatchResponse:
         """Errors of commands are in their replies, also in transport error mode."""
-        _, correlation_id = self._read_metadata(context)
-        call = Call(correlation_id)
+        _, call = self._read_metadata(context)
         if request is None:
             await self._refuse_body("batch", call, context)
         if len(request.commands) > MAX_COMMANDS:
@@ -134,18 +131,16 @@ class ApiCalls:
             self._runner, request.commands, call, parallel=request.parallel
         )
 
-    def _actor(self, context: Context) -> Actor:
-        name = self._operators.operator(context.invocation_metadata())
-        return Actor(name, address_of(context.peer()), "grpc")
-
     async def _refuse_body(self, name: str, call: Call, context: Context) -> NoReturn:
         """End the call with a status: without a request there is no response type."""
         error = BadRequest("body", "is no message of this method")
         self._runner.note(name, call, 0.0, error)
         await _abort(context, error)
 
-    def _read_metadata(self, context: Context) -> tuple[bool, str]:
-        """Whether errors become gRPC statuses, and the call's correlation id."""
+    def _read_metadata(
+        self, context: Context, actor: Actor = NOBODY
+    ) -> tuple[bool, Call]:
+        """Whether errors become gRPC statuses, and the call."""
         mode = request_id = ""
         for key, value in context.invocation_metadata() or ():
             # If a key comes twice, the first value counts.
@@ -154,7 +149,12 @@ class ApiCalls:
             elif key == REQUEST_ID_KEY:
                 request_id = request_id or str(value)
         by_transport = self._transport_errors or mode == "transport"
-        return by_transport, correlation_id_from(request_id)
+        call = Call(correlation_id_from(request_id), CALLER.get(), actor)
+        return by_transport, call
+
+
+def _operator(context: Context) -> Actor:
+    return Actor(CALLER.get().name, address_of(context.peer()), "grpc")
 
 
 def _unary(command: Command, answer: Answer) -> Any:
@@ -214,7 +214,12 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
     def service(self, handler_call_details: Any) -> Any:
         """The handler, one that refuses, or `None` for an unknown path."""
         path = handler_call_details.method
-        if not self._allows(path, handler_call_details.invocation_metadata):
+        caller = self._find_caller(path, handler_call_details.invocation_metadata)
+        if caller is not None:
+            # gRPC runs the handler in the task that asks here.
+            CALLER.set(caller)
+        # Health needs no key: balancers and orchestrators ask it.
+        elif not path.startswith(_HEALTH_PREFIX):
             return refuse(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "unauthenticated",
@@ -222,16 +227,13 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
             )
         return self._handlers.get(path)
 
-    def _allows(self, path: str, metadata: Metadata | None) -> bool:
+    def _find_caller(self, path: str, metadata: Metadata | None) -> Caller | None:
         if path.startswith(_ADMIN_PREFIX):
-            return bool(self._operators.operator(metadata))
-        if self._guard.allows(metadata):
-            return True
-        # Health needs no key: balancers and orchestrators ask it.
-        return path.startswith(_HEALTH_PREFIX) or (
-            path.startswith(_REFLECTION_PREFIX)
-            and bool(self._operators.operator(metadata))
-        )
+            return self._operators.identify(metadata)
+        caller = self._guard.identify(metadata)
+        if caller is None and path.startswith(_REFLECTION_PREFIX):
+            return self._operators.identify(metadata)
+        return caller
 
     async def _note_refused(self, path: str, context: Context) -> None:
         peer = address_of(context.peer())

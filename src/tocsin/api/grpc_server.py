@@ -5,13 +5,13 @@ It knows no service: what a call does is in `api/grpc_calls.py` and the methods.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import structlog
 
-from tocsin.api.auth import KeyGuard
+from tocsin.api.auth import KeyGuard, KeyRing
 from tocsin.api.call import CommandObserver, Services
 from tocsin.api.grpc_calls import ApiCalls, Switchboard
 from tocsin.api.grpc_streams import Drain, HealthService, reflection_handlers
@@ -43,9 +43,8 @@ class GrpcSettings:
 
     host: str = ""
     port: int = 10000
-    key: str = ""
-    insecure: bool = False
-    admin_key: str = ""
+    keys: KeyRing = field(default_factory=KeyRing)
+    operators: KeyRing = field(default_factory=KeyRing)
     reflection: bool = True
     max_receive_bytes: int = DEFAULT_MAX_RECEIVE
     transport_errors: bool = False
@@ -73,14 +72,12 @@ class GrpcServer:
     async def start(self) -> None:
         """Open the port and serve; raises `ListenError` naming a busy port."""
         settings = self._settings
-        guard = KeyGuard(settings.key, insecure=settings.insecure)
-        operators = KeyGuard(settings.admin_key)
+        guard, operators = KeyGuard(settings.keys), KeyGuard(settings.operators)
         self._drain = Drain()
         calls = ApiCalls(
             self._services,
             transport_errors=settings.transport_errors,
             observer=self._observer,
-            operators=operators,
         )
         names = (SERVICE.full_name, ADMIN_SERVICE.full_name)
         checks = AnswerPace(self._drain, at_once=CHECKS_AT_ONCE, hold_s=CHECK_HOLD_S)
@@ -98,7 +95,7 @@ class GrpcServer:
         self.port = _open_port(server, settings)
         await server.start()
         self._server = server
-        _log_access(guard, self.port)
+        _log_access(settings.keys, self.port)
 
     async def stop(self, grace_s: float) -> None:
         """Turn new calls away, let running ones end within `grace_s`, then close.
@@ -152,14 +149,14 @@ def server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
     )
 
 
-def _log_access(guard: KeyGuard, port: int) -> None:
-    if guard.is_closed:
+def _log_access(keys: KeyRing, port: int) -> None:
+    if keys.is_closed:
         _log.warning(
             "gRPC API answers nobody but health checks: no key is configured; set"
             " grpc_api.key (TOCSIN_GRPC_API_KEY), or grpc_api.insecure to do without",
             port=port,
         )
-    elif guard.is_open:
+    elif keys.is_open:
         _log.warning("gRPC API needs no key: grpc_api.insecure is set", port=port)
     else:
-        _log.info("gRPC API listens", port=port)
+        _log.info("gRPC API listens", port=port, callers=keys.names)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import HttpVersion11, web
 
-from tocsin.admin.actor import Actor
-from tocsin.api.auth import REFUSED_CALL, HttpKeyGuard
+from tocsin.admin.actor import NOBODY, Actor
+from tocsin.api.auth import REFUSED_CALL, Caller, HttpKeyGuard, KeyRing
 from tocsin.api.batch import read_batch, run_batch, write_batch
 from tocsin.api.call import (
     Call,
@@ -24,7 +24,7 @@ from tocsin.api.call import (
     Services,
     correlation_id_from,
 )
-from tocsin.api.errors import http_status, write_error
+from tocsin.api.errors import http_headers, http_status, write_error
 from tocsin.api.legacy import read_commands, run_commands
 from tocsin.api.methods.table import ADMIN_COMMANDS, COMMANDS
 from tocsin.core.errors import ApiError, BadRequest, InternalError
@@ -58,8 +58,7 @@ Answer = Callable[[web.Request, bytes, Call], Awaitable[web.StreamResponse]]
 class HttpApiSettings:
     """`http_api` of the configuration."""
 
-    key: str = ""
-    insecure: bool = False
+    keys: KeyRing = field(default_factory=KeyRing)
     prefix: str = "/api"
     transport_errors: bool = False
     max_body_bytes: int = MAX_BODY_BYTES
@@ -87,7 +86,7 @@ class HttpApi:
     ) -> None:
         self._settings = settings
         self._runner = CommandRunner(services, observer, protocol="http")
-        self._guard = HttpKeyGuard(settings.key, insecure=settings.insecure)
+        self._guard = HttpKeyGuard(settings.keys)
         self._draining = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -108,8 +107,8 @@ class HttpApi:
         ]
         return [*routes, web.route("*", f"{prefix}/{{path:.*}}", _not_found)]
 
-    def _call(self, _request: web.Request, correlation_id: str) -> Call:
-        return Call(correlation_id)
+    def _find_actor(self, _request: web.Request, _caller: Caller) -> Actor:
+        return NOBODY
 
     def begin_drain(self) -> None:
         """Answer 503 to calls of the oldest form from now on, as its clients expect."""
@@ -117,16 +116,17 @@ class HttpApi:
 
     def log_access(self, port: int) -> None:
         """Log whether calls need a key, and what to set where no call can pass."""
-        if self._guard.is_closed:
+        keys = self._settings.keys
+        if keys.is_closed:
             _log.warning(
                 "HTTP API answers nobody: no key is configured; set http_api.key"
                 " (TOCSIN_HTTP_API_KEY), or http_api.insecure to do without",
                 port=port,
             )
-        elif self._guard.is_open:
+        elif keys.is_open:
             _log.warning("HTTP API needs no key: http_api.insecure is set", port=port)
         else:
-            _log.info("HTTP API listens", port=port)
+            _log.info("HTTP API listens", port=port, callers=keys.names)
 
     def _handler(self, command: Command) -> Handler:
         runner, request_class = self._runner, command.request_class
@@ -149,16 +149,18 @@ class HttpApi:
         A body that cannot be read or parsed becomes 400, 408 or 413; a result that
         cannot be written becomes 500.
         """
-        allows, settings = self._guard.allows, self._settings
+        identify, settings = self._guard.identify, self._settings
 
         async def handle(request: web.Request) -> web.StreamResponse:
             if request.method != "POST":
                 return web.Response(status=405, headers={"Allow": "POST"})
-            if not allows(request.headers, request.rel_url.raw_query_string):
+            caller = identify(request.headers, request.rel_url.raw_query_string)
+            if caller is None:
                 log_refused(request, "legacy" if name == _LEGACY else "http")
                 return web.Response(status=401)
             given = request.headers.get(REQUEST_ID_HEADER, "")
-            call = self._call(request, correlation_id_from(given))
+            actor = self._find_actor(request, caller)
+            call = Call(correlation_id_from(given), caller, actor)
             response = await respond(request, call)
             if given == call.correlation_id:  # one that was replaced is not sent back
                 response.headers[REQUEST_ID_HEADER] = given
@@ -193,7 +195,9 @@ class HttpApi:
             or request.headers.get(ERROR_MODE_HEADER) == "transport"
         )
         if by_transport:
-            return answer_json(request, body, http_status(error))
+            answer = answer_json(request, body, http_status(error))
+            answer.headers.update(http_headers(error))
+            return answer
         return answer_json(request, b'{"error":' + body + b"}")
 
     async def _answer_legacy(
@@ -219,10 +223,8 @@ class AdminHttpApi(HttpApi):
         """Every path of the service, and all others below its prefix."""
         return self._routes_of(ADMIN_COMMANDS.values(), self._settings.prefix)
 
-    def _call(self, request: web.Request, correlation_id: str) -> Call:
-        query = request.rel_url.raw_query_string
-        name = self._guard.operator(request.headers, query)
-        return Call(correlation_id, Actor(name, request.remote or "", "http"))
+    def _find_actor(self, request: web.Request, caller: Caller) -> Actor:
+        return Actor(caller.name, request.remote or "", "http")
 
 
 _REASONS = {

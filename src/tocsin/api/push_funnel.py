@@ -9,64 +9,67 @@ import time
 from collections.abc import Sequence
 
 import orjson
-import structlog
 from aiohttp import web
 
-from tocsin.api.auth import HttpKeyGuard
-from tocsin.api.call import CommandObserver
-from tocsin.api.errors import http_status
-from tocsin.api.http_api import log_refused
+from tocsin.api.auth import HttpKeyGuard, KeyRing
+from tocsin.api.call import (
+    Call,
+    CommandObserver,
+    CommandRunner,
+    Services,
+    correlation_id_from,
+)
+from tocsin.api.errors import http_headers, http_status
+from tocsin.api.http_api import REQUEST_ID_HEADER, log_refused
 from tocsin.core.errors import ApiError, InternalError
-from tocsin.push.status import StatusService
 
 NAME = "push_funnel"
 ERROR_MODE_HEADER = "X-Centrifugo-Error-Mode"
 
-_log = structlog.get_logger(__name__)
-
 
 class PushFunnel:
-    """`GET {prefix}/push_funnel?uid=…`, with the key of the HTTP API."""
+    """`GET {prefix}/push_funnel?uid=…`, with a key of the HTTP API."""
 
     def __init__(
         self,
-        statuses: StatusService,
-        guard: HttpKeyGuard,
+        services: Services,
+        keys: KeyRing,
         *,
         prefix: str = "/api",
         transport_errors: bool = False,
         observer: CommandObserver | None = None,
     ) -> None:
-        self._statuses = statuses
-        self._guard = guard
+        self._statuses = services.statuses
+        self._runner = CommandRunner(services, observer, protocol="http")
+        self._guard = HttpKeyGuard(keys)
         self._path = f"{prefix.rstrip('/')}/{NAME}"
         self._transport_errors = transport_errors
-        self._observer = observer
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The one path; other verbs than GET are refused."""
         return [web.route("*", self._path, self._handle)]
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.Request) -> web.Response:
         if request.method != "GET":
             return web.Response(status=405, headers={"Allow": "GET"})
-        if not self._guard.allows(request.headers, request.rel_url.raw_query_string):
+        caller = self._guard.identify(request.headers, request.rel_url.raw_query_string)
+        if caller is None:
             log_refused(request, "push_funnel")
             return web.Response(status=401)
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        call = Call(correlation_id_from(given), caller)
         started = time.perf_counter()
-        error: ApiError | None = None
+        error = self._runner.admit(NAME, call)
+        cause: Exception | None = None
         answer: web.Response | None = None
         try:
-            answer = await self._answer(request.query.get("uid", ""))
+            if error is None:
+                answer = await self._answer(request.query.get("uid", ""))
         except ApiError as raised:
             error = raised
-        except Exception:  # noqa: BLE001 - the border of a call
-            _log.exception("call failed", method=NAME, protocol="http")
-            error = InternalError()
-        if self._observer is not None:
-            code = 0 if error is None else error.code
-            seconds = time.perf_counter() - started
-            self._observer.observe_command(NAME, "http", seconds, code)
+        except Exception as raised:  # noqa: BLE001 - the border of a call
+            error, cause = InternalError(), raised
+        self._runner.note(NAME, call, time.perf_counter() - started, error, cause)
         return self._refusal(request, error) if answer is None else answer
 
     async def _answer(self, uid: str) -> web.Response:
@@ -90,7 +93,9 @@ class PushFunnel:
         body = {"code": error.code, "message": error.message}
         given = request.headers.get(ERROR_MODE_HEADER)
         if self._transport_errors or given == "transport":
-            return _json(orjson.dumps(body), status=http_status(error))
+            answer = _json(orjson.dumps(body), status=http_status(error))
+            answer.headers.update(http_headers(error))
+            return answer
         return _json(orjson.dumps({"error": body}))
 
 

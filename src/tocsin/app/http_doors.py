@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import structlog
 from aiohttp.web import RouteDef
 
-from tocsin.api.auth import HttpKeyGuard
 from tocsin.api.call import CommandObserver, Services
 from tocsin.api.http_api import (
     MAX_BODY_BYTES,
@@ -19,6 +18,7 @@ from tocsin.api.http_api import (
 )
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.api.push_funnel import PushFunnel
+from tocsin.app.door_keys import DoorKeys
 from tocsin.app.door_tls import server_tls
 from tocsin.app.resources import Resources
 from tocsin.config import Config
@@ -57,6 +57,7 @@ async def open_http(
     resources: Resources,
     services: Services,
     observer: CommandObserver,
+    keys: DoorKeys,
     stack: AsyncExitStack,
     *,
     clients: Sequence[RouteDef] = (),
@@ -67,15 +68,18 @@ async def open_http(
     """
     config = resources.config
     http = config.http_server
-    api = None if config.http_api.disabled else _build_api(config, services, observer)
+    api = None
+    if not config.http_api.disabled:
+        api = _build_api(config, services, observer, keys)
     is_split = http.internal_at != http.public_at
     routes: list[RouteDef] = [] if is_split else list(clients)
-    if api is not None or config.admin.key.get_secret_value():
-        # Before the API's, which may take all paths.
-        routes += _build_admin(config, services, observer).routes()
+    is_served = routes or config.health.enabled or config.prometheus.enabled
+    if api is not None or is_served or not keys.http_operators.is_closed:
+        # Before the API's, which may take all paths. A key may come later.
+        routes += _build_admin(config, services, observer, keys).routes()
     if api is not None:
         routes += api.routes()
-        routes += _build_funnel(config, services, observer).routes()
+        routes += _build_funnel(config, services, observer, keys).routes()
     internal = None
     if routes or config.health.enabled or config.prometheus.enabled:
         internal = await _open_internal(resources, api, routes, stack)
@@ -128,12 +132,11 @@ async def _open_internal(
 
 
 def _build_api(
-    config: Config, services: Services, observer: CommandObserver
+    config: Config, services: Services, observer: CommandObserver, keys: DoorKeys
 ) -> HttpApi:
     api = config.http_api
     settings = HttpApiSettings(
-        key=api.key.get_secret_value(),
-        insecure=api.insecure,
+        keys=keys.http,
         prefix=api.handler_prefix,
         transport_errors=api.error_mode == "transport",
     )
@@ -141,10 +144,10 @@ def _build_api(
 
 
 def _build_admin(
-    config: Config, services: Services, observer: CommandObserver
+    config: Config, services: Services, observer: CommandObserver, keys: DoorKeys
 ) -> AdminHttpApi:
     settings = HttpApiSettings(
-        key=config.admin.key.get_secret_value(),
+        keys=keys.http_operators,
         prefix=ADMIN_PREFIX,
         transport_errors=config.http_api.error_mode == "transport",
     )
@@ -152,12 +155,12 @@ def _build_admin(
 
 
 def _build_funnel(
-    config: Config, services: Services, observer: CommandObserver
+    config: Config, services: Services, observer: CommandObserver, keys: DoorKeys
 ) -> PushFunnel:
     api = config.http_api
     return PushFunnel(
-        services.statuses,
-        HttpKeyGuard(api.key.get_secret_value(), insecure=api.insecure),
+        services,
+        keys.http,
         prefix=api.handler_prefix,
         transport_errors=api.error_mode == "transport",
         observer=observer,

@@ -17,6 +17,7 @@ from tocsin.app.credentials import (
     configured_integrations,
     warn_of_dangers,
 )
+from tocsin.app.door_keys import DoorKeys
 from tocsin.app.door_tls import server_tls
 from tocsin.app.file_sharing import warn_of_another
 from tocsin.app.http_doors import open_http
@@ -89,8 +90,9 @@ async def start_server(
         realtime=realtime.services,
     )
     observer = CommandCounter(resources.metrics)
+    keys = DoorKeys(config)
     http = await open_http(
-        resources, services, observer, stack, clients=realtime.routes()
+        resources, services, observer, keys, stack, clients=realtime.routes()
     )
     uni_grpc_port = await open_uni_grpc(
         config, realtime.context, realtime.admission, stack
@@ -99,7 +101,7 @@ async def start_server(
     stack.push_async_callback(realtime.close_connections)
     grpc_port = 0
     if config.grpc_api.enabled:
-        server = GrpcServer(services, _grpc_settings(config), observer=observer)
+        server = GrpcServer(services, _grpc_settings(config, keys), observer=observer)
         await server.start()
         stack.push_async_callback(server.stop, config.shutdown.timeout)
         grpc_port = server.port
@@ -235,15 +237,18 @@ class CommandCounter:
         if error_code:
             self._metrics.api_command_errors.add(1, protocol, method, str(error_code))
 
+    def observe_key(self, name: str, protocol: str, result: str) -> None:
+        """A call came with a named key."""
+        self._metrics.api_key_commands.add(1, protocol, name, result)
 
-def _grpc_settings(config: Config) -> GrpcSettings:
+
+def _grpc_settings(config: Config, keys: DoorKeys) -> GrpcSettings:
     grpc = config.grpc_api
     return GrpcSettings(
         host=grpc.address,
         port=grpc.port,
-        key=grpc.key.get_secret_value(),
-        insecure=grpc.insecure,
-        admin_key=config.admin.key.get_secret_value(),
+        keys=keys.grpc,
+        operators=keys.grpc_operators,
         reflection=grpc.reflection,
         max_receive_bytes=grpc.max_receive_message_size,
         transport_errors=grpc.error_mode == "transport",

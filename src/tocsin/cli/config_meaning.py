@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from pydantic import SecretStr
-
     from tocsin.config import Config
+    from tocsin.config.api_keys import ApiKey
     from tocsin.config.client import Token
     from tocsin.config.integrations import Credential
-    from tocsin.config.server import Tls
+    from tocsin.config.server import GrpcApi, HttpApiSection, Tls
 
 NAMES_SHOWN = 10
 
@@ -110,7 +109,7 @@ def _describe_grpc(config: Config) -> str:
     grpc = config.grpc_api
     if not grpc.enabled:
         return "off"
-    access = _access(grpc.key, grpc.insecure)
+    access = _access(grpc)
     place = _join((grpc.address, grpc.port))
     return f"{place}, {access}{_describe_tls(grpc.tls)}"
 
@@ -126,7 +125,7 @@ def _describe_http(config: Config) -> Iterator[tuple[str, str]]:
         if on
         for path in paths
     ]
-    access = "no API" if api.disabled else f"API: {_access(api.key, api.insecure)}"
+    access = "no API" if api.disabled else f"API: {_access(api)}"
     tls = _describe_tls(http.tls)
     words = f"{_join(http.internal_at)}, {access}{tls}, {' '.join(served)}"
     yield "HTTP", words.rstrip(", ")
@@ -146,19 +145,33 @@ def _describe_tls(tls: Tls) -> str:
     return ", TLS with client certificates" if tls.client_ca_pem else ", TLS"
 
 
-def _access(key: SecretStr, insecure: bool) -> str:
-    if insecure:
+def _access(door: GrpcApi | HttpApiSection) -> str:
+    if door.insecure:
         return "insecure: no key needed"
-    if key.get_secret_value():
-        return "key set"
-    return "no key set: every call is refused"
+    found = ["key set"] if door.key.get_secret_value() else []
+    if door.keys:
+        named = list(map(_describe_key, door.keys))
+        found.append(f"named keys: {_first_of(named)}")
+    return ", ".join(found) or "no key set: every call is refused"
+
+
+def _describe_key(key: ApiKey) -> str:
+    from tocsin.config.api_keys import show_rate
+
+    limits = list(key.methods)
+    if key.rate is not None:
+        limits.append(show_rate(key.rate))
+    return f"{_show_name(key.name)} ({' '.join(limits) or 'all methods'})"
+
+
+def _first_of(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _describe_namespaces(config: Config) -> str:
     names = [_show_name(each.name) for each in config.channel.namespaces]
-    more = len(names) - NAMES_SHOWN
-    shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    return shown or "none: only channels without a namespace"
+    return _first_of(names) or "none: only channels without a namespace"
 
 
 def _describe_client_doors(config: Config) -> str:

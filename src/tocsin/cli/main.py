@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "simulate": "run local provider servers to send to",
     "migrate": "bring the database and queue schemas up to date",
     "check-config": "say what a configuration means, or all that is wrong with it",
+    "gen-key": "make a key of the server API, and the entry that lets it in",
     "gen-token": "make a connection token for a user",
     "gen-sub-token": "make a subscription token for a user and a channel",
     "check-token": "say what a token grants, or why it is refused",

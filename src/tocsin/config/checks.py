@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tocsin.config.api_keys import find_key_faults
 from tocsin.config.channel_checks import find_channel_faults
 from tocsin.config.durations import format_duration
 from tocsin.config.integrations import PATH, SECTIONS
@@ -34,6 +35,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _check_database(config)
     yield from _check_ports(config)
     yield from _check_tls(config)
+    yield from _check_keys(config)
     if config.push_notifications.enabled:
         yield from _check_queue(config)
         yield from _check_providers(config)
@@ -105,6 +107,14 @@ def _check_tls(config: Config) -> Iterator[Contradiction]:
                 "be asked for",
                 about,
             )
+
+
+def _check_keys(config: Config) -> Iterator[Contradiction]:
+    for path, door in (("http_api", config.http_api), ("grpc_api", config.grpc_api)):
+        about = (f"{path}.key", f"{path}.keys", "admin.key")
+        others = {f"{path}.key": door.key, "admin.key": config.admin.key}
+        for place, message in find_key_faults(f"{path}.keys", door.keys, others):
+            yield Contradiction(place, message, about)
 
 
 def _check_queue(config: Config) -> Iterator[Contradiction]:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from tocsin.config.api_keys import ApiKeys
 from tocsin.config.fields import (
     Bool,
     Duration,
@@ -143,6 +144,7 @@ class HttpApiSection(Section):
     """do not serve the HTTP API"""
     key: HeaderSecret = SecretStr("")
     """key of the HTTP API; none and not insecure = every call is refused"""
+    keys: ApiKeys = ()
     insecure: Bool = False
     """no key needed on HTTP"""
     error_mode: ErrorMode = ""
@@ -162,6 +164,7 @@ class GrpcApi(Section):
     """port of the gRPC API; 0 = any free port"""
     key: HeaderSecret = SecretStr("")
     """key of the gRPC API; none and not insecure = every call is refused"""
+    keys: ApiKeys = ()
     insecure: Bool = False
     """no key needed on gRPC"""
     reflection: Bool = True

@@ -75,6 +75,14 @@ class UnknownChannel(ApiError):
     temporary = False
 
 
+class PermissionDenied(ApiError):
+    """The key opens the door, and not for this method."""
+
+    code = 103
+    text = "permission denied"
+    temporary = False
+
+
 class NotFound(ApiError):
     """The thing that the request names does not exist."""
 
@@ -114,6 +122,19 @@ class QueueFull(NotAvailable):
         super().__init__("queue is full")
 
 
+class RateLimited(NotAvailable):
+    """The key's rate is used up; nothing was done, try again later."""
+
+    temporary = True
+
+    def __init__(self, retry_after_s: float) -> None:
+        """`retry_after_s` is how long it takes until the next call is let in."""
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"the rate of this key is used up; try again in {retry_after_s:.3g} s"
+        )
+
+
 class UnrecoverablePosition(ApiError):
     """The stream epoch of the request is not the current one."""
 
@@ -134,10 +155,12 @@ ERRORS: tuple[type[ApiError], ...] = (
     InternalError,
     QueueUnavailable,
     UnknownChannel,
+    PermissionDenied,
     NotFound,
     BadRequest,
     NotAvailable,
     QueueFull,
+    RateLimited,
     UnrecoverablePosition,
     Conflict,
 )

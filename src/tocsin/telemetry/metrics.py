@@ -183,6 +183,12 @@ class Metrics:
             "Failed server API calls; error is the code of the table, or a word.",
             *("protocol", "method", "error"),
         )
+        self.api_key_commands = self._counter(
+            "api_key_command_count",
+            "Server API calls by the name of their key, commands of a batch each: "
+            "admitted, denied (another method than its own) or limited (its rate).",
+            *("protocol", "key", "result"),
+        )
 
     def _define_analytics(self) -> None:
         # The documented names say ClickHouse; they count for every store.

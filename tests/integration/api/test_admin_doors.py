@@ -8,9 +8,18 @@ from typing import Any
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.support.api import ADMIN_KEY, AS_OPERATOR, KEY, WITH_KEY, World, serving
+from tests.support.api import (
+    ADMIN_KEY,
+    AS_OPERATOR,
+    KEY,
+    WITH_KEY,
+    World,
+    operators_key,
+    serving,
+)
 from tests.support.http_api import serving_admin_http
 
+from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.methods.table import ADMIN_COMMANDS
 from tocsin.protocol import admin_pb2, admin_pb2_grpc, api_pb2, api_pb2_grpc
 
@@ -31,13 +40,15 @@ REFUSED = (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
 
 
 @pytest.mark.parametrize("metadata", [(), WITH_KEY], ids=["no key", "the API's key"])
-@pytest.mark.parametrize("settings", [{}, {"admin_key": ADMIN_KEY}])
+@pytest.mark.parametrize("operators", ["", ADMIN_KEY])
 async def test_nobody_without_its_key_reaches_the_service_on_grpc(
-    settings: dict[str, str], metadata: Any
+    operators: str, metadata: Any
 ) -> None:
     """Neither the API's key opens it, nor an API that needs none."""
     async with (
-        serving(World(), **settings, insecure=True) as server,
+        serving(
+            World(), keys=KeyRing(insecure=True), operators=operators_key(operators)
+        ) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         stub: Any = admin_pb2_grpc.AdminApiStub(channel)
@@ -63,7 +74,7 @@ async def test_the_key_opens_the_service_and_nothing_else_on_grpc() -> None:
     """Calls are counted by their names; the API stays behind its own key."""
     world = World()
     async with (
-        serving(world, admin_key=ADMIN_KEY) as server,
+        serving(world, operators=operators_key()) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         stub: Any = admin_pb2_grpc.AdminApiStub(channel)
@@ -91,11 +102,43 @@ async def test_the_key_opens_the_service_and_nothing_else_on_grpc() -> None:
     ]
 
 
+async def test_a_named_key_with_the_right_opens_the_service() -> None:
+    """It is counted by its name; a right for another method is none for this."""
+    right = frozenset({"admin.list_dead_letters", "info"})
+    ring = KeyRing(
+        [
+            AccessKey("anna", digest_of("key-of-anna"), right),
+            AccessKey("ben", digest_of("key-of-ben"), frozenset({"admin.other"})),
+        ]
+    )
+    world = World()
+    async with (
+        serving(world, operators=ring) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub: Any = admin_pb2_grpc.AdminApiStub(channel)
+        anna = (("authorization", "apikey key-of-anna"),)
+        assert (await stub.ListDeadLetters(_LIST, metadata=anna)).HasField("result")
+        ben = (("authorization", "apikey key-of-ben"),)
+        assert (await stub.ListDeadLetters(_LIST, metadata=ben)).error.code == 103
+    async with serving_admin_http(world, keys=ring) as http:
+        for name, answers in (("anna", "result"), ("ben", "error")):
+            headers = {"X-API-Key": f"key-of-{name}"}
+            answer = await http.send("/admin/api/list_dead_letters", headers=headers)
+            assert list(answer.json) == [answers]
+    assert world.observed.keys == [
+        ("anna", "grpc", "admitted"),
+        ("ben", "grpc", "denied"),
+        ("anna", "http", "admitted"),
+        ("ben", "http", "denied"),
+    ]
+
+
 @pytest.mark.parametrize("metadata", [WITH_KEY, AS_OPERATOR], ids=["API", "admin"])
 async def test_reflection_tells_of_both_services_to_either_key(metadata: Any) -> None:
     """So grpcurl works for operators with the key that they have."""
     async with (
-        serving(World(), admin_key=ADMIN_KEY) as server,
+        serving(World(), operators=operators_key()) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)

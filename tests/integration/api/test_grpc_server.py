@@ -16,6 +16,7 @@ from tests.support.api import KEY, WITH_KEY, World, calling, serving
 from tests.support.certificates import make_ca
 
 from tocsin.api import grpc_server, pace
+from tocsin.api.auth import KeyRing
 from tocsin.api.grpc_calls import address_of
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.api.listening import ListenError
@@ -335,7 +336,7 @@ def test_address_of_a_peer(peer: str, address: str) -> None:
 
 async def test_no_key_configured(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a key in the configuration nobody comes in, and the log says why."""
-    async with serving(World(), key="") as server, calling(server) as stub:
+    async with serving(World(), keys=KeyRing()) as server, calling(server) as stub:
         for metadata in ((), (("authorization", "apikey "),)):
             assert await _code(stub.DeviceRegister(GOOD, metadata=metadata)) == (
                 grpc.StatusCode.UNAUTHENTICATED,
@@ -352,7 +353,7 @@ async def test_no_key_configured(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_insecure() -> None:
     """Insecure lets calls in without a key."""
     async with (
-        serving(World(), key="", insecure=True) as server,
+        serving(World(), keys=KeyRing(insecure=True)) as server,
         calling(server) as stub,
     ):
         assert (await stub.DeviceRegister(GOOD)).result.id
@@ -444,7 +445,7 @@ async def test_oversized_message(limit: int, size: int) -> None:
 async def test_busy_port(host: str) -> None:
     """A port in use is an error that names the address and the setting."""
     async with serving(World(), host=host) as first:
-        settings = GrpcSettings(host=host, port=first.port, key=KEY)
+        settings = GrpcSettings(host=host, port=first.port)
         second = GrpcServer(World().services, settings)
         with pytest.raises(ListenError, match=rf":{first.port}\b.*grpc_api\.port"):
             await second.start()

@@ -8,7 +8,9 @@ import structlog
 from tests.support.api import KEY, World
 from tests.support.http_api import WITH_KEY, serving_http
 
-from tocsin.api.methods.table import COMMANDS, SERVICE, snake_case
+from tocsin.api.auth import KeyRing
+from tocsin.api.methods.table import COMMANDS, SERVICE
+from tocsin.core.api_methods import snake_case
 from tocsin.core.errors import InternalError, QueueFull, QueueUnavailable
 
 DEVICE = {"provider": "fcm", "token": "t", "platform": "android"}
@@ -153,7 +155,7 @@ async def test_a_refused_call_is_logged_without_the_key() -> None:
 
 async def test_no_key_configured() -> None:
     """Without a key nobody passes, not even with an empty one."""
-    async with serving_http(World(), key="") as http:
+    async with serving_http(World(), keys=KeyRing()) as http:
         for headers in ({}, {"X-API-Key": ""}, {"Authorization": "apikey "}):
             assert (await http.send("/api/info", headers=headers)).status == 401
         assert (await http.send("/api/info?api_key=", headers={})).status == 401
@@ -164,7 +166,7 @@ async def test_no_key_configured() -> None:
 
 async def test_insecure() -> None:
     """Insecure needs no key and says so at start."""
-    async with serving_http(World(), key="", insecure=True) as http:
+    async with serving_http(World(), keys=KeyRing(insecure=True)) as http:
         assert (await http.send("/api/device_list", headers={})).status == 200
         with structlog.testing.capture_logs() as logs:
             http.api.log_access(http.port)

@@ -15,6 +15,7 @@ from tests.support.ports import free_port
 
 from tocsin.api.listening import ListenError
 from tocsin.app.clock import SharedClock
+from tocsin.app.door_keys import DoorKeys
 from tocsin.app.faults import explain
 from tocsin.app.http_doors import HttpDoors, open_http
 from tocsin.app.resources import Resources
@@ -28,7 +29,8 @@ async def _open(stack: AsyncExitStack, **sections: Any) -> HttpDoors:
     config = Config.model_validate({"http_server": ANY, **sections})
     world = World()
     resources = Resources(config, Metrics(), SharedClock())
-    return await open_http(resources, world.services, world.observed, stack)
+    keys = DoorKeys(config)
+    return await open_http(resources, world.services, world.observed, keys, stack)
 
 
 async def _call(

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from structlog.testing import capture_logs
+from tests.support.api import single_key
 from tests.support.whole_node import WholeNode, whole_node
 
 from tocsin.api import grpc_server
@@ -155,7 +156,7 @@ async def test_grpc_calls_without_the_key_are_one_line(
     monkeypatch.setattr(grpc_server, "REFUSAL_HOLD_S", 0.0)
     server = GrpcServer(
         object(),  # type: ignore[arg-type] # no call comes through
-        GrpcSettings(host="127.0.0.1", port=0, key="k"),
+        GrpcSettings(host="127.0.0.1", port=0, keys=single_key("k")),
     )
     await server.start()
     methods = (

@@ -6,7 +6,13 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 
-from tocsin.api.errors import fill_error, grpc_status, grpc_trailers, http_status
+from tocsin.api.errors import (
+    fill_error,
+    grpc_status,
+    grpc_trailers,
+    http_headers,
+    http_status,
+)
 from tocsin.core import errors
 from tocsin.core.errors import ApiError
 from tocsin.protocol import api_pb2
@@ -14,16 +20,19 @@ from tocsin.protocol import api_pb2
 _EXAMPLES: dict[type[ApiError], ApiError] = {
     errors.BadRequest: errors.BadRequest("token", "must not be empty"),
     errors.QueueFull: errors.QueueFull(),
+    errors.RateLimited: errors.RateLimited(0.25),
 }
 
 TABLE = [
     (errors.InternalError, 100, 500, "INTERNAL"),
     (errors.QueueUnavailable, 100, 500, "INTERNAL"),
     (errors.UnknownChannel, 102, 404, "NOT_FOUND"),
+    (errors.PermissionDenied, 103, 403, "PERMISSION_DENIED"),
     (errors.NotFound, 104, 404, "NOT_FOUND"),
     (errors.BadRequest, 107, 400, "INVALID_ARGUMENT"),
     (errors.NotAvailable, 108, 400, "INVALID_ARGUMENT"),
     (errors.QueueFull, 108, 429, "RESOURCE_EXHAUSTED"),
+    (errors.RateLimited, 108, 429, "RESOURCE_EXHAUSTED"),
     (errors.UnrecoverablePosition, 112, 416, "OUT_OF_RANGE"),
     (errors.Conflict, 113, 409, "ALREADY_EXISTS"),
 ]
@@ -43,6 +52,16 @@ def test_published_table(kind: type[ApiError], code: int, http: int, rpc: str) -
 def test_every_error_is_in_the_table() -> None:
     """A new error fails here until its statuses are decided."""
     assert {kind for kind, *_ in TABLE} == set(errors.ERRORS)
+
+
+def test_a_used_up_rate_says_when_to_come_again() -> None:
+    """In whole seconds for HTTP, never before it helps."""
+    assert http_headers(errors.RateLimited(0.2)) == {"Retry-After": "1"}
+    assert http_headers(errors.RateLimited(2.5)) == {"Retry-After": "3"}
+    assert http_headers(errors.QueueFull()) == {}
+    assert errors.RateLimited(0.2501).message == (
+        "not available: the rate of this key is used up; try again in 0.25 s"
+    )
 
 
 def test_unknown_code_is_internal() -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tocsin.api.methods.table import SERVICE, snake_case
+from tocsin.api.methods.table import SERVICE
 from tocsin.api.openapi import describe, read_comments, render
+from tocsin.core.api_methods import snake_case
 
 ROOT = Path(__file__).parents[3]
 PROTO = (ROOT / "proto/api.proto").read_text(encoding="utf-8")

@@ -57,9 +57,7 @@ IDENTITIES = [
 ]
 PATHS = [path for path, leaf in built().items() if leaf.names_file]
 ADDRESSES = [
-    path
-    for path, leaf in built().items()
-    if leaf.holds_secret and path != "push_notifications.integrations"
+    path for path, leaf in built().items() if leaf.holds_secret and leaf.kind != "list"
 ]
 
 Faults = Callable[..., dict[str, str]]

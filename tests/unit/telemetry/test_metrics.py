@@ -29,6 +29,7 @@ DOCUMENTED = {
         {"protocol", "method", "le"},
     ),
     "api_command_errors_total": ("counter", {"protocol", "method", "error"}),
+    "api_key_command_count": ("counter", {"protocol", "key", "result"}),
     "node_build": ("gauge", {"version"}),
     "database_pool_max_conns": ("gauge", {"pool"}),
     "database_pool_total_conns": ("gauge", {"pool"}),
@@ -131,6 +132,7 @@ def busy() -> Metrics:
     metrics.observe_job(0.2, "fcm", "filter")
     metrics.observe_command(0.003, "grpc", "device_register")
     metrics.api_command_errors.add(1, "grpc", "device_register", "107")
+    metrics.api_key_commands.add(1, "grpc", "billing", "denied")
     metrics.push_requests.add(1, "filter", "accepted")
     metrics.push_scheduled_requests.add(1, "filter")
     metrics.rate_limit_hits.add(1)

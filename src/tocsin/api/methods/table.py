@@ -6,7 +6,6 @@ Every RPC of `CentrifugoApi` is in `BUILT` or in `COMPOSED`, every one of `Admin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,11 +24,11 @@ from tocsin.api.methods import (
     topics,
     users,
 )
+from tocsin.core.api_methods import ADMIN_PREFIX, snake_case
 from tocsin.protocol import admin_pb2, api_pb2
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["CentrifugoApi"]
 ADMIN_SERVICE = admin_pb2.DESCRIPTOR.services_by_name["AdminApi"]
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 BUILT: Mapping[str, Method] = {
     "DeviceRegister": devices.device_register,
@@ -81,15 +80,12 @@ COMPOSED: frozenset[str] = frozenset({"Batch"})
 """RPCs that consist of others; each door runs them itself."""
 
 
-def snake_case(rpc: str) -> str:
-    """`DeviceRegister` → `device_register`, `RPC` → `rpc`."""
-    return _WORD.sub("_", rpc).lower()
-
-
-def _command(rpc: Any, method: Method) -> Command:
+def _command(rpc: Any, method: Method, right_prefix: str = "") -> Command:
+    name = snake_case(rpc.name)
     return Command(
         rpc=rpc.name,
-        name=snake_case(rpc.name),
+        name=name,
+        right=right_prefix + name,
         request_class=GetMessageClass(rpc.input_type),
         response_class=GetMessageClass(rpc.output_type),
         result_class=GetMessageClass(
@@ -112,7 +108,8 @@ COMMANDS: Mapping[str, Command] = {
 ADMIN_COMMANDS: Mapping[str, Command] = {
     command.name: command
     for command in (
-        _command(rpc, ADMIN_BUILT[rpc.name]) for rpc in ADMIN_SERVICE.methods
+        _command(rpc, ADMIN_BUILT[rpc.name], ADMIN_PREFIX)
+        for rpc in ADMIN_SERVICE.methods
     )
 }
 """Every RPC of `AdminApi`, by name, in the order of the schema."""

@@ -15,8 +15,8 @@ from tocsin.api.methods.table import (
     COMMANDS,
     COMPOSED,
     SERVICE,
-    snake_case,
 )
+from tocsin.core.api_methods import snake_case
 
 
 def test_every_rpc_is_decided() -> None:
@@ -51,12 +51,6 @@ def test_the_schema_says_what_is_not_built() -> None:
     }
     assert len(unavailable) == 7
     assert {rpc for comment, rpc in told if "Not built yet" in comment} == unavailable
-
-
-def test_snake_case() -> None:
-    """Names are turned as the published HTTP routes spell them."""
-    assert snake_case("RPC") == "rpc"
-    assert snake_case("SendPushNotification") == "send_push_notification"
 
 
 def test_correlation_id() -> None:
