@@ -53,6 +53,11 @@ unit: $(STAMP) ## Run the unit tests alone: no server, no process (under a minut
 chaos: $(STAMP) ## Kill, stall and restart servers in mid-send, again and again (minutes)
 	@$(BIN)/python -m pytest tests/system -q -m chaos
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## Search for inputs that break a rule (two minutes; SECONDS=n TARGET=x SEED=n INPUT=file)
+	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(TARGET),--target $(TARGET)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT)) $(if $(GROW),--grow)
+
 .PHONY: mutants
 mutants: $(VENV)/.mutants ## Change the code in small ways: do tests notice? (minutes; M=cursors runs one part)
 	@$(BIN)/python -m tests.mutants $(M)

@@ -11,6 +11,7 @@ ROOT = HERE.parents[1]
 FILES = sorted(path.relative_to(HERE) for path in HERE.rglob("test_*.py"))
 OTHER_CODE = {
     "benchmarks": ROOT / "benchmarks",
+    "fuzz": ROOT / "tests" / "fuzz",
     "mutants": ROOT / "tests" / "mutants",
 }
 """Code beside the package that has unit tests too."""

@@ -34,12 +34,21 @@ Other verdicts do not: a message that was refused may never have been checked th
 """
 
 
+DETAIL_LIMIT = 400
+"""Characters of a provider's words that are kept."""
+ID_LIMIT = 1_024
+"""Characters of the longest id of a message; a longer text is no id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The answer for one recipient of a batch.
 
     `code` is a stable lower-case word for metrics (`unregistered`,
     `quota_exceeded`, `timeout`), `detail` the provider's error text for a log.
+    Texts of providers go to logs, rows and dead letters, which take no half characters
+    or NULs: what cannot be printed is replaced in a detail, which is cut after
+    `DETAIL_LIMIT` characters, and makes a `message_id` unusable, so that it is empty.
     `retry_after_s` is how long the provider asks to wait, in seconds. `slow_down`
     marks an answer about the whole credential, not about one device or platform:
     sending through the credential pauses.
@@ -56,6 +65,24 @@ class Outcome:
     slow_down: bool = False
     maybe_sent: bool = False
     gone_at_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        """Keep of foreign texts what can be written down."""
+        if self.detail and not (
+            len(self.detail) <= DETAIL_LIMIT and self.detail.isprintable()
+        ):
+            object.__setattr__(self, "detail", _printable(self.detail[:DETAIL_LIMIT]))
+        if self.message_id and not (
+            len(self.message_id) <= ID_LIMIT and self.message_id.isprintable()
+        ):
+            object.__setattr__(self, "message_id", "")
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        char if char.isprintable() else " " if char.isspace() else "\ufffd"
+        for char in text
+    )
 
 
 DELIVERED = Outcome(Verdict.DELIVERED)

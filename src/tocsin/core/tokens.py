@@ -20,8 +20,10 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 _OPTIONAL = re.compile(r"Optional\((.*)\)", re.DOTALL)
+# Possessive (`*+`), and nothing optional around the bytes: a text of spaces takes no
+# longer than any other.
 _NSDATA = re.compile(
-    r"\{\s*length\s*=\s*([0-9]+)\s*,\s*bytes\s*=\s*(.*?)\s*\}",
+    r"\{\s*+length\s*+=\s*+([0-9]{1,6})\s*+,\s*+bytes\s*+=(.*)\}",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{2,}={1,2}", re.ASCII)
@@ -29,6 +31,8 @@ _ALL_HEX = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
 _SEPARATORS = re.compile(r"[\s:,_-]+")
 _COUNT_OF_BYTES = re.compile(r"[0-9]+ bytes", re.ASCII)
 _LEAST_BASE64_BYTES = 32
+_MOST_LAYERS = 32
+"""Each layer reads the whole text: thousands of them would take seconds."""
 _NO_TOKEN = frozenset(
     {"null", "(null)", "<null>", "nil", "none", "undefined", "nan", "false", "true"}
     | {"blacklisted", "[object object]", "service_not_available"}
@@ -103,14 +107,14 @@ def read_opaque_token(text: str) -> str:
 
 def _unwrap(text: str) -> str:
     """The text without quotes, `Optional(…)` and the like, in any nesting."""
-    before = None
-    # Until nothing changes: wrappings are nested, such as quotes around
-    # `Optional(…)`.
-    while before != text:
+    # Until nothing changes: wrappings are nested, such as quotes around `Optional(…)`.
+    for _ in range(_MOST_LAYERS):
         before, text = text, _unwrap_once(text)
-    if not text:
-        raise ValueError("must not be empty")
-    return text
+        if not text:
+            raise ValueError("must not be empty")
+        if before == text:
+            return text
+    raise ValueError("is quoted or escaped again and again: send the token itself")
 
 
 def _unwrap_once(text: str) -> str:
@@ -143,7 +147,7 @@ def _read_hex(text: str) -> str:
     length = None
     # What iOS prints for a Data value: `{length = 32, bytes = 0x… }`.
     if match := _NSDATA.fullmatch(text):
-        length, text = int(match[1]), match[2]
+        length, text = int(match[1]), match[2].strip()
     if "..." in text or "\u2026" in text:
         raise ValueError(
             "is an abbreviated description, in which bytes are missing: send all of"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import cache
 
 _EOS = 256
+_MOST_BITS = 1024
+"""Gathered in one number by the encoder before they become bytes."""
 
 # The code of appendix B is canonical: codes are counted upward, first by length, then
 # by symbol. So the symbols of each length are enough to compute all codes.
@@ -66,6 +68,7 @@ def encoded_length(data: bytes) -> int:
 
 def encode_huffman(data: bytes) -> bytes:
     """The Huffman code of the data, padded with ones to a whole byte."""
+    out = bytearray()
     bits = 0
     count = 0
     codes = _CODES
@@ -73,9 +76,15 @@ def encode_huffman(data: bytes) -> bytes:
         code, length = codes[symbol]
         bits = bits << length | code
         count += length
+        # Now and then: each shift of a number costs as much as the number is long.
+        if count > _MOST_BITS:
+            rest = count & 7
+            out += (bits >> rest).to_bytes(count >> 3, "big")
+            bits &= (1 << rest) - 1
+            count = rest
     padding = -count % 8
     bits = bits << padding | (1 << padding) - 1
-    return bits.to_bytes((count + padding) // 8, "big")
+    return bytes(out) + bits.to_bytes((count + padding) // 8, "big")
 
 
 # A step of the decoder: (next state, symbols completed by this byte). A state is a

@@ -63,7 +63,7 @@ def split_object(text: bytes) -> dict[str, msgspec.Raw]:
     """
     try:
         return _split_object(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise _fault(error, "must be an object") from None
 
 
@@ -71,13 +71,15 @@ def split_array(text: bytes) -> list[msgspec.Raw]:
     """The texts of the items; raises `JsonFault`."""
     try:
         return _split_array(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise _fault(error, "must be a list") from None
 
 
-def _fault(error: msgspec.MsgspecError, expected: str) -> JsonFault:
+def _fault(error: Exception, expected: str) -> JsonFault:
     if isinstance(error, msgspec.ValidationError):
         return JsonFault(expected)
+    if isinstance(error, RecursionError):
+        return JsonFault("nested too deep")
     return JsonFault(f"not JSON: {error}")
 
 
@@ -88,8 +90,8 @@ def split_object_with_halves(text: bytes) -> dict[str, msgspec.Raw]:
     """
     try:
         return _split_object(text)
-    except msgspec.ValidationError:
-        raise JsonFault("must be an object") from None
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise _fault(error, "must be an object") from None
     except msgspec.DecodeError:
         try:
             members = split_members(text.decode())
@@ -102,10 +104,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+scan = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_int=str, parse_float=str
+).raw_decode
 """`scan(text, at)` gives the value that begins at `at`, and its end.
 
-Raises `ValueError`, and `RecursionError` for deep nesting.
+Numbers stay texts: JSON may have more digits than Python converts. Raises `ValueError`,
+and `RecursionError` for deep nesting.
 """
 
 
@@ -158,7 +163,7 @@ def parse_with_halves(text: bytes) -> object:
     except orjson.JSONDecodeError:
         try:
             return json.loads(text.decode(), parse_constant=_refuse_constant)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise JsonFault(f"cannot be read: {error}") from None
 
 

@@ -5,7 +5,7 @@ It must not know any provider; the tables stand in the providers' own files.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from tocsin.core.outcome import Outcome, Verdict
@@ -87,10 +87,26 @@ def outcome_of(
     )
 
 
-def hide_targets(text: str, targets: Collection[str]) -> str:
-    """The beginning of a provider's text without any of these targets."""
+def hide_targets(text: str, targets: Collection[str], mark: str = "<target>") -> str:
+    """The beginning of a provider's text, with `mark` in place of these targets."""
     text = text[:_SEARCHED]
-    # The longest first: a short one may be a part of it.
-    for target in sorted(targets, key=len, reverse=True):
-        text = text.replace(target, "<target>")
-    return text[:_DETAIL_LIMIT]
+    # All are searched for in the text as it came: in a text with marks already, a
+    # target such as "e" would be found in each mark, and make it longer and longer.
+    places = sorted(
+        (at, -len(target)) for target in set(targets) for at in _find(text, target)
+    )
+    kept: list[str] = []
+    end = 0
+    for at, length in places:
+        if at >= end:
+            kept += [text[end:at], mark]
+        end = max(end, at - length)
+    kept.append(text[end:])
+    return "".join(kept)[:_DETAIL_LIMIT]
+
+
+def _find(text: str, target: str) -> Iterator[int]:
+    at = text.find(target) if target else -1
+    while at >= 0:
+        yield at
+        at = text.find(target, at + len(target))

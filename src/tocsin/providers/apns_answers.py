@@ -6,6 +6,7 @@ Pure: bytes in, `Outcome` out. It must not decide what follows from a verdict.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,10 @@ TOO_MANY_TOKENS = "TooManyProviderTokenUpdates"
 SPENT_CONNECTION = frozenset({"IdleTimeout", "Shutdown", "UnrelatedKeyIdInToken"})
 """Reasons that lie in the connection: on it, every retry would be answered so too."""
 _TOPIC_REASONS = frozenset({"BadTopic", "MissingTopic", "TopicDisallowed"})
+# All of Apple's reasons are one word. Anything else, which could repeat a token, is
+# not written down.
+_REASON = re.compile(r"[A-Za-z0-9]{1,48}")
+_LATEST_MS = 1 << 53
 _DETAIL_LIMIT = 300
 _DELIVERED = Verdict.DELIVERED
 
@@ -130,9 +135,11 @@ def parse_reason(body: bytes) -> tuple[str, int | None]:
     if not isinstance(answer, dict):
         return "", None
     reason, died_ms = answer.get("reason"), answer.get("timestamp")
-    if type(died_ms) is not int or died_ms <= 0:
+    if type(died_ms) is not int or not 0 < died_ms <= _LATEST_MS:
         died_ms = None
-    return reason if isinstance(reason, str) else "", died_ms
+    if not isinstance(reason, str) or not _REASON.fullmatch(reason):
+        reason = ""
+    return reason, died_ms
 
 
 def classify(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tocsin.core.outcome import Outcome, Verdict
+from tocsin.providers.answer_class import hide_targets
 from tocsin.providers.outcomes import ACCEPTED, is_success
 from tocsin.providers.retry_after import QUOTA_WAIT_S, parse_retry_after
 
@@ -140,7 +141,7 @@ def _class_of_status(status: int) -> _Class:
 def _parse_error(body: bytes) -> Mapping[str, Any]:
     try:
         answer = json.loads(body)
-    except ValueError:  # HTML of a gateway, or nothing
+    except (ValueError, RecursionError):  # HTML of a gateway, or nothing
         return {}
     error = answer.get("error") if isinstance(answer, dict) else None
     return error if isinstance(error, dict) else {}
@@ -195,7 +196,5 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _describe(status: int, error: Mapping[str, Any], target: str) -> str:
-    text = str(error.get("message", ""))
-    if target:
-        text = text.replace(target, "<target>")
+    text = hide_targets(str(error.get("message", "")), (target,))
     return f"{status} {text}".strip()[:_DETAIL_LIMIT]

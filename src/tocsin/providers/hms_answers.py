@@ -17,7 +17,7 @@ from tocsin.providers.answer_class import (
 )
 from tocsin.providers.http1 import Answer
 from tocsin.providers.json_message import parse_object
-from tocsin.providers.outcomes import ACCEPTED, is_success
+from tocsin.providers.outcomes import ACCEPTED, is_success, read_id
 
 _CODE = re.compile(rb'"code"\s*:\s*"?(\d{8})\b')
 _IS_CODE = re.compile(r"[0-9]{8}")
@@ -104,7 +104,7 @@ def _read_partial(
     fields: Mapping[str, Any], targets: Sequence[str]
 ) -> Outcome | list[Outcome]:
     said = fields.get("msg")
-    details = said if isinstance(said, dict) else parse_object(str(said).encode())
+    details = said if isinstance(said, dict) else parse_object(_bytes(said))
     illegal = details.get("illegal_tokens")
     if not isinstance(illegal, list) and "success" not in details:
         return ACCEPTED  # some got it, and nobody can say who
@@ -113,6 +113,11 @@ def _read_partial(
         return [ALL_ILLEGAL if one in named else NONE_WORKED for one in targets]
     sent = _sent(fields)
     return [ILLEGAL if one in named else sent for one in targets]
+
+
+def _bytes(said: object) -> bytes:
+    # JSON may hold half a character, which has no bytes.
+    return str(said).encode(errors="replace")
 
 
 def _nobody(
@@ -139,5 +144,5 @@ def _code(fields: Mapping[str, Any], body: bytes) -> str:
 
 
 def _sent(fields: Mapping[str, Any]) -> Outcome:
-    id = fields.get("requestId")
-    return Outcome(Verdict.DELIVERED, message_id=str(id)) if id else ACCEPTED
+    id = read_id(fields.get("requestId"))
+    return Outcome(Verdict.DELIVERED, message_id=id) if id else ACCEPTED

@@ -26,7 +26,7 @@ from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.errors import check_settings
 from tocsin.providers.http1 import Answer, Http1Client
 from tocsin.providers.json_message import JsonTemplate, parse_object
-from tocsin.providers.outcomes import ACCEPTED, is_success
+from tocsin.providers.outcomes import ACCEPTED, is_success, read_id
 
 BY_TEXT: Mapping[str, AnswerClass] = {
     # OneSignal answers 400 where others say 401 or 404.
@@ -155,7 +155,7 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
     if taken and "id" not in fields and not errors:
         return ACCEPTED
     if taken:
-        id = str(fields.get("id") or "")
+        id = read_id(fields.get("id"))
         if isinstance(errors, dict):
             return _read_partial(id, errors, targets)
         if id:

@@ -23,6 +23,13 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300
 
 
+def read_id(value: object) -> str:
+    """An id out of a JSON answer; "" for a value of a kind that no id is of."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
 def report_all(indexes: Iterable[int], outcome: Outcome, report: Report) -> None:
     """The same outcome for each of these."""
     for index in indexes:

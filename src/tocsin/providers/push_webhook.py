@@ -20,7 +20,7 @@ from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.errors import check_settings
 from tocsin.providers.http1 import Answer, Http1Client
 from tocsin.providers.json_message import JsonTemplate, parse_object
-from tocsin.providers.outcomes import is_success
+from tocsin.providers.outcomes import is_success, read_id
 
 BY_STATUS: Mapping[int, AnswerClass] = {
     **answer_class.BY_STATUS,
@@ -90,9 +90,7 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome:
     """A success may name its message in a JSON field `id`."""
     fields = parse_object(answer.body)
     if is_success(answer.status):
-        id = fields.get("id")
-        named = isinstance(id, str | int) and not isinstance(id, bool)
-        message_id = str(id)[:_MESSAGE_ID_LIMIT] if named else ""
+        message_id = read_id(fields.get("id"))[:_MESSAGE_ID_LIMIT]
         return Outcome(Verdict.DELIVERED, message_id=message_id)
     found = class_of_status(answer.status, BY_STATUS)
     text = fields.get("message") or fields.get("error") or ""

@@ -23,7 +23,7 @@ from tocsin.providers.chunks import Shape, send_batch
 from tocsin.providers.errors import check_settings
 from tocsin.providers.http1 import Answer, Http1Client
 from tocsin.providers.json_message import JsonTemplate, parse_object
-from tocsin.providers.outcomes import ACCEPTED, is_success
+from tocsin.providers.outcomes import ACCEPTED, is_success, read_id
 
 NOT_SUBSCRIBED = Outcome(Verdict.REJECTED, "not_subscribed", "no browser subscribed")
 """Who has no subscription now may subscribe again: no reason to forget the device."""
@@ -93,9 +93,8 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
     if not is_success(answer.status):
         found = class_of_status(answer.status, BY_STATUS)
         return outcome_of(found, answer, answer.body.decode(errors="replace"), targets)
-    sent = ACCEPTED
-    if "id" in fields:
-        sent = Outcome(Verdict.DELIVERED, message_id=str(fields["id"]))
+    id = read_id(fields.get("id"))
+    sent = Outcome(Verdict.DELIVERED, message_id=id) if id else ACCEPTED
     reached = fields.get("uids")
     if not isinstance(reached, list):
         return sent

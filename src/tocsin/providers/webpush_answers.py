@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import Response
+from tocsin.providers.answer_class import hide_targets
 from tocsin.providers.outcomes import is_success
 from tocsin.providers.retry_after import (
     QUOTA_WAIT_S,
@@ -90,7 +91,7 @@ def _class_of(status: int, body: bytes) -> tuple[Verdict, str]:
 def _describe(answer: Response, path: str) -> str:
     """The status and the service's own words, without the secret of the endpoint."""
     words = answer.header(_WNS_REASON) or answer.body[:4096].decode("utf-8", "replace")
-    for piece in path.replace("?", "/").replace("=", "/").split("/"):
-        if len(piece) >= _SHORTEST_SECRET:
-            words = words.replace(piece, "<endpoint>")
-    return f"{answer.status} {' '.join(words.split())}".strip()[:_DETAIL_LIMIT]
+    pieces = path.replace("?", "/").replace("=", "/").split("/")
+    secrets = [piece for piece in pieces if len(piece) >= _SHORTEST_SECRET]
+    hidden = hide_targets(words, secrets, mark="<endpoint>")
+    return f"{answer.status} {' '.join(hidden.split())}".strip()[:_DETAIL_LIMIT]

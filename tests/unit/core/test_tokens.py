@@ -158,3 +158,21 @@ def test_endpoints_have_one_origin() -> None:
     for url in ("https://PUSH.example:443/AbC", "HTTPS://push.example/AbC#x", same):
         assert SERVICES.tokens_of("webpush").normalise(url) == same
     assert SERVICES.tokens_of("webpush").normalise("not a url") == "not a url"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{length=1,bytes=" + " " * 8000 + "x", "must be the bytes"),
+        ("{length = " + "9" * 5000 + ", bytes = 0x00}", "hex digit"),
+        ("%" + "25" * 4000, "again and again"),
+        ("%" + "25" * 40 + "22", "again and again"),
+        ('"' * 8000, "again and again"),
+    ],
+    ids=["spaces", "digits", "percent signs", "nearly", "quotes"],
+)
+def test_a_text_made_to_take_long_is_refused_at_once(text: str, reason: str) -> None:
+    """One of spaces took a minute; the time grew with the cube of their number."""
+    with pytest.raises(ValueError, match=reason):
+        SERVICES.tokens_of("apns").normalise(text)
+    assert SERVICES.tokens_of("apns").comparable(text) == text

@@ -44,3 +44,11 @@ def test_wrong_codes_are_refused(code: str) -> None:
     """An end-of-string symbol and padding that is wrong raise an error."""
     with pytest.raises(HuffmanError):
         decode_huffman(bytes.fromhex(code))
+
+
+def test_long_texts_are_coded_as_short_ones() -> None:
+    """Pieces are joined at any bit."""
+    for size in (129, 130, 131, 500, 5000):
+        data = bytes(number * 7 % 256 for number in range(size))
+        assert decode_huffman(encode_huffman(data)) == data
+        assert len(encode_huffman(data)) == encoded_length(data)

@@ -1,8 +1,15 @@
 import json
+from collections.abc import Callable
 
 import pytest
 
-from tocsin.protocol.json_text import split_members
+from tocsin.protocol.json_text import (
+    JsonFault,
+    split_array,
+    split_members,
+    split_object,
+    split_object_with_halves,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +54,24 @@ def test_what_is_no_object(text: str) -> None:
         split_members(text)
     with pytest.raises((ValueError, AssertionError, RecursionError)):
         assert isinstance(json.loads(text, parse_constant=int), dict)
+
+
+DEEP = b'{"a":' * 100_000
+
+
+@pytest.mark.parametrize(
+    "split", [split_object, split_object_with_halves, split_array], ids=str
+)
+def test_what_is_nested_too_deep_is_a_fault(split: Callable[[bytes], object]) -> None:
+    """As any other JSON that cannot be read, for whoever splits it."""
+    text = b"[" * 100_000 if split is split_array else DEEP
+    with pytest.raises(JsonFault, match="nested too deep"):
+        split(text)
+
+
+def test_numbers_may_have_any_number_of_digits() -> None:
+    """Python converts 4300 at most; nobody asks it to."""
+    digits = "9" * 5000
+    text = '{"a":"\\ud800","b":' + digits + "}"
+    assert split_members(text) == {"a": '"\\ud800"', "b": digits}
+    assert bytes(split_object_with_halves(text.encode())["b"]) == digits.encode()

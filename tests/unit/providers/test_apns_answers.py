@@ -162,3 +162,20 @@ def _lost(debug: bytes) -> Outcome:
     return read_failure(
         Failure(FailureKind.CLOSED, True, "the server closed", goaway_debug=debug)
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "died_ms"),
+    [
+        (b'{"reason":"Unregistered","timestamp":17}', "Unregistered", 17),
+        (b'{"reason":"Unregistered","timestamp":99999999999999999999}', "", None),
+        (b'{"reason":"no token 00ff","timestamp":1.5}', "", None),
+        (b'{"reason":"' + b"0af9" * 16 + b'"}', "", None),
+        (b'{"reason":"a\\u0000b"}', "", None),
+    ],
+)
+def test_only_a_word_is_a_reason(body: bytes, reason: str, died_ms: int | None) -> None:
+    """Anything else could repeat the token, and would be written down."""
+    found, found_ms = parse_reason(body)
+    assert found_ms == died_ms
+    assert found == (reason or ("Unregistered" if b"Unregistered" in body else ""))

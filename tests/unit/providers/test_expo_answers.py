@@ -183,3 +183,23 @@ def test_details_of_no_use_split_into_single_messages(details: dict[str, Any]) -
     found = read_tickets(mixed(**details), ["a", "b"])
     assert isinstance(found, Split)
     assert found.groups == [[0], [1]]
+
+
+def test_no_text_of_expo_keeps_a_token() -> None:
+    """It names tokens in its texts; who asks for a receipt knows its id alone."""
+    said = 'The recipient "ExponentPushToken[abc]" (ExpoPushToken[d-e]) is none'
+    hidden = 'DeviceNotRegistered The recipient "<target>" (<target>) is none'
+    receipt = error("DeviceNotRegistered", said)
+    receipts = read_receipts(answer({"data": {"t-1": receipt}}))
+    assert isinstance(receipts, dict)
+    assert receipts["t-1"].detail == hidden
+    found = read_tickets(answer({"data": [receipt]}), ["ExponentPushToken[abc]"])
+    assert isinstance(found, list)
+    assert found[0].detail == hidden
+
+
+@pytest.mark.parametrize("id", [None, {"a": 1}, [], True, 1.5])
+def test_an_id_of_another_kind_is_none(id: Any) -> None:
+    """`None` as a text would be asked for as a receipt."""
+    found = read_tickets(answer({"data": [{"status": "ok", "id": id}]}), ["t"])
+    assert found == [Outcome(Verdict.DELIVERED)]

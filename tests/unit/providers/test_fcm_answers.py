@@ -227,3 +227,16 @@ def test_the_target_is_kept_out_of_the_detail() -> None:
 def test_details_are_short() -> None:
     """A log line is no place for a page of text."""
     assert len(classify(400, error("", "x" * 5000), None).detail) <= 300
+
+
+def test_a_body_nested_too_deep_is_read_by_its_status() -> None:
+    """It is not JSON that anybody reads; the recipient has an outcome all the same."""
+    outcome = classify(503, b"[" * 100_000, None)
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "unavailable")
+    assert not is_stale_access_token(400, b"[" * 100_000)
+
+
+def test_a_message_of_half_characters_can_be_written_down() -> None:
+    """Half of a surrogate pair is JSON, and no UTF-8."""
+    outcome = classify(400, error("INTERNAL", "a \ud800 b"), None)
+    assert outcome.detail == "400 a \ufffd b"

@@ -193,3 +193,9 @@ def test_an_unknown_code_is_tried_again() -> None:
 def test_which_answers_are_about_the_access_token(given: Answer, stale: bool) -> None:
     """By code, or a 401 that says nothing else."""
     assert is_stale_token(given) is stale
+
+
+def test_half_a_character_in_a_list_of_illegal_tokens_is_no_fault() -> None:
+    """The rest of the answer counts as it would without."""
+    body = b'{"code":"80100000","msg":"\\ud800","requestId":"r"}'
+    assert read_answer(Answer(200, body), ["a", "b"]) == ACCEPTED

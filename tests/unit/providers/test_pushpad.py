@@ -59,3 +59,9 @@ def test_errors_by_status(status: int, verdict: Verdict, slow_down: bool) -> Non
     assert isinstance(found, Outcome)
     assert (found.verdict, found.slow_down) == (verdict, slow_down)
     assert found.detail == f"{status} no <target>"
+
+
+@pytest.mark.parametrize("id", [None, {}, ["x"], False])
+def test_an_id_of_another_kind_is_none(id: Any) -> None:
+    """Taken, under an id that nobody knows."""
+    assert read_answer(created(id=id), ["a"]) == ACCEPTED
