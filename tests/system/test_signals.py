@@ -108,6 +108,7 @@ def run_signalled(
         *(("worker", 0, "tocsin.config"), ("simulate", 0, "uvloop")),
         *(("demo", 1, "uvloop"), ("migrate", 1, "uvloop"), ("queue", 1, "uvloop")),
         ("devices", 1, "uvloop"),
+        ("credentials", 1, "uvloop"),
     ],
 )
 def test_a_stop_before_the_start_is_an_orderly_end(

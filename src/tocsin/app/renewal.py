@@ -165,6 +165,11 @@ class ProviderSet:
         """Each by its integration; the objects stay when credentials change."""
         return self._renewable
 
+    def digest(self, integration: str) -> str:
+        """A short name for the key of this integration, see `digest_of`."""
+        found = self._made_of.get(integration)
+        return "" if found is None else digest_of(found[0])
+
     def listen(self, on_use: Callable[[PushProvider], None]) -> None:
         """Let it hear of each adapter that replaces another from now on."""
         self._listeners.append(on_use)
@@ -251,6 +256,21 @@ def _fingerprint(credential: Credential) -> str:
         if name := getattr(credential.settings, key):
             digest.update(_content(str(name)))
     return digest.hexdigest()
+
+
+def digest_of(credential: Credential) -> str:
+    """Tells a credential from a changed one; the same on every machine that has it.
+
+    Of files the content counts, wherever they are.
+    """
+    digest, settings = hashlib.sha256(), credential.settings
+    files = file_keys(type(settings))
+    for key in sorted(type(settings).model_fields):
+        if key not in files:
+            digest.update(f"{key}={_plain(settings, key)!r}\0".encode())
+        elif name := getattr(settings, key):
+            digest.update(_content(str(name)))
+    return digest.hexdigest()[:16]
 
 
 def _plain(settings: Section, key: str) -> object:

@@ -21,6 +21,7 @@ from tocsin.app.faults import CannotOpen, opening
 from tocsin.app.lifecycle import start_beside
 from tocsin.config import Config
 from tocsin.config.redis_addresses import mask_redis
+from tocsin.core.ports.breakers import BreakerStore
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore, VerdictStore
 from tocsin.core.ports.providers import TokenStore
 from tocsin.core.ports.queue import JobQueue, RateLimiter
@@ -49,6 +50,7 @@ class Resources:
     uids: UidStore | None = None
     receipts: ReceiptStore | None = None
     verdicts: VerdictStore | None = None
+    breakers: BreakerStore | None = None
     tokens: TokenStore | None = None
     limiter: RateLimiter | None = None
     analytics: OpenAnalytics | None = None
@@ -186,6 +188,7 @@ def _open_replicas(config: Config, stack: AsyncExitStack) -> list[Database]:
 def _add_stores(
     resources: Resources, database: Database, replicas: Sequence[Database]
 ) -> None:
+    from tocsin.storage.breakers import SqlBreakerStore
     from tocsin.storage.devices import SqlDeviceStore
     from tocsin.storage.tickets import SqlReceiptStore
     from tocsin.storage.uids import SqlUidStore
@@ -203,6 +206,7 @@ def _add_stores(
     resources.uids = SqlUidStore(database, clock=resources.clock)
     resources.receipts = SqlReceiptStore(database)
     resources.verdicts = SqlVerdictStore(database, clock=resources.clock)
+    resources.breakers = SqlBreakerStore(database, clock=resources.clock)
     resources.checks["database"] = database.check
     resources.metrics.watch_pool("database", database.pool_stats)
     for number, replica in enumerate(replicas):
@@ -232,6 +236,7 @@ async def _open_queue(
 async def _open_redis_queue(
     resources: Resources, stack: AsyncExitStack, *, as_it_is: bool
 ) -> JobQueue:
+    from tocsin.queue.breakers import RedisBreakerStore
     from tocsin.queue.rates import RedisRateLimiter
     from tocsin.queue.redis_connection import connect
     from tocsin.queue.redis_stream import RedisStreamJobQueue
@@ -245,7 +250,7 @@ async def _open_redis_queue(
     resources.limiter = RedisRateLimiter(client, prefix=settings.prefix)
     queue = RedisStreamJobQueue(
         client,
-        consumer=_consumer_name(),
+        consumer=consumer_name(),
         prefix=settings.prefix,
         max_stream_length=settings.max_stream_length,
         takeover_s=push.retry.takeover,
@@ -256,6 +261,8 @@ async def _open_redis_queue(
     resources.tokens = RedisTokenStore(client, prefix=settings.prefix)
     if resources.uids is None:
         resources.uids = RedisUidStore(client, prefix=settings.prefix)
+    if resources.breakers is None:
+        resources.breakers = RedisBreakerStore(client, prefix=settings.prefix)
     return queue
 
 
@@ -293,7 +300,7 @@ async def _open_sql_queue(
         stack.push_async_callback(leases.close)
     queue = SqlJobQueue(
         database.engine,
-        owner=_consumer_name(),
+        owner=consumer_name(),
         prefix=push.queue.postgresql.prefix,
         max_pending=push.queue.max_pending,
         takeover_s=push.retry.takeover,
@@ -308,6 +315,6 @@ async def _open_sql_queue(
     return queue
 
 
-def _consumer_name() -> str:
+def consumer_name() -> str:
     """Unique per process, and readable in a list of consumers."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -22,14 +22,16 @@ from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.reloading import Reloader
 from tocsin.app.renewal import ProviderSet
-from tocsin.app.resources import Resources, open_resources
+from tocsin.app.resources import Resources, consumer_name, open_resources
 from tocsin.config import Config
 from tocsin.config.integrations import Credential
 from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.ports.analytics import RowSink
 from tocsin.core.ports.devices import DeviceStore
 from tocsin.core.ports.providers import Expiring, PushProvider
+from tocsin.core.ports.queue import JobQueue
 from tocsin.core.ports.sends import ResultSink
+from tocsin.delivery.breakers import Breakers, LocalBreakerStore
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.online import OnlineUsers
 from tocsin.delivery.outages import Outages
@@ -67,6 +69,7 @@ async def start_worker(
         raise ValueError("a worker needs push_notifications.enabled_providers")
     outages, lost = Outages(), LostJobs(queue, resources.metrics)
     providers = credentials.providers
+    breakers = await _start_breakers(resources, queue, credentials, outages, stack)
     settlement = Settlement(
         devices=resources.devices,
         retry=_retry_policy(config),
@@ -76,6 +79,7 @@ async def start_worker(
         tickets=await start_receipts(resources, providers, stack, stopper),
         outages=outages,
         verdicts=resources.verdicts,
+        breakers=breakers,
     )
     journal = Journal(queue, settlement, resources.clock, outages=outages)
     events = EventLog(row_sink(resources), resources.clock)
@@ -120,6 +124,35 @@ async def start_worker(
     start_beside(_clean_for_ever(resources), stack)
     _log.info("worker started", providers=sorted(providers))
     return worker
+
+
+async def _start_breakers(
+    resources: Resources,
+    queue: JobQueue,
+    credentials: ProviderSet,
+    outages: Outages,
+    stack: AsyncExitStack,
+) -> Breakers:
+    """The breakers of all credentials, as other workers know them by now."""
+    if resources.breakers is None:
+        _log.info(
+            "without a database or Redis each worker finds out for itself that a"
+            " provider refuses a credential"
+        )
+    breakers = Breakers(
+        resources.breakers or LocalBreakerStore(),
+        clock=resources.clock,
+        metrics=resources.metrics,
+        worker=consumer_name(),
+        backlog=queue,
+        digest=credentials.digest,
+        outages=outages,
+    )
+    for provider in credentials.providers.values():
+        breakers.credential(provider.name, provider.integration)
+    await breakers.look()
+    start_beside(breakers.follow(), stack)
+    return breakers
 
 
 async def run_worker(
@@ -231,6 +264,7 @@ def _retry_policy(config: Config) -> RetryPolicy:
         },
         max_delay_s=push.retry.max_delay,
         max_age_s=push.retry.max_age,
+        max_wait_s=push.retry.max_wait,
     )
 
 

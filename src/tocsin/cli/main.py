@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "check-token": "say what a token grants, or why it is refused",
     "funnel": "show what became of a send: sent, delivered, interacted, failed",
     "devices": "count devices that were removed, and bring them back",
+    "credentials": "show which credentials are refused or slowed down, and why",
     "queue": "look at the queue and its dead letters, replay, purge or move them",
 }
 
@@ -75,7 +76,17 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 
 LIVING = frozenset(
-    {"serve", "worker", "demo", "simulate", "migrate", "queue", "devices", "funnel"}
+    {
+        "serve",
+        "worker",
+        "demo",
+        "simulate",
+        "migrate",
+        "queue",
+        "devices",
+        "funnel",
+        "credentials",
+    }
 )
 """Verbs that end in order when a signal asks; the others have nothing to give back."""
 LOGGING = frozenset({"serve", "worker"})

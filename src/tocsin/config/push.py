@@ -145,6 +145,9 @@ class Retry(Section):
     """longest wait between two tries"""
     max_age: Delay = 3600.0
     """no try after this long; expire_at wins when earlier"""
+    max_wait: Delay = 86_400.0
+    """how long work waits for a credential that its provider refuses or slows down;
+    no attempt is used up meanwhile, expire_at wins when earlier"""
     takeover: Annotated[Duration, Field(ge=1)] = 15.0
     """silence after which another worker takes a worker's entries over"""
 

@@ -116,12 +116,13 @@ class RowsRefused(Exception):
     """A store will never take these rows, however often it is asked."""
 
 
-WINDOW, RATE = "time_window", "rate_limit"
+WINDOW, RATE, BREAKER = "time_window", "rate_limit", "breaker"
 ONLINE_FIRST, SEND_AT = "online_first", "send_at"
 """Reasons to wait."""
 _WAITS_FOR: Mapping[str, str] = {
     WINDOW: "for the time window of its last recipients",
     RATE: "for its rate limit",
+    BREAKER: "for its credential, which the provider refuses or slows down",
     ONLINE_FIRST: "for who is online in its channel",
 }
 

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+from tocsin.core.breaker import BODY_REFUSED, BREAKER_OPEN
 from tocsin.core.push import Body, DeadLetter, Payload, SendJob
 
 EXHAUSTED = "retries exhausted"
 POISON = "poison"
 
+_WITH_CODE = frozenset({EXHAUSTED, BODY_REFUSED, BREAKER_OPEN})
 _POISON_WORDS = "handed out "
 _MENDED = "~"
 """Stands in a push id before what tells a mended payload from the send's first one."""
@@ -19,14 +21,14 @@ _MENDED = "~"
 def group_of(reason: str) -> str:
     """The part of a reason that letters with the same cause share.
 
-    Behind it stands what one provider said to one batch. Of exhausted retries the
-    code stays: `retries exhausted: unavailable`.
+    Behind it stands what one provider said to one batch. Of exhausted retries, and of
+    what was stopped, the code stays: `retries exhausted: unavailable`.
     """
     if reason.startswith(_POISON_WORDS):
         return POISON
     head, _, rest = reason.partition(": ")
-    if head == EXHAUSTED and rest:
-        return f"{EXHAUSTED}: {rest.partition(': ')[0]}"
+    if head in _WITH_CODE and rest:
+        return f"{head}: {rest.partition(': ')[0]}"
     return head
 
 

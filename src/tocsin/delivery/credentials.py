@@ -1,6 +1,6 @@
-"""The state of each credential: is it paused, and are its verdicts believed.
+"""The state of each credential: does it wait, and are its verdicts believed.
 
-Pure state fed by results; it sends nothing and removes nothing itself.
+Pure state fed by results; it sends, removes and shares nothing itself.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
+from tocsin.core.breaker import Breaker, Cause, cause_of, open_breaker, pause_ms
 from tocsin.core.outcome import TOKEN_LETTERS, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
 
@@ -23,6 +25,10 @@ SUSPICIOUS_SHARE = 0.1
 BROKEN_AFTER = 50
 """A credential is broken if its last answers, this many, hold no delivery and are
 nearly all guarded."""
+BROKEN_AT_LEAST = 10
+"""So few are enough where it delivered little before: half as many as its deliveries
+that are remembered, within these two numbers. A handful of old devices at the end of a
+healthy send is no broken credential; the first ten answers of a new key are."""
 NEARLY_ALL = 0.9
 """Not 1.0: a stray answer of another kind must not hide that a key is wrong."""
 FLOOD_AFTER = 20
@@ -31,13 +37,6 @@ definite verdicts are not believed."""
 MOST_ORIGINS = 100
 """Push services of one credential that have a history of their own. For Web Push they
 are read from the endpoints of devices, so their number needs a bound."""
-
-FIRST_PAUSE_S = 10.0
-MAX_PAUSE_S = 300.0
-"""Pauses double from the first to this, unless the provider asks for a time."""
-LONGEST_PAUSE_S = 1800.0
-"""The longest pause, even if a provider asks for more. After one absurd answer all
-that waits would grow too old; this way the provider is asked again."""
 
 _DELIVERED = TOKEN_LETTERS[Verdict.DELIVERED]
 _SUSPECT = TOKEN_LETTERS[Verdict.SUSPECT]
@@ -64,13 +63,15 @@ class _Removed(NamedTuple):
 
 
 class CredentialState:
-    """One provider credential: its pause in this worker, its answers to all of them."""
+    """One provider credential: its breaker, and its answers to all workers."""
 
     def __init__(self, provider: str, integration: str) -> None:
         self.provider = provider
         self.integration = integration
-        self.paused_until_ms = 0
-        self.pause_reason = ""
+        # As this worker sees it. `is_unshared` until the others know of a change that
+        # was made here; `Breakers` shares it.
+        self.breaker: Breaker | None = None
+        self.is_unshared = False
         self.reported = False
         self.flood_reported = False
         # What the registry last said: the answers to all workers, one letter each, and
@@ -90,19 +91,17 @@ class CredentialState:
         self._by_origin: dict[str, str] = {}
         self._seen = 0
         self._removed: deque[_Removed] = deque(maxlen=WINDOW)
-        self._faults_in_a_row = 0
 
-    def note(self, outcome: Outcome, now_ms: int, origin: str = "") -> None:
+    def note(
+        self, outcome: Outcome, now_ms: int, origin: str = "", *, push_id: str = ""
+    ) -> None:
         """Take one answer in; `origin` is the push service, if there are several."""
-        verdict = outcome.verdict
-        if verdict in {Verdict.RETRY, Verdict.MISCONFIGURED}:
-            # Without `slow_down` the fault is of this device or platform alone. An
-            # APNs key that is missing in Firebase must not stop Android pushes.
-            if outcome.slow_down:
-                self._open(outcome, now_ms)
+        if (cause := cause_of(outcome)) is not None:
+            self._open(cause, outcome, now_ms, push_id)
             return
-        if verdict is not Verdict.SUSPECT:
-            self._faults_in_a_row = 0
+        verdict = outcome.verdict
+        if self.breaker is not None and verdict is Verdict.DELIVERED:
+            self._recover(now_ms)
         letter = TOKEN_LETTERS.get(verdict)
         if letter is not None:
             self._seen += 1
@@ -110,14 +109,21 @@ class CredentialState:
             if origin:
                 self._note_of(origin, letter)
 
-    def pause_if_broken(self, outcome: Outcome, now_ms: int) -> None:
+    def pause_if_broken(
+        self, outcome: Outcome, now_ms: int, *, push_id: str = ""
+    ) -> None:
         """Pause for a guarded verdict if the credential gets hardly anything else."""
         if self.trust() is Trust.BROKEN:
-            self._open(outcome, now_ms)
+            self._open(Cause.STORM, outcome, now_ms, push_id)
 
     def is_paused(self, now_ms: int) -> bool:
         """Whether sends through this credential shall wait."""
-        return now_ms < self.paused_until_ms
+        return self.breaker is not None and self.breaker.stops(now_ms)
+
+    def change(self, breaker: Breaker | None) -> None:
+        """Have this breaker here from now on; the other workers do not know it yet."""
+        self.breaker = breaker
+        self.is_unshared = True
 
     def recent(self) -> str:
         """The last answers, the oldest first: of all workers, then our own new ones."""
@@ -135,11 +141,12 @@ class CredentialState:
     def trust(self) -> Trust:
         """Whether a guarded verdict tells of the token, or of our own credential."""
         recent = self.recent()
-        last = recent[-BROKEN_AFTER:]
+        proof = min(BROKEN_AFTER, max(BROKEN_AT_LEAST, recent.count(_DELIVERED) // 2))
+        last = recent[-proof:]
         if (
-            len(last) == BROKEN_AFTER
+            len(last) == proof
             and _DELIVERED not in last
-            and last.count(_SUSPECT) >= NEARLY_ALL * BROKEN_AFTER
+            and last.count(_SUSPECT) >= NEARLY_ALL * proof
         ):
             return Trust.BROKEN
         if len(recent) < ENOUGH or self.is_suspicious():
@@ -224,17 +231,23 @@ class CredentialState:
         self.reported = self.reported and self.is_suspicious()
         self.flood_reported = self.flood_reported and self.is_flooded()
 
-    def _open(self, outcome: Outcome, now_ms: int) -> None:
-        delay_s = outcome.retry_after_s
-        if delay_s is None:
-            # Requests that were already under way are answered after the pause began.
-            # All of them are one fault, and must not double the pause each.
-            if self.is_paused(now_ms):
-                return
-            doubled = FIRST_PAUSE_S * 2.0 ** min(self._faults_in_a_row, 10)
-            delay_s = min(MAX_PAUSE_S, doubled)
-            self._faults_in_a_row += 1
-        until_ms = now_ms + int(min(LONGEST_PAUSE_S, delay_s) * 1000)
-        if until_ms > self.paused_until_ms:
-            self.paused_until_ms = until_ms
-            self.pause_reason = outcome.code
+    def _recover(self, now_ms: int) -> None:
+        # Only what ends by itself: answers to what was sent before a fault was seen
+        # say nothing, and probes decide.
+        if self.breaker is not None and not self.breaker.stops(now_ms):
+            self.change(None)
+
+    def _open(self, cause: Cause, outcome: Outcome, now_ms: int, push_id: str) -> None:
+        before = self.breaker
+        if before is None or (before.cause is Cause.THROTTLE is not cause):
+            self.change(open_breaker(cause, outcome, now_ms, push_id=push_id))
+        elif before.needs_probe or cause is not Cause.THROTTLE:
+            # Requests that were already under way are answered after it opened. All of
+            # them are one fault, and must not double the pause each.
+            return
+        elif now_ms >= before.until_ms:
+            self.change(before.failed_again(outcome, now_ms))
+        elif outcome.retry_after_s is not None:
+            until_ms = now_ms + pause_ms(outcome, 0)
+            if until_ms > before.until_ms:
+                self.change(replace(before, until_ms=until_ms))

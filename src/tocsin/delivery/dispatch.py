@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
-from tocsin.core.analytics import RATE, WINDOW, SendEvent
+from tocsin.core.analytics import BREAKER, RATE, WINDOW, SendEvent
 from tocsin.core.errors import ApiError
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.clock import Clock
@@ -22,6 +23,7 @@ from tocsin.core.ports.queue import Delivery, JobConsumer, RateLimiter
 from tocsin.core.push import Body, Payload, SendJob, Templating
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.accounting import ended_in_batch, rest_of
+from tocsin.delivery.breakers import Permit
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.limits import BatchLimits, MemoryRateLimiter
 from tocsin.delivery.outages import Outages
@@ -73,6 +75,7 @@ class Dispatcher:
         self._providers = providers
         self._journal = journal
         self._settlement = settlement
+        self._breakers = settlement.breakers
         self._reports = settlement.reports
         self._clock = clock
         self._metrics = metrics
@@ -120,17 +123,22 @@ class Dispatcher:
             await self._bury(delivery, None, "the payload is not stored any more")
             return
         run = Run(delivery, job, payload, self._clock.now_ms())
-        credential = self._settlement.credential(job)
+        credential = run.credential = self._settlement.credential(job)
         if job.expire_at_ms and self._clock.now_ms() >= job.expire_at_ms:
             run.expired = len(run.pending)
             if await self._end(delivery, payload, [], [], run=run):
                 self._events.tell(SendEvent.EXPIRED, job, payload)
             return
-        if credential.is_paused(self._clock.now_ms()):
+        if self._breakers.must_wait(credential):
             await self._postpone(run, credential)
             return
         if await self._hold_back(run):
             return
+        permit = await self._breakers.ask(credential)
+        if permit is Permit.WAIT:
+            await self._postpone(run, credential)
+            return
+        run.is_probe = permit is Permit.PROBE
         await self._send(run, credential)
 
     async def _hold_back(self, run: Run) -> bool:
@@ -171,7 +179,11 @@ class Dispatcher:
                 body=run.payload.bodies[job.provider],
                 kind=job.work.kind,
                 targets=run.recipients.targets,
-                pending=run.pending,
+                # A probe asks for one recipient: any, since one may have a fault of its
+                # own.
+                pending=[random.choice(run.pending)]  # noqa: S311 - hides nothing
+                if run.is_probe and run.pending
+                else run.pending,
                 deadline_ms=job.expire_at_ms,
                 validate_only=self._validate_only,
             )
@@ -185,6 +197,9 @@ class Dispatcher:
             # Taken in before `_conclude` plans, which needs to know which verdicts are
             # believed and whether the credential is paused.
             await self._settlement.take_in([run])
+            if run.is_probe:
+                answer = run.results[-1][1] if run.results else None
+                await self._breakers.end_probe(credential, answer)
             await self._conclude(run)
         finally:
             run.complete = True
@@ -250,7 +265,18 @@ class Dispatcher:
     async def _postpone(self, run: Run, credential: CredentialState) -> None:
         """Put the batch back until the credential's pause ends; that is no attempt."""
         follow, dead = self._settlement.postpone(run, credential)
-        await self._end(run.delivery, run.payload, follow, dead, run=run)
+        done = await self._end(
+            run.delivery, run.payload, follow, dead, run=run, level=logging.DEBUG
+        )
+        # Once, not each time that it is looked at again.
+        if done and follow and not run.job.first_try_at_ms:
+            self._events.tell(
+                SendEvent.WAITING,
+                run.job,
+                run.payload,
+                due_ms=follow[0][1],
+                reason=BREAKER,
+            )
 
     async def _bury(
         self, delivery: Delivery, payload: Payload | None, reason: str
@@ -268,6 +294,7 @@ class Dispatcher:
         *,
         run: Run | None = None,
         dropped: Mapping[str, Sequence[int]] = _NOTHING,
+        level: int = logging.INFO,
     ) -> bool:
         """Settle the delivery, then count and log what became of it.
 
@@ -283,11 +310,11 @@ class Dispatcher:
             self._reports.count_ends(run)
         for job, reason in dead:
             self._reports.bury(job, reason, "" if payload is None else payload.uid)
-        if _log.is_enabled_for(logging.INFO):
+        if _log.is_enabled_for(level):
             fields = settled_line(
                 delivery.job, payload, run, follow=follow, dead=dead, dropped=dropped
             )
-            _log.info("batch settled", **fields)
+            _log.log(level, "batch settled", **fields)
         return True
 
     async def _settle(

@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from tocsin.core.analytics import WINDOW, SendEvent
+from tocsin.core.breaker import Cause
 from tocsin.core.device import Detail
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore
@@ -34,6 +35,7 @@ from tocsin.delivery.online import OnlineUsers, PutOff
 from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.delivery.reports import EXPIRED, EventLog, LostJobs, find_uid
 from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
+from tocsin.delivery.waiting import wait_with_walk
 
 PAGE_SIZE = 5000
 """Devices read at once: large enough for speed, small enough for memory."""
@@ -72,6 +74,7 @@ class Expander:
         self._devices = devices
         self._batch_sizes = batch_sizes
         self._reports = settlement.reports
+        self._settlement = settlement
         self._clock = clock
         self._online = online
         self._events = events or EventLog(None, clock)
@@ -100,12 +103,41 @@ class Expander:
                     integration=job.credential,
                 )
             return
+        if await self._waits_for_credential(delivery, job):
+            return
         try:
             await self._expand(delivery, job, self._devices)
         except PutOff as later:
             follow = [(later.job, later.due_ms)]
             if not await self._queue.settle(delivery, follow=follow):
                 await self._tell_lost(delivery)
+
+    async def _waits_for_credential(self, delivery: Delivery, job: ExpandJob) -> bool:
+        """Whether the walk stands still, since its batches could only wait."""
+        breakers = self._settlement.breakers
+        credential = breakers.credential(job.provider, job.credential)
+        breaker = credential.breaker
+        # Once a probe is due the walk goes on, page by page: it may be the only work
+        # that is left to probe with. In a storm it goes on too, to find living tokens.
+        if (
+            breaker is None
+            or breaker.cause is Cause.STORM
+            or not breakers.must_wait(credential)
+        ):
+            return False
+        found = wait_with_walk(
+            job,
+            breaker,
+            now_ms=self._clock.now_ms(),
+            max_wait_s=self._settlement.retry.max_wait_s,
+        )
+        if isinstance(found, str):
+            await self._bury(delivery, job, found)
+        elif not await self._queue.settle(
+            delivery, follow=[(found, breakers.due_ms(credential))]
+        ):
+            await self._tell_lost(delivery)
+        return True
 
     async def _expand(
         self, delivery: Delivery, job: ExpandJob, devices: DeviceStore

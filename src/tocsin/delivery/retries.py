@@ -18,6 +18,8 @@ class RetryPolicy:
     least_delay_by_provider: Mapping[str, float] = field(default_factory=dict)
     max_delay_s: float = 300.0
     max_age_s: float = 3600.0
+    max_wait_s: float = 86_400.0
+    """How long work waits for a credential that is paused."""
 
     def delay_s(self, provider: str, attempt: int, outcome: Outcome) -> float:
         """Seconds until the next try after `attempt` failed ones (from 0).

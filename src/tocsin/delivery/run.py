@@ -46,6 +46,8 @@ class Run:
         self.delivery = delivery
         self.job = job
         self.payload = payload
+        self.credential: CredentialState | None = None
+        self.is_probe = False
         self.started_ms = started_ms
         self.recipients = job.work.recipients
         # Asked for each result, so it is looked up once.
@@ -240,7 +242,7 @@ class RunPace:
     Nothing starts while the hold on the delivery is in doubt, since another worker
     may have begun the same batch. `wait` returns `False`, and the run ends, once the
     worker stops, another worker has the delivery, the request has expired, or the
-    credential is paused.
+    credential is paused; a probe is for finding out whether it has to be.
     """
 
     def __init__(
@@ -274,8 +276,11 @@ class RunPace:
         run = self._run
         if run.stopped or run.lost:
             return True
+        breaker = self._credential.breaker
         # True of most runs, which so never read the clock for each recipient.
-        if not (self._expire_at_ms or self._credential.paused_until_ms):
+        if not self._expire_at_ms and breaker is None:
             return False
         now_ms = self._clock.now_ms()
-        return self._credential.is_paused(now_ms) or 0 < self._expire_at_ms <= now_ms
+        if breaker is not None and not run.is_probe and breaker.stops(now_ms):
+            return True
+        return 0 < self._expire_at_ms <= now_ms

@@ -20,6 +20,7 @@ from tocsin.core.ports.devices import DeviceStore, VerdictStore
 from tocsin.core.ports.sends import ResultSink
 from tocsin.core.push import Job, SendJob
 from tocsin.core.push_services import SERVICES
+from tocsin.delivery.breakers import Breakers, LocalBreakerStore
 from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.receipts import TicketKeeper
@@ -27,6 +28,7 @@ from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.reports import Reports
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
+from tocsin.delivery.waiting import first_try_ms, wait_for_credential
 from tocsin.telemetry.metrics import Metrics
 
 FollowUp = tuple[Job, int]
@@ -44,6 +46,8 @@ FLOOD = "not believed, since the provider calls nearly every token dead"
 DOUBT = "not believed, since too little or too much of it came from this credential"
 """Why a recipient with a guarded verdict is in the dead letters."""
 
+TRIED_LATER_MS = 1_000
+
 DEVICES_OF_ONE = 3
 """Guarded verdicts of a batch without any delivery are believed up to this number:
 about as many devices as one person has."""
@@ -54,7 +58,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Settlement:
-    """Applies results; keeps the state of every credential of this worker."""
+    """Applies results. `breakers` have the state of every credential."""
 
     def __init__(
         self,
@@ -67,25 +71,29 @@ class Settlement:
         tickets: TicketKeeper | None = None,
         verdicts: VerdictStore | None = None,
         outages: Outages | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
+        self.breakers = breakers or Breakers(
+            LocalBreakerStore(), clock=clock, metrics=metrics
+        )
         self._removal = DeviceRemoval(devices, metrics, verdicts, outages)
         self._tickets = tickets
         self._retry = retry
         self._clock = clock
         self.reports = Reports(metrics, clock, sinks)
-        self._credentials: dict[tuple[str, str], CredentialState] = {}
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How long tries and waiting last."""
+        return self._retry
 
     def credential(self, job: Job) -> CredentialState:
         """The state of the credential that this job is sent through."""
-        key = (job.provider, job.credential)
-        state = self._credentials.get(key)
-        if state is None:
-            state = self._credentials[key] = CredentialState(*key)
-        return state
+        return self.breakers.credential(job.provider, job.credential)
 
     def forget(self, provider: str, integration: str) -> None:
         """Drop the state of this credential: another one has taken its place."""
-        self._credentials.pop((provider, integration), None)
+        self.breakers.forget(provider, integration)
 
     async def take_in(self, runs: Sequence[Run]) -> None:
         """Count new results, tell the sinks, keep tickets, remove dead tokens.
@@ -108,7 +116,7 @@ class Settlement:
         fresh = [(run, results) for run in runs if (results := run.take())]
         touched: dict[CredentialState, set[Verdict]] = {}
         for run, results in fresh:
-            credential = self.credential(run.job)
+            credential = self._state(run)
             self._note(run, credential, results)
             seen = touched.setdefault(credential, set())
             seen.update(outcome.verdict for _, outcome, _ in results)
@@ -121,8 +129,8 @@ class Settlement:
         }
         dead: dict[CredentialState, list[DeadToken]] = {}
         for run, results in fresh:
-            credential = self.credential(run.job)
-            self._pause_if_broken(credential, results)
+            credential = self._state(run)
+            self._pause_if_broken(run, credential, results)
             found = await self._find_dead(run, results, credential)
             if found and known[credential]:
                 run.removed += len(found)
@@ -135,11 +143,14 @@ class Settlement:
             self.reports.results(run.job, run.payload, results)
             if self._tickets is not None:
                 await self._tickets.keep(run, results)
+        for credential in touched:
+            if credential.is_unshared:
+                await self.breakers.share(credential)
         for credential, tokens in dead.items():
             await self._removal.remove(credential, tokens)
         for run in runs:
             if run.complete and run.trust is None:
-                credential = self.credential(run.job)
+                credential = self._state(run)
                 await self._judge(run, credential, known=known.get(credential, True))
 
     def plan(self, run: Run) -> tuple[list[FollowUp], list[DeadEnd]]:
@@ -148,14 +159,15 @@ class Settlement:
         It counts nothing: that is for `count_ends`, once the queue has all of it.
         """
         now_ms = self._clock.now_ms()
-        first_try_ms = run.job.first_try_at_ms or now_ms
+        first_ms = first_try_ms(run.job, now_ms)
         follow: list[FollowUp] = []
         dead: list[DeadEnd] = []
-        if unsent := run.unsent():
-            follow.append(self._requeue_unsent(run, unsent, now_ms))
         rejected: dict[str, list[int]] = {}
+        waiting: list[tuple[int, str]] = []
         retries: dict[tuple[int, int], list[tuple[int, str]]] = {}
         trust = run.trust
+        if unsent := run.unsent():
+            self._put_back(run, unsent, follow, rejected)
         for index, outcome, _ in run.results:
             if outcome.verdict is Verdict.SUSPECT and trust is None:
                 trust = self._trust_in(run)
@@ -168,16 +180,23 @@ class Settlement:
                     rejected.setdefault(f"{outcome.code}: {DOUBT}", []).append(index)
                 else:
                     run.suspected += 1
+            elif outcome.verdict is Verdict.SUSPECT or (
+                outcome.verdict is Verdict.MISCONFIGURED and outcome.slow_down
+            ):
+                # The credential is broken, not the recipient: that is no attempt.
+                waiting.append((index, outcome.code))
             elif outcome.verdict in _TRIED_AGAIN:
                 attempt, due_ms = self._next_try(run, outcome, now_ms)
-                if due_ms > self._retry.gives_up_at_ms(first_try_ms):
+                if due_ms > self._retry.gives_up_at_ms(first_ms):
                     reason = f"retries exhausted: {_reason(outcome)}"
                     rejected.setdefault(reason, []).append(index)
                 else:
                     tried = retries.setdefault((attempt, due_ms), [])
                     tried.append((index, outcome.code))
+        if waiting:
+            self._wait(run, waiting, follow, rejected)
         for key, tried in sorted(retries.items()):
-            self._retry_later(run, key, tried, first_try_ms, follow)
+            self._retry_later(run, key, tried, first_ms, follow)
         for reason, indexes in rejected.items():
             dead.append((self.part(run, indexes), reason))
         return follow, dead
@@ -186,34 +205,73 @@ class Settlement:
         self, run: Run, credential: CredentialState
     ) -> tuple[list[FollowUp], list[DeadEnd]]:
         """What becomes of a batch whose credential is paused: nothing is tried."""
-        now_ms = self._clock.now_ms()
-        first_try_ms = run.job.first_try_at_ms or now_ms
+        due_ms = self.breakers.due_ms(credential)
         part = self.part(run, run.pending)
-        if now_ms > self._retry.gives_up_at_ms(first_try_ms):
-            return [], [(part, f"retries exhausted: {credential.pause_reason}")]
-        # Waiting for a credential counts toward the age of all tries, so that one that
-        # is never mended ends in the dead letters.
-        part = replace(part, first_try_at_ms=first_try_ms)
-        return [(part, credential.paused_until_ms)], []
+        found = self._waiting_job(part, credential, due_ms)
+        if isinstance(found, str):
+            return [], [(part, found)]
+        return [(found, due_ms)], []
 
-    def _requeue_unsent(self, run: Run, unsent: list[int], now_ms: int) -> FollowUp:
-        paused_until_ms = self.credential(run.job).paused_until_ms
-        due_ms = paused_until_ms if paused_until_ms > now_ms else 0
+    def _put_back(
+        self,
+        run: Run,
+        unsent: list[int],
+        follow: list[FollowUp],
+        rejected: dict[str, list[int]],
+    ) -> None:
+        """What was not tried goes back: at once, or until its credential may send."""
+        credential = self._state(run)
         part = self.part(run, unsent)
-        if due_ms and not part.first_try_at_ms:
-            part = replace(part, first_try_at_ms=now_ms)
-        return part, due_ms
+        if not credential.is_paused(self._clock.now_ms()):
+            follow.append((part, 0))
+            return
+        due_ms = self.breakers.due_ms(credential)
+        found = self._waiting_job(part, credential, due_ms)
+        if isinstance(found, str):
+            rejected.setdefault(found, []).extend(unsent)
+        else:
+            follow.append((found, due_ms))
+
+    def _wait(
+        self,
+        run: Run,
+        tried: list[tuple[int, str]],
+        follow: list[FollowUp],
+        rejected: dict[str, list[int]],
+    ) -> None:
+        """Let these wait for their credential; `tried` are indexes and codes."""
+        credential, now_ms = self._state(run), self._clock.now_ms()
+        # A second at least, where the pause has ended or was never begun; and later
+        # than what was not tried, so that the next probe asks for somebody else.
+        due_ms = max(self.breakers.due_ms(credential), now_ms) + TRIED_LATER_MS
+        indexes = [index for index, _ in tried]
+        if run.job.expire_at_ms and due_ms >= run.job.expire_at_ms:
+            _end_late(run, tried)
+            return
+        found = self._waiting_job(self.part(run, indexes), credential, due_ms)
+        if isinstance(found, str):
+            rejected.setdefault(found, []).extend(indexes)
+            return
+        run.retried.update(code for _, code in tried)
+        follow.append((found, due_ms))
+
+    def _waiting_job(
+        self, part: SendJob, credential: CredentialState, due_ms: int
+    ) -> SendJob | str:
+        return wait_for_credential(
+            part,
+            credential.breaker,
+            now_ms=self._clock.now_ms(),
+            due_ms=due_ms,
+            max_wait_s=self._retry.max_wait_s,
+        )
+
+    def _state(self, run: Run) -> CredentialState:
+        """What a batch was begun with: its answers are not about a newer key."""
+        return run.credential or self.credential(run.job)
 
     def _next_try(self, run: Run, outcome: Outcome, now_ms: int) -> tuple[int, int]:
         """The attempt number of the next try, and when it is due."""
-        if outcome.verdict is Verdict.SUSPECT or (
-            outcome.verdict is Verdict.MISCONFIGURED and outcome.slow_down
-        ):
-            # The credential is broken, not the recipient: that is no attempt. A second
-            # at least, where the pause has ended or was never begun.
-            return run.job.attempt, max(
-                self.credential(run.job).paused_until_ms, now_ms + 1000
-            )
         delay_s = self._retry.delay_s(run.job.provider, run.job.attempt, outcome)
         due_ms = now_ms + int(delay_s * 1000)
         # Rounded up: never earlier than a provider asked for.
@@ -221,8 +279,8 @@ class Settlement:
         if outcome.retry_after_s is not None:
             # A provider that asks for a time after the end of all tries gets one last
             # try at that end, instead of none.
-            first_try_ms = run.job.first_try_at_ms or now_ms
-            last_ms = self._retry.gives_up_at_ms(first_try_ms)
+            first_ms = first_try_ms(run.job, now_ms)
+            last_ms = self._retry.gives_up_at_ms(first_ms)
             last_ms -= last_ms % DUE_STEP_MS
             if now_ms + LAST_TRY_AHEAD_MS < last_ms < due_ms:
                 due_ms = last_ms
@@ -233,23 +291,19 @@ class Settlement:
         run: Run,
         key: tuple[int, int],
         tried: list[tuple[int, str]],
-        first_try_ms: int,
+        first_ms: int,
         follow: list[FollowUp],
     ) -> None:
         """Add the next try of these to `follow`; `tried` are indexes and codes."""
         attempt, due_ms = key
         job = run.job
         if job.expire_at_ms and due_ms >= job.expire_at_ms:
-            run.too_late.update(code for _, code in tried)
-            late = {index for index, _ in tried}
-            run.unconfirmed += sum(
-                outcome.maybe_sent for index, outcome, _ in run.results if index in late
-            )
+            _end_late(run, tried)
             return
         run.retried.update(code for _, code in tried)
         part = self.part(run, [index for index, _ in tried])
         follow.append(
-            (replace(part, attempt=attempt, first_try_at_ms=first_try_ms), due_ms)
+            (replace(part, attempt=attempt, first_try_at_ms=first_ms), due_ms)
         )
 
     def part(self, run: Run, indexes: Sequence[int]) -> SendJob:
@@ -296,7 +350,7 @@ class Settlement:
         if other batches went well: it may have been sent while the credential was
         wrong for a while. With a few, it may be one person's old devices.
         """
-        trust = self.credential(run.job).trust()
+        trust = self._state(run).trust()
         verdicts = [outcome.verdict for _, outcome, _ in run.results]
         alone = Verdict.DELIVERED not in verdicts and not run.done_before
         guarded = verdicts.count(Verdict.SUSPECT)
@@ -332,39 +386,19 @@ class Settlement:
         await self._removal.hold(credential, codes)
 
     def _pause_if_broken(
-        self, credential: CredentialState, results: Sequence[Result]
+        self, run: Run, credential: CredentialState, results: Sequence[Result]
     ) -> None:
         for _, outcome, at_ms in results:
             if outcome.verdict is Verdict.SUSPECT:
-                before = credential.paused_until_ms
-                credential.pause_if_broken(outcome, at_ms)
-                if credential.paused_until_ms > before:
-                    self._report_pause(credential, outcome, at_ms)
+                credential.pause_if_broken(outcome, at_ms, push_id=run.job.push_id)
                 return  # one is enough: all ask for the same pause
 
     def _note(
         self, run: Run, credential: CredentialState, results: Sequence[Result]
     ) -> None:
-        before = credential.paused_until_ms
+        push_id = run.job.push_id
         for index, outcome, at_ms in results:
-            credential.note(outcome, at_ms, run.origin(index))
-            if credential.paused_until_ms > before:
-                before = credential.paused_until_ms
-                self._report_pause(credential, outcome, at_ms)
-
-    def _report_pause(
-        self, credential: CredentialState, outcome: Outcome, at_ms: int
-    ) -> None:
-        person = outcome.verdict in {Verdict.MISCONFIGURED, Verdict.SUSPECT}
-        log = _log.error if person else _log.warning
-        log(
-            "provider credential paused; its pushes wait in the queue",
-            provider=credential.provider,
-            integration=credential.integration,
-            code=outcome.code,
-            detail=outcome.detail,
-            pause_s=round((credential.paused_until_ms - at_ms) / 1000, 1),
-        )
+            credential.note(outcome, at_ms, run.origin(index), push_id=push_id)
 
 
 def _is_urgent(credential: CredentialState, seen: set[Verdict]) -> bool:
@@ -378,6 +412,15 @@ def _is_urgent(credential: CredentialState, seen: set[Verdict]) -> bool:
         Verdict.SUSPECT in seen
         or (Verdict.UNREGISTERED in seen and credential.is_unsure())
         or (Verdict.DELIVERED in seen and credential.is_doubted_by_others())
+    )
+
+
+def _end_late(run: Run, tried: Sequence[tuple[int, str]]) -> None:
+    """Count these as expired, for their next try would be; indexes and codes."""
+    run.too_late.update(code for _, code in tried)
+    late = {index for index, _ in tried}
+    run.unconfirmed += sum(
+        outcome.maybe_sent for index, outcome, _ in run.results if index in late
     )
 
 

@@ -57,8 +57,15 @@ devices = Table(
     Column("removed_reason", TEXT, nullable=False),
     # Set when a guarded verdict was believed: the time, and the number of deliveries
     # of its credential until then.
+    # With the send (`push_id`) that got the verdict: only another one confirms it.
     Column("suspected_at_ms", BigInteger),
     Column("suspected_after", BigInteger),
+    Column("suspected_by", TEXT),
+    # Set when a definite verdict waits for a person, with what it was about: see
+    # `DeadToken`.
+    Column("held_at_ms", BigInteger),
+    Column("held_before_ms", BigInteger),
+    Column("held_reason", TEXT),
     UniqueConstraint("token_key", name="devices_token_key_unique"),
     Index("devices_user_id_idx", "user_id", "id"),
     Index("devices_updated_at_idx", "updated_at_ms"),
@@ -80,6 +87,12 @@ devices = Table(
         "suspected_at_ms",
         postgresql_where=text("suspected_at_ms IS NOT NULL"),
         sqlite_where=text("suspected_at_ms IS NOT NULL"),
+    ),
+    Index(
+        "devices_held_at_idx",
+        "held_at_ms",
+        postgresql_where=text("held_at_ms IS NOT NULL"),
+        sqlite_where=text("held_at_ms IS NOT NULL"),
     ),
     # On PostgreSQL there is one more, devices_tags_idx: see the first migration.
 )
@@ -182,6 +195,28 @@ credential_verdicts = Table(
     Column("letters", TEXT, nullable=False),
     Column("delivered", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
+)
+
+# How many devices of an integration verdicts removed lately: `removed` has a line for
+# each part of the window, `counted` is a lower bound of its living devices.
+removal_limits = Table(
+    "removal_limits",
+    metadata,
+    Column("provider", TEXT, primary_key=True),
+    Column("integration", TEXT, primary_key=True),
+    Column("removed", TEXT, nullable=False),
+    Column("counted", BigInteger, nullable=False),
+    Column("counted_at_ms", BigInteger, nullable=False),
+    Column("reported_at_ms", BigInteger, nullable=False),
+)
+
+# A row for each open breaker and each halted send; see `core/breaker.py`.
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("state", TEXT, nullable=False),
+    Column("changed_at_ms", BigInteger, nullable=False),
 )
 
 

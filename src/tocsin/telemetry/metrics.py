@@ -165,6 +165,18 @@ class Metrics:
             "Accepted messages by what the provider said of them later.",
             *("provider", "success", "err_code"),
         )
+        self.push_breaker_state = self._gauge(
+            "push_credential_breaker_state",
+            "Whether sends through a credential wait, as this worker knows: 0 they do"
+            " not, 1 the provider refuses it, 2 that is being probed, 3 it asks to"
+            " wait.",
+            *("provider", "integration"),
+        )
+        self.push_breaker_openings = self._counter(
+            "push_credential_breaker_opened_count",
+            "Times this worker was the first to find that a credential has to wait.",
+            *("provider", "integration", "code"),
+        )
         self.push_credential_expiry = self._gauge(
             "push_credential_expiry_timestamp_seconds",
             "When a provider's certificate ends, in Unix seconds.",

@@ -6,10 +6,12 @@ import weakref
 
 import pytest
 
+from tocsin.core.breaker import Cause
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.delivery.credentials import (
     BROKEN_AFTER,
+    BROKEN_AT_LEAST,
     ENOUGH,
     FLOOD_AFTER,
     MOST_ORIGINS,
@@ -56,14 +58,12 @@ def test_nobody_is_suspected_before_fifty_answers() -> None:
     assert state_after((ENOUGH - 6, DELIVERED), (6, SUSPECT)).is_suspicious()
 
 
-@pytest.mark.parametrize(
-    ("guarded", "trust"), [(44, Trust.DOUBTED), (45, Trust.BROKEN)]
-)
+@pytest.mark.parametrize(("guarded", "trust"), [(8, Trust.DOUBTED), (9, Trust.BROKEN)])
 def test_a_few_dead_ones_do_not_hide_a_broken_credential(
     guarded: int, trust: Trust
 ) -> None:
     """Nine tenths guarded, the rest no delivery either: it is broken all the same."""
-    state = state_after((BROKEN_AFTER - guarded, DEAD), (guarded, SUSPECT))
+    state = state_after((BROKEN_AT_LEAST - guarded, DEAD), (guarded, SUSPECT))
     assert state.trust() is trust
 
 
@@ -77,9 +77,9 @@ def test_only_the_last_answers_count() -> None:
 
 def test_a_refused_message_says_nothing_of_tokens() -> None:
     """A broadcast with a bad body must not make a bad credential look healthy."""
-    state = state_after((1000, REFUSED), (40, SUSPECT), (1000, REFUSED))
+    state = state_after((1000, REFUSED), (9, SUSPECT), (1000, REFUSED))
     assert state.trust() is Trust.DOUBTED
-    assert state.recent() == "s" * 40
+    assert state.recent() == "s" * 9
 
 
 def test_nothing_but_guarded_verdicts_is_a_broken_credential() -> None:
@@ -96,16 +96,36 @@ def test_nothing_but_guarded_verdicts_is_a_broken_credential() -> None:
     assert state.trust() is Trust.DOUBTED
 
 
-def test_a_broken_credential_pauses_longer_each_time() -> None:
-    """Guarded verdicts do not reset the pause, as a delivery does."""
+@pytest.mark.parametrize(
+    ("delivered", "guarded", "trust"),
+    [
+        (0, 9, Trust.DOUBTED),
+        (0, 10, Trust.BROKEN),
+        (20, 10, Trust.BROKEN),
+        (30, 14, Trust.DOUBTED),
+        (30, 15, Trust.BROKEN),
+        (90, 10, Trust.BELIEVED),
+        (90, 44, Trust.DOUBTED),
+        (90, 45, Trust.BROKEN),
+    ],
+)
+def test_the_more_it_delivered_the_more_proof_is_wanted(
+    delivered: int, guarded: int, trust: Trust
+) -> None:
+    """Ten answers of a new key are enough; old devices after a healthy send are not."""
+    assert state_after((delivered, DELIVERED), (guarded, SUSPECT)).trust() is trust
+
+
+def test_a_broken_credential_is_a_storm() -> None:
+    """It waits until somebody finds out; time alone ends nothing."""
     state = state_after((BROKEN_AFTER, SUSPECT))
-    ends = []
-    for _ in range(3):
-        now_ms = state.paused_until_ms
-        state.note(SUSPECT, now_ms)
-        state.pause_if_broken(SUSPECT, now_ms)
-        ends.append(state.paused_until_ms - now_ms)
-    assert ends == [10_000, 20_000, 40_000]
+    state.pause_if_broken(SUSPECT, 5, push_id="p1")
+    assert state.breaker is not None
+    assert (state.breaker.cause, state.breaker.push_id) == (Cause.STORM, "p1")
+    opened = state.breaker
+    state.pause_if_broken(SUSPECT, 6)
+    assert state.breaker is opened
+    assert state.is_paused(10**9)
 
 
 def test_nearly_all_dead_is_a_flood() -> None:
@@ -287,37 +307,70 @@ def test_what_could_not_be_shared_is_kept_within_bounds() -> None:
     assert letters.endswith("d" * WINDOW + "s")
 
 
-def test_a_misconfigured_credential_pauses_longer_each_time() -> None:
-    """Each fault after the pause doubles it; faults inside a pause do not."""
+FAULT = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
+BUSY = Outcome(Verdict.RETRY, "flow_control", slow_down=True)
+
+
+def until_ms(state: CredentialState) -> int:
+    assert state.breaker is not None
+    return state.breaker.until_ms
+
+
+def test_one_fault_stops_a_credential() -> None:
+    """The answers of requests that were under way change nothing more."""
     state = CredentialState("fcm", "fcm")
-    fault = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
-    state.note(fault, 0)
-    first = state.paused_until_ms
-    state.note(fault, 1)
-    assert state.paused_until_ms == first == 10_000
-    assert state.is_paused(first - 1)
-    assert not state.is_paused(first)
-    state.note(fault, first)
-    assert state.paused_until_ms == first + 20_000
+    state.note(FAULT, 0, push_id="p1")
+    first = state.breaker
+    assert first is not None
+    assert (first.cause, first.push_id, first.until_ms) == (Cause.FAULT, "p1", 10_000)
+    assert state.is_unshared
+    for outcome in (FAULT, BUSY, DELIVERED, DEAD, SUSPECT):
+        state.note(outcome, 1, push_id="p2")
+    assert state.breaker is first
+    assert state.is_paused(10**9), "only a probe ends it"
+
+
+def test_a_fault_takes_the_place_of_a_pause() -> None:
+    """It is worse: time alone would not end it."""
+    state = CredentialState("fcm", "fcm")
+    state.note(BUSY, 0)
+    state.note(FAULT, 1)
+    assert state.breaker is not None
+    assert (state.breaker.cause, state.breaker.opened_at_ms) == (Cause.FAULT, 1)
+
+
+def test_a_throttled_credential_pauses_longer_each_time() -> None:
+    """Each answer after the pause doubles it; answers inside a pause do not."""
+    state = CredentialState("fcm", "fcm")
+    state.note(BUSY, 0)
+    state.note(BUSY, 1)
+    assert until_ms(state) == 10_000
+    assert state.is_paused(9_999)
+    assert not state.is_paused(10_000)
+    state.note(BUSY, 10_000)
+    assert until_ms(state) == 30_000
 
 
 def test_a_success_resets_the_pause() -> None:
-    """After a success the next fault pauses for the first delay again."""
+    """After a success the next one pauses for the first delay again."""
     state = CredentialState("fcm", "fcm")
-    fault = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
-    state.note(fault, 0)
-    state.note(fault, 10_000)
+    state.note(BUSY, 0)
+    state.note(DELIVERED, 9_999)
+    assert state.breaker is not None, "that was under way when it began"
+    state.note(BUSY, 10_000)
     state.note(DELIVERED, 40_000)
-    state.note(fault, 50_000)
-    assert state.paused_until_ms == 60_000
+    assert state.breaker is None
+    state.note(BUSY, 50_000)
+    assert until_ms(state) == 60_000
 
 
 def test_the_providers_wish_is_the_pause() -> None:
-    """A quota answer pauses for exactly its Retry-After."""
+    """A quota answer pauses for exactly its Retry-After, and the longest wins."""
     state = CredentialState("fcm", "fcm")
-    quota = Outcome(Verdict.RETRY, "quota", retry_after_s=37.0, slow_down=True)
-    state.note(quota, 1000)
-    assert state.paused_until_ms == 38_000
+    for wish_s, end_ms in ((37.0, 38_000), (20.0, 38_000), (40.0, 41_000)):
+        quota = Outcome(Verdict.RETRY, "quota", retry_after_s=wish_s, slow_down=True)
+        state.note(quota, 1000)
+        assert until_ms(state) == end_ms
 
 
 def test_an_absurd_wish_does_not_silence_a_credential() -> None:
@@ -325,7 +378,7 @@ def test_an_absurd_wish_does_not_silence_a_credential() -> None:
     state = CredentialState("fcm", "fcm")
     quota = Outcome(Verdict.RETRY, "quota", retry_after_s=86_400.0, slow_down=True)
     state.note(quota, 1000)
-    assert state.paused_until_ms == 1_801_000
+    assert until_ms(state) == 1_801_000
 
 
 def test_a_fault_of_one_device_pauses_nothing() -> None:

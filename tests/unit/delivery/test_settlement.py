@@ -23,6 +23,7 @@ from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Job, Payload, Send, SendJob
 from tocsin.core.webpush import make_target
 from tocsin.delivery import removal
+from tocsin.delivery.breakers import Breakers, LocalBreakerStore
 from tocsin.delivery.credentials import BROKEN_AFTER
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
@@ -56,6 +57,12 @@ class Case:
             clock=self.clock,
             metrics=self.metrics,
             verdicts=self.verdicts,
+            breakers=Breakers(
+                LocalBreakerStore(),
+                clock=self.clock,
+                metrics=self.metrics,
+                spread_ms=0,
+            ),
         )
         job = make_send_job(size, **changes)  # type: ignore[arg-type]
         delivery = Delivery(job, "send:fcm|1", 1, b"")
@@ -228,20 +235,23 @@ async def test_a_storm_burns_nobody() -> None:
     follow, dead = case.settlement.plan(case.run)
     assert dead == []
     assert {job.attempt for job, _ in follow} == {2}
-    assert {due for _, due in follow} == {case.clock.now_ms() + 10_000}
+    # Those that were not tried are looked at first: to probe with somebody else.
+    assert [due - case.clock.now_ms() for _, due in follow] == [5_000, 6_000]
     assert sum(len(targets(job)) for job, _ in follow) == 100
     assert case.devices.dead == case.verdicts.accused == []
     assert case.verdicts.acquitted_all == [("fcm", "fcm")]
 
 
 async def test_a_storm_ends_in_the_dead_letters() -> None:
-    """After the longest age, as any fault: to be replayed by a person."""
-    first_try_at_ms = ManualClock().now_ms() - 3_600_000
+    """After the longest wait, tried or not: to be replayed by a person."""
+    first_try_at_ms = ManualClock().now_ms() - 86_400_000
     case = Case(size=60, first_try_at_ms=first_try_at_ms)
-    await case.finish(*[SUSPECT] * 60)
+    await case.finish(*[SUSPECT] * 40)
     follow, [(job, reason)] = case.settlement.plan(case.run)
     assert (follow, len(targets(job))) == ([], 60)
-    assert reason.startswith("retries exhausted: sender_id_mismatch")
+    assert reason == (
+        "breaker_open: sender_id_mismatch: waited longer than retry.max_wait"
+    )
 
 
 async def test_a_fresh_worker_knows_the_storm_of_the_others() -> None:
@@ -556,47 +566,70 @@ async def test_a_broken_credential_burns_no_attempt() -> None:
     await case.take(fault, fault, fault, fault)
     [(job, due_ms)] = case.settlement.plan(case.run)[0]
     assert job.attempt == 2
-    assert due_ms == case.clock.now_ms() + 10_000
+    assert due_ms == case.clock.now_ms() + 6_000
 
 
 PAUSING = Outcome(Verdict.MISCONFIGURED, "permission_denied", slow_down=True)
 
 
-async def test_a_pause_counts_from_the_first_time_it_held_a_batch_up() -> None:
+def begin_again(case: Case, job: Job) -> None:
+    """What was put back is in hand again."""
+    assert isinstance(job, SendJob)
+    delivery = replace(case.run.delivery, job=job)
+    case.run = Run(delivery, job, case.run.payload, case.clock.now_ms())
+
+
+async def test_work_waits_for_its_credential_a_day_at_most() -> None:
     """However often it is put back: a fault that lasts ends in the dead letters."""
-    case = Case(attempt=2)
+    case = Case()
     credential = case.settlement.credential(case.run.job)
+    credential.note(PAUSING, case.clock.now_ms())
     begun_ms = case.clock.now_ms()
-    for waited_s in (0, 1800, 1800):
+    for waited_s in (0, 43_200, 43_200):
         case.clock.advance(waited_s)
-        credential.note(PAUSING, case.clock.now_ms())
         [(job, due_ms)], dead = case.settlement.postpone(case.run, credential)
-        assert (dead, due_ms) == ([], credential.paused_until_ms)
-        assert (job.first_try_at_ms, job.attempt) == (begun_ms, 2)
+        assert dead == []
+        assert case.clock.now_ms() < due_ms <= case.clock.now_ms() + 5_000
+        assert (job.first_try_at_ms, job.attempt) == (begun_ms, 0)
         assert targets(job) == case.run.recipients.targets
-        assert isinstance(job, SendJob)
-        case.run = Run(
-            replace(case.run.delivery, job=job),
-            job,
-            case.run.payload,
-            case.clock.now_ms(),
-        )
+        begin_again(case, job)
     case.clock.advance(0.001)
     follow, [(job, reason)] = case.settlement.postpone(case.run, credential)
     assert (follow, targets(job)) == ([], case.run.recipients.targets)
-    assert reason == "retries exhausted: permission_denied"
+    assert (
+        reason == "breaker_open: permission_denied: waited longer than retry.max_wait"
+    )
 
 
-async def test_what_a_pause_interrupted_counts_from_then_too() -> None:
-    """Those that no request was made for wait for its end, and not for ever."""
+async def test_waiting_uses_up_no_try() -> None:
+    """Neither their number nor their age, whether some had failed before or none."""
+    for attempt in (0, 2):
+        case = Case(attempt=attempt, size=1)
+        credential = case.settlement.credential(case.run.job)
+        credential.note(PAUSING, case.clock.now_ms())
+        for _ in range(20):
+            [(job, due_ms)], _ = case.settlement.postpone(case.run, credential)
+            case.clock.value_ms = max(due_ms, case.clock.now_ms() + 3_600_000)
+            if attempt:  # looked at when it is due
+                case.clock.value_ms = due_ms
+            begin_again(case, job)
+        credential.change(None)
+        await case.take(Outcome(Verdict.RETRY, "unavailable"))
+        [(job, due_ms)], dead = case.settlement.plan(case.run)
+        assert (dead, job.attempt) == ([], attempt + 1)
+        assert 0 <= case.clock.now_ms() - job.first_try_at_ms <= 1
+
+
+async def test_what_a_pause_interrupted_waits_too() -> None:
+    """Those that no request was made for, and a little longer those that failed."""
     case = Case()
     begun_ms = case.clock.now_ms()
     await case.take(DELIVERED, PAUSING)
     case.clock.advance(1)
-    unsent, refused = sorted(case.settlement.plan(case.run)[0], key=lambda it: -it[1])
+    unsent, refused = sorted(case.settlement.plan(case.run)[0], key=lambda it: it[1])
     assert targets(unsent[0]) == ("token-2", "token-3")
     assert unsent[0].first_try_at_ms == begun_ms + 1000
-    assert unsent[1] == refused[1] == begun_ms + 10_000
+    assert (unsent[1], refused[1]) == (begun_ms + 6_000, begun_ms + 7_000)
     older = Case(first_try_at_ms=begun_ms - 5)
     await older.take(DELIVERED, PAUSING)
     assert {job.first_try_at_ms for job, _ in older.settlement.plan(older.run)[0]} == {
@@ -914,12 +947,12 @@ async def test_which_faults_burn_an_attempt(outcome: Outcome, attempt: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("waited_ms", "due_in_ms"), [(0, 10_000), (8_999, 1001), (9_001, 1000)]
+    ("waited_ms", "due_in_ms"), [(0, 6_000), (5_000, 6_000), (9_500, 2_000)]
 )
-async def test_who_waits_for_a_pause_waits_a_second_at_least(
+async def test_who_waits_for_a_probe_waits_a_second_at_least(
     waited_ms: int, due_in_ms: int
 ) -> None:
-    """The pause may be over before the batch is settled."""
+    """The next probe may be due before the batch is settled."""
     case = Case(size=1)
     await case.take(PAUSING)
     case.clock.value_ms += waited_ms
@@ -927,13 +960,13 @@ async def test_who_waits_for_a_pause_waits_a_second_at_least(
     assert due_ms - case.clock.now_ms() == due_in_ms
 
 
-@pytest.mark.parametrize(("waited_ms", "is_put_off"), [(9_999, True), (10_000, False)])
+@pytest.mark.parametrize(("waited_ms", "is_put_off"), [(36_999, True), (37_000, False)])
 async def test_what_a_pause_held_up_goes_on_when_it_is_over(
     waited_ms: int, is_put_off: bool
 ) -> None:
     """At once then, as if there had been none."""
     case = Case(size=2)
-    await case.take(PAUSING)
+    await case.take(Outcome(Verdict.RETRY, "quota", retry_after_s=37, slow_down=True))
     case.clock.value_ms += waited_ms
     unsent = case.settlement.plan(case.run)[0][0]
     assert targets(unsent[0]) == ("token-1",)

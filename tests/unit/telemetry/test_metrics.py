@@ -73,6 +73,11 @@ DOCUMENTED = {
         "gauge",
         {"provider", "integration"},
     ),
+    "push_credential_breaker_state": ("gauge", {"provider", "integration"}),
+    "push_credential_breaker_opened_count": (
+        "counter",
+        {"provider", "integration", "code"},
+    ),
     "push_receipt_count": ("counter", {"provider", "success", "err_code"}),
     "node_survey_duration_seconds": ("summary", {"op"}),
     "node_survey_duration_seconds_histogram": ("histogram", {"op", "le"}),
@@ -147,6 +152,8 @@ def busy() -> Metrics:
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
     metrics.push_removals_held.add(1, "fcm", "sender_id_mismatch")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
+    metrics.push_breaker_state.set(1, "fcm", "shop")
+    metrics.push_breaker_openings.add(1, "fcm", "shop", "permission_denied")
     metrics.push_receipts.add(1, "expo", "false", "unregistered")
     metrics.watch_node(lambda: (5, 4, 3, 2, 1))
     metrics.node_messages_sent.add(1, "publication", "")

@@ -1,0 +1,148 @@
+"""What an operator sees of credentials that wait, and does about them.
+
+It works on what workers share, so it reaches all of them, and it contacts no provider:
+a probe is made by a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tocsin.core.breaker import (
+    Breaker,
+    BreakerState,
+    credential_name,
+    parse_credential_name,
+    read_breaker,
+)
+from tocsin.core.errors import BadRequest, Conflict
+from tocsin.core.ports.breakers import BreakerStore
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.queue import Backlog
+from tocsin.core.push import queue_name
+
+_TRIES = 20
+"""Workers may change a breaker at the same time, a few times in a row at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialName:
+    """A configured credential; `digest` tells its key from another one."""
+
+    provider: str
+    integration: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialStatus:
+    """How a credential is.
+
+    `breaker` is `None` where nothing waits for it. `waiting` are jobs of its provider
+    that wait, those of other integrations included. Not `is_configured` is a breaker
+    that workers with another key, or another configuration, have.
+    """
+
+    provider: str
+    integration: str
+    state: BreakerState
+    breaker: Breaker | None
+    waiting: int
+    is_configured: bool = True
+
+
+class CredentialService:
+    """Lists the credentials of a configuration, and changes their breakers by hand."""
+
+    def __init__(
+        self,
+        store: BreakerStore,
+        credentials: Sequence[CredentialName],
+        *,
+        clock: Clock,
+        backlog: Backlog,
+    ) -> None:
+        self._store = store
+        self._credentials = credentials
+        self._clock = clock
+        self._backlog = backlog
+
+    async def list(self) -> list[CredentialStatus]:
+        """All that are configured, in their order, then breakers of other keys."""
+        texts = await self._store.fetch()
+        found = {
+            CredentialName(*parts): breaker
+            for name, text in texts.items()
+            if (parts := parse_credential_name(name)) is not None
+            and (breaker := read_breaker(text)) is not None
+        }
+        others = sorted(
+            (each for each in found if each not in self._credentials),
+            key=lambda each: (each.provider, each.integration, each.digest),
+        )
+        providers = {each.provider for each in [*self._credentials, *others]}
+        names = {each: queue_name("send", each) for each in sorted(providers)}
+        waiting = await self._backlog.waiting(list(names.values()))
+        now_ms = self._clock.now_ms()
+        return [
+            CredentialStatus(
+                each.provider,
+                each.integration,
+                _state(found.get(each), now_ms),
+                found.get(each),
+                waiting[names[each.provider]],
+                is_configured=each in self._credentials,
+            )
+            for each in [*self._credentials, *others]
+        ]
+
+    async def reason(self, provider: str, integration: str) -> str:
+        """Why sends through it wait now, or an empty text."""
+        texts, now_ms = await self._store.fetch(), self._clock.now_ms()
+        for each in self._credentials:
+            if (each.provider, each.integration) == (provider, integration):
+                text = texts.get(_name(each))
+                breaker = None if text is None else read_breaker(text)
+                if breaker is not None and breaker.stops(now_ms):
+                    return breaker.reason()
+        return ""
+
+    async def probe(self, integration: str) -> bool:
+        """Let a worker try it with the next batch; `False` where nothing waits for it.
+
+        Raises `BadRequest` for an integration that is not configured.
+        """
+        return await self._change(integration, closes=False)
+
+    async def close(self, integration: str) -> bool:
+        """Let everything that waits for it go on; `False` where nothing did.
+
+        Raises `BadRequest` as `probe` does.
+        """
+        return await self._change(integration, closes=True)
+
+    async def _change(self, integration: str, *, closes: bool) -> bool:
+        known = [each for each in self._credentials if each.integration == integration]
+        if not known:
+            names = ", ".join(sorted({each.integration for each in self._credentials}))
+            raise BadRequest("integration", f"is none of {names or 'those configured'}")
+        name = _name(known[0])
+        for _ in range(_TRIES):
+            text = (await self._store.fetch()).get(name)
+            breaker = None if text is None else read_breaker(text)
+            if text is None or breaker is None:
+                return False
+            now_ms = self._clock.now_ms()
+            after = replace(breaker, prober="", until_ms=now_ms)
+            if await self._store.swap(name, text, None if closes else after.to_text()):
+                return True
+        raise Conflict("workers change the state of this credential; try again")
+
+
+def _name(each: CredentialName) -> str:
+    return credential_name(each.provider, each.integration, each.digest)
+
+
+def _state(breaker: Breaker | None, now_ms: int) -> BreakerState:
+    return BreakerState.CLOSED if breaker is None else breaker.state(now_ms)
