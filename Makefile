@@ -115,6 +115,7 @@ lock: ## Pin again after a change of dependencies (needs uv)
 	@$(LOCK) pyproject.toml --group dev --group bench -o requirements.lock
 	@$(LOCK) pyproject.toml -c requirements.lock -o requirements-runtime.lock
 	@$(LOCK) --group mutants -c requirements.lock -o requirements-mutants.lock
+	@$(LOCK) --group release -c requirements.lock -o requirements-release.lock
 	@echo hatchling | $(LOCK) - -c requirements.lock -o requirements-build.lock
 
 ##@ Measure
@@ -122,6 +123,20 @@ lock: ## Pin again after a change of dependencies (needs uv)
 .PHONY: bench
 bench: $(STAMP) ## Measure beside peers and write benchmarks/RESULTS.md (minutes)
 	@$(BIN)/python -m benchmarks
+
+##@ Release
+
+.PHONY: dist
+dist: $(VENV)/.release ## sdist, wheel, SBOM, checksums, audit of dependencies (AUDIT=required|no)
+	@$(BIN)/python -m deploy.release $(if $(AUDIT),--audit $(AUDIT))
+
+# Without a network there is no pip-audit either: the rest is made all the same.
+$(VENV)/.release: $(STAMP) requirements-release.lock
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements-release.lock; \
+	else \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-release.lock; \
+	fi && touch $@ || { test "$(AUDIT)" = no || echo "make: pip-audit cannot be installed"; }
 
 ##@ Other
 

@@ -13,6 +13,7 @@ OTHER_CODE = {
     "benchmarks": ROOT / "benchmarks",
     "fuzz": ROOT / "tests" / "fuzz",
     "mutants": ROOT / "tests" / "mutants",
+    "release": ROOT / "deploy" / "release",
 }
 """Code beside the package that has unit tests too."""
 BESIDE = {"documents"}
