@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from tests.support.clock import MovedClock, shift_wall_clock
 from tests.support.job_queues import (
     EXPAND,
+    RETRY,
     SEND,
     Ability,
     QueueBackend,
@@ -30,6 +31,7 @@ from tests.support.job_queues import (
 from tocsin.core.clock import SystemClock
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
+from tocsin.core.lanes import Priority, parse_queue_name, queue_names
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Recipients, Send, TargetKind
 
@@ -238,6 +240,81 @@ async def test_flood_starves_no_other_queue(backend: QueueBackend) -> None:
     assert Counter(d.job.queue for d in found) == {SEND: 4, "send:hms": 1, EXPAND: 1}
 
 
+async def test_what_was_tried_before_stands_behind_fresh_work(
+    backend: QueueBackend,
+) -> None:
+    """Although it was due long before; and an eighth of what is read is its own."""
+    queue = await backend.open()
+    tried = [send_job("p1", attempt=1) for _ in range(20)]
+    await queue.enqueue(payload_for("p1"), tried)
+    await queue.enqueue(payload_for("p2"), [send_job("p2") for _ in range(60)])
+    reads = [
+        await queue.receive([SEND], behind=[RETRY], limit=16, wait_s=0)
+        for _ in range(5)
+    ]
+    numbers = [Counter(each.job.attempt for each in found) for found in reads]
+    assert numbers[:4] == [{0: 14, 1: 2}] * 4
+    assert numbers[4] == {0: 4, 1: 12}
+
+
+async def test_one_at_a_time_behind_is_not_starved(backend: QueueBackend) -> None:
+    """A worker with one free slot comes to it after a few reads."""
+    queue = await backend.open()
+    await queue.enqueue(payload_for("p1"), [send_job("p1", attempt=1)])
+    await queue.enqueue(payload_for("p2"), [send_job("p2") for _ in range(30)])
+    attempts = []
+    for _ in range(16):
+        [found] = await queue.receive([SEND], behind=[RETRY], limit=1, wait_s=0)
+        attempts.append(found.job.attempt)
+    assert attempts[0] == 0
+    assert sum(attempts) == 1
+
+
+async def test_what_stands_behind_ends_the_wait(backend: QueueBackend) -> None:
+    """Where nothing stands before it, it is handed out at once, also when due later."""
+    worker, api = await backend.open("worker"), await backend.open("api")
+    for due_ms in (0, now_ms() + 300):
+        reading = asyncio.create_task(
+            worker.receive([SEND], behind=[RETRY], limit=5, wait_s=30)
+        )
+        await asyncio.sleep(0.05)  # until it waits; an early enqueue proves the same
+        job = send_job("p1", attempt=1)
+        await api.enqueue(payload_for("p1"), [job], due_ms=due_ms)
+        async with asyncio.timeout(5):
+            assert [each.job for each in await reading] == [job]
+
+
+async def test_what_was_tried_counts_as_unfinished(backend: QueueBackend) -> None:
+    """A provider that is away must not let the queue grow without an end."""
+    queue = await backend.open(limit=3)
+    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    delivery = await receive_soon(queue)
+    later = (send_job("p1", attempt=1), now_ms() + 60_000)
+    await queue.settle(delivery, follow=[(send_job("p1", attempt=1), 0), later])
+    with pytest.raises(QueueFull):
+        await queue.enqueue(payload_for("p2"), [send_job("p2"), send_job("p2")])
+    assert await queue.enqueue(payload_for("p3"), [send_job("p3")])
+
+
+async def test_each_priority_has_queues_of_its_own(backend: QueueBackend) -> None:
+    """None is read with another's, none counts against another's limit."""
+    queue = await backend.open(limit=1)
+    for priority in Priority:
+        for job in (
+            send_job("p1", priority=priority),
+            expand_job("p1", priority=priority),
+        ):
+            assert await queue.enqueue(payload_for("p1"), [job])
+            place = parse_queue_name(job.queue)
+            assert place.priority is priority
+            others = [n for n in queue_names("fcm") if n != job.queue]
+            assert await queue.receive(others, limit=9, wait_s=0) == []
+            [found] = await queue.receive([job.queue], limit=9, wait_s=0)
+            assert found.job == job
+            assert (await queue.waiting([job.queue])) == {job.queue: 0}
+            await queue.settle(found)
+
+
 async def test_many_workers_share_without_doubling(backend: QueueBackend) -> None:
     """Workers that read at once get every entry exactly once."""
     workers = [await backend.open(f"worker-{number}") for number in range(4)]
@@ -254,13 +331,13 @@ async def test_delayed_entry_waits_for_its_time(backend: QueueBackend) -> None:
     await queue.enqueue(payload_for("p1"), [send_job("p1")])
     retry, due_ms = send_job("p1", attempt=1), now_ms() + 400
     await queue.settle(await receive_soon(queue), follow=[(retry, due_ms)])
-    assert await queue.waiting([SEND]) == {SEND: 1}
-    assert await queue.receive([SEND], limit=1, wait_s=0) == []
+    assert await queue.waiting([SEND, RETRY]) == {SEND: 0, RETRY: 1}
+    assert await queue.receive([SEND, RETRY], limit=1, wait_s=0) == []
     delivery = await receive_soon(queue)
     assert now_ms() >= due_ms
     assert delivery.job == retry
     assert await queue.settle(delivery)
-    assert await queue.waiting([SEND]) == {SEND: 0}
+    assert await queue.waiting([SEND, RETRY]) == {SEND: 0, RETRY: 0}
 
 
 only_places = partial(pytest.mark.parametrize, "backend", indirect=True)
@@ -296,7 +373,7 @@ async def test_due_times_are_of_the_clock_of_the_queue(
     assert retried_at >= told + 700
     retry = send_job("p1", attempt=1)
     await queue.settle(delivery, follow=[(retry, retried_at + 700)])
-    assert await queue.receive([SEND], limit=1, wait_s=0) == []
+    assert await queue.receive([SEND, RETRY], limit=1, wait_s=0) == []
     assert (await receive_soon(queue)).job == retry
 
 

@@ -70,6 +70,8 @@ def places(
 
 
 EXPAND, SEND = "expand:fcm", "send:fcm"
+RETRY = "send:fcm:retry"
+"""Where batches wait that were tried before."""
 
 _numbers = itertools.count(1)
 
@@ -243,7 +245,7 @@ def sql_address(dsn: str) -> str:
 
 
 async def drain(
-    queue: JobQueue, queues: Sequence[str] = (EXPAND, SEND), *, limit: int = 50
+    queue: JobQueue, queues: Sequence[str] = (EXPAND, SEND, RETRY), *, limit: int = 50
 ) -> list[Delivery]:
     """Everything that is due now."""
     deliveries: list[Delivery] = []
@@ -253,7 +255,7 @@ async def drain(
 
 
 async def receive_soon(
-    queue: JobQueue, queues: Sequence[str] = (SEND,), *, within_s: float = 5
+    queue: JobQueue, queues: Sequence[str] = (SEND, RETRY), *, within_s: float = 5
 ) -> Delivery:
     """The next entry, for which a while may be waited."""
     found = await queue.receive(queues, limit=1, wait_s=within_s)

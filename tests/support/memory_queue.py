@@ -22,11 +22,12 @@ from tocsin.core.clock import SystemClock
 from tocsin.core.dead_letters import DeadStock, LetterHead, Mend, head_of
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
+from tocsin.core.lanes import retry_queue
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.protocol.job_codec import refresh
-from tocsin.queue.rules import HighWater, Timing
+from tocsin.queue.rules import HighWater, ShareBehind, Timing
 
 LOOK_S = 0.005
 """Between two looks of a waiting reader: clocks that a test moves wake nobody."""
@@ -194,6 +195,7 @@ class MemoryJobQueue:
         self._clock = clock or SystemClock()
         self._high_water = HighWater()
         self._turn = 0
+        self._share_behind = ShareBehind()
         self.failure: Exception | None = None
         self.faults: dict[str, list[Exception | None]] = defaultdict(list)
         self.gates: dict[str, asyncio.Event] = {}
@@ -220,7 +222,8 @@ class MemoryJobQueue:
         if push_id in data.accounts:
             return False
         for queue, new in Counter(job.queue for job in jobs).items():
-            if len(data.queues[queue]) + new > self.limit:
+            unfinished = len(data.queues[queue]) + len(data.queues[retry_queue(queue)])
+            if unfinished + new > self.limit:
                 raise QueueFull
         if once_ttl_s > 0:
             data.once_until_ms[push_id] = now_ms + max(1, int(once_ttl_s * 1000))
@@ -251,7 +254,12 @@ class MemoryJobQueue:
     # --- JobConsumer ---
 
     async def receive(
-        self, queues: Sequence[str], *, limit: int, wait_s: float
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        wait_s: float,
+        behind: Sequence[str] = (),
     ) -> list[Delivery]:
         await self._begin("receive")
         if not queues or limit < 1:
@@ -259,8 +267,8 @@ class MemoryJobQueue:
         deadline = elapsed_s() + wait_s
         while True:
             wake = self.data.wake
-            found = self._take(queues, limit, self._is_abandoned)
-            found += self._take(queues, limit - len(found), self._is_due)
+            found = self._take([*queues, *behind], limit, self._is_abandoned)
+            found += self._take_due(queues, behind, limit - len(found))
             left_s = deadline - elapsed_s()
             if found or left_s <= 0:
                 await asyncio.sleep(0)
@@ -550,12 +558,20 @@ class MemoryJobQueue:
     def _is_abandoned(self, entry: _Entry) -> bool:
         return bool(entry.holder) and entry.silent_at <= elapsed_s()
 
+    def _take_due(
+        self, front: Sequence[str], behind: Sequence[str], limit: int
+    ) -> list[Delivery]:
+        sure = min(limit, self._share_behind.take(limit))
+        taken = self._take(behind, sure, self._is_due)
+        taken += self._take(front, limit - len(taken), self._is_due)
+        return taken + self._take(behind, limit - len(taken), self._is_due)
+
     def _take(
         self, queues: Sequence[str], limit: int, which: Callable[[_Entry], bool]
     ) -> list[Delivery]:
         """In rounds of equal shares, each queue's oldest first."""
         self._turn += 1
-        start = self._turn % len(queues)
+        start = self._turn % max(1, len(queues))
         still_open = [*queues[start:], *queues[:start]]
         taken: list[Delivery] = []
         while still_open and len(taken) < limit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from tocsin.core.breaker import (
     Breaker,
@@ -17,10 +18,10 @@ from tocsin.core.breaker import (
     read_breaker,
 )
 from tocsin.core.errors import BadRequest, Conflict
+from tocsin.core.lanes import batch_queues
 from tocsin.core.ports.breakers import BreakerStore
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Backlog
-from tocsin.core.push import queue_name
 
 _TRIES = 20
 """Workers may change a breaker at the same time, a few times in a row at most."""
@@ -82,8 +83,8 @@ class CredentialService:
             key=lambda each: (each.provider, each.integration, each.digest),
         )
         providers = {each.provider for each in [*self._credentials, *others]}
-        names = {each: queue_name("send", each) for each in sorted(providers)}
-        waiting = await self._backlog.waiting(list(names.values()))
+        names = {each: batch_queues(each) for each in sorted(providers)}
+        waiting = await self._backlog.waiting([*chain(*names.values())])
         now_ms = self._clock.now_ms()
         return [
             CredentialStatus(
@@ -91,7 +92,7 @@ class CredentialService:
                 each.integration,
                 _state(found.get(each), now_ms),
                 found.get(each),
-                waiting[names[each.provider]],
+                sum(waiting[queue] for queue in names[each.provider]),
                 is_configured=each in self._credentials,
             )
             for each in [*self._credentials, *others]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tocsin.api.convert import device_filter_from
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BadRequest
+from tocsin.core.lanes import Priority
 from tocsin.core.push import (
     Body,
     OnlineFirst,
@@ -67,8 +68,18 @@ def send_request_from(
         online_first=_online_first_from(request.online_first)
         if request.HasField("online_first")
         else None,
+        priority=_priority_from(request.priority),
     )
     return Spelled(joined, fields)
+
+
+def _priority_from(text: str) -> Priority | None:
+    if not text:
+        return None
+    try:
+        return Priority(text)
+    except ValueError:
+        raise BadRequest("priority", f"must be one of {', '.join(Priority)}") from None
 
 
 def _rate_from(strategy: api_pb2.PushRateLimitStrategy) -> RateRule:

@@ -30,9 +30,10 @@ from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import Listening, start_server
 from tocsin.config import load_config
 from tocsin.config.showing import show_path
+from tocsin.core.lanes import queue_names
 from tocsin.core.outcome import Result, Verdict
 from tocsin.core.ports.queue import JobQueue
-from tocsin.core.push import Payload, SendJob, queue_name
+from tocsin.core.push import Payload, SendJob
 from tocsin.core.push_services import SERVICES
 from tocsin.delivery.reports import ONLINE
 from tocsin.protocol import api_pb2, api_pb2_grpc
@@ -318,9 +319,7 @@ async def _wait_settled(on: DemoStage, show: Show) -> None:
     """Until nothing waits and nothing is under way, seen twice in a row."""
     queue, metrics = on.queue, on.listening.resources.metrics
     lanes = [
-        (provider, queue_name(stage, provider))
-        for provider in SERVICES
-        for stage in ("expand", "send")
+        (provider, name) for provider in SERVICES for name in queue_names(provider)
     ]
     names = [name for _, name in lanes]
     quiet = 0

@@ -26,6 +26,7 @@ from tocsin.app.resources import Resources, consumer_name, open_resources
 from tocsin.config import Config
 from tocsin.config.integrations import Credential
 from tocsin.core.errors import ApiError, InternalError
+from tocsin.core.lanes import LaneChoice
 from tocsin.core.ports.analytics import RowSink
 from tocsin.core.ports.devices import DeviceStore
 from tocsin.core.ports.providers import Expiring, PushProvider
@@ -33,6 +34,7 @@ from tocsin.core.ports.queue import JobQueue
 from tocsin.core.ports.sends import ResultSink
 from tocsin.delivery.breakers import Breakers, LocalBreakerStore
 from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.lane import RECIPIENTS_AHEAD
 from tocsin.delivery.online import OnlineUsers
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.recipients import Expander
@@ -40,6 +42,7 @@ from tocsin.delivery.reports import EventLog, LostJobs
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import Settlement
+from tocsin.delivery.shares import CredentialShares, Room
 from tocsin.delivery.worker import Worker
 
 REMOVED_KEPT_S = 30 * 86400
@@ -81,6 +84,9 @@ async def start_worker(
         verdicts=resources.verdicts,
         breakers=breakers,
     )
+    room = Room(config.worker.concurrency, RECIPIENTS_AHEAD)
+    shares = CredentialShares(providers, resources.clock, room=room)
+    lanes = LaneChoice(config.worker.lanes)
     journal = Journal(queue, settlement, resources.clock, outages=outages)
     events = EventLog(row_sink(resources), resources.clock)
     # What the old credential was answered says nothing about the new one.
@@ -99,6 +105,7 @@ async def start_worker(
             events=events,
             outages=outages,
             lost=lost,
+            shares=shares,
         ),
         expander=Expander(
             queue=queue,
@@ -110,6 +117,7 @@ async def start_worker(
             events=events,
             outages=outages,
             lost=lost,
+            shares=shares,
         ),
         journal=journal,
         metrics=resources.metrics,
@@ -118,11 +126,17 @@ async def start_worker(
         on_death=stopper.fail,
         outages=outages,
         lost=lost,
+        shares=shares,
+        lanes=lanes,
     )
     worker.start()
     stack.push_async_callback(worker.stop, config.shutdown.timeout)
     start_beside(_clean_for_ever(resources), stack)
-    _log.info("worker started", providers=sorted(providers))
+    _log.info(
+        "worker started",
+        providers=sorted(providers),
+        lanes=list(lanes.texts) or "all",
+    )
     return worker
 
 

@@ -182,14 +182,21 @@ async def act(
 
 
 async def _print_status(queue: JobOperator, providers: Sequence[str]) -> int:
-    from tocsin.core.push import queue_name
+    from tocsin.core.lanes import parse_queue_name, queue_names
 
-    names = [queue_name(stage, p) for p in providers for stage in ("expand", "send")]
+    names = [name for provider in providers for name in queue_names(provider)]
     due = await queue.waiting(names, only_due=True)
-    for name, count in (await queue.waiting(names)).items():
+    # Nobody misses the retries of a lane where there are none.
+    shown = {
+        name: count
+        for name, count in (await queue.waiting(names)).items()
+        if count or not parse_queue_name(name).is_retry
+    }
+    width = max(24, *map(len, shown))
+    for name, count in shown.items():
         later = count - due[name]
         more = f", {later} of them due later" if later > 0 else ""
-        print(f"{name:24} {count:>8} jobs waiting{more}")
+        print(f"{name:{width}} {count:>8} jobs waiting{more}")
     return 0
 
 

@@ -15,6 +15,7 @@ from tocsin.config.integrations import PATH, SECTIONS
 from tocsin.config.path_checks import find_path_faults
 from tocsin.config.root import Config
 from tocsin.config.showing import show_name
+from tocsin.core.push_services import SERVICES
 
 _QUEUE = "push_notifications.queue"
 _DSN = "database.postgresql.dsn"
@@ -39,6 +40,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     if config.push_notifications.enabled:
         yield from _check_queue(config)
         yield from _check_providers(config)
+        yield from _check_lanes(config)
     yield from _check_identifiers(config)
     yield from _check_sections(config)
     yield from _check_retry(config)
@@ -47,6 +49,18 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     for found in find_path_faults(config):
         yield Contradiction(*found)
     yield from _check_clickhouse(config)
+
+
+def _check_lanes(config: Config) -> Iterator[Contradiction]:
+    path, enabled = "worker.lanes", config.push_notifications.active_providers
+    for text in config.worker.lanes:
+        name = text.partition(":")[0]
+        if name in SERVICES and name not in enabled:
+            yield Contradiction(
+                path,
+                f"names {text}, but {name} is not among the providers to send to",
+                (path, "push_notifications"),
+            )
 
 
 def _check_database(config: Config) -> Iterator[Contradiction]:

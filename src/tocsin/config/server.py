@@ -24,8 +24,12 @@ from tocsin.config.fields import (
     Section,
     Shown,
     Text,
+    Texts,
     parse_texts,
 )
+from tocsin.config.showing import show_value
+from tocsin.core.lanes import LaneChoice, Priority
+from tocsin.core.push_services import SERVICES
 
 DEFAULT_MESSAGE_SIZE = 4 * 1024 * 1024
 
@@ -200,6 +204,16 @@ class Prometheus(Section):
     """prefix of metric names; empty = none"""
 
 
+def _check_lanes(texts: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = LaneChoice(texts).find_unknown(SERVICES)
+    if unknown is not None:
+        raise ValueError(
+            f"{show_value(unknown)} is no lane; a lane is a priority"
+            f" ({', '.join(Priority)}), a provider, or both as in PROVIDER:bulk"
+        )
+    return tuple(dict.fromkeys(texts))
+
+
 class WorkerSection(Section):
     """The worker, as a process of its own or inside `serve`."""
 
@@ -210,7 +224,10 @@ class WorkerSection(Section):
     port: Port = 0
     """the worker's /health, /ready and /metrics; 0 = none"""
     concurrency: Annotated[Int, Field(ge=1, le=10_000)] = 64
-    """batches at once per worker"""
+    """batches at once per lane: a provider and a priority"""
+    lanes: Annotated[Texts, AfterValidator(_check_lanes), Shown("all")] = ()
+    """what it works on: priorities (transactional, normal, bulk), providers, or both as
+    in fcm:bulk; empty = everything"""
 
 
 class Shutdown(Section):

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
 
 from tocsin.core.device import Detail, DeviceFilter
+from tocsin.core.lanes import EXPAND, SEND, Priority, queue_name
 from tocsin.core.rates import RateLimit
 from tocsin.core.target_kind import TargetKind as TargetKind
 
@@ -96,6 +97,7 @@ class SendRequest:
     """A send as the API hands it over, whichever form the caller used.
 
     `expire_at_ms` and `send_at_ms` are Unix milliseconds, 0 for never and for now.
+    Without a `priority` the recipient decides.
     """
 
     recipient: DeviceFilter | RawRecipient
@@ -111,6 +113,7 @@ class SendRequest:
     window: TimeWindow | None = None
     templating: Templating | None = None
     online_first: OnlineFirst | None = None
+    priority: Priority | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,7 @@ class _OfRequest:
     first_try_at_ms: int = 0
     correlation_id: str = ""
     unit: str = ""
+    priority: Priority = Priority.NORMAL
 
     @property
     def credential(self) -> str:
@@ -310,8 +314,13 @@ class SendJob(_OfRequest):
 
     @property
     def queue(self) -> str:
-        """The stream that carries it: one per stage and provider."""
-        return queue_name("send", self.provider)
+        """The queue that carries it: one per stage, provider and priority.
+
+        What was tried before, or waited for its credential, has one of its own, so
+        that it never comes before fresh work.
+        """
+        is_retry = self.attempt > 0 or self.first_try_at_ms > 0
+        return queue_name(SEND, self.provider, self.priority, is_retry=is_retry)
 
     def part(self, indexes: Iterable[int], *, id: str) -> SendJob:
         """The job of only these recipients."""
@@ -326,8 +335,8 @@ class ExpandJob(_OfRequest):
 
     @property
     def queue(self) -> str:
-        """The stream that carries it: one per stage and provider."""
-        return queue_name("expand", self.provider)
+        """The queue that carries it: one per stage, provider and priority."""
+        return queue_name(EXPAND, self.provider, self.priority)
 
     @property
     def page_unit(self) -> str:
@@ -349,6 +358,7 @@ class ExpandJob(_OfRequest):
             attempt=self.attempt,
             correlation_id=self.correlation_id,
             unit=self.page_unit,
+            priority=self.priority,
         )
 
 
@@ -365,15 +375,11 @@ class JobFields(TypedDict):
     first_try_at_ms: NotRequired[int]
     correlation_id: NotRequired[str]
     unit: NotRequired[str]
+    priority: NotRequired[Priority]
 
 
 Job: TypeAlias = ExpandJob | SendJob
 """One entry of the queue; its type decides which stage works on it."""
-
-
-def queue_name(stage: str, provider: str) -> str:
-    """`expand:fcm`, `send:fcm`, … : the name used in ports, metrics and CLI."""
-    return f"{stage}:{provider}"
 
 
 @dataclass(frozen=True, slots=True)

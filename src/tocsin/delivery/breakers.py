@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from enum import Enum
+from itertools import chain
 
 import structlog
 
@@ -21,11 +22,11 @@ from tocsin.core.breaker import (
     read_breaker,
 )
 from tocsin.core.errors import ApiError, QueueUnavailable
+from tocsin.core.lanes import batch_queues
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.breakers import BreakerStore
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Backlog
-from tocsin.core.push import queue_name
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.outages import Outages
 from tocsin.telemetry.metrics import Metrics
@@ -196,7 +197,7 @@ class Breakers:
             return 0
         due_ms = max(breaker.until_ms, now_ms + 1000)
         if breaker.needs_probe:
-            count = self._waiting.get(queue_name("send", state.provider), 0)
+            count = self._waiting.get(state.provider, 0)
             look_ms = max(SOONEST_LOOK_MS, MS_PER_WAITING_JOB * count)
             due_ms = min(due_ms, now_ms + look_ms)
         return due_ms + int(random.uniform(0, self._spread_ms))  # noqa: S311 - spreads work
@@ -327,8 +328,12 @@ class Breakers:
         ):
             return
         self._counted_at_ms = now_ms
-        names = [queue_name("send", provider) for provider in sorted(open_)]
-        self._waiting = await self._backlog.waiting(names)
+        names = {provider: batch_queues(provider) for provider in sorted(open_)}
+        found = await self._backlog.waiting([*chain(*names.values())])
+        self._waiting = {
+            provider: sum(found[queue] for queue in queues)
+            for provider, queues in names.items()
+        }
 
     async def _sweep(self, texts: Mapping[str, str]) -> None:
         """Take away what belongs to keys that nobody uses any more."""

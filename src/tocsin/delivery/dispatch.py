@@ -36,6 +36,7 @@ from tocsin.delivery.settlement import (
     Settlement,
     no_integration,
 )
+from tocsin.delivery.shares import CredentialShares
 from tocsin.telemetry.metrics import Metrics
 
 KEPT_PAYLOADS = 64
@@ -67,7 +68,9 @@ class Dispatcher:
         events: EventLog | None = None,
         outages: Outages | None = None,
         lost: LostJobs | None = None,
+        shares: CredentialShares | None = None,
     ) -> None:
+        self._shares = shares
         self._lost = lost or LostJobs(queue, metrics)
         self._outages = outages = outages or Outages()
         self._queue = queue
@@ -186,6 +189,7 @@ class Dispatcher:
                 else run.pending,
                 deadline_ms=job.expire_at_ms,
                 validate_only=self._validate_only,
+                priority=job.priority,
             )
             if (templating := run.payload.templating) is not None:
                 batch = await self._render(run, templating, batch, report)
@@ -265,6 +269,13 @@ class Dispatcher:
     async def _postpone(self, run: Run, credential: CredentialState) -> None:
         """Put the batch back until the credential's pause ends; that is no attempt."""
         follow, dead = self._settlement.postpone(run, credential)
+        breaker = credential.breaker
+        if self._shares is not None and breaker and not breaker.needs_probe:
+            # In line after the pause, since all at once would only bring the next one.
+            follow = [
+                (job, self._shares.put_off(run.job, until_ms=due_ms))
+                for job, due_ms in follow
+            ]
         done = await self._end(
             run.delivery, run.payload, follow, dead, run=run, level=logging.DEBUG
         )

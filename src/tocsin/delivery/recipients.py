@@ -14,6 +14,7 @@ import structlog
 from tocsin.core.analytics import WINDOW, SendEvent
 from tocsin.core.breaker import Cause
 from tocsin.core.device import Detail
+from tocsin.core.lanes import send_queues
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore
 from tocsin.core.ports.queue import Delivery, JobConsumer
@@ -27,7 +28,6 @@ from tocsin.core.push import (
     Send,
     TargetKind,
     TimeWindow,
-    queue_name,
 )
 from tocsin.delivery.accounting import cut, ended_in_page, page_of
 from tocsin.delivery.limits import NO_TIMEZONE, sort_by_window
@@ -35,15 +35,18 @@ from tocsin.delivery.online import OnlineUsers, PutOff
 from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.delivery.reports import EXPIRED, EventLog, LostJobs, find_uid
 from tocsin.delivery.settlement import FollowUp, Settlement, no_integration
+from tocsin.delivery.shares import CredentialShares
 from tocsin.delivery.waiting import wait_with_walk
 
 PAGE_SIZE = 5000
 """Devices read at once: large enough for speed, small enough for memory."""
 AHEAD_BATCHES = 64
-"""Expanding pauses while this many batches of the provider wait. It bounds what a
-broadcast puts into the queue, and how long a small send waits behind it."""
+"""Expanding pauses while this many batches of its lane wait. It bounds what a
+broadcast puts into the queue, and how long a small one waits behind it."""
 PAUSE_MS = 100
 """How long it pauses before it looks again."""
+LONG_PAUSE_MS = 1000
+"""The same where the credential is slow."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +66,7 @@ class Expander:
         events: EventLog | None = None,
         outages: Outages | None = None,
         lost: LostJobs | None = None,
+        shares: CredentialShares | None = None,
     ) -> None:
         """`batch_sizes` are recipients per batch by integration.
 
@@ -70,9 +74,11 @@ class Expander:
         """
         self._outages = outages or Outages()
         self._lost = lost
+        self._shares = shares
         self._queue = queue
         self._devices = devices
         self._batch_sizes = batch_sizes
+        self._settlement = settlement
         self._reports = settlement.reports
         self._settlement = settlement
         self._clock = clock
@@ -146,8 +152,8 @@ class Expander:
         # Decided before the walk waits for the sending, so that a full queue does not
         # move the moment at which a user counts as online.
         is_decided = await self._decide(job, work.online)
-        if await self._is_far_ahead(job.provider):
-            raise PutOff(job, self._clock.now_ms() + PAUSE_MS)
+        if (pause_ms := await self._find_pause(job)) > 0:
+            raise PutOff(job, self._clock.now_ms() + pause_ms)
         payload = None
         # It holds the window, and is reported with the users that are left out.
         if Detail.TIMEZONE in work.details or work.online is not None:
@@ -315,11 +321,14 @@ class Expander:
         dropped = {EXPIRED: expired, NO_TIMEZONE: found.nowhere}
         return groups, {code: some for code, some in dropped.items() if some}
 
-    async def _is_far_ahead(self, provider: str) -> bool:
-        name = queue_name("send", provider)
+    async def _find_pause(self, job: ExpandJob) -> int:
+        """Milliseconds that the walk waits for the sending, 0 for none."""
+        if self._shares is not None and self._shares.is_full(job):
+            return LONG_PAUSE_MS  # its batches would be put back
+        queues = send_queues(job.provider, job.priority)
         # Batches that are due later must not stop the walk: they may wait for hours.
-        waiting = await self._queue.waiting([name], only_due=True)
-        return waiting[name] >= AHEAD_BATCHES
+        waiting = await self._queue.waiting(queues, only_due=True)
+        return PAUSE_MS if sum(waiting.values()) >= AHEAD_BATCHES else 0
 
     def _follow(
         self,

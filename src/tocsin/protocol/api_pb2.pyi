@@ -1443,7 +1443,7 @@ class UserTopic(_message.Message):
     def __init__(self, id: _Optional[str] = ..., user: _Optional[str] = ..., topic: _Optional[str] = ...) -> None: ...
 
 class SendPushNotificationRequest(_message.Message):
-    __slots__ = ("recipient", "notification", "uid", "send_at", "optimize_for_reliability", "limit_strategy", "analytics_uid", "localizations", "use_templating", "use_meta", "integration", "online_first")
+    __slots__ = ("recipient", "notification", "uid", "send_at", "optimize_for_reliability", "limit_strategy", "analytics_uid", "localizations", "use_templating", "use_meta", "integration", "online_first", "priority")
     class LocalizationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1463,6 +1463,7 @@ class SendPushNotificationRequest(_message.Message):
     USE_META_FIELD_NUMBER: _ClassVar[int]
     INTEGRATION_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIRST_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     recipient: PushRecipient
     notification: PushNotification
     uid: str
@@ -1475,7 +1476,8 @@ class SendPushNotificationRequest(_message.Message):
     use_meta: bool
     integration: str
     online_first: OnlineFirst
-    def __init__(self, recipient: _Optional[_Union[PushRecipient, _Mapping]] = ..., notification: _Optional[_Union[PushNotification, _Mapping]] = ..., uid: _Optional[str] = ..., send_at: _Optional[int] = ..., optimize_for_reliability: _Optional[bool] = ..., limit_strategy: _Optional[_Union[PushLimitStrategy, _Mapping]] = ..., analytics_uid: _Optional[str] = ..., localizations: _Optional[_Mapping[str, PushLocalization]] = ..., use_templating: _Optional[bool] = ..., use_meta: _Optional[bool] = ..., integration: _Optional[str] = ..., online_first: _Optional[_Union[OnlineFirst, _Mapping]] = ...) -> None: ...
+    priority: str
+    def __init__(self, recipient: _Optional[_Union[PushRecipient, _Mapping]] = ..., notification: _Optional[_Union[PushNotification, _Mapping]] = ..., uid: _Optional[str] = ..., send_at: _Optional[int] = ..., optimize_for_reliability: _Optional[bool] = ..., limit_strategy: _Optional[_Union[PushLimitStrategy, _Mapping]] = ..., analytics_uid: _Optional[str] = ..., localizations: _Optional[_Mapping[str, PushLocalization]] = ..., use_templating: _Optional[bool] = ..., use_meta: _Optional[bool] = ..., integration: _Optional[str] = ..., online_first: _Optional[_Union[OnlineFirst, _Mapping]] = ..., priority: _Optional[str] = ...) -> None: ...
 
 class SendPushNotificationResponse(_message.Message):
     __slots__ = ("error", "result")

@@ -15,6 +15,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from tocsin.core.accounts import AGAIN
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
+from tocsin.core.lanes import EXPAND, Priority, parse_queue_name
 from tocsin.core.push import (
     Body,
     DeadLetter,
@@ -39,6 +40,13 @@ from tocsin.protocol import job_pb2
 PAYLOAD_HEAD = 1024
 """Bytes of a payload within which its uid stands: it and what comes before are short.
 """
+
+_PRIORITY_TEXTS = {
+    # Absent, as an older release writes and reads it.
+    each: "" if each is Priority.NORMAL else each.value
+    for each in Priority
+}
+_PRIORITIES = {text: each for each, text in _PRIORITY_TEXTS.items()}
 
 _log = structlog.get_logger(__name__)
 
@@ -320,6 +328,7 @@ def _job_message(job: Job) -> job_pb2.Job:
         correlation_id=job.correlation_id,
         recipient_type=job.recipient_type.value,
         unit=job.unit,
+        priority=_PRIORITY_TEXTS[job.priority],
     )
     if isinstance(job, SendJob):
         recipients = job.work.recipients
@@ -357,6 +366,8 @@ def _job_of(message: job_pb2.Job) -> Job:
         "first_try_at_ms": message.first_try_at_ms,
         "correlation_id": message.correlation_id,
         "unit": message.unit,
+        # One of a newer release is no reason to leave the job undone.
+        "priority": _PRIORITIES.get(message.priority, Priority.NORMAL),
     }
     kind = message.WhichOneof("work")
     if kind == "send":
@@ -475,14 +486,14 @@ def _filter_of(message: job_pb2.Filter) -> DeviceFilter:
 
 
 def _unread_job(queue: str, push_id: str) -> Job:
-    # Queues are named "expand:fcm" and "send:fcm".
-    stage, _, provider = queue.partition(":")
+    place = parse_queue_name(queue)
     shared: JobFields = {
         "push_id": push_id,
-        "provider": provider,
+        "provider": place.provider,
         "recipient_type": RecipientType.FILTER,
         "accepted_at_ms": 0,
+        "priority": place.priority,
     }
-    if stage == "expand":
+    if place.stage == EXPAND:
         return ExpandJob(id="", work=Expand(DeviceFilter()), **shared)
     return SendJob(id="", work=Send(TargetKind.TOKEN, Recipients()), **shared)

@@ -27,6 +27,7 @@ from tocsin.core.push import (
     TargetKind,
 )
 from tocsin.push.options import needed_details
+from tocsin.push.priorities import priority_of
 
 MAX_WAIT_MS = 3_600_000
 """The longest wait of `online_first`. The channel is looked at when it begins and when
@@ -100,6 +101,7 @@ def first_jobs(
     # Once for all routes: it reads every template of the request.
     details = needed_details(request)
     online = online_check(request, now_ms)
+    priority = priority_of(request)
     jobs: list[Job] = []
     for route in routes:
         integration, to = route.integration, route.to
@@ -111,6 +113,7 @@ def first_jobs(
             "integration": request.integration or integration.job_name,
             "expire_at_ms": request.expire_at_ms,
             "correlation_id": request.correlation_id,
+            "priority": priority,
         }
         if not isinstance(to, RawRecipient):
             walk = Expand(to, details=details, online=online)

@@ -165,6 +165,8 @@ def _add_options(add: _Add, request: SendRequest) -> None:
         add("send_at", str(request.send_at_ms))
     if request.reliable:
         add("reliable")
+    if request.priority is not None:
+        add("priority", request.priority)
     if (rate := request.rate) is not None:
         limits = sorted((limit.rate, limit.interval_ms) for limit in rate.limits)
         add("rate", rate.key, str(rate.drop), str(limits))

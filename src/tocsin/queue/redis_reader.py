@@ -28,7 +28,7 @@ from tocsin.queue.redis_connection import (
     parse_receipt,
     run,
 )
-from tocsin.queue.rules import Timing
+from tocsin.queue.rules import ShareBehind, Timing
 
 _MOVES_PER_READ = 64
 """Delayed jobs moved per queue and read: bounds how long a script runs."""
@@ -81,23 +81,35 @@ class StreamReader:
         self._forget_script = QueueScript("forget_consumers")
         self._sweep_script = QueueScript("sweep_progress")
         self._turn = 0
+        self._share_behind = ShareBehind()
         self._next_look: dict[str, float] = {}
         self._next_housekeeping = time.monotonic() + timing.housekeeping_s
 
     async def read(
-        self, queues: Sequence[str], *, limit: int, wait_s: float
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        wait_s: float,
+        behind: Sequence[str] = (),
     ) -> list[Entry]:
-        """Up to `limit` entries, waiting at most `wait_s` for the first."""
+        """Up to `limit` entries, waiting at most `wait_s` for the first.
+
+        The port says what `behind` means.
+        """
         deadline = time.monotonic() + wait_s
         while True:
-            await self._keep_house(queues)
-            queues = self._rotated(queues)
+            queues, behind = self._rotated(queues), self._rotated(behind)
+            every = [*queues, *behind]
+            await self._keep_house(every)
             # Before new entries: those of a silent worker have waited
             # longest.
-            entries = await self._take_over(queues, limit)
+            entries = await self._take_over(every, limit)
             due_in_ms = -1
             if len(entries) < limit:
-                due_in_ms, fresh = await self._fetch(queues, limit - len(entries))
+                due_in_ms, fresh = await self._fetch(
+                    every, limit - len(entries), in_front=len(queues)
+                )
                 entries += fresh
             left_s = deadline - time.monotonic()
             if entries or left_s <= 0:
@@ -109,7 +121,7 @@ class StreamReader:
             # next job is due.
             if due_in_ms >= 0:
                 wait = min(wait, max(0.001, due_in_ms / 1000))
-            entries = await self._wait_for_new(queues, limit, wait)
+            entries = await self._wait_for_new(every, limit, wait)
             if entries:
                 return entries
 
@@ -158,15 +170,20 @@ class StreamReader:
     def _rotated(self, queues: Sequence[str]) -> list[str]:
         # Whoever comes first gets the remainder of the division: take turns.
         self._turn += 1
-        start = self._turn % len(queues)
+        start = self._turn % max(1, len(queues))
         return [*queues[start:], *queues[:start]]
 
     async def _fetch(
-        self, queues: Sequence[str], limit: int
+        self, queues: Sequence[str], limit: int, *, in_front: int
     ) -> tuple[int, list[Entry]]:
+        """New entries, and milliseconds until the next is due, or -1.
+
+        The first `in_front` of the queues come before the others.
+        """
+        sure = self._share_behind.take(limit) if in_front < len(queues) else 0
         keys = [key for queue in queues for key in self._keys.all_of(queue)]
         now = now_argument(self._clock)
-        args = [GROUP, self._consumer, now, limit, _MOVES_PER_READ]
+        args = [GROUP, self._consumer, now, limit, _MOVES_PER_READ, in_front, sure]
         asked_at = elapsed_s()
         due_in_ms, raw = await self._fetch_script(self._client, keys, args)
         return due_in_ms, [

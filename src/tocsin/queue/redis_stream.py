@@ -26,6 +26,7 @@ from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_accoun
 from tocsin.core.clock import SystemClock
 from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import QueueFull
+from tocsin.core.lanes import retry_queue
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
@@ -187,6 +188,7 @@ class RedisStreamJobQueue:
         ]
         for queue, encoded in by_queue.items():
             keys += self._keys.all_of(queue)
+            keys += self._keys.all_of(retry_queue(queue))[:2]
             args += [queue, len(encoded), *encoded]
         # Read before the call, as `HighWater` wants it.
         before = self._high_water.certain
@@ -229,13 +231,20 @@ class RedisStreamJobQueue:
     # --- JobConsumer ---
 
     async def receive(
-        self, queues: Sequence[str], *, limit: int, wait_s: float
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        wait_s: float,
+        behind: Sequence[str] = (),
     ) -> list[Delivery]:
         """Up to `limit` due entries; see the port."""
         if not queues or limit < 1:
             return []
         with own_errors():
-            entries = await self._reader.read(queues, limit=limit, wait_s=wait_s)
+            entries = await self._reader.read(
+                queues, limit=limit, wait_s=wait_s, behind=behind
+            )
         deliveries = []
         for entry in entries:
             try:

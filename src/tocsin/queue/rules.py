@@ -11,6 +11,10 @@ MOVE_MARK_S = 7 * 86_400.0
 """Seconds for which a queue remembers which entries it took in from another one."""
 
 
+ONE_BEHIND_IN = 8
+"""Of so many entries one is kept for queues that stand behind others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """The promise "taken over within `takeover_s`", cut into its parts.
@@ -45,6 +49,19 @@ class Timing:
     def housekeeping_s(self) -> float:
         """Seconds between two rounds of cleaning up."""
         return self.beat_s * 60
+
+
+class ShareBehind:
+    """How much of each read is kept for queues that stand behind others."""
+
+    def __init__(self) -> None:
+        self._owed = 0
+
+    def take(self, limit: int) -> int:
+        """How many of these entries are theirs, if they have as many."""
+        self._owed += limit
+        sure, self._owed = divmod(self._owed, ONE_BEHIND_IN)
+        return sure
 
 
 class HighWater:

@@ -25,6 +25,7 @@ from tocsin.core import accounts
 from tocsin.core.accounts import Account, Change, Counts, WalkPage, first_account
 from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import QueueFull
+from tocsin.core.lanes import retry_queue
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
 from tocsin.core.push import DeadLetter, Job, Payload
@@ -103,6 +104,7 @@ class SqlJobQueue:
         self._look_s = min(_LOOK_S[engine.dialect.name], self._timing.beat_s)
         self._high_water = HighWater()
         self._wake = asyncio.Event()
+        self._next_look: asyncio.TimerHandle | None = None
         self._next_housekeeping = time.monotonic() + self._timing.housekeeping_s
 
     async def start(self) -> None:
@@ -154,7 +156,9 @@ class SqlJobQueue:
                     return False
             for queue in sorted({job.queue for job in jobs}):
                 new = sum(job.queue == queue for job in jobs)
-                unfinished = await self._rows.count(connection, queue, self._limit)
+                unfinished = await self._rows.count(
+                    connection, (queue, retry_queue(queue)), self._limit
+                )
                 if unfinished + new > self._limit:
                     raise QueueFull
             if encoded:
@@ -185,7 +189,12 @@ class SqlJobQueue:
     # --- JobConsumer ---
 
     async def receive(
-        self, queues: Sequence[str], *, limit: int, wait_s: float
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        wait_s: float,
+        behind: Sequence[str] = (),
     ) -> list[Delivery]:
         """Up to `limit` due entries; see the port."""
         if not queues or limit < 1:
@@ -195,12 +204,16 @@ class SqlJobQueue:
             await self._keep_house()
             # Read before the look: a job that is added after the look sets this event.
             wake = self._wake
-            deliveries = await self._claim(queues, limit)
+            deliveries = await self._claim(queues, limit, behind)
             left_s = deadline - time.monotonic()
             if deliveries or left_s <= 0:
                 return deliveries
+            if self._next_look is None:
+                # One timer for all readers, so that they wake together: see `Claims`.
+                loop = asyncio.get_running_loop()
+                self._next_look = loop.call_later(self._look_s, self._look_again)
             try:
-                async with asyncio.timeout(min(left_s, self._look_s)):
+                async with asyncio.timeout(left_s):
                     await wake.wait()
             except TimeoutError:
                 continue
@@ -361,10 +374,15 @@ class SqlJobQueue:
 
     async def close(self) -> None:
         """Nothing is kept open; what is still held is left for take-over."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+        await self._claims.close()
 
-    async def _claim(self, queues: Sequence[str], limit: int) -> list[Delivery]:
+    async def _claim(
+        self, queues: Sequence[str], limit: int, behind: Sequence[str]
+    ) -> list[Delivery]:
         deliveries = []
-        for claimed in await self._claims.claim(queues, limit):
+        for claimed in await self._claims.claim(queues, limit, behind):
             try:
                 job = parse_job(claimed.body)
             except Undecodable as error:
@@ -432,6 +450,10 @@ class SqlJobQueue:
         """Count jobs of a request up or down; the last one ends its account."""
         if await self._rows.change_outstanding(connection, push_id, change):
             await self._accounts.end(connection, push_id)
+
+    def _look_again(self) -> None:
+        self._next_look = None
+        self._wake_readers()
 
     def _wake_readers(self) -> None:
         # A new event each time. Clearing a shared one could hide a job from a reader

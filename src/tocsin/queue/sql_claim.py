@@ -15,6 +15,7 @@ a lock is this process, which settles or records, or a rival that took the job.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from tocsin.core.elapsed import elapsed_s
-from tocsin.queue.rules import Timing
+from tocsin.queue.rules import ShareBehind, Timing
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_tables import Tables
 
@@ -109,16 +110,23 @@ class Claims:
         )
         self._looks: dict[tuple[str, ...], CompoundSelect[Any]] = {}
         self._turn = 0
+        self._share_behind = ShareBehind()
+        # Queues that somebody wants to look at, and the look that will be for all.
+        self._wanted: set[str] = set()
+        self._looking: asyncio.Task[list[tuple[str, int]]] | None = None
+        self._under_way: set[asyncio.Task[list[tuple[str, int]]]] = set()
         self._known_ahead_s = self._ahead_s()
         self._take_over_from = 0.0
 
-    async def claim(self, queues: Sequence[str], limit: int) -> list[Claimed]:
+    async def claim(
+        self, queues: Sequence[str], limit: int, behind: Sequence[str] = ()
+    ) -> list[Claimed]:
         """Up to `limit` due or abandoned jobs, in equal shares of their queues.
 
-        Looking first costs an idle queue one read and no write lock.
+        The port says what `behind` means. Looking first costs an idle queue one read
+        and no write lock.
         """
-        async with self._database.reading() as connection:
-            due, abandoned = await self._look(connection, tuple(queues))
+        due, abandoned = await self._look([*queues, *behind])
         if self._was_set_forward():
             abandoned = []
         if not due and not abandoned:
@@ -129,8 +137,12 @@ class Claims:
             held_until = elapsed_s() + self._timing.trusted_s
             # Abandoned jobs before new ones: they have waited longest.
             rows = await self._take(connection, self._claim_abandoned, abandoned, limit)
-            left = limit - len(rows)
-            rows += await self._take(connection, self._claim_due, due, left)
+            rows += await self._take_due(
+                connection,
+                [queue for queue in due if queue in queues],
+                [queue for queue in due if queue not in queues],
+                limit - len(rows),
+            )
             bodies = await self._fetch_bodies(connection, [row.id for row in rows])
         return [
             Claimed(
@@ -185,6 +197,10 @@ class Claims:
         )
         async with self._renewing.writing(lasting=False, urgent=True) as connection:
             await connection.execute(statement)
+
+    async def close(self) -> None:
+        """Let looks end that nobody waits for any more."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def record(self, progress: Mapping[int, bytes]) -> None:
         """Store bitmaps of jobs that this owner still holds."""
@@ -266,19 +282,39 @@ class Claims:
             .returning(jobs.c.id)
         )
 
-    async def _look(
-        self, connection: AsyncConnection, queues: tuple[str, ...]
-    ) -> tuple[list[str], list[str]]:
-        """The queues with due jobs, and those with abandoned ones."""
+    async def _look(self, queues: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Those of these queues with due jobs, and those with abandoned ones.
+
+        Readers that wake together share one look: a process has a reader for each
+        lane, and nearly all of them look in vain.
+        """
+        self._wanted.update(queues)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_for_all())
+            self._under_way.add(self._looking)
+            self._looking.add_done_callback(self._end_look)
+        rows = await asyncio.shield(self._looking)
+        return (
+            [queue for queue, held in rows if not held and queue in queues],
+            [queue for queue, held in rows if held and queue in queues],
+        )
+
+    def _end_look(self, task: asyncio.Task[list[tuple[str, int]]]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also where everybody who asked is gone
+
+    async def _look_for_all(self) -> list[tuple[str, int]]:
+        await asyncio.sleep(0)  # whoever else wakes now says what it wants
+        queues, self._wanted = tuple(sorted(self._wanted)), set()
+        # Whoever comes from now on may want more than is asked for here.
+        self._looking = None
         statement = self._looks.get(queues)
         if statement is None:
             statement = self._looks[queues] = self._look_at(queues)
-        found = await connection.execute(statement, self._database.now_values())
-        rows = found.all()
-        return (
-            [queue for queue, held in rows if not held],
-            [queue for queue, held in rows if held],
-        )
+        async with self._database.reading() as connection:
+            found = await connection.execute(statement, self._database.now_values())
+            return [(queue, held) for queue, held in found]
 
     def _look_at(self, queues: tuple[str, ...]) -> CompoundSelect[Any]:
         jobs = self._tables.jobs
@@ -294,6 +330,22 @@ class Claims:
             .distinct()
         )
         return union_all(*looks)
+
+    async def _take_due(
+        self,
+        connection: AsyncConnection,
+        front: Sequence[str],
+        behind: Sequence[str],
+        limit: int,
+    ) -> list[Row[Any]]:
+        claim = self._claim_due
+        rows: list[Row[Any]] = []
+        if behind:
+            sure = min(limit, self._share_behind.take(limit))
+            rows += await self._take(connection, claim, behind, sure)
+        rows += await self._take(connection, claim, front, limit - len(rows))
+        rows += await self._take(connection, claim, behind, limit - len(rows))
+        return rows
 
     async def _take(
         self,

@@ -85,8 +85,10 @@ class JobRows:
         values = self._database.now_values()
         return (await connection.execute(statement, values)).first() is not None
 
-    async def count(self, connection: AsyncConnection, queue: str, most: int) -> int:
-        """Unfinished jobs of a queue, counted no further than `most`."""
+    async def count(
+        self, connection: AsyncConnection, queues: Sequence[str], most: int
+    ) -> int:
+        """Unfinished jobs of these queues, each half counted no further than `most`."""
         jobs = self._tables.jobs
         total = 0
         # Apart, so that each half is answered from its partial index.
@@ -94,7 +96,7 @@ class JobRows:
             some = (
                 select(literal_column("1").label("one"))
                 .select_from(jobs)
-                .where(jobs.c.queue == queue, literal_column(state))
+                .where(jobs.c.queue.in_(queues), literal_column(state))
                 .limit(most)
                 .subquery()
             )

@@ -24,7 +24,8 @@ class SomeBacklog:
         self, queues: Sequence[str], *, only_due: bool = False
     ) -> dict[str, int]:
         assert not only_due
-        return {name: 7 if name == "send:fcm" else 0 for name in queues}
+        waiting = {"send:fcm": 4, "send:fcm:bulk": 2, "send:fcm:retry": 1}
+        return {name: waiting.get(name, 0) for name in queues}
 
 
 class CredentialDesk:

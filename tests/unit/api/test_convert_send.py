@@ -7,6 +7,7 @@ import pytest
 from tocsin.api.convert_send import send_request_from
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import BadRequest
+from tocsin.core.lanes import Priority
 from tocsin.core.push import (
     Body,
     OnlineFirst,
@@ -48,6 +49,15 @@ def test_online_first_is_read_whole() -> None:
     assert set(fields) == {*given, "b64data"}
 
 
+def test_the_priority_is_one_of_three_or_left_to_the_recipient() -> None:
+    """Another text is a fault of its field, and names the three."""
+    assert _convert().priority is None
+    assert [_convert(priority=each).priority for each in Priority] == list(Priority)
+    for text in ("urgent", "Bulk", " bulk"):
+        with pytest.raises(BadRequest, match="priority: must be one of transactional"):
+            _convert(priority=text)
+
+
 def test_every_field_of_the_request_is_read() -> None:
     """A field that the schema gains fails here until it is acted on."""
     fields = api_pb2.SendPushNotificationRequest.DESCRIPTOR.fields_by_name
@@ -57,6 +67,7 @@ def test_every_field_of_the_request_is_read() -> None:
         "uid",
         "analytics_uid",
         "integration",
+        "priority",
         "optimize_for_reliability",
         "limit_strategy",
         "localizations",

@@ -37,7 +37,7 @@ async def test_a_letter_names_its_send(capsys: pytest.CaptureFixture[str]) -> No
     letter = (make_send_job(2, attempt=3), "invalid_argument: no map")
     first, last = await _print(_queue(letter, uids=["u1"]), capsys)
     assert first == (
-        "1  2027-01-15T08:00:00+00:00  uid u1  push p1  send:fcm  provider fcm"
+        "1  2027-01-15T08:00:00+00:00  uid u1  push p1  send:fcm:retry  provider fcm"
         "  attempt 3  2 recipients  invalid_argument: no map"
     )
     assert last == "1 dead letters"

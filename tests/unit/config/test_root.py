@@ -178,6 +178,22 @@ def test_a_set_first_delay_only_shortens_the_least_one(
     assert made.push_notifications.retry.least_delay_for("fcm") == least_s
 
 
+@pytest.mark.parametrize("text", ["urgent", "fcm:urgent", "bulk:fcm", "gcm"])
+def test_a_lane_that_is_none_is_a_fault(text: str) -> None:
+    """It names the text, and the forms that there are."""
+    with pytest.raises(ValidationError, match="is no lane; a lane is a priority"):
+        Config.model_validate({"worker": {"lanes": ["bulk", text]}})
+
+
+def test_a_lane_of_a_provider_that_is_not_sent_to_is_a_fault() -> None:
+    """The worker would wait for nothing."""
+    push = {"enabled_providers": ["fcm"], "dry_run": True}
+    for lanes, found in ((["apns:bulk"], ["worker.lanes"]), (["fcm", "bulk"], [])):
+        config = {"push_notifications": push, "worker": {"lanes": lanes}}
+        made = Config.model_validate({**config, "database": {"sqlite": {"path": "x"}}})
+        assert [each for each in faults(made) if each == "worker.lanes"] == found
+
+
 def test_a_first_delay_above_the_longest_is_a_fault() -> None:
     """The doubling would go down."""
     made = Config.model_validate(

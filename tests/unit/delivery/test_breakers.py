@@ -49,7 +49,7 @@ class SlowStore(LocalBreakerStore):
 
 
 class FixedBacklog:
-    """So many jobs wait."""
+    """So many jobs wait, all in one of the queues that are asked for."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -58,7 +58,7 @@ class FixedBacklog:
         self, queues: Sequence[str], *, only_due: bool = False
     ) -> dict[str, int]:
         assert not only_due
-        return dict.fromkeys(queues, self.count)
+        return {**dict.fromkeys(queues, 0), queues[-1]: self.count}
 
 
 class Workers:

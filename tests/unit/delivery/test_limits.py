@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import RELIABLE_UNRECORDED, Journal
 from tocsin.delivery.settlement import Settlement
 from tocsin.telemetry.metrics import Metrics
+
+SEND_QUEUES = ("send:fcm", "send:fcm:retry")
 
 NOON_MS = 1_800_014_400_000  # 2027-01-15 12:00 UTC
 DAY = TimeWindow(9 * 3600, 18 * 3600)
@@ -124,7 +127,7 @@ class Bench:
 
     async def work(self) -> None:
         """Send whatever is due now, follow-ups included."""
-        while found := await self.queue.receive(["send:fcm"], limit=9, wait_s=0):
+        while found := await self.queue.receive(SEND_QUEUES, limit=9, wait_s=0):
             for delivery in found:
                 assert isinstance(delivery.job, SendJob)
                 await self.dispatcher.work_on(delivery, delivery.job)
@@ -153,7 +156,8 @@ class Bench:
     def waiting(self) -> dict[int, list[str]]:
         """Targets of waiting batches by due time, relative to noon in seconds."""
         found: dict[int, list[str]] = {}
-        for job, due_ms in self.queue.waiting_jobs("send:fcm"):
+        waiting = [self.queue.waiting_jobs(queue) for queue in SEND_QUEUES]
+        for job, due_ms in chain.from_iterable(waiting):
             assert isinstance(job.work, Send)
             due_s = (due_ms - NOON_MS) // 1000 if due_ms else 0
             found.setdefault(due_s, []).extend(job.work.recipients.targets)
@@ -229,7 +233,7 @@ async def test_a_retry_waits_for_the_next_window() -> None:
     bench.put(job_of(work, attempt=2, first_try_at_ms=NOON_MS))
     await bench.work()
     assert bench.provider.sent == ["b"]
-    [(job, due_ms)] = bench.queue.waiting_jobs("send:fcm")
+    [(job, due_ms)] = bench.queue.waiting_jobs("send:fcm:retry")
     assert due_ms == NOON_MS + 21 * 3_600_000
     assert (job.attempt, job.first_try_at_ms) == (2, 0)
     assert isinstance(job.work, Send)
@@ -289,7 +293,7 @@ async def test_a_retry_takes_no_second_token() -> None:
     bench.put(job_of(batch("a")))
     await bench.work()
     bench.provider.answer = lambda _: Outcome(Verdict.DELIVERED)
-    [(job, _)] = bench.queue.waiting_jobs("send:fcm")
+    [(job, _)] = bench.queue.waiting_jobs("send:fcm:retry")
     assert isinstance(job.work, Send)
     assert job.work.admitted
     assert job.attempt == 1

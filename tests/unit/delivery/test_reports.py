@@ -26,12 +26,13 @@ from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, ExpandJob, Job, Payload, SendJob, TimeWindow
 from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.lane import MAX_DELIVERIES
 from tocsin.delivery.recipients import PAGE_SIZE, Expander
 from tocsin.delivery.reports import EventLog, find_uid, settled_line
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal, Run
 from tocsin.delivery.settlement import Settlement
-from tocsin.delivery.worker import MAX_DELIVERIES, Worker
+from tocsin.delivery.worker import Worker
 from tocsin.telemetry.metrics import Metrics
 
 Line = MutableMapping[str, Any]
@@ -90,7 +91,11 @@ class _Bench:
         self.queue.payloads.clear()
         if self.payload is not None:
             self.queue.payloads[job.push_id] = self.payload
-        lane = self.worker.lanes[1 if isinstance(job, ExpandJob) else 0]
+        lane = next(
+            each
+            for each in self.worker.lanes
+            if job.queue.removesuffix(":retry") in each.queues
+        )
         with capture_logs() as lines:
             await lane.handle(delivery)
         assert "token-" not in str(lines)

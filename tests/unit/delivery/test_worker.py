@@ -22,16 +22,18 @@ from tests.support.memory_registry import MemoryDevices
 from tocsin.core.device import DeadToken, DeviceFilter
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
+from tocsin.core.lanes import EXPAND, SEND, queue_name
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, Job, Send
-from tocsin.delivery import worker as worker_module
+from tocsin.delivery import lane as lane_module
 from tocsin.delivery.dispatch import Dispatcher
+from tocsin.delivery.lane import MAX_DELIVERIES, Lane
 from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, Expander
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import Settlement
-from tocsin.delivery.worker import MAX_DELIVERIES, Worker
+from tocsin.delivery.worker import Worker
 from tocsin.telemetry.metrics import Metrics
 
 
@@ -109,6 +111,11 @@ class Bench:
             yield
         finally:
             await self.worker.stop(1)
+
+    def lane(self, stage: str = SEND) -> Lane:
+        """The normal lane of a stage."""
+        name = queue_name(stage, "fcm")
+        return next(lane for lane in self.worker.lanes if name in lane.queues)
 
     def is_free(self) -> bool:
         """Whether no task works on anything."""
@@ -226,7 +233,7 @@ async def test_a_paused_credential_sends_its_batches_back() -> None:
     async with bench.running():
         await bench.until(lambda: bool(bench.queue.settled))
     assert 0 < len(bench.provider.sent) < 50
-    waiting = bench.queue.waiting_jobs("send:fcm")
+    waiting = bench.queue.waiting_jobs("send:fcm:retry")
     count = sum(
         len(j.work.recipients.targets) for j, _ in waiting if isinstance(j.work, Send)
     )
@@ -262,7 +269,7 @@ async def test_nothing_is_sent_on_a_hold_that_ran_out() -> None:
     def run_out(target: str) -> None:
         if target == "token-3":
             bench.queue.stuck.add(receipt)
-            bench.worker.lanes[0].held[receipt].held_until = elapsed_s() - 0.001
+            bench.lane().held[receipt].held_until = elapsed_s() - 0.001
 
     bench.provider.before = run_out
     bench.queue.put(make_send_job(20))
@@ -296,9 +303,9 @@ async def test_what_is_lost_before_its_first_request_is_not_begun() -> None:
     gate = bench.queue.gates["fetch_payload"] = asyncio.Event()
     receipt = bench.queue.put(make_send_job(5))
     async with bench.running():
-        await bench.until(lambda: receipt in bench.worker.lanes[0].held)
+        await bench.until(lambda: receipt in bench.lane().held)
         bench.queue.take_away(receipt)
-        await bench.until(lambda: bench.worker.lanes[0].held == {})
+        await bench.until(lambda: bench.lane().held == {})
         gate.set()
         await bench.until(lambda: bench.is_free())
     assert bench.provider.sent == []
@@ -313,7 +320,7 @@ async def test_holds_are_renewed_while_it_is_asked_where_a_lost_one_went() -> No
     other = bench.queue.hand_out(make_send_job(1))
     other.held_until = elapsed_s()
     lost = bench.queue.put(make_send_job(1))
-    lane = bench.worker.lanes[0]
+    lane = bench.lane()
     async with bench.running():
         lane.held[other.receipt] = other
         await bench.until(lambda: lost in lane.held)
@@ -328,7 +335,7 @@ async def test_holds_are_renewed_while_it_is_asked_where_a_lost_one_went() -> No
 async def test_what_a_worker_took_over_from_itself_is_not_begun_again() -> None:
     """Its lane still works on that entry: the new hold is its own, once."""
     bench = Bench(ScriptedProvider())
-    lane = bench.worker.lanes[0]
+    lane = bench.lane()
     gate = bench.queue.gates["fetch_payload"] = asyncio.Event()
     bench.queue.stuck.add("send:fcm|1")
     bench.queue.put(make_send_job(5))
@@ -374,7 +381,7 @@ async def test_a_batch_that_another_settled_leaves_no_trace(
     # The queue holds no such entry any more: whoever has settled it was another.
     delivery = Delivery(job, "send:fcm|9", count, b"")
     with capture_logs() as lines:
-        await bench.worker.lanes[1 if stage == "expand" else 0].handle(delivery)
+        await bench.lane(EXPAND if stage == EXPAND else SEND).handle(delivery)
     assert (bench.queue.dead, bench.queue.jobs) == ([], [])
     rendered = bench.metrics.render().decode()
     for name in ("push_dead_letters", "push_retries", 'code="expired"'):
@@ -421,7 +428,7 @@ async def test_a_failing_job_stays_in_the_queue() -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses that a test can wait for."""
     for name in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S", "WAIT_S"):
-        monkeypatch.setattr(worker_module, name, 0.002)
+        monkeypatch.setattr(lane_module, name, 0.002)
 
 
 @pytest.mark.usefixtures("quick")
@@ -502,7 +509,7 @@ async def test_what_another_worker_has_by_then_is_not_given_back() -> None:
         bench.queue.take_away(receipt)  # while the queue was away
         gate.set()
         await bench.until(lambda: bench.is_free())
-        await bench.until(lambda: not bench.worker.lanes[0].held)
+        await bench.until(lambda: not bench.lane().held)
     assert bench.queue.settled == []
     assert bench.queue.waiting_jobs("send:fcm") == []
 
@@ -511,7 +518,7 @@ async def test_what_another_worker_has_by_then_is_not_given_back() -> None:
 async def test_a_poison_job_stays_poison_while_the_queue_is_away() -> None:
     """To give it back would let it end ten workers more."""
     bench = Bench(ScriptedProvider())
-    lane = bench.worker.lanes[0]
+    lane = bench.lane()
     delivery = bench.queue.hand_out(make_send_job(3), count=MAX_DELIVERIES + 1)
     lane.held[delivery.receipt] = delivery
     bench.queue.faults["settle"] = [QueueUnavailable("no answer")] * 3
@@ -526,7 +533,7 @@ async def test_what_is_in_hand_is_not_begun_again() -> None:
     gate = bench.queue.gates["fetch_payload"] = asyncio.Event()
     receipt = bench.queue.put(make_send_job(3))
     async with bench.running():
-        await bench.until(lambda: receipt in bench.worker.lanes[0].held)
+        await bench.until(lambda: receipt in bench.lane().held)
         bench.queue.fall_silent(receipt)
         await bench.until(lambda: bool(bench.queue.excused))
         gate.set()
@@ -538,7 +545,7 @@ async def test_what_is_in_hand_is_not_begun_again() -> None:
 async def test_a_poison_job_goes_to_the_dead_letters() -> None:
     """A job that was handed out too often ends with its reason kept."""
     bench = Bench(ScriptedProvider())
-    lane = bench.worker.lanes[0]
+    lane = bench.lane()
     delivery = bench.queue.hand_out(make_send_job(3), count=MAX_DELIVERIES + 1)
     await lane.handle(delivery)
     [(job, reason)] = bench.queue.dead

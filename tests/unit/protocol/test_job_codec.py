@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tocsin.core.device import DeviceFilter
+from tocsin.core.lanes import Priority
 from tocsin.core.push import (
     Expand,
     ExpandJob,
@@ -51,6 +52,29 @@ def walk_job(work: Expand) -> ExpandJob:
         recipient_type=RecipientType.FILTER,
         accepted_at_ms=1,
     )
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_the_priority_survives(priority: Priority) -> None:
+    """The normal one is written as releases before it wrote their jobs: not at all."""
+    job = replace(JOB, priority=priority)
+    assert parse_job(encode_job(job)) == job
+    message = job_pb2.Job.FromString(encode_job(job))
+    assert message.priority == ("" if priority is Priority.NORMAL else priority.value)
+
+
+def test_a_priority_of_a_newer_release_is_the_normal_one() -> None:
+    """The job is done all the same."""
+    message = job_pb2.Job.FromString(encode_job(JOB))
+    message.priority = "at once"
+    assert parse_job(message.SerializeToString()) == JOB
+
+
+def test_a_letter_that_cannot_be_read_keeps_its_lane() -> None:
+    """As far as the name of its queue says it."""
+    queue = "send:fcm:bulk:retry"
+    letter = parse_letter(b"\xff", id="1", queue=queue, push_id="p", payload=b"")
+    assert (letter.job.provider, letter.job.priority) == ("fcm", Priority.BULK)
 
 
 def test_fields_of_a_newer_release_are_ignored() -> None:

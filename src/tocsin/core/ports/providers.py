@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from tocsin.core.lanes import Priority
 from tocsin.core.outcome import Outcome
 from tocsin.core.push import Body, TargetKind
 
@@ -58,7 +59,8 @@ class Batch:
     `pending` are the indexes of `targets` to send to, in order. Where each recipient
     has a rendered message of its own, `bodies` runs parallel to `targets`; else all
     get `body`. `deadline_ms` is Unix milliseconds, 0 for none. `validate_only` asks
-    the provider to check without delivering.
+    the provider to check without delivering. Where several batches wait for the same
+    connections, the one with the highest `priority` has most turns, and each has some.
     """
 
     body: Body
@@ -68,6 +70,7 @@ class Batch:
     deadline_ms: int = 0
     validate_only: bool = False
     bodies: Sequence[Body] | None = None
+    priority: Priority = Priority.NORMAL
 
 
 Report = Callable[[int, Outcome], None]

@@ -127,9 +127,17 @@ class JobConsumer(Backlog, QueueServer, Protocol):
     """
 
     async def receive(
-        self, queues: Sequence[str], *, limit: int, wait_s: float
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        wait_s: float,
+        behind: Sequence[str] = (),
     ) -> list[Delivery]:
         """Up to `limit` due entries, waiting at most `wait_s` for the first.
+
+        `queues` have equal shares. Those in `behind` come after them: they get what
+        `queues` leave, and so as not to starve an eighth of the limits, over time.
 
         Moves due delayed entries, and takes over those of silent workers. A silent
         worker may be this one: the receipt that it still has then stands for a new

@@ -5,7 +5,8 @@
 -- An account says that the request is accepted, too: so what is queued again after a
 -- loss is queued once.
 -- KEYS: once marker, payload, sequence, scheduled, account, changed accounts, then per
--- queue: stream, delayed set, delayed jobs.
+-- queue: stream, delayed set, delayed jobs, and stream and delayed set of its retries,
+-- which count too.
 -- ARGV: once ttl (ms, 0 = no marker), push id, payload, limit, due (ms, 0 = now),
 -- end of the written-down places (ms), number of fields and values of the account, these,
 -- then per queue: its name, the number of its jobs and their bytes.
@@ -20,9 +21,10 @@ end
 
 -- All limits before the first write: Redis does not roll a script back.
 local total, at = 0, first
-for k = 7, #KEYS, 3 do
+for k = 7, #KEYS, 5 do
   local count = tonumber(ARGV[at + 1])
   local unfinished = redis.call('XLEN', KEYS[k]) + redis.call('ZCARD', KEYS[k + 1])
+    + redis.call('XLEN', KEYS[k + 3]) + redis.call('ZCARD', KEYS[k + 4])
   if unfinished + count > limit then
     return -1
   end
@@ -45,7 +47,7 @@ if first > 8 then
   redis.call('SADD', KEYS[6], ARGV[2])
 end
 at = first
-for k = 7, #KEYS, 3 do
+for k = 7, #KEYS, 5 do
   local queue, count = ARGV[at], tonumber(ARGV[at + 1])
   for job = at + 2, at + count + 1 do
     if due == '0' then

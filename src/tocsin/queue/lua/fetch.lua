@@ -1,11 +1,12 @@
 -- Moves due delayed jobs into their streams, then reads new entries fairly: in
--- rounds of equal shares, so that a flooded queue cannot starve the others. A
+-- rounds of equal shares, so that a flooded queue cannot starve the others. Queues
+-- that stand behind come after the rest, save for a share that is theirs. A
 -- move is one step here, so no crash loses a job and no rival doubles it. A
 -- missing group is made here too, at 0, so that entries written before the first
 -- worker came are read; an error half-way would strand what was read before it.
 -- KEYS: per queue: stream, delayed set, delayed jobs.
 -- ARGV: group, consumer, now (ms, '' = the clock of this server), limit, most jobs
--- to move per queue.
+-- to move per queue, number of queues in front, entries kept for those behind.
 -- Returns {ms until the next is due or -1, {{queue number, entry id, fields}, …}}.
 local group, consumer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not now then
@@ -38,31 +39,41 @@ local function read(stream, count)
   return reply and reply[1][2] or {}
 end
 
-local next_due, open = -1, {}
+local next_due, front, behind = -1, {}, {}
 for k = 1, #KEYS, 3 do
   local due = move(KEYS[k], KEYS[k + 1], KEYS[k + 2])
   if due and (next_due < 0 or due < next_due) then
     next_due = due
   end
-  open[#open + 1] = k
+  local side = (k - 1) / 3 < tonumber(ARGV[6]) and front or behind
+  side[#side + 1] = k
 end
 
 local entries = {}
-while left > 0 and #open > 0 do
-  local share, still_open = math.max(1, math.floor(left / #open)), {}
-  for _, k in ipairs(open) do
-    local want = math.min(share, left)
-    if want > 0 then
-      local found = read(KEYS[k], want)
-      for _, entry in ipairs(found) do
-        entries[#entries + 1] = {(k - 1) / 3, entry[1], entry[2]}
-      end
-      left = left - #found
-      if #found == want then
+-- Reads at most `count` entries of these queues; returns those that may have more.
+local function take(open, count)
+  while count > 0 and #open > 0 do
+    local share, still_open = math.max(1, math.floor(count / #open)), {}
+    for _, k in ipairs(open) do
+      local want = math.min(share, count)
+      if want > 0 then
+        local found = read(KEYS[k], want)
+        for _, entry in ipairs(found) do
+          entries[#entries + 1] = {(k - 1) / 3, entry[1], entry[2]}
+        end
+        count, left = count - #found, left - #found
+        if #found == want then
+          still_open[#still_open + 1] = k
+        end
+      else
         still_open[#still_open + 1] = k
       end
     end
+    open = still_open
   end
-  open = still_open
+  return open
 end
+behind = take(behind, math.min(left, tonumber(ARGV[7])))
+take(front, left)
+take(behind, left)
 return {next_due < 0 and -1 or math.max(0, next_due - now), entries}
