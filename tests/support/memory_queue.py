@@ -61,6 +61,7 @@ class MemoryQueueData:
         self.once_until_ms: dict[str, int] = {}
         self.accounts: dict[str, Account] = {}
         self.changed: set[str] = set()
+        self.keeper = 0
         self.letters: dict[int, tuple[DeadLetter, Payload | None]] = {}
         self.settled: list[str] = []
         self.wake = asyncio.Event()
@@ -123,6 +124,7 @@ class MemoryQueueData:
             kept.clear()
         self.accounts.clear()
         self.changed.clear()
+        self.keeper = 0
 
     def wake_readers(self) -> None:
         """Let those look who wait."""
@@ -161,6 +163,12 @@ class MemoryAccounts:
                 data.changed.discard(push_id)
                 if now is not None and now.ended and forget:
                     del data.accounts[push_id]
+
+    async def note_keeper(self, fence: int) -> int:
+        await self._begin("accounts.note_keeper")
+        before = self._data.keeper
+        self._data.keeper = max(before, fence)
+        return before
 
 
 class MemoryJobQueue:

@@ -705,6 +705,43 @@ def test_a_redis_that_came_back_empty_is_named_and_repeats_heal(
     sends.check_each_is_sent_once()
 
 
+def sends_in_log(at: Deployment) -> list[tuple[str, str, int]]:
+    """Of each send in the log its uid, its state, and how often it was repaired."""
+    with psycopg.connect(at.config["database"]["postgresql"]["dsn"]) as one:
+        return one.execute(
+            "SELECT uid, progress, repairs FROM push_sends ORDER BY uid"
+        ).fetchall()
+
+
+@pytest.mark.chaos
+def test_a_broadcast_outlives_a_redis_that_comes_back_empty(
+    processes: Processes,
+    simulator: Simulator,
+    postgres_dsn: str,
+    own_redis: RedisServer,
+    published_client: PublishedClient,
+) -> None:
+    """Nobody repeats anything: what the queue has lost is queued again by itself."""
+    queue = {"type": "redis", "redis": {"address": own_redis.address}}
+    at = deploy(processes, simulator, {"postgresql": {"dsn": postgres_dsn}}, queue)
+    at.serve()
+    fill(at, 20_000)
+    at.worker()
+    send(published_client, at, uid="broadcast")
+    wait_reached(simulator, 3_000)
+    own_redis.kill()
+    shutil.rmtree(own_redis.directory / "appendonlydir")
+    own_redis.start_again()
+    wait_reached(simulator, 20_000, deadline_s=WITHIN_S)
+    wait_until(
+        lambda: sends_in_log(at) == [("broadcast", "finished", 1)],
+        deadline_s=WITHIN_S,
+        what="a send that is over",
+    )
+    # The pages that were open, and what was in the hands of the worker.
+    assert extra(simulator) <= 20_000
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize("is_server_killed", [True, False])
 def test_a_redis_without_the_end_of_its_log_is_named_and_repeats_heal(

@@ -45,9 +45,12 @@ async def move_queue(
         if not entries and not letters:
             moved.held = await source.count_held()
             return moved
+        accounts = await source.fetch_accounts({each.push_id for each in entries})
         # In this order: a crash in between leaves them in both, and `take_in`
         # stores only once.
-        await target.take_in(entries, payloads, letters, origin=origin)
+        await target.take_in(
+            entries, payloads, letters, origin=origin, accounts=accounts
+        )
         await source.give_up(entries, letters)
         moved.entries += len(entries)
         moved.delayed += sum(entry.due_ms > 0 for entry in entries)

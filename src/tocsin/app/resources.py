@@ -28,7 +28,9 @@ from tocsin.core.ports.queue import JobQueue, RateLimiter
 from tocsin.core.ports.receipts import ReceiptStore
 from tocsin.core.ports.sends import UidStore
 from tocsin.push.queue_watch import QueueWatch
+from tocsin.push.repair import Repair
 from tocsin.storage.engine import Database
+from tocsin.storage.send_log import SqlSendLog
 from tocsin.telemetry.metrics import Metrics
 
 _QUEUE = "push_notifications.queue"
@@ -56,6 +58,8 @@ class Resources:
     analytics: OpenAnalytics | None = None
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
     queue_watch: QueueWatch | None = None
+    send_log: SqlSendLog | None = None
+    repair: Repair | None = None
     notices: Callable[[], Mapping[str, str]] = dict
 
 

@@ -28,6 +28,7 @@ from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.reloading import Reloader
 from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
+from tocsin.app.send_log import start_send_log
 from tocsin.app.worker import build_providers, row_sink, start_worker
 from tocsin.config import Config
 from tocsin.core.clock import SystemClock
@@ -73,6 +74,7 @@ async def start_server(
     resources = await open_resources(config, stack)
     await warn_of_another(config, stack)
     await start_queue_watch(resources, stack)
+    await start_send_log(resources, stack)
     resources.analytics = await open_analytics(
         config, resources.metrics, resources.database, stack
     )
@@ -205,6 +207,8 @@ def build_services(
             on_scheduled=count_scheduled,
             on_cancelled=count_cancelled,
             rows=row_sink(resources),
+            log=resources.send_log,
+            repair=resources.repair,
         ),
         statuses=_status_service(resources),
         admin=build_admin(resources),

@@ -23,6 +23,7 @@ from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.reloading import Reloader
 from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, consumer_name, open_resources
+from tocsin.app.send_log import start_send_log
 from tocsin.config import Config
 from tocsin.config.integrations import Credential
 from tocsin.core.errors import ApiError, InternalError
@@ -205,6 +206,7 @@ async def _start(
         config, resources.metrics, resources.database, stack
     )
     await start_queue_watch(resources, stack)
+    await start_send_log(resources, stack)
     credentials = await build_providers(resources, stack)
     if config.worker.port:
         gateway = HttpGateway(

@@ -166,6 +166,16 @@ class Retry(Section):
         return least if self.first_delay is None else min(least, self.first_delay)
 
 
+class SendLogSettings(Section):
+    """The log of sends, which is kept where a database is configured."""
+
+    keep: Delay = 7 * 86_400.0
+    """how long a send that is over stays in the log"""
+    repair: Annotated[Literal["resume", "report"], Kind("string")] = "resume"
+    """what becomes of an accepted send that the queue has lost: resume queues it again,
+    report only says so"""
+
+
 class Limits(Section):
     """Sizes beyond which a request is refused."""
 
@@ -201,6 +211,7 @@ class PushNotifications(Section):
     """how long the uid of a send is remembered"""
     switch_user_topics_on_update: Bool = True
     """device_update with another user switches user topics; false: they stay"""
+    send_log: SendLogSettings = SendLogSettings()
     queue: Queue = Queue()
     retry: Retry = Retry()
     limits: Limits = Limits()

@@ -218,6 +218,15 @@ def first_account(jobs: Sequence[Job], generation: str) -> Account:
     return account
 
 
+def expired_account(jobs: Sequence[Job]) -> Account:
+    """The account of a send that expired before it was queued."""
+    account = first_account(jobs, "")
+    account.parts[Part.EXPIRED.value] = account.matched
+    account.walk_ends[WalkEnd.EXPIRED.value] = len(account.walks)
+    account.units, account.walks, account.ended = {}, {}, True
+    return account
+
+
 def settled(
     job: Job,
     follow: Iterable[Job],
@@ -294,6 +303,16 @@ def removed_half(done: bytes, size: int) -> bytes:
 
 def encode_account(account: Account) -> str:
     """The account as JSON; what is empty is left out."""
+    return json.dumps(account_data(account), separators=(",", ":"))
+
+
+def parse_account(text: str | bytes) -> Account:
+    """The account in this JSON."""
+    return account_of(json.loads(text))
+
+
+def account_data(account: Account) -> dict[str, Any]:
+    """The account as plain values for JSON."""
     shown: dict[str, Any] = {
         "generation": account.generation,
         "version": account.version,
@@ -311,25 +330,24 @@ def encode_account(account: Account) -> str:
         "unread": account.unread,
         "ended": account.ended,
     }
-    return json.dumps({key: value for key, value in shown.items() if value})
+    return {key: value for key, value in shown.items() if value}
 
 
-def parse_account(text: str | bytes) -> Account:
-    """The account in this JSON."""
-    found = json.loads(text)
+def account_of(data: Mapping[str, Any]) -> Account:
+    """The account in these values of `account_data`."""
     return Account(
-        found.get("generation", ""),
-        found.get("version", 0),
-        found.get("matched", 0),
-        Counter(found.get("parts", {})),
+        data.get("generation", ""),
+        data.get("version", 0),
+        data.get("matched", 0),
+        Counter(data.get("parts", {})),
         {
             name: Unit(open, start, until, Counter(parts))
-            for name, (open, start, until, parts) in found.get("units", {}).items()
+            for name, (open, start, until, parts) in data.get("units", {}).items()
         },
-        {name: Walk(*walk) for name, walk in found.get("walks", {}).items()},
-        Counter(found.get("walk_ends", {})),
-        found.get("unread", 0),
-        found.get("ended", False),
+        {name: Walk(*walk) for name, walk in data.get("walks", {}).items()},
+        Counter(data.get("walk_ends", {})),
+        data.get("unread", 0),
+        data.get("ended", False),
     )
 
 

@@ -12,7 +12,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from tocsin.core.accounts import AGAIN
+from tocsin.core.accounts import AGAIN, Change, recorded
 from tocsin.core.dead_letters import LetterHead
 from tocsin.core.device import Detail, DeviceFilter, ProviderTokens
 from tocsin.core.lanes import EXPAND, Priority, parse_queue_name
@@ -287,20 +287,26 @@ def parse_cancelled(taken: Iterable[bytes], uid: str) -> list[Job]:
     return jobs
 
 
-def without_done(data: bytes, done: bytes) -> bytes:
-    """A queue entry without the recipients that this bitmap calls done.
+def without_done(data: bytes, done: bytes) -> tuple[bytes, Change | None]:
+    """A queue entry without the recipients that a progress record calls done.
 
-    What cannot be read is left as it is.
+    Beside it what their end changes in the account of the send. What cannot be read is
+    left as it is.
     """
     if not any(done):
-        return data
+        return data, None
     try:
         job = parse_job(data)
     except Undecodable:
-        return data
+        return data, None
     if not isinstance(job, SendJob):
-        return data
-    return encode_job(job.part(job.work.recipients.undone(done), id=job.id))
+        return data, None
+    recipients = job.work.recipients
+    rest = encode_job(job.part(recipients.undone(done), id=job.id))
+    if not job.unit:
+        return rest, None
+    ended = recorded(done, len(recipients))
+    return rest, Change(job.unit, open=-ended.total(), parts=ended)
 
 
 def refresh(job: Job) -> Job:

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from tocsin.core.accounts import expired_account
 from tocsin.core.analytics import ONLINE_FIRST, SEND_AT, SendEvent, event_row
 from tocsin.core.errors import ApiError, NotAvailable
 from tocsin.core.integrations import Integrations
@@ -19,6 +20,7 @@ from tocsin.core.ports.analytics import RowSink
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.online import OnlinePublisher
 from tocsin.core.ports.queue import JobProducer
+from tocsin.core.ports.send_log import SendAcceptor
 from tocsin.core.ports.sends import UidStore
 from tocsin.core.push import (
     RawRecipient,
@@ -26,6 +28,7 @@ from tocsin.core.push import (
     SendJob,
     SendRequest,
 )
+from tocsin.core.send_log import Accepting, Progress, SendRecord
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.first_jobs import (
@@ -38,8 +41,9 @@ from tocsin.push.first_jobs import (
     recipient_type_of,
 )
 from tocsin.push.queue_watch import QueueWatch
+from tocsin.push.repair import Repair
 from tocsin.push.send_checks import SendChecks
-from tocsin.push.uids import UidClaims
+from tocsin.push.uids import UidClaims, fingerprint
 
 _log = structlog.get_logger(__name__)
 
@@ -79,8 +83,10 @@ class SendService:
     """Accepts send requests.
 
     `queue` is `None` where pushes are off, `uids` is `None` where no store can
-    remember a uid. `integrations` are the credentials to send through; without it
-    each of `enabled_providers` is one. `payload_size` is the limit of one body in
+    remember a uid. With `log` each send is a row there before it is queued, and
+    `repair` queues again what the queue has lost of one whose caller repeats it.
+    `integrations` are the credentials to send through; without it each of
+    `enabled_providers` is one. `payload_size` is the limit of one body in
     bytes, `uid_ttl_s` is how long a uid is remembered, in seconds. `online` publishes
     to channels for `online_first`, `None` where there are no channels. With `watch`,
     which knows the data of the queue, a repeat finds out whether the queue still has
@@ -107,8 +113,13 @@ class SendService:
         on_scheduled: OnScheduled = _ignore,
         on_cancelled: OnCancelled = _ignore,
         rows: RowSink | None = None,
+        log: SendAcceptor | None = None,
+        repair: Repair | None = None,
     ) -> None:
         self._queue = queue
+        self._send_log = log
+        self._repair = repair
+        self._watch = watch
         self._claims = UidClaims(uids, watch)
         self._clock = clock
         self._integrations = integrations or Integrations.of_providers(
@@ -181,6 +192,8 @@ class SendService:
     async def _accept(self, request: SendRequest) -> tuple[str, str]:
         """Queue the request; returns its uid and the result, a word of `OnRequest`."""
         queue = self._open_queue()
+        if self._send_log is not None:
+            return await self._accept_logged(queue, self._send_log, request)
         if request.uid:
             return request.uid, await self._enqueue_once(queue, request)
         if (fault := find_expiry_fault(request, self._clock.now_ms())) is not None:
@@ -189,6 +202,114 @@ class SendService:
         uid = str(uuid.uuid4())
         result = await self._enqueue(queue, request, uid, push_id=uid, once_ttl_s=0)
         return uid, result
+
+    async def _accept_logged(
+        self, queue: JobProducer, log: SendAcceptor, request: SendRequest
+    ) -> tuple[str, str]:
+        """Write the send down, then queue it.
+
+        It is accepted with its row: what a crash keeps from the queue, `Repair` finds.
+        """
+        now_ms = self._clock.now_ms()
+        fault = find_expiry_fault(request, now_ms)
+        if fault is not None:
+            if not request.uid:
+                raise fault
+            # Asks only, and raises the fault unless this is a repeat.
+            await self._claims.take(request, now_ms, 0)
+        uid = request.uid or str(uuid.uuid4())
+        push_id = uuid.uuid4().hex if request.uid else uid
+        accepting = self._accepting(request, uid, push_id, now_ms)
+        taken = await log.accept(accepting)
+        if taken.is_new:
+            return uid, await self._queue_new(queue, log, request, accepting)
+        if taken.progress is None and taken.accepted:
+            # An older release accepted it, and the log has no row of it.
+            return uid, await self._enqueue_once(queue, request)
+        if taken.progress is None or taken.progress is Progress.REFUSED:
+            accepting = self._accepting(request, uid, taken.push_id, now_ms)
+            await log.accept_again(accepting)
+            return uid, await self._queue_new(queue, log, request, accepting)
+        is_healed = (
+            not taken.progress.is_over
+            and self._repair is not None
+            and await self._repair.heal(taken.push_id)
+        )
+        result = "requeued" if is_healed else "repeated"
+        self._write_line(result, request, uid, taken.push_id)
+        if is_healed:
+            await self._publish_first(request, taken.push_id, again=True)
+        return uid, result
+
+    def _accepting(
+        self, request: SendRequest, uid: str, push_id: str, now_ms: int
+    ) -> Accepting:
+        routes = find_routes(self._integrations, request)
+        payload = payload_of(request, providers_of(routes), push_id=push_id, uid=uid)
+        jobs = first_jobs(routes, request, push_id, now_ms)
+        due_at_ms = due_ms(request, now_ms)
+        progress, accounts = Progress.ACCEPTED, {}
+        if request.expire_at_ms and request.expire_at_ms <= now_ms:
+            progress, accounts = Progress.EXPIRED, {"": expired_account(jobs)}
+        elif not jobs:
+            progress = Progress.FINISHED
+        elif due_at_ms:
+            progress = Progress.SCHEDULED
+        record = SendRecord(
+            push_id=push_id,
+            uid=uid,
+            analytics_uid=payload.analytics_uid,
+            correlation_id=request.correlation_id,
+            recipient=recipient_type_of(request).value,
+            progress=progress,
+            accepted_at_ms=now_ms,
+            due_at_ms=due_at_ms,
+            expire_at_ms=request.expire_at_ms,
+            ended_at_ms=now_ms if progress.is_over else 0,
+            epoch=self._watch.epoch if self._watch is not None else "",
+            accounts=accounts,
+        )
+        if not request.uid:
+            return Accepting(record, payload, jobs)
+        # A send for next month is remembered until then, and a while after it.
+        ttl_s = self._uid_ttl_s + max(0, due_at_ms - now_ms) / 1000
+        return Accepting(record, payload, jobs, fingerprint(request), ttl_s)
+
+    async def _queue_new(
+        self,
+        queue: JobProducer,
+        log: SendAcceptor,
+        request: SendRequest,
+        accepting: Accepting,
+    ) -> str:
+        record = accepting.record
+        once_ttl_s = 0.0
+        if request.uid:
+            once_ttl_s = self._claims.once_ttl_s(accepting.uid_ttl_s)
+        try:
+            return await self._enqueue(
+                queue,
+                request,
+                record.uid,
+                push_id=record.push_id,
+                once_ttl_s=once_ttl_s,
+                work=accepting,
+            )
+        except ApiError:
+            await self._refuse(log, record)
+            raise
+
+    async def _refuse(self, log: SendAcceptor, record: SendRecord) -> None:
+        try:
+            await log.refuse(record.push_id)
+        except ApiError as error:
+            # Its caller is told an error, which says that it may have been accepted.
+            _log.warning(
+                "a send whose caller is told an error stays in the log and may be sent",
+                uid=record.uid,
+                push_id=record.push_id,
+                error=error.message,
+            )
 
     async def _enqueue_once(self, queue: JobProducer, request: SendRequest) -> str:
         """Queue a request that carries a uid, unless that was done before."""
@@ -226,6 +347,7 @@ class SendService:
         push_id: str,
         once_ttl_s: float,
         was_accepted: bool = False,
+        work: Accepting | None = None,
     ) -> str:
         now_ms = self._clock.now_ms()
         routes = find_routes(self._integrations, request)
@@ -233,8 +355,11 @@ class SendService:
         if request.expire_at_ms and request.expire_at_ms <= now_ms:
             self._expire(request, providers, uid, push_id)
             return "expired"
-        payload = payload_of(request, providers, push_id=push_id, uid=uid)
-        jobs = first_jobs(routes, request, push_id, now_ms)
+        if work is not None:
+            payload, jobs = work.payload, work.jobs
+        else:
+            payload = payload_of(request, providers, push_id=push_id, uid=uid)
+            jobs = first_jobs(routes, request, push_id, now_ms)
         due_at_ms = due_ms(request, now_ms)
         stored = await queue.enqueue(
             payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
@@ -253,6 +378,9 @@ class SendService:
             self._on_scheduled(recipient_type_of(request))
         if was_accepted:
             result = "requeued" if stored else "repeated"
+        elif work is not None:
+            # It is accepted with its row, whoever has queued it.
+            result = "accepted"
         else:
             result = "accepted" if stored else "repeated"
         self._write_line(result, request, uid, push_id)

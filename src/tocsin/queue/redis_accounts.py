@@ -30,6 +30,7 @@ class RedisAccounts:
         self._keys = keys
         self._find = QueueScript("accounts_find")
         self._read = QueueScript("accounts_read")
+        self._note = QueueScript("note_keeper")
 
     async def changed(self, *, limit: int) -> dict[str, Account]:
         """Accounts that changed and were not acknowledged since; see the port."""
@@ -69,6 +70,11 @@ class RedisAccounts:
         with own_errors():
             await self._read(self._client, keys, args)
 
+    async def note_keeper(self, fence: int) -> int:
+        """How far the send log has come; see the port."""
+        with own_errors():
+            return int(await self._note(self._client, [self._keys.keeper], [fence]))
+
 
 def encode_change(change: Change | None) -> str:
     """A change as `lua/account.lua` reads it; empty for none."""
@@ -97,12 +103,25 @@ UNREAD = '{"n":1}'
 
 
 def encode_fields(account: Account) -> list[str | int]:
-    """Fields and values of a new account, one after the other."""
+    """Fields and values of an account, one after the other."""
     fields: list[str | int] = ["g", account.generation, "v", account.version]
-    if account.matched:
-        fields += ("m", account.matched)
+    for name, number in (
+        ("m", account.matched),
+        ("n", account.unread),
+        ("e", int(account.ended)),
+    ):
+        if number:
+            fields += (name, number)
+    for part, number in account.parts.items():
+        fields += (f"p:{part}", number)
+    for end, number in account.walk_ends.items():
+        fields += (f"k:{end}", number)
     for name, unit in account.units.items():
         fields += (f"o:{name}", unit.open)
+        if unit.start or unit.until:
+            fields += (f"s:{name}", f"{unit.start}{_SEPARATOR}{unit.until}")
+        for part, number in unit.parts.items():
+            fields += (f"x:{name}:{part}", number)
     for name, walk in account.walks.items():
         fields += (f"w:{name}", _encode_walk(walk))
     return fields

@@ -200,6 +200,7 @@ class Keys:
         self.confirm = f"{self._tag}confirm"
         self.ready = f"{self._tag}ready"
         self.changed = f"{self._tag}changed"
+        self.keeper = f"{self._tag}keeper"
 
     def stream(self, queue: str) -> str:
         """The entries of a queue; all of them are unfinished."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tocsin.core.accounts import Account
 from tocsin.core.clock import SystemClock
 from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import BadRequest
@@ -26,7 +27,7 @@ from tocsin.protocol.job_codec import (
     parse_letter_head,
     without_done,
 )
-from tocsin.queue.redis_accounts import encode_change
+from tocsin.queue.redis_accounts import RedisAccounts, encode_change, encode_fields
 from tocsin.queue.redis_connection import (
     GROUP,
     SCHEDULE_KEPT_MS,
@@ -186,7 +187,8 @@ class RedisQueueStock:
         self._keys = Keys(prefix)
         self._silent_ms = Timing(takeover_s).silent_ms
         self._clock = clock or SystemClock()
-        self._take_in = QueueScript("take_in")
+        self._accounts = RedisAccounts(client, self._keys)
+        self._take_in = QueueScript("take_in", before="account")
         self._give_up = QueueScript("give_up")
 
     async def origin(self) -> str:
@@ -224,6 +226,10 @@ class RedisQueueStock:
                     payloads[push_id] = body
         return entries, payloads
 
+    async def fetch_accounts(self, push_ids: Collection[str]) -> dict[str, Account]:
+        """The accounts of these sends; see the port."""
+        return await self._accounts.find(sorted(push_ids))
+
     async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
         """Some dead letters; see the port."""
         with own_errors():
@@ -249,14 +255,19 @@ class RedisQueueStock:
         letters: Sequence[StoredLetter] = (),
         *,
         origin: str,
+        accounts: Mapping[str, Account] | None = None,
     ) -> None:
         """Store each of these once, in one atomic step each; see the port."""
         for entry in entries:
             body = payloads.get(entry.push_id, b"")
             place = entry.queue if entry.scheduled_uid else ""
-            args = (entry.job, body, entry.due_ms, place)
-            ends_ms = entry.due_ms + SCHEDULE_KEPT_MS
-            await self._take(origin, entry, "entry", *args, ends_ms)
+            args: list[Any] = [entry.job, body, entry.due_ms, place]
+            args += (entry.due_ms + SCHEDULE_KEPT_MS, encode_change(entry.ended))
+            account = (accounts or {}).get(entry.push_id)
+            args.append("" if account is None else account.generation)
+            if account is not None:
+                args += encode_fields(account)
+            await self._take(origin, entry, "entry", *args)
         for letter in letters:
             parts = (letter.queue, letter.letter, letter.raw, letter.payload)
             await self._take(origin, letter, "letter", *parts)
@@ -272,8 +283,16 @@ class RedisQueueStock:
                 payload = self._keys.payload(entry.push_id)
                 await self._give_up(
                     self._client,
-                    [stream, self._keys.progress, payload, delayed, jobs],
-                    [GROUP, kind, id, receipt_of(entry.queue, id)],
+                    [
+                        stream,
+                        self._keys.progress,
+                        payload,
+                        delayed,
+                        jobs,
+                        self._keys.account(entry.push_id),
+                        self._keys.changed,
+                    ],
+                    [GROUP, kind, id, receipt_of(entry.queue, id), entry.push_id],
                 )
             if letters:
                 ids = [letter.id for letter in letters]
@@ -292,6 +311,8 @@ class RedisQueueStock:
             self._keys.sequence,
             self._keys.scheduled(uid),
             self._keys.dead,
+            self._keys.account(what.push_id),
+            self._keys.changed,
         ]
         with own_errors():
             await self._take_in(
@@ -351,9 +372,9 @@ class RedisQueueStock:
             done = await run(
                 self._client, "HGET", self._keys.progress, receipt_of(queue, name)
             )
-            job = without_done(fields.get(b"job", b""), done or b"")
+            job, ended = without_done(fields.get(b"job", b""), done or b"")
             push_id = fields.get(b"push", b"").decode(errors="replace")
-            entries.append(Stored(f"stream|{name}", queue, push_id, job))
+            entries.append(Stored(f"stream|{name}", queue, push_id, job, ended=ended))
         return entries[:limit]
 
     async def _from_delayed(self, queue: str, limit: int) -> list[Stored]:

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.accounts import Account, Change, encode_account, parse_account
 from tocsin.queue.sql_connection import QueueDatabase
+from tocsin.queue.sql_jobs import find_or_make_origin
 from tocsin.queue.sql_tables import Tables
 
 KEPT_MS = 7 * 86_400_000
@@ -104,6 +105,33 @@ class AccountRows:
             account.version += 1
             await self._write(connection, push_id, account)
 
+    async def take_in(
+        self,
+        connection: AsyncConnection,
+        push_id: str,
+        account: Account | None,
+        ended: Change | None,
+    ) -> bool:
+        """Bring an entry's account from another engine; `None` if it has none there.
+
+        `False` if the account here is of another generation: the entry is not wanted.
+        """
+        if account is None:
+            return True
+        if not await self.add(connection, push_id, account):
+            standing = await self._lock(connection, push_id)
+            if standing is None or standing.generation != account.generation:
+                return False
+        if ended is not None:
+            await self.change(connection, push_id, [ended])
+        return True
+
+    async def remove(self, connection: AsyncConnection, push_id: str) -> None:
+        """Forget an account that another engine has now."""
+        await connection.execute(
+            delete(self._table).where(self._table.c.push_id == push_id)
+        )
+
     async def purge(self, connection: AsyncConnection) -> None:
         """Forget accounts that ended long ago and that nobody has come for."""
         table = self._table.c
@@ -142,6 +170,7 @@ class SqlAccounts:
     def __init__(self, database: QueueDatabase, tables: Tables) -> None:
         self._database = database
         self._table = tables.accounts
+        self._origin = tables.origin
 
     async def changed(self, *, limit: int) -> dict[str, Account]:
         """Accounts that changed and were not acknowledged since."""
@@ -185,6 +214,17 @@ class SqlAccounts:
                 await connection.execute(gone, rows)
             read = update(self._table).where(same).values(read_version=table.version)
             await connection.execute(read, rows)
+
+    async def note_keeper(self, fence: int) -> int:
+        """How far the send log has come; see the port."""
+        table = self._origin
+        async with self._database.writing() as connection:
+            # In the row that names the queue, which may not be there yet.
+            await find_or_make_origin(connection, table)
+            before = (await connection.execute(select(table.c.keeper))).scalar_one()
+            if fence > before:
+                await connection.execute(update(table).values(keeper=fence))
+        return int(before)
 
     async def _fetch(self, statement: Any) -> dict[str, Account]:
         async with self._database.reading() as connection:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tocsin.core.accounts import Account
 from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.clock import Clock
@@ -27,7 +28,7 @@ from tocsin.protocol.job_codec import (
 )
 from tocsin.queue.replays import find_work
 from tocsin.queue.rules import MOVE_MARK_S
-from tocsin.queue.sql_accounts import AccountRows
+from tocsin.queue.sql_accounts import AccountRows, SqlAccounts
 from tocsin.queue.sql_claim import NOBODY
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_jobs import JobRows, find_or_make_origin
@@ -202,8 +203,9 @@ class SqlQueueStock:
         self._database = QueueDatabase(engine, clock)
         self._tables = build_tables(prefix)
         self._rows = JobRows(self._database, self._tables)
-        accounts = AccountRows(self._database, self._tables)
-        self._dead = DeadTable(self._tables, self._rows, accounts)
+        self._account_rows = AccountRows(self._database, self._tables)
+        self._accounts = SqlAccounts(self._database, self._tables)
+        self._dead = DeadTable(self._tables, self._rows, self._account_rows)
 
     async def origin(self) -> str:
         """The name of this queue; see the port."""
@@ -242,24 +244,17 @@ class SqlQueueStock:
         )
         async with self._database.reading() as connection:
             rows = await connection.execute(statement, self._database.now_values())
-            entries = [
-                Stored(
-                    str(row.id),
-                    row.queue,
-                    row.push_id,
-                    without_done(row.body or b"", row.done or b""),
-                    row.run_at_ms if row.run_at_ms > row.now_ms else 0,
-                    # A job that was handed out has begun, so nobody can cancel it.
-                    "" if row.deliveries else row.scheduled_uid or "",
-                )
-                for row in rows
-            ]
+            entries = [_stored(row) for row in rows]
             found = await connection.execute(
                 select(payloads.push_id, payloads.body).where(
                     payloads.push_id.in_({entry.push_id for entry in entries})
                 )
             )
             return entries, {row.push_id: row.body for row in found}
+
+    async def fetch_accounts(self, push_ids: Collection[str]) -> dict[str, Account]:
+        """The accounts of these sends; see the port."""
+        return await self._accounts.find(sorted(push_ids))
 
     async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
         """Some dead letters; see the port."""
@@ -285,11 +280,17 @@ class SqlQueueStock:
         letters: Sequence[StoredLetter] = (),
         *,
         origin: str,
+        accounts: Mapping[str, Account] | None = None,
     ) -> None:
         """Store all of these once, in one transaction; see the port."""
+        known = accounts or {}
         async with self._database.writing() as connection:
             for entry in entries:
-                if await self._is_new(connection, origin, "entry", entry):
+                if await self._is_new(
+                    connection, origin, "entry", entry
+                ) and await self._account_rows.take_in(
+                    connection, entry.push_id, known.get(entry.push_id), entry.ended
+                ):
                     if body := payloads.get(entry.push_id):
                         await self._rows.add_payload(connection, entry.push_id, body, 1)
                     await self._rows.add_raw(
@@ -319,7 +320,8 @@ class SqlQueueStock:
                 if await self._rows.remove(connection, int(entry.id)):
                     gone[entry.push_id] += 1
             for push_id, number in gone.items():
-                await self._rows.change_outstanding(connection, push_id, -number)
+                if await self._rows.change_outstanding(connection, push_id, -number):
+                    await self._account_rows.remove(connection, push_id)
             if letters:
                 await self._dead.purge(connection, [letter.id for letter in letters])
 
@@ -338,3 +340,17 @@ class SqlQueueStock:
         return and_(
             jobs.lease_owner != NOBODY, jobs.lease_until_ms > self._database.now
         )
+
+
+def _stored(row: Row[Any]) -> Stored:
+    job, ended = without_done(row.body or b"", row.done or b"")
+    return Stored(
+        str(row.id),
+        row.queue,
+        row.push_id,
+        job,
+        row.run_at_ms if row.run_at_ms > row.now_ms else 0,
+        # A job that was handed out has begun, so nobody can cancel it.
+        "" if row.deliveries else row.scheduled_uid or "",
+        ended,
+    )

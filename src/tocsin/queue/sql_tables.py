@@ -102,6 +102,8 @@ def build_tables(prefix: str) -> Tables:
             metadata,
             Column("one", Integer, primary_key=True, autoincrement=False),
             Column("origin", Text),
+            # How far the keeper of the send log has come.
+            Column("keeper", BigInteger),
         ),
         tokens=Table(
             f"{prefix}queue_tokens",

@@ -142,6 +142,20 @@ class Metrics:
             "push_queue_lost_timestamp_seconds",
             "When the queue last was found to have lost data, in Unix seconds, or 0.",
         )
+        self.push_open_sends = self._gauge(
+            "push_open_send_count",
+            "Accepted sends that are not over, in the send log.",
+        )
+        self.push_repairs = self._counter(
+            "push_repair_count",
+            "Accepted sends the queue had lost: requeued or reported; moved counts "
+            "queues that were used before and still have some.",
+            "result",
+        )
+        self.push_broken_accounts = self._counter(
+            "push_broken_account_count",
+            "Accounts of sends that did not close when they were written down.",
+        )
         self.push_lost_jobs = self._counter(
             "push_lost_job_count",
             "Jobs that left a worker's hands unsettled: taken_over by another worker, "

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tocsin.core.accounts import Change, Part
 from tocsin.core.device import DeviceFilter
 from tocsin.core.lanes import Priority
 from tocsin.core.push import (
@@ -186,12 +187,18 @@ def test_an_entry_without_those_who_are_done() -> None:
     """A job that moves takes only the recipients whose result was not recorded."""
     names = tuple("abcdefghij")
     work = Send(TargetKind.TOKEN, Recipients(names, names, names, users=names))
-    job = replace(JOB, work=work)
-    moved = parse_job(without_done(encode_job(job), bytes([0b1010_0101, 0b10])))
+    job = replace(JOB, work=work, unit="0:1")
+    rest, ended = without_done(
+        encode_job(job), bytes([0b1010_0101, 0b10, 0b0000_0100, 0])
+    )
+    moved = parse_job(rest)
     assert isinstance(moved.work, Send)
     assert moved.work == work.subset([1, 3, 4, 6, 8])
-    assert without_done(encode_job(job), b"\0\0") == encode_job(job)
-    assert without_done(b"no job", b"\1") == b"no job"
+    assert ended == Change("0:1", open=-5, parts={Part.DELIVERED: 4, Part.REMOVED: 1})
+    assert without_done(encode_job(job), b"\0\0") == (encode_job(job), None)
+    assert without_done(b"no job", b"\1") == (b"no job", None)
+    older = replace(job, unit="")
+    assert without_done(encode_job(older), b"\1")[1] is None
 
 
 def test_cancelled_jobs_that_cannot_be_read_are_left_out() -> None:

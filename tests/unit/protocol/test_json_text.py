@@ -60,7 +60,9 @@ DEEP = b'{"a":' * 100_000
 
 
 @pytest.mark.parametrize(
-    "split", [split_object, split_object_with_halves, split_array], ids=str
+    "split",
+    [split_object, split_object_with_halves, split_array],
+    ids=["object", "halves", "array"],
 )
 def test_what_is_nested_too_deep_is_a_fault(split: Callable[[bytes], object]) -> None:
     """As any other JSON that cannot be read, for whoever splits it."""

@@ -221,6 +221,13 @@ class AccountReader(Protocol):
         """
         ...
 
+    async def note_keeper(self, fence: int) -> int:
+        """Remember how far the send log has come; returns the highest number before.
+
+        One that is above the log's own tells that the log's database went back.
+        """
+        ...
+
 
 class JobOperator(Backlog, Protocol):
     """What an operator sees and does: the backlog and the dead letters."""

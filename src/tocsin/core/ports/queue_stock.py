@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from tocsin.core.accounts import Account, Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,8 @@ class Stored:
 
     `id` names it in the engine that it leaves. `due_ms` is Unix milliseconds, 0
     for now. `scheduled_uid` is the uid under which it can be cancelled, or empty.
+    `ended` is what becomes of recipients that were left out of the job, since their
+    result was recorded.
     """
 
     id: str
@@ -21,6 +25,7 @@ class Stored:
     job: bytes
     due_ms: int = 0
     scheduled_uid: str = ""
+    ended: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,10 @@ class QueueStock(Protocol):
         """Some dead letters, oldest first."""
         ...
 
+    async def fetch_accounts(self, push_ids: Collection[str]) -> dict[str, Account]:
+        """The accounts of these sends; those of older releases have none."""
+        ...
+
     async def take_in(
         self,
         entries: Sequence[Stored],
@@ -69,8 +78,12 @@ class QueueStock(Protocol):
         letters: Sequence[StoredLetter] = (),
         *,
         origin: str,
+        accounts: Mapping[str, Account] | None = None,
     ) -> None:
         """Store each of these in an atomic step; the backlog limit does not count.
+
+        The first entry of a send brings its account. Entries of a send whose account
+        here is of another generation are left out: it was queued again meanwhile.
 
         What was taken in from this `origin` under the same id before is left out,
         so that a move that broke off can begin anew.
@@ -80,5 +93,8 @@ class QueueStock(Protocol):
     async def give_up(
         self, entries: Sequence[Stored], letters: Sequence[StoredLetter] = ()
     ) -> None:
-        """Forget what another engine has now; a payload goes with its last entry."""
+        """Forget what another engine has now.
+
+        Payload and account of a send go with its last entry.
+        """
         ...

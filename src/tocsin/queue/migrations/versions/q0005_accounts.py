@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the table, and the place for how far the send log has come."""
     prefix = op.get_context().opts["prefix"]
     op.create_table(
         f"{prefix}queue_accounts",
@@ -38,4 +38,8 @@ def upgrade() -> None:
         ["ended_ms"],
         postgresql_where=sa.text("ended_ms > 0"),
         sqlite_where=sa.text("ended_ms > 0"),
+    )
+    op.add_column(
+        f"{prefix}queue_origin",
+        sa.Column("keeper", sa.BigInteger, nullable=False, server_default="0"),
     )

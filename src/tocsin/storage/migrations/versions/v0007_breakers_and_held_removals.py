@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "v0007"
-down_revision = "v0005"
+down_revision = "v0006"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,528 @@
+"""`SendLog` on SQL: a row for each send, written before its work is queued.
+
+Part of the storage room; it must not know what a queue does with the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tocsin.core.accounts import Account, Part, account_data, account_of
+from tocsin.core.errors import ApiError, Conflict
+from tocsin.core.ports.clock import Clock
+from tocsin.core.ports.send_log import OpenSend, SendQuery
+from tocsin.core.ports.sends import UID_TAKEN
+from tocsin.core.send_log import (
+    Accepting,
+    Progress,
+    SendRecord,
+    Taken,
+    progress_of,
+)
+from tocsin.protocol.job_codec import encode_accepted, parse_accepted
+from tocsin.sql_access.dialects import inserting
+from tocsin.storage.engine import Database
+from tocsin.storage.errors import DatabaseUnavailable
+from tocsin.storage.group_commit import GroupCommit
+from tocsin.storage.tables import push_keeper, push_sends, push_uids
+
+_MS_PER_S = 1000
+_table = push_sends.c
+_OPEN: ColumnElement[bool] = literal_column("ended_at_ms = 0")
+"""As text, so that planners use the partial indexes."""
+
+_RECORD = (
+    "push_id",
+    "uid",
+    "analytics_uid",
+    "correlation_id",
+    "trace_id",
+    "recipient",
+    "priority",
+    "accepted_at_ms",
+    "due_at_ms",
+    "expire_at_ms",
+    "ended_at_ms",
+    "epoch",
+    "repairs",
+    "note",
+)
+"""Columns that are fields of `SendRecord` as they are."""
+
+
+class SqlSendLog:
+    """The log in PostgreSQL or SQLite.
+
+    Sends that arrive together are written together, at most `group_limit` at once.
+    """
+
+    def __init__(
+        self, database: Database, *, clock: Clock, group_limit: int = 200
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._accepting: GroupCommit[Accepting, Taken | ApiError] = GroupCommit(
+            self._accept_group,
+            spawn=database.spawn,
+            hits_all=lambda error: isinstance(error, DatabaseUnavailable),
+            limit=group_limit,
+        )
+
+    # --- SendAcceptor ---
+
+    async def accept(self, accepting: Accepting) -> Taken:
+        """See `SendAcceptor.accept`."""
+        taken = await self._accepting.submit(accepting)
+        if isinstance(taken, ApiError):
+            raise taken
+        return taken
+
+    async def accept_again(self, accepting: Accepting) -> None:
+        """See `SendAcceptor.accept_again`."""
+        row = _row_of(accepting)
+
+        async def work(connection: AsyncConnection) -> None:
+            again = inserting(push_sends, connection.dialect.name).values(row)
+            await connection.execute(
+                again.on_conflict_do_update(
+                    index_elements=["push_id"],
+                    set_={name: again.excluded[name] for name in row},
+                    where=_table.progress == Progress.REFUSED.value,
+                )
+            )
+            await _set_claim(connection, accepting.record, accepted=True)
+
+        await self._database.write(work)
+
+    async def refuse(self, push_id: str) -> None:
+        """See `SendAcceptor.refuse`."""
+
+        async def work(connection: AsyncConnection) -> None:
+            refused = await connection.execute(
+                update(push_sends)
+                .where(_table.push_id == push_id, _OPEN, _table.seen.is_(False))
+                .values(
+                    progress=Progress.REFUSED.value,
+                    ended_at_ms=self._clock.now_ms(),
+                )
+                .returning(_table.uid)
+            )
+            uid = refused.scalar()
+            if uid is not None:
+                await connection.execute(
+                    update(push_uids)
+                    .where(push_uids.c.uid == uid, push_uids.c.push_id == push_id)
+                    .values(accepted=False)
+                )
+
+        await self._database.write(work)
+
+    async def find_open(self, push_ids: Sequence[str]) -> list[OpenSend]:
+        """See `SendAcceptor.find_open`."""
+        if not push_ids:
+            return []
+        statement = select(push_sends).where(_table.push_id.in_(push_ids), _OPEN)
+        rows = await self._fetch(statement)
+        return [
+            OpenSend(_record_of(row), *parse_accepted(bytes(row.work))) for row in rows
+        ]
+
+    async def plan_repair(
+        self,
+        push_id: str,
+        *,
+        seen: Mapping[str, int],
+        accounts: Mapping[str, Account],
+        epoch: str,
+        note: str = "",
+    ) -> bool:
+        """See `SendAcceptor.plan_repair`."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            found = await connection.execute(
+                select(_table.accounts, _table.ended_at_ms)
+                .where(_table.push_id == push_id)
+                .with_for_update()
+            )
+            row = found.first()
+            if row is None or row.ended_at_ms:
+                return False
+            standing = _parse_accounts(row.accounts)
+            if {name: each.version for name, each in standing.items()} != dict(seen):
+                return False
+            await connection.execute(
+                update(push_sends)
+                .where(_table.push_id == push_id)
+                .values(
+                    accounts=_encode_accounts(accounts),
+                    epoch=epoch,
+                    repairs=_table.repairs + 1,
+                    note=note,
+                    # Until the queue tells of it: a crash may come before it is queued.
+                    seen=False,
+                )
+            )
+            return True
+
+        return await self._database.write(work)
+
+    # --- SendLog ---
+
+    async def hold(self, owner: str, *, ttl_s: float) -> int | None:
+        """See `SendLog.hold`."""
+        now_ms = self._clock.now_ms()
+        until_ms = now_ms + int(ttl_s * _MS_PER_S)
+
+        async def work(connection: AsyncConnection) -> int | None:
+            first = inserting(push_keeper, connection.dialect.name).values(
+                one=1, owner=owner, until_ms=until_ms, fence=1
+            )
+            held = await connection.execute(
+                first.on_conflict_do_update(
+                    index_elements=["one"],
+                    set_={
+                        "owner": owner,
+                        "until_ms": until_ms,
+                        "fence": push_keeper.c.fence + 1,
+                    },
+                    where=(push_keeper.c.until_ms <= now_ms)
+                    | (push_keeper.c.owner == owner),
+                ).returning(push_keeper.c.fence)
+            )
+            fence = held.scalar()
+            return None if fence is None else int(fence)
+
+        return await self._database.write(work)
+
+    async def raise_fence(self, fence: int) -> None:
+        """See `SendLog.raise_fence`."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                update(push_keeper)
+                .where(push_keeper.c.fence < fence)
+                .values(fence=fence)
+            )
+        )
+
+    async def write_accounts(
+        self, accounts: Mapping[str, Account], *, fence: int, epoch: str
+    ) -> bool:
+        """See `SendLog.write_accounts`."""
+        if not accounts:
+            return True
+        now_ms = self._clock.now_ms()
+        standing = (
+            select(_table.push_id, _table.accounts, _table.due_at_ms, _table.fence)
+            .where(_table.push_id.in_(sorted(accounts)))
+            .order_by(_table.push_id)
+            .with_for_update()
+        )
+        write = (
+            update(push_sends)
+            .where(_table.push_id == bindparam("of_push"))
+            .values(
+                accounts=bindparam("told"),
+                progress=bindparam("how_far"),
+                ended_at_ms=bindparam("over_at_ms"),
+                work=case((bindparam("drop"), b""), else_=_table.work),
+                seen=True,
+                fence=fence,
+                # Where its work is now: a move of the queue has brought it there.
+                epoch=epoch or _table.epoch,
+            )
+        )
+
+        async def work(connection: AsyncConnection) -> bool:
+            rows: list[dict[str, Any]] = []
+            for row in await connection.execute(standing):
+                if row.fence > fence:
+                    return False
+                account = accounts[row.push_id]
+                of_send = _parse_accounts(row.accounts)
+                of_send[account.generation] = account
+                far = progress_of(of_send, due_later=row.due_at_ms > now_ms)
+                rows.append(
+                    {
+                        "of_push": row.push_id,
+                        "told": _encode_accounts(of_send),
+                        "how_far": far.value,
+                        "over_at_ms": now_ms if far.is_over else 0,
+                        "drop": far.is_over,
+                    }
+                )
+            if rows:
+                await connection.execute(write, rows)
+            return True
+
+        return await self._database.write(work)
+
+    async def fetch_unseen(self, *, before_ms: int, limit: int) -> list[str]:
+        """See `SendLog.fetch_unseen`."""
+        unseen = "seen = 0" if self._database.dialect == "sqlite" else "seen = false"
+        statement = (
+            select(_table.push_id)
+            .where(_OPEN, literal_column(unseen), _table.accepted_at_ms <= before_ms)
+            .order_by(_table.accepted_at_ms)
+            .limit(limit)
+        )
+        return [row.push_id for row in await self._fetch(statement)]
+
+    async def fetch_open(self, *, after: str, limit: int) -> list[str]:
+        """See `SendLog.fetch_open`."""
+        statement = (
+            select(_table.push_id)
+            .where(_OPEN, _table.push_id > after)
+            .order_by(_table.push_id)
+            .limit(limit)
+        )
+        return [row.push_id for row in await self._fetch(statement)]
+
+    async def end_unknown(self, push_ids: Sequence[str], *, note: str) -> int:
+        """See `SendLog.end_unknown`."""
+        now_ms = self._clock.now_ms()
+        statement = (
+            select(_table.push_id, _table.accounts)
+            .where(_table.push_id.in_(push_ids), _OPEN)
+            .order_by(_table.push_id)
+            .with_for_update()
+        )
+
+        async def work(connection: AsyncConnection) -> int:
+            rows = (await connection.execute(statement)).all()
+            for row in rows:
+                ended = {
+                    name: _give_up(account)
+                    for name, account in _parse_accounts(row.accounts).items()
+                }
+                await connection.execute(
+                    update(push_sends)
+                    .where(_table.push_id == row.push_id)
+                    .values(
+                        accounts=_encode_accounts(ended),
+                        progress=Progress.FINISHED.value,
+                        ended_at_ms=now_ms,
+                        note=note,
+                    )
+                )
+            return len(rows)
+
+        return await self._database.write(work) if push_ids else 0
+
+    async def purge(self, *, before_ms: int, limit: int) -> int:
+        """See `SendLog.purge`."""
+        oldest = (
+            select(_table.push_id)
+            .where(_table.ended_at_ms > 0, _table.ended_at_ms <= before_ms)
+            .order_by(_table.ended_at_ms)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("oldest")
+        )
+        statement = delete(push_sends).where(_table.push_id.in_(select(oldest)))
+
+        async def work(connection: AsyncConnection) -> int:
+            gone = await connection.execute(statement.returning(_table.push_id))
+            return len(gone.all())
+
+        return await self._database.write(work)
+
+    # --- SendSource ---
+
+    async def fetch(self, *, uid: str = "", push_id: str = "") -> SendRecord | None:
+        """See `SendSource.fetch`."""
+        which = _table.push_id == push_id if push_id else _table.uid == uid
+        statement = (
+            select(push_sends).where(which).order_by(_table.accepted_at_ms.desc())
+        )
+        rows = await self._fetch(statement.limit(1))
+        return _record_of(rows[0]) if rows else None
+
+    async def list(self, query: SendQuery) -> list[SendRecord]:
+        """See `SendSource.list`."""
+        statement = select(push_sends)
+        if query.uid:
+            statement = statement.where(_table.uid == query.uid)
+        if query.progress:
+            names = [each.value for each in query.progress]
+            statement = statement.where(_table.progress.in_(names))
+        if query.since_ms:
+            statement = statement.where(_table.accepted_at_ms >= query.since_ms)
+        if query.until_ms:
+            statement = statement.where(_table.accepted_at_ms < query.until_ms)
+        if query.before:
+            last = (
+                select(_table.accepted_at_ms)
+                .where(_table.push_id == query.before)
+                .scalar_subquery()
+            )
+            statement = statement.where(
+                (_table.accepted_at_ms < last)
+                | ((_table.accepted_at_ms == last) & (_table.push_id < query.before))
+            )
+        statement = statement.order_by(
+            _table.accepted_at_ms.desc(), _table.push_id.desc()
+        ).limit(query.limit)
+        return [_record_of(row) for row in await self._fetch(statement)]
+
+    async def count_open(self) -> int:
+        """See `SendSource.count_open`."""
+        statement = select(func.count()).select_from(push_sends).where(_OPEN)
+
+        async def work(connection: AsyncConnection) -> int:
+            return int((await connection.execute(statement)).scalar_one())
+
+        return await self._database.read(work)
+
+    # --- the group ---
+
+    async def _accept_group(
+        self, group: Sequence[Accepting]
+    ) -> Sequence[Taken | ApiError | None]:
+        async def work(
+            connection: AsyncConnection,
+        ) -> Sequence[Taken | ApiError | None]:
+            now_ms = self._clock.now_ms()
+            answers: list[Taken | ApiError | None] = []
+            new: list[Accepting] = []
+            taken: set[str] = set()
+            for each in group:
+                uid = each.record.uid
+                if each.fingerprint is None:
+                    answers.append(_new(each))
+                    new.append(each)
+                elif uid in taken:
+                    answers.append(None)  # it must see what the one before has written
+                else:
+                    taken.add(uid)
+                    answer = await _claim(connection, each, now_ms)
+                    answers.append(answer)
+                    if isinstance(answer, Taken) and answer.is_new:
+                        new.append(each)
+            if new:
+                await connection.execute(
+                    insert(push_sends), [_row_of(each) for each in new]
+                )
+            return answers
+
+        return await self._database.write(work)
+
+    async def _fetch(self, statement: Any) -> Sequence[Row[Any]]:
+        async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            return (await connection.execute(statement)).all()
+
+        return await self._database.read(work)
+
+
+async def _claim(
+    connection: AsyncConnection, each: Accepting, now_ms: int
+) -> Taken | ApiError:
+    """Take the uid, or find who has it; an `ApiError` is for its caller alone."""
+    record, uids = each.record, push_uids.c
+    values = {
+        "uid": record.uid,
+        "fingerprint": each.fingerprint,
+        "push_id": record.push_id,
+        "accepted": True,
+        "expires_at_ms": now_ms + int(each.uid_ttl_s * _MS_PER_S),
+        "queue_epoch": record.epoch,
+    }
+    claim = inserting(push_uids, connection.dialect.name).values(values)
+    claim_it = claim.on_conflict_do_update(
+        index_elements=["uid"],
+        set_={name: claim.excluded[name] for name in values},
+        where=uids.expires_at_ms <= now_ms,
+    ).returning(uids.uid)
+    found = (
+        select(
+            uids.fingerprint,
+            uids.push_id,
+            uids.accepted,
+            uids.queue_epoch,
+            _table.progress,
+        )
+        .select_from(
+            push_uids.outerjoin(push_sends, push_sends.c.push_id == uids.push_id)
+        )
+        .where(uids.uid == record.uid)
+    )
+    while (await connection.execute(claim_it)).first() is None:
+        row = (await connection.execute(found)).first()
+        if row is None:
+            continue  # it was purged between the two statements
+        if bytes(row.fingerprint) != each.fingerprint:
+            return Conflict(UID_TAKEN)
+        progress = None if row.progress is None else Progress(row.progress)
+        return Taken(row.push_id, False, progress, row.accepted, row.queue_epoch)
+    return _new(each)
+
+
+def _new(each: Accepting) -> Taken:
+    record = each.record
+    return Taken(record.push_id, True, record.progress, True, record.epoch)
+
+
+async def _set_claim(
+    connection: AsyncConnection, record: SendRecord, *, accepted: bool
+) -> None:
+    await connection.execute(
+        update(push_uids)
+        .where(push_uids.c.uid == record.uid, push_uids.c.push_id == record.push_id)
+        .values(accepted=accepted, queue_epoch=record.epoch)
+    )
+
+
+def _row_of(each: Accepting) -> dict[str, Any]:
+    record = each.record
+    row: dict[str, Any] = {name: getattr(record, name) for name in _RECORD}
+    over = record.progress.is_over
+    return row | {
+        "progress": record.progress.value,
+        "seen": False,
+        "fence": 0,
+        "work": b"" if over else encode_accepted(each.payload, each.jobs),
+        "accounts": _encode_accounts(record.accounts),
+    }
+
+
+def _record_of(row: Row[Any]) -> SendRecord:
+    values = {name: getattr(row, name) for name in _RECORD}
+    return SendRecord(
+        progress=Progress(row.progress),
+        accounts=_parse_accounts(row.accounts),
+        **values,
+    )
+
+
+def _encode_accounts(accounts: Mapping[str, Account]) -> str:
+    told = {name: account_data(account) for name, account in accounts.items()}
+    return orjson.dumps(told).decode()
+
+
+def _parse_accounts(text: str) -> dict[str, Account]:
+    return {name: account_of(data) for name, data in orjson.loads(text).items()}
+
+
+def _give_up(account: Account) -> Account:
+    left = account.open
+    if left:
+        account.parts[Part.UNCONFIRMED.value] += left
+    account.units.clear()
+    account.walks.clear()
+    account.ended = True
+    return account
