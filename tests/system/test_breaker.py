@@ -105,6 +105,44 @@ def test_a_wrong_project_between_healthy_sends(
     assert dead.stdout == "0 dead letters\n"
 
 
+@pytest.mark.parametrize("deployed", ["database"], indirect=True)
+def test_a_refused_body_between_healthy_sends(
+    published_client: PublishedClient, deployed: Deployment, simulator: Simulator
+) -> None:
+    """A few are asked, the rest waits to be mended; another send is not held up."""
+    folder = deployed.path.parent
+    deployed.serve()
+    workers = [deployed.worker(), deployed.worker()]
+    fill(deployed, DEVICES)
+    simulator.faults.change({"send": {"fault": "toobig"}})
+    send_to_all(published_client, deployed)
+    letters = wait_until(lambda: _letters(deployed, DEVICES), what="all are letters")
+    assert all("body_refused: invalid_argument: 400" in line for line in letters)
+    assert simulator.ledger.answers["toobig"] <= 2 * 20
+    assert len([*_told(workers)]) == 1
+
+    simulator.faults.change({"send": None})
+    send_to_all(published_client, deployed)
+    wait_until(lambda: all_got(simulator, 1), what="the healthy send")
+    replayed = run_verb(folder, "queue", "replay", "--all", "--config", "c.json")
+    assert replayed.returncode == 0, replayed.stderr
+    wait_until(lambda: all_got(simulator, 2), what="what was replayed")
+    assert sum(simulator.ledger.delivered.values()) == 2 * DEVICES
+
+
+def _told(workers: list[Process]) -> list[str]:
+    events = (line["event"] for each in workers for line in each.events())
+    return [event for event in events if "refuses the body" in event]
+
+
+def _letters(at: Deployment, count: int) -> list[str]:
+    """The lines of the dead letters, once they hold so many recipients."""
+    done = run_verb(at.path.parent, "queue", "dead", "--config", "c.json")
+    lines = [line for line in done.stdout.splitlines() if " recipients  " in line]
+    sizes = [int(line.split(" recipients  ")[0].split()[-1]) for line in lines]
+    return lines if sum(sizes) == count else []
+
+
 def _listed(at: Deployment) -> str:
     done = run_verb(at.path.parent, "credentials", "--config", "c.json")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -33,6 +33,7 @@ from tocsin.core.ports.devices import DeviceStore
 from tocsin.core.ports.providers import Expiring, PushProvider
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.ports.sends import ResultSink
+from tocsin.delivery.body_trials import BodyTrials
 from tocsin.delivery.breakers import Breakers, LocalBreakerStore
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.lane import RECIPIENTS_AHEAD
@@ -73,7 +74,9 @@ async def start_worker(
         raise ValueError("a worker needs push_notifications.enabled_providers")
     outages, lost = Outages(), LostJobs(queue, resources.metrics)
     providers = credentials.providers
-    breakers = await _start_breakers(resources, queue, credentials, outages, stack)
+    breakers, trials = await _start_breakers(
+        resources, queue, credentials, outages, stack
+    )
     settlement = Settlement(
         devices=resources.devices,
         retry=_retry_policy(config),
@@ -84,6 +87,7 @@ async def start_worker(
         outages=outages,
         verdicts=resources.verdicts,
         breakers=breakers,
+        trials=trials,
     )
     room = Room(config.worker.concurrency, RECIPIENTS_AHEAD)
     shares = CredentialShares(providers, resources.clock, room=room)
@@ -147,15 +151,19 @@ async def _start_breakers(
     credentials: ProviderSet,
     outages: Outages,
     stack: AsyncExitStack,
-) -> Breakers:
-    """The breakers of all credentials, as other workers know them by now."""
+) -> tuple[Breakers, BodyTrials]:
+    """What stops credentials and sends, as other workers know it by now."""
     if resources.breakers is None:
         _log.info(
             "without a database or Redis each worker finds out for itself that a"
             " provider refuses a credential"
         )
+    store = resources.breakers or LocalBreakerStore()
+    trials = BodyTrials(
+        store, clock=resources.clock, metrics=resources.metrics, outages=outages
+    )
     breakers = Breakers(
-        resources.breakers or LocalBreakerStore(),
+        store,
         clock=resources.clock,
         metrics=resources.metrics,
         worker=consumer_name(),
@@ -165,9 +173,10 @@ async def _start_breakers(
     )
     for provider in credentials.providers.values():
         breakers.credential(provider.name, provider.integration)
+    breakers.listeners.append(trials.learn)
     await breakers.look()
     start_beside(breakers.follow(), stack)
-    return breakers
+    return breakers, trials
 
 
 async def run_worker(

@@ -67,6 +67,10 @@ def run(args: argparse.Namespace) -> int:
             if resources.queue is None:
                 print("no queue is configured: push_notifications is off")
                 return 2
+            if args.action == "replay" and resources.breakers is not None:
+                from tocsin.admin.halts import lift_halts
+
+                await lift_halts(resources.breakers)
             providers = config.push_notifications.active_providers
             ids = None if args.all else list(args.ids)
             return await act(resources.queue, args.action, ids, providers=providers)

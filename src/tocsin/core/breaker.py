@@ -29,6 +29,10 @@ PROBE_AGAIN_S = 2.0
 BODY_REFUSED, BREAKER_OPEN = "body_refused", "breaker_open"
 """How the reasons of dead letters begin, of what was stopped; and labels in metrics."""
 
+HALT_KEPT_MS = 60_000
+"""How long a halt stands after somebody met it last. Work of that send that comes later
+asks anew, a few times: the fault may have been the provider's."""
+
 _CREDENTIAL = "credential"
 _BODY = "body"
 _DETAIL_LIMIT = 300
@@ -218,9 +222,9 @@ def parse_credential_name(name: str) -> tuple[str, str, str] | None:
     return parts[0], parts[1], parts[2]
 
 
-def body_name(push_id: str, provider: str, integration: str, digest: str) -> str:
-    """The name of a halt; by the `digest` of its body a mended one is not halted."""
-    return f"{_BODY}|{push_id}|{provider}|{integration}|{digest}"
+def body_name(push_id: str, provider: str, integration: str) -> str:
+    """The name of a halt; a send with a mended body has another push id."""
+    return f"{_BODY}|{push_id}|{provider}|{integration}"
 
 
 def body_prefix(push_id: str) -> str:

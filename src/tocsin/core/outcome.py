@@ -52,9 +52,10 @@ class Outcome:
     `retry_after_s` is how long the provider asks to wait, in seconds. `slow_down`
     marks an answer about the whole credential, not about one device or platform:
     sending through the credential pauses.
-    `maybe_sent` marks a fault after the request had left: a retry may be a
-    duplicate. `gone_at_ms` is when the token died by the provider's account (APNs
-    410), in Unix milliseconds.
+    `of_body` marks a refusal of the message itself, which every other recipient of the
+    same message would get. `maybe_sent` marks a fault after the request had left: a
+    retry may be a duplicate. `gone_at_ms` is when the token died by the provider's
+    account (APNs 410), in Unix milliseconds.
     """
 
     verdict: Verdict
@@ -63,6 +64,7 @@ class Outcome:
     message_id: str = ""
     retry_after_s: float | None = None
     slow_down: bool = False
+    of_body: bool = False
     maybe_sent: bool = False
     gone_at_ms: int | None = None
 

@@ -15,11 +15,13 @@ from itertools import chain
 import structlog
 
 from tocsin.core.breaker import (
+    HALT_KEPT_MS,
     Breaker,
     BreakerState,
     Cause,
     credential_name,
     read_breaker,
+    read_halt,
 )
 from tocsin.core.errors import ApiError, QueueUnavailable
 from tocsin.core.lanes import batch_queues
@@ -130,6 +132,7 @@ class Breakers:
         self._outages = outages or Outages()
         self._tracked: dict[tuple[str, str], _Tracked] = {}
         self._by_state: dict[CredentialState, _Tracked] = {}
+        self.listeners: list[Callable[[Mapping[str, str]], None]] = []
         self._waiting: Mapping[str, int] = {}
         self._counted_at_ms = self._swept_at_ms = 0
 
@@ -235,6 +238,8 @@ class Breakers:
                 await self._count_waiting()
         except (ApiError, TimeoutError):
             return  # whoever needs the store reports that it is away
+        for listener in self.listeners:
+            listener(texts)
         for tracked, changes in zip(every, before, strict=True):
             if tracked.state.is_unshared:
                 await self.share(tracked.state)
@@ -336,21 +341,25 @@ class Breakers:
         }
 
     async def _sweep(self, texts: Mapping[str, str]) -> None:
-        """Take away what belongs to keys that nobody uses any more."""
+        """Take away what nobody meets any more: unused keys, halted sends."""
         now_ms = self._clock.now_ms()
         if now_ms - self._swept_at_ms < SWEEP_EVERY_MS:
             return
         self._swept_at_ms = now_ms
         used = {each.name for each in self._tracked.values()}
         for name, text in texts.items():
-            breaker = read_breaker(text)
-            if name in used or breaker is None:
-                continue
-            if breaker.until_ms < now_ms - FORGOTTEN_AFTER_MS:
+            if name not in used and _is_forgotten(text, now_ms):
                 try:
                     await self._store.swap(name, text, None)
                 except ApiError:
                     return
+
+
+def _is_forgotten(text: str, now_ms: int) -> bool:
+    if (breaker := read_breaker(text)) is not None:
+        return breaker.until_ms < now_ms - FORGOTTEN_AFTER_MS
+    halt = read_halt(text)
+    return halt is not None and halt.at_ms < now_ms - HALT_KEPT_MS
 
 
 def _outranks(ours: Breaker | None, theirs: Breaker | None) -> bool:

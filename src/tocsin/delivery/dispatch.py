@@ -20,9 +20,10 @@ from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.providers import Batch, PushProvider, Report
 from tocsin.core.ports.queue import Delivery, JobConsumer, RateLimiter
-from tocsin.core.push import Body, Payload, SendJob, Templating
+from tocsin.core.push import Body, Payload, SendJob, TargetKind, Templating
 from tocsin.core.templates import TemplateFault
 from tocsin.delivery.accounting import ended_in_batch, rest_of
+from tocsin.delivery.body_trials import BodyTrial
 from tocsin.delivery.breakers import Permit
 from tocsin.delivery.credentials import CredentialState
 from tocsin.delivery.limits import BatchLimits, MemoryRateLimiter
@@ -79,6 +80,7 @@ class Dispatcher:
         self._journal = journal
         self._settlement = settlement
         self._breakers = settlement.breakers
+        self._trials = settlement.trials
         self._reports = settlement.reports
         self._clock = clock
         self._metrics = metrics
@@ -131,6 +133,9 @@ class Dispatcher:
             run.expired = len(run.pending)
             if await self._end(delivery, payload, [], [], run=run):
                 self._events.tell(SendEvent.EXPIRED, job, payload)
+            return
+        if (halt := await self._trials.find_halt(job)) is not None:
+            await self._bury(delivery, payload, halt.reason())
             return
         if self._breakers.must_wait(credential):
             await self._postpone(run, credential)
@@ -193,9 +198,12 @@ class Dispatcher:
             )
             if (templating := run.payload.templating) is not None:
                 batch = await self._render(run, templating, batch, report)
-            await provider.send(
-                batch, report, RunPace(run, self._journal, credential, self._clock)
-            )
+            run.trial = self._trial_of(run, batch)
+            pace = RunPace(run, self._journal, credential, self._clock)
+            try:
+                await provider.send(batch, report, pace)
+            finally:
+                await self._end_trial(run, pace)
             # From here on the journal leaves the run alone: settling records it.
             run.complete = True
             # Taken in before `_conclude` plans, which needs to know which verdicts are
@@ -211,6 +219,22 @@ class Dispatcher:
             # A lost delivery may have come back, with a new run under its receipt.
             if self._runs.get(run.delivery.receipt) is run:
                 del self._runs[run.delivery.receipt]
+
+    def _trial_of(self, run: Run, batch: Batch) -> BodyTrial | None:
+        """The trial of the body, where all recipients of the send get the same one."""
+        if batch.bodies is not None or batch.kind is not TargetKind.TOKEN:
+            return None
+        trial = self._trials.of(run.job)
+        trial.proven = trial.proven or run.done_before > 0
+        return trial
+
+    async def _end_trial(self, run: Run, pace: RunPace) -> None:
+        trial = run.trial
+        if trial is None:
+            return
+        trial.end(pace.started_on_trial - len(run.results))
+        if trial.halt is not None:
+            await self._trials.share(trial, run.job, run.payload)
 
     async def _render(
         self, run: Run, templating: Templating, batch: Batch, report: Report

@@ -109,6 +109,10 @@ class Expander:
                     integration=job.credential,
                 )
             return
+        if (halt := await self._settlement.trials.find_halt(job)) is not None:
+            # With its position: what replays it goes on where it stopped.
+            await self._bury(delivery, job, halt.reason())
+            return
         if await self._waits_for_credential(delivery, job):
             return
         try:

@@ -19,6 +19,7 @@ from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, JobConsumer
 from tocsin.core.push import Payload, SendJob
 from tocsin.core.push_services import SERVICES
+from tocsin.delivery.body_trials import BodyTrial
 from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.outages import Outages
 
@@ -46,8 +47,12 @@ class Run:
         self.delivery = delivery
         self.job = job
         self.payload = payload
+        # What it was begun with, `None` until then; a probe finds out, by one
+        # recipient, whether the credential works again.
         self.credential: CredentialState | None = None
         self.is_probe = False
+        # `None` where one recipient's answer says nothing of the others' body.
+        self.trial: BodyTrial | None = None
         self.started_ms = started_ms
         self.recipients = job.work.recipients
         # Asked for each result, so it is looked up once.
@@ -162,7 +167,12 @@ class Journal:
         results, note, now_ms = run.results, self._note, self._clock.now_ms
 
         def report(index: int, outcome: Outcome) -> None:
-            results.append((index, outcome, now_ms()))
+            at_ms = now_ms()
+            results.append((index, outcome, at_ms))
+            trial = run.trial
+            if trial is not None and not trial.proven:
+                trial.note(outcome, at_ms)
+                self.wake_waiters()
             note(run)
 
         return report
@@ -241,8 +251,8 @@ class RunPace:
 
     Nothing starts while the hold on the delivery is in doubt, since another worker
     may have begun the same batch. `wait` returns `False`, and the run ends, once the
-    worker stops, another worker has the delivery, the request has expired, or the
-    credential is paused; a probe is for finding out whether it has to be.
+    worker stops, another worker has the delivery, the request has expired, its body is
+    refused, or the credential is paused; a probe finds out whether it has to be.
     """
 
     def __init__(
@@ -253,13 +263,21 @@ class RunPace:
         self._credential = credential
         self._clock = clock
         self._expire_at_ms = run.job.expire_at_ms
+        self._trial = run.trial
         self._most = journal.max
+        self.started_on_trial = 0
         if run.payload.reliable:
             self._most = min(self._most, RELIABLE_UNRECORDED)
 
     def ready(self) -> bool:
         """Whether the next request may start; cheap, as it runs once per recipient."""
-        return self._may_start() and not self._must_stop()
+        if not self._may_start() or self._must_stop():
+            return False
+        trial = self._trial
+        if trial is not None and not trial.proven:
+            trial.in_flight += 1
+            self.started_on_trial += 1
+        return True
 
     async def wait(self) -> bool:
         """Wait for room in the journal and a sure hold, or for a reason to stop."""
@@ -270,11 +288,17 @@ class RunPace:
         return False
 
     def _may_start(self) -> bool:
-        return self._journal.unrecorded < self._most and self._run.is_held
+        trial = self._trial
+        return (
+            self._journal.unrecorded < self._most
+            and self._run.is_held
+            and (trial is None or trial.has_room())
+        )
 
     def _must_stop(self) -> bool:
         run = self._run
-        if run.stopped or run.lost:
+        trial = self._trial
+        if run.stopped or run.lost or (trial is not None and trial.halt is not None):
             return True
         breaker = self._credential.breaker
         # True of most runs, which so never read the clock for each recipient.

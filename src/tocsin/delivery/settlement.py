@@ -20,6 +20,7 @@ from tocsin.core.ports.devices import DeviceStore, VerdictStore
 from tocsin.core.ports.sends import ResultSink
 from tocsin.core.push import Job, SendJob
 from tocsin.core.push_services import SERVICES
+from tocsin.delivery.body_trials import BodyTrials
 from tocsin.delivery.breakers import Breakers, LocalBreakerStore
 from tocsin.delivery.credentials import CredentialState, Trust
 from tocsin.delivery.outages import Outages
@@ -58,7 +59,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Settlement:
-    """Applies results. `breakers` have the state of every credential."""
+    """Applies results.
+
+    `breakers` have the state of every credential, `trials` that of bodies.
+    """
 
     def __init__(
         self,
@@ -72,10 +76,11 @@ class Settlement:
         verdicts: VerdictStore | None = None,
         outages: Outages | None = None,
         breakers: Breakers | None = None,
+        trials: BodyTrials | None = None,
     ) -> None:
-        self.breakers = breakers or Breakers(
-            LocalBreakerStore(), clock=clock, metrics=metrics
-        )
+        store = LocalBreakerStore()
+        self.breakers = breakers or Breakers(store, clock=clock, metrics=metrics)
+        self.trials = trials or BodyTrials(store, clock=clock, metrics=metrics)
         self._removal = DeviceRemoval(devices, metrics, verdicts, outages)
         self._tickets = tickets
         self._retry = retry
@@ -172,7 +177,7 @@ class Settlement:
             if outcome.verdict is Verdict.SUSPECT and trust is None:
                 trust = self._trust_in(run)
             if outcome.verdict is Verdict.REJECTED:
-                rejected.setdefault(_reason(outcome), []).append(index)
+                rejected.setdefault(_refusal(run, outcome), []).append(index)
             elif index in run.held:
                 rejected.setdefault(f"{outcome.code}: {FLOOD}", []).append(index)
             elif outcome.verdict is Verdict.SUSPECT and trust is not Trust.BROKEN:
@@ -219,7 +224,13 @@ class Settlement:
         follow: list[FollowUp],
         rejected: dict[str, list[int]],
     ) -> None:
-        """What was not tried goes back: at once, or until its credential may send."""
+        """What was not tried goes back: at once, or until its credential may send.
+
+        Of a send whose body is refused it ends, with the same reason as what was tried.
+        """
+        if run.trial is not None and run.trial.halt is not None:
+            rejected.setdefault(run.trial.halt.reason(), []).extend(unsent)
+            return
         credential = self._state(run)
         part = self.part(run, unsent)
         if not credential.is_paused(self._clock.now_ms()):
@@ -431,6 +442,14 @@ def no_integration(job: Job) -> str:
 
 def _reason(outcome: Outcome) -> str:
     return f"{outcome.code}: {outcome.detail}" if outcome.detail else outcome.code
+
+
+def _refusal(run: Run, outcome: Outcome) -> str:
+    """Why a recipient was rejected: for its own sake, or with all of its send."""
+    trial = run.trial
+    if outcome.of_body and trial is not None and trial.halt is not None:
+        return trial.halt.reason()
+    return _reason(outcome)
 
 
 def _delivered_to(run: Run, results: Sequence[Result]) -> list[str]:

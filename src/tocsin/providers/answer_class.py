@@ -21,23 +21,25 @@ _SEARCHED = 65_536
 class AnswerClass:
     """The verdict on one kind of answer, its code in metrics, and its scope.
 
-    `slow_down` means that every other recipient would get the same answer now.
+    `slow_down` means that every other recipient would get the same answer now,
+    `of_body` that every other recipient of the same message would.
     """
 
     verdict: Verdict
     code: str
     slow_down: bool = False
+    of_body: bool = False
 
 
 BY_STATUS: Mapping[int, AnswerClass] = {
-    400: AnswerClass(Verdict.REJECTED, "invalid_message"),
+    400: AnswerClass(Verdict.REJECTED, "invalid_message", of_body=True),
     401: AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
     402: AnswerClass(Verdict.MISCONFIGURED, "payment_required", slow_down=True),
     403: AnswerClass(Verdict.MISCONFIGURED, "permission_denied", slow_down=True),
     404: AnswerClass(Verdict.MISCONFIGURED, "not_found", slow_down=True),
     408: AnswerClass(Verdict.RETRY, "timeout"),
-    413: AnswerClass(Verdict.REJECTED, "payload_too_large"),
-    422: AnswerClass(Verdict.REJECTED, "invalid_message"),
+    413: AnswerClass(Verdict.REJECTED, "payload_too_large", of_body=True),
+    422: AnswerClass(Verdict.REJECTED, "invalid_message", of_body=True),
     425: AnswerClass(Verdict.RETRY, "too_early"),
     429: AnswerClass(Verdict.RETRY, "quota_exceeded", slow_down=True),
     500: AnswerClass(Verdict.RETRY, "internal"),
@@ -84,6 +86,7 @@ def outcome_of(
         f"{answer.status} {hide_targets(text, targets)}".strip()[:_DETAIL_LIMIT],
         retry_after_s=wait_s,
         slow_down=found.slow_down,
+        of_body=found.of_body,
     )
 
 

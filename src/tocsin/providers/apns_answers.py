@@ -26,15 +26,19 @@ _BY_REASON: Mapping[str, AnswerClass] = {
     "Unregistered": AnswerClass(Verdict.UNREGISTERED, "unregistered"),
     "ExpiredToken": AnswerClass(Verdict.UNREGISTERED, "expired_token"),
     # About the message.
-    "BadCollapseId": AnswerClass(Verdict.REJECTED, "bad_collapse_id"),
-    "BadExpirationDate": AnswerClass(Verdict.REJECTED, "bad_expiration_date"),
+    "BadCollapseId": AnswerClass(Verdict.REJECTED, "bad_collapse_id", of_body=True),
+    "BadExpirationDate": AnswerClass(
+        Verdict.REJECTED, "bad_expiration_date", of_body=True
+    ),
     "BadMessageId": AnswerClass(Verdict.REJECTED, "bad_message_id"),
-    "BadPriority": AnswerClass(Verdict.REJECTED, "bad_priority"),
-    "DuplicateHeaders": AnswerClass(Verdict.REJECTED, "duplicate_headers"),
-    "InvalidPushType": AnswerClass(Verdict.REJECTED, "invalid_push_type"),
+    "BadPriority": AnswerClass(Verdict.REJECTED, "bad_priority", of_body=True),
+    "DuplicateHeaders": AnswerClass(
+        Verdict.REJECTED, "duplicate_headers", of_body=True
+    ),
+    "InvalidPushType": AnswerClass(Verdict.REJECTED, "invalid_push_type", of_body=True),
     "MissingDeviceToken": AnswerClass(Verdict.REJECTED, "missing_device_token"),
-    "PayloadEmpty": AnswerClass(Verdict.REJECTED, "payload_empty"),
-    "PayloadTooLarge": AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    "PayloadEmpty": AnswerClass(Verdict.REJECTED, "payload_empty", of_body=True),
+    "PayloadTooLarge": AnswerClass(Verdict.REJECTED, "payload_too_large", of_body=True),
     "BadPath": AnswerClass(Verdict.REJECTED, "bad_path"),
     # About the topic: everybody's, unless the message names one of its own.
     "BadTopic": AnswerClass(Verdict.MISCONFIGURED, "bad_topic", slow_down=True),
@@ -82,13 +86,13 @@ _BY_REASON: Mapping[str, AnswerClass] = {
 }
 
 _BY_STATUS: Mapping[int, AnswerClass] = {
-    400: AnswerClass(Verdict.REJECTED, "bad_request"),
+    400: AnswerClass(Verdict.REJECTED, "bad_request", of_body=True),
     403: AnswerClass(Verdict.MISCONFIGURED, "forbidden", slow_down=True),
     404: AnswerClass(Verdict.MISCONFIGURED, "not_found", slow_down=True),
     405: AnswerClass(Verdict.MISCONFIGURED, "method_not_allowed", slow_down=True),
     408: AnswerClass(Verdict.RETRY, "timeout"),
     410: AnswerClass(Verdict.UNREGISTERED, "unregistered"),
-    413: AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    413: AnswerClass(Verdict.REJECTED, "payload_too_large", of_body=True),
     # Without Apple's word for it nobody can say that one device alone is meant.
     429: AnswerClass(Verdict.RETRY, "too_many_requests", slow_down=True),
     500: AnswerClass(Verdict.RETRY, "internal"),
@@ -102,7 +106,9 @@ EXPIRED_TOKEN = "ExpiredProviderToken"
 TOO_MANY_TOKENS = "TooManyProviderTokenUpdates"
 SPENT_CONNECTION = frozenset({"IdleTimeout", "Shutdown", "UnrelatedKeyIdInToken"})
 """Reasons that lie in the connection: on it, every retry would be answered so too."""
-_TOPIC_REASONS = frozenset({"BadTopic", "MissingTopic", "TopicDisallowed"})
+_TOPIC_REASONS = frozenset(
+    {"BadTopic", "DeviceTokenNotForTopic", "MissingTopic", "TopicDisallowed"}
+)
 # All of Apple's reasons are one word. Anything else, which could repeat a token, is
 # not written down.
 _REASON = re.compile(r"[A-Za-z0-9]{1,48}")
@@ -152,6 +158,9 @@ def classify(
 ) -> Outcome:
     """The outcome of any refusal; `own_topic` says that the message named its topic."""
     found = _BY_REASON.get(reason) or class_of_status(status, _BY_STATUS)
+    if own_topic and reason in _TOPIC_REASONS:
+        # The message asks for that topic, whatever the credential and the token are.
+        found = AnswerClass(Verdict.REJECTED, found.code, of_body=True)
     wait_s = None
     if found.verdict is Verdict.RETRY:
         wait_s = parse_retry_after(retry_after)
@@ -164,7 +173,8 @@ def classify(
         found.code,
         f"{status} {reason}".strip()[:_DETAIL_LIMIT],
         retry_after_s=wait_s,
-        slow_down=found.slow_down and not (own_topic and reason in _TOPIC_REASONS),
+        slow_down=found.slow_down,
+        of_body=found.of_body,
         # Since when the token is dead: a device that registered later is alive.
         gone_at_ms=died_ms if found.verdict is Verdict.UNREGISTERED else None,
     )

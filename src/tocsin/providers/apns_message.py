@@ -82,9 +82,9 @@ def headers_for(
             deadline_ms=deadline_ms,
         )
     except InvalidMessage as wrong:
-        return Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
+        return Outcome(Verdict.REJECTED, "invalid_message", str(wrong), of_body=True)
     except InvalidHeader as wrong:
-        return Outcome(Verdict.REJECTED, "invalid_header", str(wrong))
+        return Outcome(Verdict.REJECTED, "invalid_header", str(wrong), of_body=True)
 
 
 def names_topic(body: Body) -> bool:
@@ -106,5 +106,5 @@ def _judge(body: Body, topic: str) -> Outcome:
     size, limit = len(body.message), payload_limit(headers)
     if size > limit:
         detail = f"{size} bytes, APNs takes {limit}"
-        return Outcome(Verdict.REJECTED, "payload_too_large", detail)
+        return Outcome(Verdict.REJECTED, "payload_too_large", detail, of_body=True)
     return DRY_RUN

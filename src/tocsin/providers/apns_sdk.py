@@ -130,7 +130,7 @@ class ApnsSdkProvider:
         payload = _payload_of(body)
         if payload is None:
             detail = "aioapns cannot send text that is no Unicode; transport native can"
-            return Outcome(Verdict.REJECTED, "invalid_message", detail)
+            return Outcome(Verdict.REJECTED, "invalid_message", detail, of_body=True)
         # As it stands in the path: the library puts it there without quoting.
         token = find_path(batch.targets[index]).rpartition("/")[2]
         # Kept before the await: others may renew `self._token` meanwhile.

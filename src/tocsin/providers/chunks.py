@@ -80,7 +80,9 @@ async def send_batch(
                 targets = [batch.targets[index] for index in chunk]
                 found = await exchange(template, targets)
         except InvalidMessage as wrong:
-            found = Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
+            found = Outcome(
+                Verdict.REJECTED, "invalid_message", str(wrong), of_body=True
+            )
         except RequestFailed as failure:
             found = failure.outcome
         if isinstance(found, Outcome):

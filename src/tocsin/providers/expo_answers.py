@@ -24,7 +24,7 @@ from tocsin.providers.outcomes import ACCEPTED, is_success, read_id
 
 BY_ERROR: Mapping[str, AnswerClass] = {
     "DeviceNotRegistered": AnswerClass(Verdict.UNREGISTERED, "unregistered"),
-    "MessageTooBig": AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    "MessageTooBig": AnswerClass(Verdict.REJECTED, "payload_too_large", of_body=True),
     "MessageRateExceeded": AnswerClass(Verdict.RETRY, "rate_exceeded"),
     # A key that is missing at Expo concerns one platform of one project only.
     "MismatchSenderId": AnswerClass(Verdict.MISCONFIGURED, "mismatch_sender_id"),
@@ -43,7 +43,7 @@ BY_REQUEST_ERROR: Mapping[str, AnswerClass] = {
     "UNAUTHORIZED": AnswerClass(
         Verdict.MISCONFIGURED, "unauthenticated", slow_down=True
     ),
-    "VALIDATION_ERROR": AnswerClass(Verdict.REJECTED, "invalid_message"),
+    "VALIDATION_ERROR": AnswerClass(Verdict.REJECTED, "invalid_message", of_body=True),
     "PUSH_TOO_MANY_NOTIFICATIONS": AnswerClass(Verdict.REJECTED, "too_many_messages"),
     "PUSH_TOO_MANY_RECEIPTS": AnswerClass(Verdict.REJECTED, "too_many_receipts"),
     TOO_MANY_PROJECTS: AnswerClass(Verdict.REJECTED, "too_many_projects"),

@@ -157,7 +157,7 @@ def _builder(batch: Batch) -> Callable[[int], bytes]:
 
 
 def _invalid(wrong: InvalidMessage) -> Outcome:
-    return Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
+    return Outcome(Verdict.REJECTED, "invalid_message", str(wrong), of_body=True)
 
 
 def build_fcm(settings: FcmSection, integration: str) -> PushProvider:

@@ -22,6 +22,7 @@ class _Class:
 
     verdict: Verdict
     code: str
+    of_body: bool = False
 
 
 _BY_ERROR_CODE: Mapping[str, _Class] = {
@@ -35,18 +36,18 @@ _BY_ERROR_CODE: Mapping[str, _Class] = {
     "THIRD_PARTY_AUTH_ERROR": _Class(Verdict.MISCONFIGURED, "third_party_auth_error"),
     # The old name of the one above.
     "APNS_AUTH_ERROR": _Class(Verdict.MISCONFIGURED, "third_party_auth_error"),
-    "INVALID_ARGUMENT": _Class(Verdict.REJECTED, "invalid_argument"),
+    "INVALID_ARGUMENT": _Class(Verdict.REJECTED, "invalid_argument", of_body=True),
 }
 """FcmError.errorCode. UNSPECIFIED_ERROR and unknown ones fall back to the status."""
 
 _BY_STATUS: Mapping[int, _Class] = {
-    400: _Class(Verdict.REJECTED, "invalid_argument"),
+    400: _Class(Verdict.REJECTED, "invalid_argument", of_body=True),
     401: _Class(Verdict.MISCONFIGURED, "unauthenticated"),
     403: _Class(Verdict.MISCONFIGURED, "permission_denied"),
     # A wrong project or address says 404 too: without the detail it is never a token.
     404: _Class(Verdict.MISCONFIGURED, "not_found"),
     408: _Class(Verdict.RETRY, "timeout"),
-    413: _Class(Verdict.REJECTED, "payload_too_large"),
+    413: _Class(Verdict.REJECTED, "payload_too_large", of_body=True),
     429: _Class(Verdict.RETRY, "quota_exceeded"),
     500: _Class(Verdict.RETRY, "internal"),
     502: _Class(Verdict.RETRY, "bad_gateway"),
@@ -113,6 +114,7 @@ def classify(
         _describe(status, error, target),
         retry_after_s=wait_s,
         slow_down=_concerns_credential(found, status, code, details),
+        of_body=found.of_body,
     )
 
 

@@ -122,4 +122,4 @@ def _message_fields(body: Body) -> dict[str, Any]:
 
 
 def _invalid(wrong: InvalidMessage) -> Outcome:
-    return Outcome(Verdict.REJECTED, "invalid_message", str(wrong))
+    return Outcome(Verdict.REJECTED, "invalid_message", str(wrong), of_body=True)

@@ -28,13 +28,13 @@ STALE_TOKEN = frozenset({"80200001", "80200003", "80200005"})
 """The access token is refused or has ended: a new one is tried once."""
 
 BY_CODE: Mapping[str, AnswerClass] = {
-    "80100001": AnswerClass(Verdict.REJECTED, "invalid_parameter"),
-    "80100003": AnswerClass(Verdict.REJECTED, "invalid_message"),
-    "80100004": AnswerClass(Verdict.REJECTED, "invalid_ttl"),
-    "80100013": AnswerClass(Verdict.REJECTED, "invalid_collapse_key"),
-    "80100016": AnswerClass(Verdict.REJECTED, "sensitive_content"),
+    "80100001": AnswerClass(Verdict.REJECTED, "invalid_parameter", of_body=True),
+    "80100003": AnswerClass(Verdict.REJECTED, "invalid_message", of_body=True),
+    "80100004": AnswerClass(Verdict.REJECTED, "invalid_ttl", of_body=True),
+    "80100013": AnswerClass(Verdict.REJECTED, "invalid_collapse_key", of_body=True),
+    "80100016": AnswerClass(Verdict.REJECTED, "sensitive_content", of_body=True),
     "80100017": AnswerClass(Verdict.RETRY, "too_many_topic_tasks"),
-    "80100018": AnswerClass(Verdict.REJECTED, "invalid_signature"),
+    "80100018": AnswerClass(Verdict.REJECTED, "invalid_signature", of_body=True),
     # Only after the renewal was refused too: the secret belongs to another app.
     "80200001": AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
     "80200003": AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
@@ -42,7 +42,7 @@ BY_CODE: Mapping[str, AnswerClass] = {
     "80300002": AnswerClass(Verdict.MISCONFIGURED, "permission_denied", slow_down=True),
     # Also the answer to a wrong app id, when every token is somebody else's.
     "80300007": AnswerClass(Verdict.SUSPECT, "all_tokens_invalid"),
-    "80300008": AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    "80300008": AnswerClass(Verdict.REJECTED, "payload_too_large", of_body=True),
     "80300010": AnswerClass(Verdict.REJECTED, "too_many_tokens"),
     # These two hang on what this message asks for; others may well go out.
     "80300011": AnswerClass(Verdict.MISCONFIGURED, "high_priority_not_granted"),
@@ -53,12 +53,12 @@ BY_CODE: Mapping[str, AnswerClass] = {
 """By result code, whatever the status: a 200 may carry any of them."""
 
 BY_STATUS: Mapping[int, AnswerClass] = {
-    400: AnswerClass(Verdict.REJECTED, "invalid_message"),
+    400: AnswerClass(Verdict.REJECTED, "invalid_message", of_body=True),
     401: AnswerClass(Verdict.MISCONFIGURED, "unauthenticated", slow_down=True),
     403: AnswerClass(Verdict.MISCONFIGURED, "permission_denied", slow_down=True),
     404: AnswerClass(Verdict.MISCONFIGURED, "not_found", slow_down=True),
     408: AnswerClass(Verdict.RETRY, "timeout"),
-    413: AnswerClass(Verdict.REJECTED, "payload_too_large"),
+    413: AnswerClass(Verdict.REJECTED, "payload_too_large", of_body=True),
     429: AnswerClass(Verdict.RETRY, "quota_exceeded", slow_down=True),
     500: AnswerClass(Verdict.RETRY, "internal"),
     502: AnswerClass(Verdict.RETRY, "bad_gateway"),

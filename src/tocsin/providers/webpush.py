@@ -39,7 +39,9 @@ _SECTION = "push_notifications.webpush"
 _NOT_A_TOKEN = Outcome(
     Verdict.REJECTED, "unsupported_target", "Web Push has no topics or conditions"
 )
-_NOT_JSON = Outcome(Verdict.REJECTED, "invalid_message", "the payload is not JSON")
+_NOT_JSON = Outcome(
+    Verdict.REJECTED, "invalid_message", "the payload is not JSON", of_body=True
+)
 _CHECKED = Outcome(Verdict.DELIVERED, message_id="dry_run")
 """Web Push cannot check without delivering: all but the request was done."""
 
@@ -188,7 +190,9 @@ class _Reader:
         try:
             push = self._parse_headers(body.headers)
         except InvalidHeader as error:
-            return Outcome(Verdict.REJECTED, "invalid_headers", str(error))
+            return Outcome(
+                Verdict.REJECTED, "invalid_headers", str(error), of_body=True
+            )
         try:
             target = parse_target(self._batch.targets[index])
         except ValueError as error:

@@ -41,6 +41,8 @@ _BY_STATUS: Mapping[int, tuple[Verdict, str]] = {
     503: (Verdict.RETRY, "unavailable"),
     504: (Verdict.RETRY, "gateway_timeout"),
 }
+_OF_BODY = frozenset({"bad_request", "payload_too_large"})
+"""Codes of answers that every other browser of that push service would get."""
 _OTHER_SERVER_ERROR = (Verdict.RETRY, "server_error")
 _OTHER_ANSWER = (Verdict.REJECTED, "unexpected_status")
 
@@ -76,7 +78,13 @@ def classify(
         wait_s = parse_retry_after(asked, now_s)
         if wait_s is None and status == 429:
             wait_s = QUOTA_WAIT_S
-    return Outcome(verdict, code, _describe(answer, path), retry_after_s=wait_s)
+    return Outcome(
+        verdict,
+        code,
+        _describe(answer, path),
+        retry_after_s=wait_s,
+        of_body=code in _OF_BODY,
+    )
 
 
 def _class_of(status: int, body: bytes) -> tuple[Verdict, str]:

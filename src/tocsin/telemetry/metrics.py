@@ -179,6 +179,11 @@ class Metrics:
             "Accepted messages by what the provider said of them later.",
             *("provider", "success", "err_code"),
         )
+        self.push_halted_sends = self._counter(
+            "push_halted_send_count",
+            "Sends that were stopped, since the provider refuses their body.",
+            *("provider", "code"),
+        )
         self.push_breaker_state = self._gauge(
             "push_credential_breaker_state",
             "Whether sends through a credential wait, as this worker knows: 0 they do"

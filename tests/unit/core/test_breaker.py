@@ -156,14 +156,14 @@ def test_a_halt_says_one_reason() -> None:
 
 
 def test_names() -> None:
-    """A changed key, and a mended body, have other ones."""
+    """A changed key has another one."""
     name = credential_name("fcm", "shop", "ab12")
     assert parse_credential_name(name) == ("fcm", "shop", "ab12")
     assert name != credential_name("fcm", "shop", "ab13")
-    halted = body_name("p1", "fcm", "shop", "ab12")
+    halted = body_name("p1", "fcm", "shop")
     assert halted.startswith(body_prefix("p1"))
     assert is_body_name(halted)
     assert not is_body_name(name)
-    assert not body_name("p10", "fcm", "shop", "ab12").startswith(body_prefix("p1"))
+    assert not body_name("p10", "fcm", "shop").startswith(body_prefix("p1"))
     assert parse_credential_name(halted) is None
     assert parse_credential_name("credential|fcm") is None

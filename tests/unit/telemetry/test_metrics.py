@@ -76,6 +76,7 @@ DOCUMENTED = {
         "gauge",
         {"provider", "integration"},
     ),
+    "push_halted_send_count": ("counter", {"provider", "code"}),
     "push_credential_breaker_state": ("gauge", {"provider", "integration"}),
     "push_credential_breaker_opened_count": (
         "counter",
@@ -156,6 +157,7 @@ def busy() -> Metrics:
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
     metrics.push_removals_held.add(1, "fcm", "sender_id_mismatch")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
+    metrics.push_halted_sends.add(1, "fcm", "payload_too_large")
     metrics.push_breaker_state.set(1, "fcm", "shop")
     metrics.push_breaker_openings.add(1, "fcm", "shop", "permission_denied")
     metrics.push_receipts.add(1, "expo", "false", "unregistered")
