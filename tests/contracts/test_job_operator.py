@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.job_queues import (
+    EXPAND,
     SEND,
     Ability,
     QueueBackend,
@@ -22,10 +23,11 @@ from tests.support.job_queues import (
     send_job,
 )
 
-from tocsin.core.dead_letters import DeadStock, Mend, head_of, send_of
+from tocsin.core.dead_letters import DeadStock, Mend, head_of
+from tocsin.core.device import Detail
 from tocsin.core.errors import BadRequest
 from tocsin.core.ports.queue import JobQueue
-from tocsin.core.push import Body, Job
+from tocsin.core.push import Body, ExpandJob, Job, Recipients, Send, TargetKind
 
 
 @pytest.fixture(params=places())
@@ -118,7 +120,7 @@ async def test_letters_are_no_backlog(backend: QueueBackend) -> None:
 MEND = Mend("fcm", Body(b'{"data":{"mended":"1"}}', {"apns-priority": "10"}))
 
 
-async def test_a_mended_letter_has_a_payload_of_its_own(backend: QueueBackend) -> None:
+async def test_a_mended_letter_brings_its_body(backend: QueueBackend) -> None:
     """What is still under way keeps the body that it was accepted with."""
     queue = await backend.open()
     await queue.enqueue(payload_for("p1"), [send_job("p1"), send_job("p1")])
@@ -127,40 +129,16 @@ async def test_a_mended_letter_has_a_payload_of_its_own(backend: QueueBackend) -
     (letter,) = await queue.list_dead(limit=9)
     assert await queue.replay_dead([letter.id], mend=MEND) == 1
     other, mended = await receive_soon(queue), await receive_soon(queue)
-    assert await queue.fetch_payload(other.job.push_id) == payload_for("p1")
-    push_id = mended.job.push_id
-    assert (push_id != "p1", send_of(push_id)) == (True, "p1")
-    assert mended.job == replace(refused, attempt=0, first_try_at_ms=0, push_id=push_id)
-    assert await queue.fetch_payload(push_id) == replace(
-        payload_for("p1"), push_id=push_id, bodies={"fcm": MEND.body}
-    )
+    assert other.job.body is None
+    assert mended.job == replace(refused, attempt=0, first_try_at_ms=0, body=MEND.body)
+    assert await queue.fetch_payload("p1") == payload_for("p1")
     await queue.settle(other)
     await queue.settle(mended)
     assert await queue.fetch_payload("p1") is None
-    assert await queue.fetch_payload(push_id) is None
 
 
-async def test_letters_that_are_mended_alike_share_a_payload(
-    backend: QueueBackend,
-) -> None:
-    """It goes with the last of them; another body is another payload."""
-    queue = await backend.open()
-    await bury(queue, "p1", [(send_job("p1"), "payload_rejected")] * 3)
-    first, second, third = [each.id for each in await queue.scan_dead(limit=9)]
-    assert await queue.replay_dead([first], mend=MEND) == 1
-    assert await queue.replay_dead([second], mend=MEND) == 1
-    assert await queue.replay_dead([third], mend=Mend("fcm", Body(b"{}"))) == 1
-    found = [await receive_soon(queue) for _ in range(3)]
-    alike = found[0].job.push_id
-    assert [each.job.push_id == alike for each in found] == [True, True, False]
-    await queue.settle(found[0])
-    assert await queue.fetch_payload(alike) is not None
-    await queue.settle(found[1])
-    assert await queue.fetch_payload(alike) is None
-
-
-async def test_a_letter_can_be_mended_again(backend: QueueBackend) -> None:
-    """It still belongs to the send that was accepted."""
+async def test_the_headers_of_a_mended_letter_stay(backend: QueueBackend) -> None:
+    """Unless others come with the body."""
     queue = await backend.open()
     await bury(queue, "p1", [(send_job("p1"), "payload_rejected")])
     for body in (b'{"a":1}', b'{"a":2}'):
@@ -169,11 +147,23 @@ async def test_a_letter_can_be_mended_again(backend: QueueBackend) -> None:
         assert await queue.replay_dead([head.id], mend=mend) == 1
         delivery = await receive_soon(queue)
         job = delivery.job
-        payload = await queue.fetch_payload(job.push_id)
-        assert payload is not None
-        assert (payload.bodies["fcm"].message, payload.uid) == (body, "uid-1")
-        assert send_of(job.push_id) == "p1"
+        assert job.body == Body(body, payload_for("p1").bodies["fcm"].headers)
         await queue.settle(delivery, dead=[(job, "payload_rejected")])
+
+
+async def test_a_mended_walk_brings_its_body(backend: QueueBackend) -> None:
+    """And reads what the new templates use."""
+    queue = await backend.open()
+    await bury(queue, "p1", [(expand_job("p1"), "handed out 10 times")])
+    (head,) = await queue.scan_dead(limit=9)
+    mend = replace(MEND, details=frozenset({Detail.META}))
+    assert await queue.replay_dead([head.id], mend=mend) == 1
+    job = (await receive_soon(queue, [EXPAND])).job
+    assert isinstance(job, ExpandJob)
+    assert job.body == MEND.body
+    assert job.work.details == {Detail.META}
+    batch = job.batch(Send(TargetKind.TOKEN, Recipients(("t",))), id="b")
+    assert batch.body == MEND.body
 
 
 async def test_of_two_who_mend_the_same_letters_one_counts_each(

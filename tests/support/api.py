@@ -10,12 +10,15 @@ from typing import Any
 import grpc
 from tests.support.memory_queue import MemoryJobQueue
 from tests.support.memory_registry import (
+    MemoryAudit,
     MemoryDevices,
     MemoryUids,
     MemoryUserTopics,
 )
 
+from tocsin.admin.audit import AuditTrail
 from tocsin.admin.dead_letters import DeadLetterService
+from tocsin.admin.mending import MendChecks
 from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.call import AdminServices, Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
@@ -79,6 +82,8 @@ class World:
         self.uids = MemoryUids()
         self.expired: list[tuple[str, RecipientType, int]] = []
         self.observed = Observed()
+        self.audit = MemoryAudit()
+        audit = AuditTrail(self.audit if database else None, clock=SystemClock())
         devices = self.devices if database else None
         user_topics = self.user_topics if database else None
         self.services = Services(
@@ -95,7 +100,14 @@ class World:
                 limits=limits,
                 on_expired=lambda *args: self.expired.append(args),
             ),
-            admin=AdminServices(dead_letters=DeadLetterService(self.queue)),
+            admin=AdminServices(
+                dead_letters=DeadLetterService(
+                    self.queue,
+                    audit=audit,
+                    mends=MendChecks(enabled, payload_size=2048),
+                ),
+                audit=audit,
+            ),
         )
 
     @property

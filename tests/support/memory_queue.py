@@ -12,7 +12,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tests.support.jobs import make_payload
 
@@ -396,9 +396,8 @@ class MemoryJobQueue:
             if mend is not None:
                 if job.provider != mend.provider:
                     continue
-                kept = payload or Payload(job.push_id, "", "", {})
-                payload = mend.apply(kept, job.push_id)
-                job = replace(job, push_id=payload.push_id)
+                before = payload.bodies.get(job.provider) if payload else None
+                job = mend.apply(job, job.body or before)
             del self.data.letters[id]
             if payload is not None:
                 self.data.payloads.setdefault(payload.push_id, payload)

@@ -38,6 +38,7 @@ from tocsin.core.device import (
 )
 from tocsin.core.errors import BadRequest, Conflict, NotFound
 from tocsin.core.ids import is_id, new_id
+from tocsin.core.ports.audit import UNENDED, AuditEntry, AuditFilter
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import RecentVerdicts
 from tocsin.core.ports.receipts import Ticket
@@ -710,3 +711,52 @@ def _tags(tags: Mapping[str, str], change: TagsChange) -> Mapping[str, str]:
     if change.op is TopicOp.ADD:
         return {**tags, **change.tags}
     return {key: value for key, value in tags.items() if key not in change.tags}
+
+
+class MemoryAudit:
+    """`AuditStore` of one process. `failure` is raised by all calls while it stands."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, AuditEntry] = {}
+        self.failure: Exception | None = None
+        self._last = 0
+
+    async def begin(self, entry: AuditEntry) -> str:
+        self._begin()
+        self._last += 1
+        self.entries[self._last] = replace(entry, id=str(self._last))
+        return str(self._last)
+
+    async def end(self, id: str, *, count: int, result: str) -> None:
+        self._begin()
+        entry = self.entries.get(int(id) if id.isdigit() else 0)
+        if entry is not None and entry.result == UNENDED:
+            self.entries[int(id)] = replace(entry, count=count, result=result)
+
+    async def fetch_page(
+        self, chosen: AuditFilter, *, limit: int, before: str = ""
+    ) -> list[AuditEntry]:
+        self._begin()
+        if before and not (before.isascii() and before.isdigit()):
+            raise BadRequest("before", "is not the id of an entry")
+        found = [
+            entry
+            for id, entry in sorted(self.entries.items(), reverse=True)
+            if (not before or id < int(before))
+            and (not chosen.actors or entry.actor in chosen.actors)
+            and (not chosen.methods or entry.method in chosen.methods)
+            and entry.at_ms >= chosen.since_ms
+            and (not chosen.until_ms or entry.at_ms < chosen.until_ms)
+        ]
+        return found[:limit]
+
+    async def prune(self, before_ms: int) -> int:
+        self._begin()
+        old = [id for id, each in self.entries.items() if each.at_ms < before_ms]
+        for id in old:
+            del self.entries[id]
+        return len(old)
+
+    def _begin(self) -> None:
+        if self.failure is not None:
+            raise self.failure

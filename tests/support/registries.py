@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.support.memory_registry import (
+    MemoryAudit,
     MemoryDevices,
     MemoryReceipts,
     MemoryRegistry,
@@ -14,9 +15,11 @@ from tests.support.memory_registry import (
     MemoryVerdicts,
 )
 
+from tocsin.core.ports.audit import AuditStore
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore, VerdictStore
 from tocsin.core.ports.receipts import ReceiptStore
+from tocsin.storage.audit_log import SqlAuditStore
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
 from tocsin.storage.tickets import SqlReceiptStore
@@ -67,6 +70,12 @@ class RegistryPlace:
         if self._database is None:
             return MemoryVerdicts(self._memory, clock=clock)
         return SqlVerdictStore(self._database, clock=clock)
+
+    def audit(self) -> AuditStore:
+        """A store of administrative calls."""
+        if self._database is None:
+            return MemoryAudit()
+        return SqlAuditStore(self._database)
 
     def receipts(self) -> ReceiptStore:
         """A store of tickets."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.support.jobs import ManualClock, make_send_job
-from tests.support.memory_queue import MemoryJobQueue
 from tests.support.verbs import run_verb
-
-from tocsin.cli.queue import act
 
 pytestmark = pytest.mark.system
 
@@ -35,18 +30,6 @@ def test_unknown_dead_letters_are_named(folder: Path, action: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"{action}: 0 dead letters" in done.stdout
     assert done.stderr == f"no such dead letters: 7, no-number, {2**70}\n"
-
-
-def test_known_dead_letters_are_not_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """They are counted; only the others stand in the complaint."""
-    queue = MemoryJobQueue(ManualClock())
-    for number in range(3):
-        queue.data.bury(make_send_job(1), "gone", number)
-    assert asyncio.run(queue.purge_dead(["2"])) == 1
-    assert asyncio.run(act(queue, "purge", ["1", "2", "3", "1"], providers=[])) == 1
-    told = capsys.readouterr()
-    assert told.out == "purge: 2 dead letters\n"
-    assert told.err == "no such dead letters: 2\n"
 
 
 @pytest.mark.parametrize(

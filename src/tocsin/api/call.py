@@ -16,6 +16,7 @@ import structlog
 from google.protobuf.message import Message
 
 from tocsin.admin.actor import NOBODY, Actor
+from tocsin.admin.audit import AuditTrail
 from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.api.auth import Caller
 from tocsin.channels.control import ControlService
@@ -65,6 +66,7 @@ class AdminServices:
     """The services of operators."""
 
     dead_letters: DeadLetterService
+    audit: AuditTrail
 
 
 @dataclass(frozen=True, slots=True)

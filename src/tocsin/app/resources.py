@@ -21,6 +21,7 @@ from tocsin.app.faults import CannotOpen, opening
 from tocsin.app.lifecycle import start_beside
 from tocsin.config import Config
 from tocsin.config.redis_addresses import mask_redis
+from tocsin.core.ports.audit import AuditStore
 from tocsin.core.ports.breakers import BreakerStore
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore, VerdictStore
 from tocsin.core.ports.providers import TokenStore
@@ -52,6 +53,7 @@ class Resources:
     uids: UidStore | None = None
     receipts: ReceiptStore | None = None
     verdicts: VerdictStore | None = None
+    audit: AuditStore | None = None
     breakers: BreakerStore | None = None
     tokens: TokenStore | None = None
     limiter: RateLimiter | None = None
@@ -192,6 +194,7 @@ def _open_replicas(config: Config, stack: AsyncExitStack) -> list[Database]:
 def _add_stores(
     resources: Resources, database: Database, replicas: Sequence[Database]
 ) -> None:
+    from tocsin.storage.audit_log import SqlAuditStore
     from tocsin.storage.breakers import SqlBreakerStore
     from tocsin.storage.devices import SqlDeviceStore
     from tocsin.storage.tickets import SqlReceiptStore
@@ -209,6 +212,7 @@ def _add_stores(
     resources.user_topics = SqlUserTopicStore(database, topics_per_user=limit)
     resources.uids = SqlUidStore(database, clock=resources.clock)
     resources.receipts = SqlReceiptStore(database)
+    resources.audit = SqlAuditStore(database)
     resources.verdicts = SqlVerdictStore(database, clock=resources.clock)
     resources.breakers = SqlBreakerStore(database, clock=resources.clock)
     resources.checks["database"] = database.check

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from tocsin.admin.dead_letters import DeadLetterService
-from tocsin.api.call import AdminServices, Services
+from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
+from tocsin.app.admin import build_admin
 from tocsin.app.analytics import open_analytics
 from tocsin.app.client_doors import open_uni_grpc
 from tocsin.app.credentials import (
@@ -213,11 +213,6 @@ def build_services(
         statuses=_status_service(resources),
         admin=build_admin(resources),
     )
-
-
-def build_admin(resources: Resources) -> AdminServices:
-    """The services of operators, for RPCs and commands alike."""
-    return AdminServices(dead_letters=DeadLetterService(resources.queue))
 
 
 def _status_service(resources: Resources) -> StatusService:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from tocsin.cli.arguments import one_of
 from tocsin.cli.configuration import add_config_arguments
 from tocsin.cli.process import run_to_its_end
+from tocsin.cli.shell import shell_actor
+from tocsin.cli.times import read_time
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
@@ -76,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
     async def work(config: Config) -> int:
         from contextlib import AsyncExitStack
+        from dataclasses import asdict
 
+        from tocsin.app.admin import build_admin
         from tocsin.app.resources import open_resources
 
         async with AsyncExitStack() as stack:
@@ -84,9 +88,16 @@ def run(args: argparse.Namespace) -> int:
             if resources.devices is None:
                 print("no database is configured, so there are no devices")
                 return 2
-            return await act(
-                resources.devices, args.action, chosen, dry_run=args.dry_run
-            )
+            devices, action = resources.devices, args.action
+            if action == "removed" or args.dry_run:
+                return await act(devices, action, chosen, dry_run=args.dry_run)
+            audit = build_admin(resources).audit
+            subject = asdict(chosen) | {"all": args.all}
+            async with audit.entry(
+                shell_actor(), "restore_devices", subject
+            ) as outcome:
+                outcome.count = await restore(devices, chosen)
+            return 0
 
     return run_to_its_end(args, work)
 
@@ -98,8 +109,8 @@ def read_filter(args: argparse.Namespace, *, now_s: float) -> RemovedFilter:
 
     chosen = RemovedFilter(
         **{field: tuple(getattr(args, field)) for field, _ in _LISTS.values()},
-        since_ms=_read_time("--since", args.since, now_s),
-        until_ms=_read_time("--until", args.until, now_s),
+        since_ms=read_time("--since", args.since, now_s),
+        until_ms=read_time("--until", args.until, now_s),
     )
     if unknown := [name for name in chosen.providers if name not in SERVICES]:
         raise ValueError(f"--provider: {unknown[0]!r} is none of {', '.join(SERVICES)}")
@@ -116,31 +127,6 @@ def read_filter(args: argparse.Namespace, *, now_s: float) -> RemovedFilter:
     return chosen
 
 
-def _read_time(option: str, text: str | None, now_s: float) -> int:
-    """Unix milliseconds of a time, or of a duration before now; 0 without one."""
-    if text is None:
-        return 0
-    from datetime import UTC, datetime
-
-    from tocsin.config.durations import parse_duration
-
-    try:
-        # A duration first: no time looks like one.
-        return int((now_s - parse_duration(text)) * 1000)
-    except ValueError:
-        pass
-    try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            at = at.replace(tzinfo=UTC)
-        return max(1, int(at.timestamp() * 1000))
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"{option}: must be a time such as 2026-11-28T06:00:00Z, or a duration"
-            " such as 90m"
-        ) from None
-
-
 async def act(
     devices: DeviceStore, action: str, chosen: RemovedFilter, *, dry_run: bool = False
 ) -> int:
@@ -155,10 +141,16 @@ async def act(
         words = "would be restored" if dry_run else "removed devices"
         print(f"{total:>10}  {words}")
         return 0
+    await restore(devices, chosen)
+    return 0
+
+
+async def restore(devices: DeviceStore, chosen: RemovedFilter) -> int:
+    """Bring devices back; returns how many."""
     done = 0
     while restored := await devices.restore_removed(chosen, limit=BATCH):
         done += len(restored)
         if not done % (10 * BATCH):
             print(f"{done} so far", file=sys.stderr)
     print(f"restored {done} devices")
-    return 0
+    return done

@@ -36,6 +36,7 @@ VERBS: dict[str, str] = {
     "devices": "count devices that were removed, and bring them back",
     "credentials": "show which credentials are refused or slowed down, and why",
     "queue": "look at the queue and its dead letters, replay, purge or move them",
+    "admin": "show what operators did",
 }
 
 
@@ -77,15 +78,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 LIVING = frozenset(
     {
-        "serve",
-        "worker",
-        "demo",
-        "simulate",
-        "migrate",
-        "queue",
-        "devices",
-        "funnel",
-        "credentials",
+        *("serve", "worker", "demo", "simulate", "migrate"),
+        *("queue", "devices", "funnel", "credentials", "admin"),
     }
 )
 """Verbs that end in order when a signal asks; the others have nothing to give back."""

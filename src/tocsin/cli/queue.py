@@ -1,6 +1,6 @@
 """`tocsin queue`: how much waits, the dead letters, the move to another engine.
 
-It reads and moves entries through the queue port, and knows no queue technology.
+What it does with dead letters is in `letters.py`. It knows no queue technology.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tocsin.cli.arguments import one_of, shown
+from tocsin.cli import letters
+from tocsin.cli.arguments import one_of
 from tocsin.cli.configuration import add_config_arguments, read_config
 from tocsin.cli.process import run_to_its_end
+from tocsin.cli.shell import shell_actor
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
     from tocsin.config import Config
-    from tocsin.core.ports.queue import JobOperator
-    from tocsin.core.push import DeadLetter
+    from tocsin.core.ports.queue import Backlog
 
-PAGE = 100
-ACTIONS = ("status", "dead", "replay", "purge", "drain")
+ACTIONS = ("status", *letters.LETTER_ACTIONS, "drain")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,16 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="ACTION",
         type=one_of(ACTIONS),
-        help="status: what waits; dead: list dead letters; replay: send them again;"
-        " purge: forget them for good; drain: move everything into the queue of"
-        " another configuration",
+        help="status: what waits; dead: list dead letters; reasons: count them by"
+        " reason; show: one with its job; replay: send them again; purge: forget them"
+        " for good; drain: move everything into the queue of another configuration",
     )
     parser.add_argument(
-        "ids", nargs="*", metavar="ID", help="dead letters to replay or purge"
+        "ids", nargs="*", metavar="ID", help="dead letters to show, replay or purge"
     )
-    parser.add_argument(
-        "--all", action="store_true", help="replay or purge every dead letter"
-    )
+    letters.add_arguments(parser)
     parser.add_argument(
         "--to", metavar="FILE", help="drain: the configuration with the new queue"
     )
@@ -60,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     async def life(config: Config) -> int:
         from contextlib import AsyncExitStack
 
+        from tocsin.app.admin import build_admin
         from tocsin.app.resources import open_resources
 
         async with AsyncExitStack() as stack:
@@ -67,13 +66,16 @@ def run(args: argparse.Namespace) -> int:
             if resources.queue is None:
                 print("no queue is configured: push_notifications is off")
                 return 2
-            if args.action == "replay" and resources.breakers is not None:
-                from tocsin.admin.halts import lift_halts
-
-                await lift_halts(resources.breakers)
-            providers = config.push_notifications.active_providers
-            ids = None if args.all else list(args.ids)
-            return await act(resources.queue, args.action, ids, providers=providers)
+            providers = tuple(config.push_notifications.active_providers)
+            if args.action == "status":
+                return await print_status(resources.queue, providers)
+            try:
+                order = letters.read_order(args, providers)
+            except ValueError as error:
+                print(f"queue {args.action}: {error}", file=sys.stderr)
+                return 2
+            service = build_admin(resources).dead_letters
+            return await letters.act(service, order, actor=shell_actor())
 
     return run_to_its_end(args, life)
 
@@ -84,18 +86,8 @@ def _find_misuse(args: argparse.Namespace) -> str:
         return f"queue: name what to do: {', '.join(ACTIONS)}"
     if args.to is not None and action != "drain":
         return f"queue {action} takes no --to: only drain does"
-    if action in ("replay", "purge"):
-        if args.ids and args.all:
-            return f"queue {action} takes either dead letters or --all, not both"
-        if not args.ids and not args.all:
-            return f"queue {action}: name the dead letters, or pass --all"
-        return ""
-    extra = [*args.ids, *(["--all"] if args.all else [])]
-    if extra:
-        return (
-            f"queue {action} takes no {' '.join(map(shown, extra))}: only replay"
-            " and purge do"
-        )
+    if fault := letters.find_misuse(args):
+        return fault
     if action == "drain" and not args.to:
         return "queue drain: name the configuration with the new queue: --to FILE"
     return ""
@@ -117,6 +109,7 @@ def _run_drain(args: argparse.Namespace) -> int:
 async def _drain(source: Config, target: Config) -> int:
     from contextlib import AsyncExitStack
 
+    from tocsin.app.admin import open_audit
     from tocsin.app.moving import is_same_queue, move_queue, open_stock
 
     for config in (source, target):
@@ -132,7 +125,10 @@ async def _drain(source: Config, target: Config) -> int:
         if held := await old.count_held():
             print(_held_words(held, source))
             return 1
-        moved = await move_queue(old, new)
+        audit = await open_audit(source, stack)
+        async with audit.entry(shell_actor(), "drain_queue", {}) as outcome:
+            moved = await move_queue(old, new)
+            outcome.count = moved.entries + moved.letters
     print(
         f"moved {moved.entries} jobs ({moved.delayed} of them due later) and"
         f" {moved.letters} dead letters"
@@ -150,42 +146,8 @@ def _held_words(held: int, source: Config) -> str:
     )
 
 
-async def act(
-    queue: JobOperator,
-    action: str,
-    ids: list[str] | None,
-    *,
-    providers: Sequence[str],
-) -> int:
-    """Show or change an open queue; `ids` of dead letters, `None` for all of them."""
-    if action == "status":
-        return await _print_status(queue, providers)
-    if action == "dead":
-        return await _print_dead(queue)
-    # `None` would mean all of them.
-    if ids == []:
-        print(f"name the dead letters to {action}, or pass --all")
-        return 2
-    change = queue.replay_dead if action == "replay" else queue.purge_dead
-    done = 0
-    unknown: list[str] = []
-    if ids is None:
-        # From the first page each time: what was changed is gone from it.
-        while letters := await queue.list_dead(limit=PAGE):
-            done += await change([letter.id for letter in letters])
-    else:
-        # One by one: the queue tells how many it knew, not which.
-        for wanted in dict.fromkeys(ids):
-            known = await change([wanted])
-            done += known
-            unknown += [] if known else [wanted]
-    print(f"{action}: {done} dead letters")
-    if unknown:
-        print(f"no such dead letters: {', '.join(unknown)}", file=sys.stderr)
-    return 1 if unknown else 0
-
-
-async def _print_status(queue: JobOperator, providers: Sequence[str]) -> int:
+async def print_status(queue: Backlog, providers: Sequence[str]) -> int:
+    """How much waits in the queues of these providers."""
     from tocsin.core.lanes import parse_queue_name, queue_names
 
     names = [name for provider in providers for name in queue_names(provider)]
@@ -202,45 +164,3 @@ async def _print_status(queue: JobOperator, providers: Sequence[str]) -> int:
         more = f", {later} of them due later" if later > 0 else ""
         print(f"{name:{width}} {count:>8} jobs waiting{more}")
     return 0
-
-
-async def _print_dead(queue: JobOperator) -> int:
-    after = ""
-    count = 0
-    while letters := await queue.list_dead(limit=PAGE, after=after):
-        for letter in letters:
-            print(_describe(letter))
-        count += len(letters)
-        after = letters[-1].id
-    print(f"{count} dead letters")
-    return 0
-
-
-def _describe(letter: DeadLetter) -> str:
-    from datetime import UTC, datetime
-
-    from tocsin.core.push import SendJob
-
-    job = letter.job
-    at = datetime.fromtimestamp(letter.at_ms / 1000, UTC).isoformat(timespec="seconds")
-    size = "a filter"
-    if isinstance(job, SendJob):
-        size = f"{len(job.work.recipients)} recipients"
-    parts = [
-        letter.id,
-        at,
-        f"uid {_in_line(letter.uid) if letter.uid else 'unknown'}",
-        f"push {job.push_id}",
-        job.queue,
-        f"provider {job.provider}",
-        *([f"integration {job.integration}"] if job.integration else []),
-        f"attempt {job.attempt}",
-        size,
-        letter.reason,
-    ]
-    return "  ".join(parts)
-
-
-def _in_line(text: str) -> str:
-    """What a caller chose, without what would move the cursor of a terminal."""
-    return text if text.isprintable() else ascii(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from tocsin.config.fields import HeaderSecret, Section
+from tocsin.config.fields import Duration, HeaderSecret, Section
 
 
 class Admin(Section):
@@ -16,3 +16,5 @@ class Admin(Section):
     key: HeaderSecret = SecretStr("")
     """key of `AdminApi`, on gRPC and below `/admin/api`; none = every call is
     refused"""
+    audit_retention: Duration = 365 * 86_400.0
+    """how long the audit log keeps administrative calls; 0 = for ever"""

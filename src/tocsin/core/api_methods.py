@@ -31,7 +31,10 @@ RPCS = (
     *("MapClear", "SharedPollPublish"),
 )
 """Every RPC of the API."""
-ADMIN_RPCS = ("ListDeadLetters",)
+ADMIN_RPCS = (
+    *("ListDeadLetters", "ListDeadLetterGroups", "GetDeadLetter"),
+    *("ReplayDeadLetters", "PurgeDeadLetters", "ListAuditLog"),
+)
 """Every RPC of the service for operators."""
 
 ADMIN_PREFIX = "admin."

@@ -222,14 +222,14 @@ def parse_credential_name(name: str) -> tuple[str, str, str] | None:
     return parts[0], parts[1], parts[2]
 
 
-def body_name(push_id: str, provider: str, integration: str) -> str:
-    """The name of a halt; a send with a mended body has another push id."""
-    return f"{_BODY}|{push_id}|{provider}|{integration}"
+def body_name(body_key: str, provider: str, integration: str) -> str:
+    """The name of a halt; batches with a mended body have a key of their own."""
+    return f"{_BODY}|{body_key}|{provider}|{integration}"
 
 
-def body_prefix(push_id: str) -> str:
-    """How the names of all halts of a send begin."""
-    return f"{_BODY}|{push_id}|"
+def body_prefix(push_id: str) -> tuple[str, str]:
+    """How the names of all halts of a send begin, those of mended bodies too."""
+    return f"{_BODY}|{push_id}|", f"{_BODY}|{push_id}~"
 
 
 def is_body_name(name: str) -> bool:

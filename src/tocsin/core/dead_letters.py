@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from tocsin.core.breaker import BODY_REFUSED, BREAKER_OPEN
-from tocsin.core.push import Body, DeadLetter, Payload, SendJob
+from tocsin.core.device import Detail
+from tocsin.core.push import Body, DeadLetter, ExpandJob, Job, SendJob
 
 EXHAUSTED = "retries exhausted"
 POISON = "poison"
 
 _WITH_CODE = frozenset({EXHAUSTED, BODY_REFUSED, BREAKER_OPEN})
 _POISON_WORDS = "handed out "
-_MENDED = "~"
-"""Stands in a push id before what tells a mended payload from the send's first one."""
 
 
 def group_of(reason: str) -> str:
@@ -81,30 +79,31 @@ def head_of(letter: DeadLetter) -> LetterHead:
 
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """Another body for the letters of one provider."""
+    """Another body for the letters of one provider.
+
+    Where it has no headers, those of the letter's own body stay. `details` are the
+    columns of a device that its templates use: a walk reads them.
+    """
 
     provider: str
     body: Body
+    details: frozenset[Detail] = frozenset()
 
-    def apply(self, payload: Payload, push_id: str) -> Payload:
-        """The payload of a mended letter, under a push id of its own.
-
-        The send's own payload stays as it is, for its other jobs. Letters of one send
-        that are mended alike share one payload, so the push id comes from its bodies.
-        """
-        bodies = {**payload.bodies, self.provider: self.body}
-        digest = hashlib.sha256()
-        for name, body in sorted(bodies.items()):
-            for part in (name, *(f"{k}\0{v}" for k, v in sorted(body.headers.items()))):
-                digest.update(part.encode() + b"\0\0")
-            digest.update(hashlib.sha256(body.message).digest())
-        own = f"{send_of(push_id)}{_MENDED}{digest.hexdigest()[:16]}"
-        return replace(payload, push_id=own, bodies=bodies)
+    def apply(self, job: Job, before: Body | None) -> Job:
+        """The job with this body; `before` is the one that it died of."""
+        body = self.body
+        if before is not None and not body.headers:
+            body = replace(body, headers=before.headers)
+        job = replace(job, body=body)
+        if isinstance(job, ExpandJob):
+            details = job.work.details | self.details
+            job = replace(job, work=replace(job.work, details=details))
+        return job
 
 
-def send_of(push_id: str) -> str:
-    """The push id that a send was accepted under, also for its mended letters."""
-    return push_id.partition(_MENDED)[0]
+def place_of(id: str) -> tuple[int, ...]:
+    """Where a letter stands among those of its queue, as a value that sorts."""
+    return tuple(int(part) for part in id.split("-"))
 
 
 @dataclass(frozen=True, slots=True)

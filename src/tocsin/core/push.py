@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -284,7 +285,8 @@ class _OfRequest:
     or wait for a paused credential, was at `first_try_at_ms`; in a walk, the first
     fault of the channel engine. `unit` says where in the account of the send it counts
     (`core/accounts.py`); for a walk it is the walk's own name. It is empty in jobs of
-    releases before accounts.
+    releases before accounts. `body` is the one that an operator gave dead letters of
+    this provider, instead of the send's.
     """
 
     id: str
@@ -299,6 +301,17 @@ class _OfRequest:
     correlation_id: str = ""
     unit: str = ""
     priority: Priority = Priority.NORMAL
+    body: Body | None = None
+
+    @property
+    def body_key(self) -> str:
+        """What batches with one body of one send share."""
+        if self.body is None:
+            return self.push_id
+        digest = hashlib.sha256(self.body.message)
+        for name, value in sorted(self.body.headers.items()):
+            digest.update(f"\0{name}\0{value}".encode())
+        return f"{self.push_id}~{digest.hexdigest()[:16]}"
 
     @property
     def credential(self) -> str:
@@ -359,6 +372,7 @@ class ExpandJob(_OfRequest):
             correlation_id=self.correlation_id,
             unit=self.page_unit,
             priority=self.priority,
+            body=self.body,
         )
 
 
@@ -376,6 +390,7 @@ class JobFields(TypedDict):
     correlation_id: NotRequired[str]
     unit: NotRequired[str]
     priority: NotRequired[Priority]
+    body: NotRequired[Body | None]
 
 
 Job: TypeAlias = ExpandJob | SendJob

@@ -189,4 +189,4 @@ class BodyTrials:
 
 
 def _name(job: Job) -> str:
-    return body_name(job.push_id, job.provider, job.credential)
+    return body_name(job.body_key, job.provider, job.credential)

@@ -184,7 +184,7 @@ class Dispatcher:
         try:
             report = self._journal.reporter(run)
             batch = Batch(
-                body=run.payload.bodies[job.provider],
+                body=job.body or run.payload.bodies[job.provider],
                 kind=job.work.kind,
                 targets=run.recipients.targets,
                 # A probe asks for one recipient: any, since one may have a fault of its
@@ -267,7 +267,7 @@ class Dispatcher:
     def _renderer(
         self, job: SendJob, templating: Templating, body: Body
     ) -> BodyRenderer:
-        key = (job.push_id, job.provider)
+        key = (job.body_key, job.provider)
         renderer = self._renderers.get(key)
         if renderer is None:
             renderer = self._renderers[key] = BodyRenderer(body, templating)

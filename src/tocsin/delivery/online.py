@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import structlog
 
-from tocsin.core.dead_letters import send_of
 from tocsin.core.errors import ApiError
 from tocsin.core.ports.channels import PresenceStore
 from tocsin.core.ports.clock import Clock
@@ -65,7 +64,7 @@ class OnlineUsers:
         means that the engine was away for longer than `PATIENCE_MS`.
         """
         try:
-            stage = await self._reached.fetch_stage(send_of(job.push_id), ttl_s=KEPT_S)
+            stage = await self._reached.fetch_stage(job.push_id, ttl_s=KEPT_S)
             if stage is Stage.DECIDED:
                 return True
             if stage is Stage.UNKNOWN:
@@ -73,9 +72,7 @@ class OnlineUsers:
                 users: Collection[str] = ()
             else:
                 users = await self._look(job, check.channel)
-            await self._reached.add(
-                send_of(job.push_id), users, Stage.DECIDED, ttl_s=KEPT_S
-            )
+            await self._reached.add(job.push_id, users, Stage.DECIDED, ttl_s=KEPT_S)
         except ApiError as error:
             self._wait_for_engine(job, check, error)
             return False
@@ -92,7 +89,7 @@ class OnlineUsers:
         if not known:
             return frozenset()
         try:
-            return await self._reached.find(send_of(job.push_id), known, ttl_s=KEPT_S)
+            return await self._reached.find(job.push_id, known, ttl_s=KEPT_S)
         except ApiError as error:
             self._wait_for_engine(job, check, error)
             return None

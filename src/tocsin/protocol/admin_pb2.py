@@ -24,13 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/protocol/admin.proto\x12\x0ftocsin.admin.v1\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x90\x01\n\x10\x44\x65\x61\x64LetterFilter\x12\x0f\n\x07reasons\x18\x01 \x03(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\x14\n\x0cintegrations\x18\x03 \x03(\t\x12\x10\n\x08push_ids\x18\x04 \x03(\t\x12\x0c\n\x04uids\x18\x05 \x03(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x03\x12\x10\n\x08until_ms\x18\x07 \x01(\x03\"\xc7\x01\n\x11\x44\x65\x61\x64LetterSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x03\x12\x0b\n\x03uid\x18\x05 \x01(\t\x12\x0f\n\x07push_id\x18\x06 \x01(\t\x12\r\n\x05stage\x18\x07 \x01(\t\x12\x10\n\x08provider\x18\x08 \x01(\t\x12\x13\n\x0bintegration\x18\t \x01(\t\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12\x12\n\nrecipients\x18\x0b \x01(\r\"j\n\x16ListDeadLettersRequest\x12\x31\n\x06\x66ilter\x18\x01 \x01(\x0b\x32!.tocsin.admin.v1.DeadLetterFilter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"q\n\x15ListDeadLettersResult\x12\x31\n\x05items\x18\x01 \x03(\x0b\x32\".tocsin.admin.v1.DeadLetterSummary\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08has_more\x18\x03 \x01(\x08\"x\n\x17ListDeadLettersResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x16.tocsin.admin.v1.Error\x12\x36\n\x06result\x18\x02 \x01(\x0b\x32&.tocsin.admin.v1.ListDeadLettersResult2p\n\x08\x41\x64minApi\x12\x64\n\x0fListDeadLetters\x12\'.tocsin.admin.v1.ListDeadLettersRequest\x1a(.tocsin.admin.v1.ListDeadLettersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/protocol/admin.proto\x12\x0ftocsin.admin.v1\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x90\x01\n\x10\x44\x65\x61\x64LetterFilter\x12\x0f\n\x07reasons\x18\x01 \x03(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\x14\n\x0cintegrations\x18\x03 \x03(\t\x12\x10\n\x08push_ids\x18\x04 \x03(\t\x12\x0c\n\x04uids\x18\x05 \x03(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x03\x12\x10\n\x08until_ms\x18\x07 \x01(\x03\"\xc7\x01\n\x11\x44\x65\x61\x64LetterSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x03\x12\x0b\n\x03uid\x18\x05 \x01(\t\x12\x0f\n\x07push_id\x18\x06 \x01(\t\x12\r\n\x05stage\x18\x07 \x01(\t\x12\x10\n\x08provider\x18\x08 \x01(\t\x12\x13\n\x0bintegration\x18\t \x01(\t\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12\x12\n\nrecipients\x18\x0b \x01(\r\"j\n\x16ListDeadLettersRequest\x12\x31\n\x06\x66ilter\x18\x01 \x01(\x0b\x32!.tocsin.admin.v1.DeadLetterFilter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"q\n\x15ListDeadLettersResult\x12\x31\n\x05items\x18\x01 \x03(\x0b\x32\".tocsin.admin.v1.DeadLetterSummary\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08has_more\x18\x03 \x01(\x08\"x\n\x17ListDeadLettersResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x16.tocsin.admin.v1.Error\x12\x36\n\x06result\x18\x02 \x01(\x0b\x32&.tocsin.admin.v1.ListDeadLettersResult\"P\n\x1bListDeadLetterGroupsRequest\x12\x31\n\x06\x66ilter\x18\x01 \x01(\x0b\x32!.tocsin.admin.v1.DeadLetterFilter\"\xa4\x01\n\x0f\x44\x65\x61\x64LetterGroup\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x13\n\x0bintegration\x18\x03 \x01(\t\x12\x0f\n\x07letters\x18\x04 \x01(\x04\x12\x12\n\nrecipients\x18\x05 \x01(\x04\x12\x10\n\x08\x66irst_ms\x18\x06 \x01(\x03\x12\x0f\n\x07last_ms\x18\x07 \x01(\x03\x12\x12\n\nexample_id\x18\x08 \x01(\t\"_\n\x1aListDeadLetterGroupsResult\x12\x30\n\x06groups\x18\x01 \x03(\x0b\x32 .tocsin.admin.v1.DeadLetterGroup\x12\x0f\n\x07letters\x18\x02 \x01(\x04\"\x82\x01\n\x1cListDeadLetterGroupsResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x16.tocsin.admin.v1.Error\x12;\n\x06result\x18\x02 \x01(\x0b\x32+.tocsin.admin.v1.ListDeadLetterGroupsResult\"5\n\x14GetDeadLetterRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\twith_body\x18\x02 \x01(\x08\"J\n\x13\x44\x65\x61\x64LetterRecipient\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\"\x95\x02\n\x0e\x44\x65\x61\x64LetterWalk\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\r\n\x05users\x18\x02 \x03(\t\x12\x0e\n\x06topics\x18\x03 \x03(\t\x12\x11\n\tproviders\x18\x04 \x03(\t\x12\x11\n\tplatforms\x18\x05 \x03(\t\x12\x14\n\x0cintegrations\x18\x06 \x03(\t\x12\x37\n\x04tags\x18\x07 \x03(\x0b\x32).tocsin.admin.v1.DeadLetterWalk.TagsEntry\x12\x17\n\x0fprovider_tokens\x18\x08 \x01(\r\x12\x0e\n\x06\x63ursor\x18\t \x01(\t\x12\x0c\n\x04page\x18\n \x01(\r\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe9\x02\n\x13GetDeadLetterResult\x12\x33\n\x07summary\x18\x01 \x01(\x0b\x32\".tocsin.admin.v1.DeadLetterSummary\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x03 \x01(\t\x12\x16\n\x0erecipient_type\x18\x04 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x05 \x01(\x03\x12\x14\n\x0c\x65xpire_at_ms\x18\x06 \x01(\x03\x12\x17\n\x0f\x66irst_try_at_ms\x18\x07 \x01(\x03\x12\x38\n\nrecipients\x18\x08 \x03(\x0b\x32$.tocsin.admin.v1.DeadLetterRecipient\x12-\n\x04walk\x18\t \x01(\x0b\x32\x1f.tocsin.admin.v1.DeadLetterWalk\x12-\n\x04\x62ody\x18\n \x01(\x0b\x32\x1f.tocsin.admin.v1.DeadLetterBody\"t\n\x15GetDeadLetterResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x16.tocsin.admin.v1.Error\x12\x34\n\x06result\x18\x02 \x01(\x0b\x32$.tocsin.admin.v1.GetDeadLetterResult\"\xa2\x01\n\x0e\x44\x65\x61\x64LetterBody\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12=\n\x07headers\x18\x03 \x03(\x0b\x32,.tocsin.admin.v1.DeadLetterBody.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb5\x01\n\x18ReplayDeadLettersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x31\n\x06\x66ilter\x18\x02 \x01(\x0b\x32!.tocsin.admin.v1.DeadLetterFilter\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\x05\x12-\n\x04\x62ody\x18\x06 \x01(\x0b\x32\x1f.tocsin.admin.v1.DeadLetterBody\"f\n\x17ReplayDeadLettersResult\x12\x10\n\x08replayed\x18\x01 \x01(\x04\x12\x0f\n\x07matched\x18\x02 \x01(\x04\x12\x13\n\x0bunknown_ids\x18\x03 \x03(\t\x12\x13\n\x0bnext_cursor\x18\x04 \x01(\t\"|\n\x19ReplayDeadLettersResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x16.tocsin.admin.v1.Error\x12\x38\n\x06result\x18\x02 \x01(\x0b\x32(.tocsin.admin.v1.ReplayDeadLettersResult\"\x85\x01\n\x17PurgeDeadLettersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x31\n\x06\x66ilter\x18\x02 \x01(\x0b\x32!.tocsin.admin.v1.DeadLetterFilter\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\x05\"c\n\x16PurgeDeadLettersResult\x12\x0e\n\x06purged\x18\x01 \x01(\x04\x12\x0f\n\x07matched\x18\x02 \x01(\x04\x12\x13\n\x0bunknown_ids\x18\x03 \x03(\t\x12\x13\n\x0bnext_cursor\x18\x04 \x01(\t\"z\n\x18PurgeDeadLettersResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x16.tocsin.admin.v1.Error\x12\x37\n\x06result\x18\x02 \x01(\x0b\x32\'.tocsin.admin.v1.PurgeDeadLettersResult\"\x95\x01\n\nAuditEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0c\n\x04\x64oor\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\r\n\x05\x63ount\x18\x08 \x01(\x04\x12\x0e\n\x06result\x18\t \x01(\t\"y\n\x13ListAuditLogRequest\x12\x0e\n\x06\x61\x63tors\x18\x01 \x03(\t\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\x12\x10\n\x08until_ms\x18\x04 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\x12\r\n\x05limit\x18\x06 \x01(\x05\"g\n\x12ListAuditLogResult\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.tocsin.admin.v1.AuditEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08has_more\x18\x03 \x01(\x08\"r\n\x14ListAuditLogResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x16.tocsin.admin.v1.Error\x12\x33\n\x06result\x18\x02 \x01(\x0b\x32#.tocsin.admin.v1.ListAuditLogResult2\xf7\x04\n\x08\x41\x64minApi\x12\x64\n\x0fListDeadLetters\x12\'.tocsin.admin.v1.ListDeadLettersRequest\x1a(.tocsin.admin.v1.ListDeadLettersResponse\x12s\n\x14ListDeadLetterGroups\x12,.tocsin.admin.v1.ListDeadLetterGroupsRequest\x1a-.tocsin.admin.v1.ListDeadLetterGroupsResponse\x12^\n\rGetDeadLetter\x12%.tocsin.admin.v1.GetDeadLetterRequest\x1a&.tocsin.admin.v1.GetDeadLetterResponse\x12j\n\x11ReplayDeadLetters\x12).tocsin.admin.v1.ReplayDeadLettersRequest\x1a*.tocsin.admin.v1.ReplayDeadLettersResponse\x12g\n\x10PurgeDeadLetters\x12(.tocsin.admin.v1.PurgeDeadLettersRequest\x1a).tocsin.admin.v1.PurgeDeadLettersResponse\x12[\n\x0cListAuditLog\x12$.tocsin.admin.v1.ListAuditLogRequest\x1a%.tocsin.admin.v1.ListAuditLogResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.protocol.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DEADLETTERWALK_TAGSENTRY']._loaded_options = None
+  _globals['_DEADLETTERWALK_TAGSENTRY']._serialized_options = b'8\001'
+  _globals['_DEADLETTERBODY_HEADERSENTRY']._loaded_options = None
+  _globals['_DEADLETTERBODY_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_ERROR']._serialized_start=48
   _globals['_ERROR']._serialized_end=86
   _globals['_DEADLETTERFILTER']._serialized_start=89
@@ -43,6 +47,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDEADLETTERSRESULT']._serialized_end=658
   _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=660
   _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=780
-  _globals['_ADMINAPI']._serialized_start=782
-  _globals['_ADMINAPI']._serialized_end=894
+  _globals['_LISTDEADLETTERGROUPSREQUEST']._serialized_start=782
+  _globals['_LISTDEADLETTERGROUPSREQUEST']._serialized_end=862
+  _globals['_DEADLETTERGROUP']._serialized_start=865
+  _globals['_DEADLETTERGROUP']._serialized_end=1029
+  _globals['_LISTDEADLETTERGROUPSRESULT']._serialized_start=1031
+  _globals['_LISTDEADLETTERGROUPSRESULT']._serialized_end=1126
+  _globals['_LISTDEADLETTERGROUPSRESPONSE']._serialized_start=1129
+  _globals['_LISTDEADLETTERGROUPSRESPONSE']._serialized_end=1259
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=1261
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=1314
+  _globals['_DEADLETTERRECIPIENT']._serialized_start=1316
+  _globals['_DEADLETTERRECIPIENT']._serialized_end=1390
+  _globals['_DEADLETTERWALK']._serialized_start=1393
+  _globals['_DEADLETTERWALK']._serialized_end=1670
+  _globals['_DEADLETTERWALK_TAGSENTRY']._serialized_start=1627
+  _globals['_DEADLETTERWALK_TAGSENTRY']._serialized_end=1670
+  _globals['_GETDEADLETTERRESULT']._serialized_start=1673
+  _globals['_GETDEADLETTERRESULT']._serialized_end=2034
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=2036
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=2152
+  _globals['_DEADLETTERBODY']._serialized_start=2155
+  _globals['_DEADLETTERBODY']._serialized_end=2317
+  _globals['_DEADLETTERBODY_HEADERSENTRY']._serialized_start=2271
+  _globals['_DEADLETTERBODY_HEADERSENTRY']._serialized_end=2317
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=2320
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=2501
+  _globals['_REPLAYDEADLETTERSRESULT']._serialized_start=2503
+  _globals['_REPLAYDEADLETTERSRESULT']._serialized_end=2605
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=2607
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=2731
+  _globals['_PURGEDEADLETTERSREQUEST']._serialized_start=2734
+  _globals['_PURGEDEADLETTERSREQUEST']._serialized_end=2867
+  _globals['_PURGEDEADLETTERSRESULT']._serialized_start=2869
+  _globals['_PURGEDEADLETTERSRESULT']._serialized_end=2968
+  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_start=2970
+  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_end=3092
+  _globals['_AUDITENTRY']._serialized_start=3095
+  _globals['_AUDITENTRY']._serialized_end=3244
+  _globals['_LISTAUDITLOGREQUEST']._serialized_start=3246
+  _globals['_LISTAUDITLOGREQUEST']._serialized_end=3367
+  _globals['_LISTAUDITLOGRESULT']._serialized_start=3369
+  _globals['_LISTAUDITLOGRESULT']._serialized_end=3472
+  _globals['_LISTAUDITLOGRESPONSE']._serialized_start=3474
+  _globals['_LISTAUDITLOGRESPONSE']._serialized_end=3588
+  _globals['_ADMINAPI']._serialized_start=3591
+  _globals['_ADMINAPI']._serialized_end=4222
 # @@protoc_insertion_point(module_scope)

@@ -85,3 +85,269 @@ class ListDeadLettersResponse(_message.Message):
     error: Error
     result: ListDeadLettersResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListDeadLettersResult, _Mapping]] = ...) -> None: ...
+
+class ListDeadLetterGroupsRequest(_message.Message):
+    __slots__ = ("filter",)
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    filter: DeadLetterFilter
+    def __init__(self, filter: _Optional[_Union[DeadLetterFilter, _Mapping]] = ...) -> None: ...
+
+class DeadLetterGroup(_message.Message):
+    __slots__ = ("reason", "provider", "integration", "letters", "recipients", "first_ms", "last_ms", "example_id")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    LETTERS_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_MS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    provider: str
+    integration: str
+    letters: int
+    recipients: int
+    first_ms: int
+    last_ms: int
+    example_id: str
+    def __init__(self, reason: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., letters: _Optional[int] = ..., recipients: _Optional[int] = ..., first_ms: _Optional[int] = ..., last_ms: _Optional[int] = ..., example_id: _Optional[str] = ...) -> None: ...
+
+class ListDeadLetterGroupsResult(_message.Message):
+    __slots__ = ("groups", "letters")
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    LETTERS_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[DeadLetterGroup]
+    letters: int
+    def __init__(self, groups: _Optional[_Iterable[_Union[DeadLetterGroup, _Mapping]]] = ..., letters: _Optional[int] = ...) -> None: ...
+
+class ListDeadLetterGroupsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ListDeadLetterGroupsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListDeadLetterGroupsResult, _Mapping]] = ...) -> None: ...
+
+class GetDeadLetterRequest(_message.Message):
+    __slots__ = ("id", "with_body")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WITH_BODY_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    with_body: bool
+    def __init__(self, id: _Optional[str] = ..., with_body: _Optional[bool] = ...) -> None: ...
+
+class DeadLetterRecipient(_message.Message):
+    __slots__ = ("device_id", "platform", "target")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    platform: str
+    target: str
+    def __init__(self, device_id: _Optional[str] = ..., platform: _Optional[str] = ..., target: _Optional[str] = ...) -> None: ...
+
+class DeadLetterWalk(_message.Message):
+    __slots__ = ("ids", "users", "topics", "providers", "platforms", "integrations", "tags", "provider_tokens", "cursor", "page")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATIONS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    users: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    providers: _containers.RepeatedScalarFieldContainer[str]
+    platforms: _containers.RepeatedScalarFieldContainer[str]
+    integrations: _containers.RepeatedScalarFieldContainer[str]
+    tags: _containers.ScalarMap[str, str]
+    provider_tokens: int
+    cursor: str
+    page: int
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., providers: _Optional[_Iterable[str]] = ..., platforms: _Optional[_Iterable[str]] = ..., integrations: _Optional[_Iterable[str]] = ..., tags: _Optional[_Mapping[str, str]] = ..., provider_tokens: _Optional[int] = ..., cursor: _Optional[str] = ..., page: _Optional[int] = ...) -> None: ...
+
+class GetDeadLetterResult(_message.Message):
+    __slots__ = ("summary", "job_id", "correlation_id", "recipient_type", "accepted_at_ms", "expire_at_ms", "first_try_at_ms", "recipients", "walk", "body")
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TRY_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
+    WALK_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    summary: DeadLetterSummary
+    job_id: str
+    correlation_id: str
+    recipient_type: str
+    accepted_at_ms: int
+    expire_at_ms: int
+    first_try_at_ms: int
+    recipients: _containers.RepeatedCompositeFieldContainer[DeadLetterRecipient]
+    walk: DeadLetterWalk
+    body: DeadLetterBody
+    def __init__(self, summary: _Optional[_Union[DeadLetterSummary, _Mapping]] = ..., job_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., recipient_type: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., first_try_at_ms: _Optional[int] = ..., recipients: _Optional[_Iterable[_Union[DeadLetterRecipient, _Mapping]]] = ..., walk: _Optional[_Union[DeadLetterWalk, _Mapping]] = ..., body: _Optional[_Union[DeadLetterBody, _Mapping]] = ...) -> None: ...
+
+class GetDeadLetterResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: GetDeadLetterResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[GetDeadLetterResult, _Mapping]] = ...) -> None: ...
+
+class DeadLetterBody(_message.Message):
+    __slots__ = ("provider", "message", "headers")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    message: bytes
+    headers: _containers.ScalarMap[str, str]
+    def __init__(self, provider: _Optional[str] = ..., message: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ReplayDeadLettersRequest(_message.Message):
+    __slots__ = ("ids", "filter", "all", "cursor", "limit", "body")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    filter: DeadLetterFilter
+    all: bool
+    cursor: str
+    limit: int
+    body: DeadLetterBody
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[DeadLetterFilter, _Mapping]] = ..., all: _Optional[bool] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., body: _Optional[_Union[DeadLetterBody, _Mapping]] = ...) -> None: ...
+
+class ReplayDeadLettersResult(_message.Message):
+    __slots__ = ("replayed", "matched", "unknown_ids", "next_cursor")
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    MATCHED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_IDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    replayed: int
+    matched: int
+    unknown_ids: _containers.RepeatedScalarFieldContainer[str]
+    next_cursor: str
+    def __init__(self, replayed: _Optional[int] = ..., matched: _Optional[int] = ..., unknown_ids: _Optional[_Iterable[str]] = ..., next_cursor: _Optional[str] = ...) -> None: ...
+
+class ReplayDeadLettersResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ReplayDeadLettersResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ReplayDeadLettersResult, _Mapping]] = ...) -> None: ...
+
+class PurgeDeadLettersRequest(_message.Message):
+    __slots__ = ("ids", "filter", "all", "cursor", "limit")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    filter: DeadLetterFilter
+    all: bool
+    cursor: str
+    limit: int
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[DeadLetterFilter, _Mapping]] = ..., all: _Optional[bool] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class PurgeDeadLettersResult(_message.Message):
+    __slots__ = ("purged", "matched", "unknown_ids", "next_cursor")
+    PURGED_FIELD_NUMBER: _ClassVar[int]
+    MATCHED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_IDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    purged: int
+    matched: int
+    unknown_ids: _containers.RepeatedScalarFieldContainer[str]
+    next_cursor: str
+    def __init__(self, purged: _Optional[int] = ..., matched: _Optional[int] = ..., unknown_ids: _Optional[_Iterable[str]] = ..., next_cursor: _Optional[str] = ...) -> None: ...
+
+class PurgeDeadLettersResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: PurgeDeadLettersResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[PurgeDeadLettersResult, _Mapping]] = ...) -> None: ...
+
+class AuditEntry(_message.Message):
+    __slots__ = ("id", "at_ms", "actor", "address", "door", "method", "subject", "count", "result")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DOOR_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    at_ms: int
+    actor: str
+    address: str
+    door: str
+    method: str
+    subject: str
+    count: int
+    result: str
+    def __init__(self, id: _Optional[str] = ..., at_ms: _Optional[int] = ..., actor: _Optional[str] = ..., address: _Optional[str] = ..., door: _Optional[str] = ..., method: _Optional[str] = ..., subject: _Optional[str] = ..., count: _Optional[int] = ..., result: _Optional[str] = ...) -> None: ...
+
+class ListAuditLogRequest(_message.Message):
+    __slots__ = ("actors", "methods", "since_ms", "until_ms", "cursor", "limit")
+    ACTORS_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    actors: _containers.RepeatedScalarFieldContainer[str]
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    since_ms: int
+    until_ms: int
+    cursor: str
+    limit: int
+    def __init__(self, actors: _Optional[_Iterable[str]] = ..., methods: _Optional[_Iterable[str]] = ..., since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListAuditLogResult(_message.Message):
+    __slots__ = ("items", "next_cursor", "has_more")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    HAS_MORE_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[AuditEntry]
+    next_cursor: str
+    has_more: bool
+    def __init__(self, items: _Optional[_Iterable[_Union[AuditEntry, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., has_more: _Optional[bool] = ...) -> None: ...
+
+class ListAuditLogResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ListAuditLogResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListAuditLogResult, _Mapping]] = ...) -> None: ...

@@ -42,6 +42,31 @@ class AdminApiStub:
                 request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLettersRequest.SerializeToString,
                 response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetterGroups = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ListDeadLetterGroups',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLetterGroupsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLetterGroupsResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/GetDeadLetter',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ReplayDeadLetters',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.PurgeDeadLetters = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/PurgeDeadLetters',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ListAuditLog = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ListAuditLog',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogResponse.FromString,
+                _registered_method=True)
 
 
 class AdminApiServicer:
@@ -58,6 +83,46 @@ class AdminApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetterGroups(self, request, context):
+        """Dead letters that fit a filter, counted by reason, provider and integration.
+        107 for a value that cannot be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """One dead letter with the job that it was. What was sent is in the answer only
+        `with_body`, which the audit log keeps. 104 if there is none with the id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Puts dead letters back to work with fresh attempts, each exactly once however many
+        ask; with `body`, under another body than they died of. 107 for a choice that says
+        nothing or too much and for a body that no send could have; nothing is changed then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeDeadLetters(self, request, context):
+        """Forgets dead letters for good. 107 as for a replay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditLog(self, request, context):
+        """Administrative calls and commands that changed something or looked at what was
+        sent, newest first. 108 without a database: then they are in the log alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -65,6 +130,31 @@ def add_AdminApiServicer_to_server(servicer, server):
                     servicer.ListDeadLetters,
                     request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLettersRequest.FromString,
                     response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ListDeadLetterGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetterGroups,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLetterGroupsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListDeadLetterGroupsResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'PurgeDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeDeadLetters,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersResponse.SerializeToString,
+            ),
+            'ListAuditLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditLog,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -97,6 +187,141 @@ class AdminApi:
             '/tocsin.admin.v1.AdminApi/ListDeadLetters',
             tocsin_dot_protocol_dot_admin__pb2.ListDeadLettersRequest.SerializeToString,
             tocsin_dot_protocol_dot_admin__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetterGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ListDeadLetterGroups',
+            tocsin_dot_protocol_dot_admin__pb2.ListDeadLetterGroupsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ListDeadLetterGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/GetDeadLetter',
+            tocsin_dot_protocol_dot_admin__pb2.GetDeadLetterRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ReplayDeadLetters',
+            tocsin_dot_protocol_dot_admin__pb2.ReplayDeadLettersRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/PurgeDeadLetters',
+            tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ListAuditLog',
+            tocsin_dot_protocol_dot_admin__pb2.ListAuditLogRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ListAuditLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -222,16 +222,15 @@ def parse_letter_head(
     except (DecodeError, UnicodeDecodeError):
         message.Clear()
     job = message.job
-    # Queues are named "expand:fcm" and "send:fcm".
-    stage, _, provider = queue.partition(":")
+    place = parse_queue_name(queue)
     return LetterHead(
         id=id,
         reason=message.reason,
         at_ms=message.at_ms,
         push_id=push_id,
         uid=_uid_in(payload),
-        stage=stage,
-        provider=job.provider or provider,
+        stage=place.stage,
+        provider=job.provider or place.provider,
         integration=job.integration,
         attempt=job.attempt,
         recipients=len(job.send.targets),
@@ -336,6 +335,9 @@ def _job_message(job: Job) -> job_pb2.Job:
         unit=job.unit,
         priority=_PRIORITY_TEXTS[job.priority],
     )
+    if job.body is not None:
+        message.body.message = job.body.message
+        message.body.headers.update(job.body.headers)
     if isinstance(job, SendJob):
         recipients = job.work.recipients
         message.send.target_kind = job.work.kind.value
@@ -375,6 +377,8 @@ def _job_of(message: job_pb2.Job) -> Job:
         # One of a newer release is no reason to leave the job undone.
         "priority": _PRIORITIES.get(message.priority, Priority.NORMAL),
     }
+    if message.HasField("body"):
+        shared["body"] = Body(message.body.message, dict(message.body.headers))
     kind = message.WhichOneof("work")
     if kind == "send":
         return SendJob(id=message.id, work=_send_of(message.send), **shared)

@@ -31,6 +31,10 @@ ALWAYS_WRITTEN: Mapping[str, tuple[str, ...]] = {
     "DeviceTopicListResult": ("items", "has_more"),
     "UserTopicListResult": ("items", "has_more"),
     "ListDeadLettersResult": ("items", "has_more"),
+    "ListDeadLetterGroupsResult": ("groups", "letters"),
+    "ReplayDeadLettersResult": ("replayed", "matched"),
+    "PurgeDeadLettersResult": ("purged", "matched"),
+    "ListAuditLogResult": ("items", "has_more"),
 }
 """Message → fields that are written even if they are empty or zero."""
 

@@ -112,7 +112,7 @@ def check_templating(
     """
     _check_localizations(templating.localizations, texts_size)
     for provider, body in bodies.items():
-        _read_body(provider, body, templating)
+        read_body(provider, body, templating)
 
 
 def needed_details(request: SendRequest) -> frozenset[Detail]:
@@ -124,11 +124,15 @@ def needed_details(request: SendRequest) -> frozenset[Detail]:
         needed |= parse_key(request.rate.key).uses
     if request.templating is not None:
         for provider, body in request.bodies.items():
-            needed |= _read_body(provider, body, request.templating)
+            needed |= read_body(provider, body, request.templating)
     return frozenset(needed)
 
 
-def _read_body(provider: str, body: Body, templating: Templating) -> set[Detail]:
+def read_body(provider: str, body: Body, templating: Templating) -> set[Detail]:
+    """The columns of a device that a body's templates use.
+
+    Raises `BadRequest` naming the field and the place of a fault.
+    """
     field = body_field(provider)[1]
     scope = Scope(meta=templating.use_meta, l10n=bool(templating.localizations))
     uses: set[Detail] = set()

@@ -119,28 +119,28 @@ class DeadStream:
     async def _replay_one(
         self, id: str, fields: Mapping[bytes, bytes], mend: Mend | None
     ) -> int:
-        push_id, queue = fields[b"push"].decode(), fields[b"queue"].decode()
         work = find_work(
             fields[b"letter"],
             fields[b"raw"],
             fields[b"payload"],
-            push_id=push_id,
+            queue=fields[b"queue"].decode(),
             mend=mend,
         )
         if work is None:
             return 0
+        push_id = fields[b"push"].decode()
         keys = [
             self._keys.dead,
-            self._keys.payload(work.push_id),
-            self._keys.stream(queue),
-            self._keys.account(work.push_id),
+            self._keys.payload(push_id),
+            self._keys.stream(work.queue),
+            self._keys.account(push_id),
             self._keys.changed,
         ]
         args = [
             id,
-            work.push_id,
+            push_id,
             work.job,
-            work.payload,
+            fields[b"payload"],
             encode_change(work.change),
             secrets.token_hex(8),
         ]

@@ -5,15 +5,14 @@ It must not talk to any engine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tocsin.core.accounts import Change, replayed
 from tocsin.core.dead_letters import Mend
-from tocsin.core.push import Payload
+from tocsin.core.push import Body, Job
 from tocsin.protocol.job_codec import (
     Undecodable,
     encode_job,
-    encode_payload,
     parse_dead_job,
     parse_payload,
     refresh,
@@ -22,36 +21,35 @@ from tocsin.protocol.job_codec import (
 
 @dataclass(frozen=True, slots=True)
 class ReplayedWork:
-    """The entry, and the payload that it needs, with the push id of both.
+    """The entry that comes into the queue, and how the account of its send changes.
 
-    `change` is that of the account under this push id.
+    What was tried before is fresh again, so it goes into `queue`.
     """
 
-    push_id: str
+    queue: str
     job: bytes
-    payload: bytes
     change: Change | None = None
 
 
 def find_work(
-    letter: bytes, raw: bytes, payload: bytes, *, push_id: str, mend: Mend | None
+    letter: bytes, raw: bytes, payload: bytes, *, queue: str, mend: Mend | None
 ) -> ReplayedWork | None:
     """The work of a letter as the engine keeps it, or `None` if it cannot be mended."""
     job = parse_dead_job(letter)
     if job is None:
         # What could not be read goes back as it came: this release may read it.
-        return ReplayedWork(push_id, raw, payload) if mend is None else None
+        return ReplayedWork(queue, raw) if mend is None else None
     job = refresh(job)
-    if mend is None:
-        return ReplayedWork(push_id, encode_job(job), payload, replayed(job))
-    if job.provider != mend.provider:
-        return None
+    if mend is not None:
+        if job.provider != mend.provider:
+            return None
+        job = mend.apply(job, find_body(job, payload))
+    return ReplayedWork(job.queue, encode_job(job), replayed(job))
+
+
+def find_body(job: Job, payload: bytes) -> Body | None:
+    """What a letter's job was sent with, if that can be read."""
     try:
-        kept = parse_payload(payload)
+        return job.body or parse_payload(payload).bodies.get(job.provider)
     except Undecodable:
-        kept = Payload(push_id, "", "", {})
-    mended = mend.apply(kept, push_id)
-    job = replace(job, push_id=mended.push_id)
-    return ReplayedWork(
-        mended.push_id, encode_job(job), encode_payload(mended), replayed(job)
-    )
+        return None

@@ -138,7 +138,11 @@ class DeadTable:
         # In one order, so that two who replay the same letters never deadlock.
         for row in sorted(found, key=lambda row: (row.push_id, row.id)):
             work = find_work(
-                row.letter, row.raw, row.payload, push_id=row.push_id, mend=mend
+                row.letter,
+                row.raw,
+                row.payload,
+                queue=row.queue,
+                mend=mend,
             )
             if work is None or not await self.purge(connection, [str(row.id)]):
                 continue
@@ -146,13 +150,13 @@ class DeadTable:
             if work.change is not None:
                 await self._accounts.reopen(
                     connection,
-                    work.push_id,
+                    row.push_id,
                     work.change,
                     generation=secrets.token_hex(8),
                 )
-            await self._rows.add_payload(connection, work.push_id, work.payload, 1)
+            await self._rows.add_payload(connection, row.push_id, row.payload, 1)
             await self._rows.add_raw(
-                connection, [(row.queue, work.push_id, work.job, 0)]
+                connection, [(work.queue, row.push_id, work.job, 0)]
             )
             replayed += 1
         return replayed

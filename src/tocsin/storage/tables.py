@@ -271,6 +271,27 @@ breakers = Table(
     Column("changed_at_ms", BigInteger, nullable=False),
 )
 
+# The audit log. `subject` is JSON; `result` is empty until the call has ended.
+admin_calls = Table(
+    "admin_calls",
+    metadata,
+    Column(
+        "id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        Identity(always=True),
+        primary_key=True,
+    ),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", TEXT, nullable=False),
+    Column("address", TEXT, nullable=False),
+    Column("door", TEXT, nullable=False),
+    Column("method", TEXT, nullable=False),
+    Column("subject", TEXT, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("result", TEXT, nullable=False),
+    Index("admin_calls_at_idx", "at_ms"),
+)
+
 
 def token_key(provider: str, token: str) -> str:
     """The key of the unique pair (provider, token): SHA-256 of both, in hex."""

@@ -61,7 +61,7 @@ WRONG = {
     "--config c.json serve": "tocsin VERB --config",
     "\x1b[31m": r"'\x1b[31…' is no verb",
     "\udcff": "is no UTF-8 text",
-    "queue": "name what to do: status, dead, replay, purge, drain",
+    "queue": "name what to do: status, dead, reasons, show, replay, purge, drain",
     "queue --config c.json": "name what to do",
     "queue replya 1": "did you mean replay?",
     "queue replay --all=1": "--all",

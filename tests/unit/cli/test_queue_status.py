@@ -4,7 +4,7 @@ import pytest
 from tests.support.jobs import ManualClock, make_send_job
 from tests.support.memory_queue import MemoryJobQueue
 
-from tocsin.cli.queue import act
+from tocsin.cli.queue import print_status
 from tocsin.core.lanes import Priority
 
 
@@ -16,7 +16,7 @@ async def test_jobs_for_later_are_told_from_a_backlog(
     queue = MemoryJobQueue(clock)
     for due_ms in (0, clock.now_ms() + 1000, clock.now_ms() + 2000):
         queue.put(make_send_job(1), due_ms)
-    await act(queue, "status", None, providers=["fcm"])
+    await print_status(queue, ["fcm"])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["expand:fcm"].split() == ["expand:fcm", "0", "jobs", "waiting"]
     assert lines["send:fcm"].endswith(" 3 jobs waiting, 2 of them due later")
@@ -28,7 +28,7 @@ async def test_every_lane_is_shown_and_retries_where_there_are_some(
     """The most urgent first."""
     queue = MemoryJobQueue(ManualClock())
     queue.put(make_send_job(1, attempt=1, priority=Priority.BULK))
-    await act(queue, "status", None, providers=["fcm"])
+    await print_status(queue, ["fcm"])
     shown = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         ["expand:fcm:transactional", "0"],

@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from tocsin.api.call import Command, Method
 from tocsin.api.methods import (
+    audit_log,
     cluster,
     control,
     dead_letters,
@@ -74,6 +75,11 @@ BUILT: Mapping[str, Method] = {
 
 ADMIN_BUILT: Mapping[str, Method] = {
     "ListDeadLetters": dead_letters.list_dead_letters,
+    "ListDeadLetterGroups": dead_letters.list_dead_letter_groups,
+    "GetDeadLetter": dead_letters.get_dead_letter,
+    "ReplayDeadLetters": dead_letters.replay_dead_letters,
+    "PurgeDeadLetters": dead_letters.purge_dead_letters,
+    "ListAuditLog": audit_log.list_audit_log,
 }
 
 COMPOSED: frozenset[str] = frozenset({"Batch"})

@@ -252,9 +252,8 @@ class JobOperator(Backlog, Protocol):
         """Put these back to work with fresh attempts; returns how many.
 
         Each letter is one atomic step, and of several who replay it one counts it. With
-        `mend` their work gets the payload that it makes, beside the one that other jobs
-        of the send still use; letters of other providers, and those whose job cannot be
-        read, stay.
+        `mend` their work brings a body of its own, and other work of the send keeps the
+        payload's; letters of other providers, and those whose job cannot be read, stay.
         """
         ...
 
