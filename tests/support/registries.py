@@ -14,6 +14,7 @@ from tests.support.memory_registry import (
     MemoryUserTopics,
     MemoryVerdicts,
 )
+from tests.support.memory_send_log import MemorySendLog
 
 from tocsin.core.ports.audit import AuditStore
 from tocsin.core.ports.clock import Clock
@@ -22,6 +23,7 @@ from tocsin.core.ports.receipts import ReceiptStore
 from tocsin.storage.audit_log import SqlAuditStore
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
+from tocsin.storage.send_log import SqlSendLog
 from tocsin.storage.tickets import SqlReceiptStore
 from tocsin.storage.user_topics import SqlUserTopicStore
 from tocsin.storage.verdicts import SqlVerdictStore
@@ -76,6 +78,12 @@ class RegistryPlace:
         if self._database is None:
             return MemoryAudit()
         return SqlAuditStore(self._database)
+
+    def send_log(self, clock: Clock) -> MemorySendLog | SqlSendLog:
+        """The send log."""
+        if self._database is None:
+            return MemorySendLog(clock)
+        return SqlSendLog(self._database, clock=clock)
 
     def receipts(self) -> ReceiptStore:
         """A store of tickets."""

@@ -353,7 +353,7 @@ class SqlSendLog:
         rows = await self._fetch(statement.limit(1))
         return _record_of(rows[0]) if rows else None
 
-    async def list(self, query: SendQuery) -> list[SendRecord]:
+    async def list_sends(self, query: SendQuery) -> list[SendRecord]:
         """See `SendSource.list`."""
         statement = select(push_sends)
         if query.uid:

@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 from tests.support.job_queues import (
     EXPAND,
+    RETRY,
     SEND,
     QueueBackend,
     drain,
@@ -22,6 +23,7 @@ from tests.support.job_queues import (
 )
 from tests.support.redis_server import RedisServer, start_redis
 
+from tocsin.core.accounts import Part
 from tocsin.core.clock import SystemClock
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ports.queue import Delivery, JobQueue, QueuePosition
@@ -46,7 +48,7 @@ async def _receive_when_back(queue: JobQueue) -> Delivery:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         try:
-            found = await queue.receive([SEND], limit=1, wait_s=0.5)
+            found = await queue.receive([SEND, RETRY], limit=1, wait_s=0.5)
         except QueueUnavailable:
             await asyncio.sleep(0.05)
             continue
@@ -239,16 +241,23 @@ async def test_progress_recorded_too_late_is_swept(
 
 
 async def test_nothing_is_left_of_finished_work(redis_backend: QueueBackend) -> None:
-    """After the last settlement only empty streams and their groups remain."""
+    """After the last settlement only empty streams and their groups remain.
+
+    So it is once the account of the send was read.
+    """
     queue, client = await redis_backend.open(), redis_backend.redis()
-    await queue.enqueue(payload_for("p1"), [send_job("p1")])
+    await queue.enqueue(payload_for("p1"), [send_job("p1", unit="0")])
     delivery = await receive_soon(queue)
     await queue.record_progress({delivery.receipt: b"\x01"})
-    await queue.settle(delivery, follow=[(send_job("p1"), 1)])
-    await queue.settle(await receive_soon(queue))
+    follow = [(send_job("p1", unit="0"), 1)]
+    await queue.settle(delivery, follow=follow)
+    await queue.settle(await receive_soon(queue), ended={Part.DELIVERED: 3})
+    changed = await queue.accounts.changed(limit=10)
+    await queue.accounts.acknowledge(changed, forget=True)
     keys = {key async for key in client.scan_iter()}
-    assert keys == {STREAM.encode(), KEYS.sequence.encode()}
-    assert await client.xlen(STREAM) == 0
+    streams = {key for key in keys if b":stream:" in key}
+    assert keys - streams == {KEYS.sequence.encode()}
+    assert [await client.xlen(stream) for stream in streams] == [0] * len(streams)
 
 
 async def test_entry_deleted_by_a_foreign_hand_is_reported(
@@ -260,7 +269,7 @@ async def test_entry_deleted_by_a_foreign_hand_is_reported(
     delivery = await receive_soon(queue)
     await redis_backend.redis().xtrim(STREAM, maxlen=0, approximate=False)
     with capture_logs() as logs:
-        assert await queue.receive([SEND], limit=1, wait_s=0.5) == []
+        assert await queue.receive([SEND, RETRY], limit=1, wait_s=0.5) == []
     assert [line["entry"] for line in logs] == [delivery.receipt.split("|")[1]]
     assert await queue.waiting([SEND]) == {SEND: 0}
 

@@ -138,7 +138,7 @@ class SendSource(Protocol):
         """The send with this uid or push id, or `None`."""
         ...
 
-    async def list(self, query: SendQuery) -> list[SendRecord]:
+    async def list_sends(self, query: SendQuery) -> list[SendRecord]:
         """Sends, the newest first."""
         ...
 
