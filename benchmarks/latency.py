@@ -144,6 +144,29 @@ async def measure_topic(api: Any) -> float:
     return statistics.median(times)
 
 
+async def measure_beside_a_broadcast(api: Any, arrivals: Arrivals) -> float:
+    """Milliseconds of single sends, one after the other, beside a broadcast; median."""
+    metadata = (("authorization", f"apikey {KEY}"),)
+    request = make_send("")
+    request.recipient.Clear()
+    request.recipient.filter.topics.append(TOPIC)
+    # It ends by itself soon after the singles: what follows meets an idle deployment.
+    request.notification.expire_at = int(time.time()) + 6
+    await api.SendPushNotification(request, metadata=metadata)
+    await arrivals.wait_for("device-", 1000)
+    reached: list[float] = []
+    for number in range(30):
+        token, started = f"beside-{number}", time.perf_counter()
+        await api.SendPushNotification(make_send(token), metadata=metadata)
+        async with asyncio.timeout(30):
+            while token not in arrivals.at:
+                await asyncio.sleep(0.0005)
+        reached.append((arrivals.at[token] - started) * 1000)
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(5)
+    return statistics.median(reached)
+
+
 async def accept_grpc(api: Any, count: int, concurrency: int) -> float:
     """Sends accepted per second over gRPC."""
     metadata = (("authorization", f"apikey {KEY}"),)
@@ -216,6 +239,9 @@ async def _measure(devices: int) -> dict[str, Any]:
             api = api_pb2_grpc.CentrifugoApiStub(channel)
             result: dict[str, Any] = await measure_singles(api, arrivals)
             result["topic_answered_ms"] = await measure_topic(api)
+            result["beside_broadcast_p50_ms"] = await measure_beside_a_broadcast(
+                api, arrivals
+            )
             result["registered_per_s"] = await register(api, 5000, 64)
             result["grpc_accepted_per_s"] = await accept_grpc(api, 3000, 32)
             await arrivals.wait_for("accept-", 3000)

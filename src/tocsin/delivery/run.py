@@ -14,6 +14,7 @@ from typing import Protocol
 from tocsin.core.accounts import removed_half
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import ApiError
+from tocsin.core.lanes import Priority
 from tocsin.core.outcome import Outcome, Result, Verdict
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, JobConsumer
@@ -181,10 +182,14 @@ class Journal:
         """Whether one more request may start."""
         return self.unrecorded < self.max
 
-    async def wait(self) -> None:
-        """Wait until `wake_waiters` is called, for whatever reason."""
+    async def wait(self, *, first: bool = False) -> None:
+        """Wait until `wake_waiters` is called, for whatever reason.
+
+        Those who are `first` are woken before the others, and so find room if anybody
+        does.
+        """
         waiter = asyncio.get_running_loop().create_future()
-        self._room.append(waiter)
+        self._room.insert(0 if first else len(self._room), waiter)
         await waiter
 
     def wake_waiters(self) -> None:
@@ -264,6 +269,7 @@ class RunPace:
         self._clock = clock
         self._expire_at_ms = run.job.expire_at_ms
         self._trial = run.trial
+        self._is_urgent = run.job.priority is Priority.TRANSACTIONAL
         self._most = journal.max
         self.started_on_trial = 0
         if run.payload.reliable:
@@ -284,7 +290,7 @@ class RunPace:
         while not self._must_stop():
             if self._may_start():
                 return True
-            await self._journal.wait()
+            await self._journal.wait(first=self._is_urgent)
         return False
 
     def _may_start(self) -> bool:

@@ -33,8 +33,8 @@ STEP_MS = 2
 BATCH_STEP_MS = 50
 """… and by so much later than what was put back before it: for one recipient, and for
 a batch of 500. Else all of it would come round again at once, for nothing."""
-LATEST_BACK_MS = 60_000
-"""No put-back work waits longer than this, unless its credential is paused."""
+LONGEST_LINE_MS = 60_000
+"""Nothing waits for so much longer than it has to, however much is before it."""
 
 REPORT_EVERY_S = 60.0
 
@@ -127,7 +127,7 @@ class CredentialShares:
         first_ms = max(until_ms, now_ms + BACK_AFTER_MS)
         size = len(job.work.recipients)
         step_ms = max(STEP_MS, size * BATCH_STEP_MS // 500)
-        last_ms = max(until_ms, now_ms + LATEST_BACK_MS)
+        last_ms = first_ms + LONGEST_LINE_MS
         due_ms = max(first_ms, min(last_ms, holding.returns_at_ms + step_ms))
         holding.returns_at_ms = due_ms
         return due_ms

@@ -12,6 +12,8 @@ from collections import deque
 
 import structlog
 
+from tocsin.core.lanes import Priority
+from tocsin.core.turns import WaitingLines
 from tocsin.http2.connecting import Connector
 from tocsin.http2.connection import Patience, PooledConnection
 from tocsin.http2.dialing import Resolve, look_up
@@ -97,7 +99,9 @@ class Http2Pool:
         self._current: PooledConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._resend: deque[Exchange] = deque()
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: WaitingLines[asyncio.Future[None]] = WaitingLines()
+        self.urgent = self._waiters.urgent
+        """Not empty while somebody waits for room before whom nobody may take any."""
         # The one waiter that was woken and has not submitted yet: room is promised to
         # one at a time, or several would wake for the same.
         self._woken: asyncio.Future[None] | None = None
@@ -120,10 +124,10 @@ class Http2Pool:
                 room += free
         return room
 
-    async def wait_room(self) -> None:
+    async def wait_room(self, priority: Priority = Priority.NORMAL) -> None:
         """Return when `room()` > 0, opening connections as needed.
 
-        Waiters are served in the order in which they came. Raises
+        Waiters are served by priority, see `WaitingLines`. Raises
         `Http2ConnectError` when no connection can be made; at once, if the last
         attempt failed and it is too early for the next one.
         """
@@ -133,7 +137,7 @@ class Http2Pool:
             return
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters.add(waiter, priority)
         while True:
             self._demand()
             try:
@@ -149,7 +153,7 @@ class Http2Pool:
             # Somebody else submitted without waiting: this one stays first in line.
             self._woken = None
             waiter = loop.create_future()
-            self._waiters.appendleft(waiter)
+            self._waiters.add_first(waiter, priority)
 
     def submit(self, head: RequestHead, body: bytes, on_done: OnDone) -> None:
         """Send a request; `on_done` is called exactly once, later, from the loop.
@@ -319,7 +323,7 @@ class Http2Pool:
     def _wake(self) -> None:
         """Wake the first in line; it wakes the next one when it has submitted."""
         while self._waiters and self.room() > 0:
-            waiter = self._waiters.popleft()
+            waiter = self._waiters.pop()
             if not waiter.done():
                 self._woken = waiter
                 waiter.set_result(None)
@@ -335,8 +339,7 @@ class Http2Pool:
 
     def _leave(self, waiter: asyncio.Future[None]) -> None:
         """A waiter was cancelled or turned away."""
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
+        self._waiters.remove(waiter)
         if self._woken is waiter:
             self._pass_on(waiter)
 
@@ -365,8 +368,7 @@ class Http2Pool:
     def _turn_away(self, reason: str) -> None:
         """No connection can be had: everybody who needs one learns why."""
         wait_s = self._connector.wait_s(asyncio.get_running_loop().time())
-        waiters = list(self._waiters)
-        self._waiters.clear()
+        waiters = self._waiters.clear()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(Http2ConnectError(reason, wait_s))

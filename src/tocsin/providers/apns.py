@@ -115,7 +115,8 @@ class ApnsProvider:
             if isinstance(request, Outcome):
                 report_all(batch.pending, request, report)
                 return
-        await Pump(self._pool, exchange, batch.pending, report, pace).finish()
+        pump = Pump(self._pool, exchange, batch.pending, report, pace, batch.priority)
+        await pump.finish()
 
     async def close(self) -> None:
         """As the port says."""

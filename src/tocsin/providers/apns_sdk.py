@@ -38,6 +38,7 @@ from tocsin.providers.apns_setup import (
     tell_expiry,
 )
 from tocsin.providers.outcomes import is_success
+from tocsin.providers.slots import Slots
 
 _STREAMS_PER_CONNECTION = 100
 _STOPPED = Outcome(Verdict.RETRY, "unauthenticated", "stopped before the token renewed")
@@ -85,7 +86,7 @@ class ApnsSdkProvider:
             timeout_s=request_timeout_s,
             authorization=self._authorization if key else None,
         )
-        self._slots = asyncio.Semaphore(max_connections * _STREAMS_PER_CONNECTION)
+        self._slots = Slots(max_connections * _STREAMS_PER_CONNECTION)
 
     async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
         """As the port says."""
@@ -98,7 +99,7 @@ class ApnsSdkProvider:
             for index in batch.pending:
                 # The slot first: once the pace has let a request
                 # through, it starts at once.
-                await self._slots.acquire()
+                await self._slots.acquire(batch.priority)
                 if not pace.ready() and not await pace.wait():
                     self._slots.release()
                     break

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from tocsin.core.lanes import Priority
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.answer_class import DRY_RUN
@@ -95,7 +96,7 @@ async def send_batch(
             for index, outcome in zip(chunk, found, strict=True):
                 report(index, outcome)
 
-    await _run_lanes(todo, send, pace, shape.http)
+    await _run_lanes(todo, send, pace, shape.http, batch.priority)
 
 
 _Chunk = tuple[bytes, Sequence[int]]
@@ -133,6 +134,7 @@ async def _run_lanes(
     send: Callable[[bytes, Sequence[int]], Awaitable[None]],
     pace: Pace,
     http: Http1Client,
+    priority: Priority,
 ) -> None:
     """Send all pieces; what the pace no longer lets start is left out."""
     stopped = False
@@ -142,7 +144,7 @@ async def _run_lanes(
         while todo and not stopped:
             # The slot comes before the pace: a request that was let through
             # starts at once.
-            async with http.slots:
+            async with http.slots.held(priority):
                 if not (pace.ready() or await pace.wait()):
                     stopped = True
                 # Others may have taken the last one meanwhile.

@@ -11,6 +11,7 @@ import orjson
 
 from tocsin.config.pasted import read_text
 from tocsin.config.raw_push import ExpoSection
+from tocsin.core.lanes import Priority
 from tocsin.core.outcome import Outcome
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.providers.chunks import Shape, Split, send_batch
@@ -73,7 +74,7 @@ class ExpoProvider:
     ) -> Mapping[str, Outcome] | Outcome:
         """As `ReceiptSource` says."""
         body = orjson.dumps({"ids": list(ids)})
-        async with self._http.slots:
+        async with self._http.slots.held(Priority.BULK):
             try:
                 answer = await self._http.post(self._receipts_url, body, self._headers)
             except RequestFailed as failure:

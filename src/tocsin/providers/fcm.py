@@ -75,7 +75,8 @@ class FcmProvider:
             report_all(batch.pending, failure.outcome, report)
             return
         exchange = _Conversation(self, batch.targets, build, token)
-        await Pump(self._pool, exchange, batch.pending, report, pace).finish()
+        pump = Pump(self._pool, exchange, batch.pending, report, pace, batch.priority)
+        await pump.finish()
 
     async def close(self) -> None:
         """As the port says."""

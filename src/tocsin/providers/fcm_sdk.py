@@ -23,6 +23,7 @@ from tocsin.providers.google_token import (
     share_access_tokens,
 )
 from tocsin.providers.outcomes import report_all
+from tocsin.providers.slots import Slots
 
 _STREAMS_PER_CONNECTION = 100
 
@@ -62,7 +63,7 @@ class FcmSdkProvider:
             trust=load_trust(SECTION, ca_file),
             timeout_s=request_timeout_s,
         )
-        self._slots = asyncio.Semaphore(max_connections * _STREAMS_PER_CONNECTION)
+        self._slots = Slots(max_connections * _STREAMS_PER_CONNECTION)
 
     async def send(self, batch: Batch, report: Report, pace: Pace) -> None:
         """As the port says."""
@@ -83,7 +84,7 @@ class FcmSdkProvider:
             for index in batch.pending:
                 # The slot first: once the pace has let a request
                 # through, it starts at once.
-                await self._slots.acquire()
+                await self._slots.acquire(batch.priority)
                 if not pace.ready() and not await pace.wait():
                     self._slots.release()
                     break

@@ -5,7 +5,6 @@ One POST in, one answer or one fault out; it must not read what an answer says.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import zlib
@@ -21,6 +20,7 @@ from tocsin.providers.errors import explain_trust
 from tocsin.providers.files import add_trust
 from tocsin.providers.outcomes import is_success
 from tocsin.providers.retry_after import in_seconds
+from tocsin.providers.slots import Slots
 
 ANSWER_LIMIT = 1 << 20
 """Bytes of an answer that are read; no push service has more to say."""
@@ -89,7 +89,7 @@ class Http1Client:
         )
         self._resolver = _Turning()
         self.max_connections = max_connections
-        self.slots = asyncio.Semaphore(max_connections)
+        self.slots = Slots(max_connections)
         """Each sender holds one while it sends, so that no request waits for a
         connection within its own timeout."""
         self._session: aiohttp.ClientSession | None = None

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Protocol
 
+from tocsin.core.lanes import Priority
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Pace, Report
 from tocsin.http2 import (
@@ -69,6 +70,7 @@ class Pump:
         "_in_flight",
         "_pace",
         "_pool",
+        "_priority",
         "_refused",
         "_renewed",
         "_report",
@@ -83,8 +85,10 @@ class Pump:
         pending: Iterable[int],
         report: Report,
         pace: Pace,
+        priority: Priority = Priority.NORMAL,
     ) -> None:
         self._pool = pool
+        self._priority = priority
         self._exchange = exchange
         self._todo = deque(pending)
         self._report = report
@@ -122,17 +126,19 @@ class Pump:
             self._todo,
             self._exchange.build,
         )
-        renewed = self._renewed
+        renewed, priority = self._renewed, self._priority
+        # Nobody takes room before those who wait for it and are more urgent.
+        urgent = () if priority is Priority.TRANSACTIONAL else pool.urgent
         while todo:
             # Room comes before the pace: what the pace lets through starts
             # at once.
-            if not pool.room():
+            if urgent or not pool.room():
                 try:
-                    await pool.wait_room()
+                    await pool.wait_room(priority)
                 except Http2ConnectError as error:
                     self._give_up(Outcome(Verdict.RETRY, "connect_failed", str(error)))
                     return
-            elif not pace.ready():
+            if not pace.ready():
                 if not await pace.wait():
                     self._stopped = True
                     todo.clear()

@@ -16,6 +16,7 @@ import structlog
 
 from tocsin.config.webpush import WebPushSection
 from tocsin.core.endpoints import Endpoint, EndpointRules
+from tocsin.core.lanes import Priority
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.ports.providers import Batch, Pace, Report
 from tocsin.core.push import Body, TargetKind
@@ -117,13 +118,12 @@ class WebPushProvider:
             for letters in groups.values()
             for start in range(0, len(letters), CHUNK)
         ]
-        check_only = batch.validate_only
         if len(pieces) == 1:
-            await self._send_piece(pieces[0], report, pace, check_only)
+            await self._send_piece(batch, pieces[0], report, pace)
             return
         async with asyncio.TaskGroup() as group:
             for piece in pieces:
-                group.create_task(self._send_piece(piece, report, pace, check_only))
+                group.create_task(self._send_piece(batch, piece, report, pace))
 
     async def close(self) -> None:
         """As the port says."""
@@ -131,29 +131,34 @@ class WebPushProvider:
         self._encryptor.close()
 
     async def _send_piece(
-        self, letters: Sequence[_Letter], report: Report, pace: Pace, check_only: bool
+        self, batch: Batch, letters: Sequence[_Letter], report: Report, pace: Pace
     ) -> None:
         """A chunk of messages to one origin."""
         indexes = [letter.index for letter in letters]
-        if check_only:
-            for letter, body in zip(letters, await self._seal(letters), strict=True):
+        priority = batch.priority
+        if batch.validate_only:
+            bodies = await self._seal(letters, priority)
+            for letter, body in zip(letters, bodies, strict=True):
                 report(letter.index, body if isinstance(body, Outcome) else _CHECKED)
             return
         async with self._services.use(letters[0].endpoint.origin) as service:
             # Before encryption, which costs most: nothing is encrypted for an origin
             # that cannot be reached.
-            outcome = service.rest() or await service.connect()
+            outcome = service.rest() or await service.connect(priority)
             if outcome is not None:
                 report_all(indexes, outcome, report)
                 return
-            bodies = await self._seal(letters)
+            bodies = await self._seal(letters, priority)
             exchange = _Conversation(service, self._vapid, letters, bodies)
-            await Pump(service.pool, exchange, indexes, report, pace).finish()
+            pump = Pump(service.pool, exchange, indexes, report, pace, priority)
+            await pump.finish()
 
-    async def _seal(self, letters: Sequence[_Letter]) -> list[bytes | Outcome]:
+    async def _seal(
+        self, letters: Sequence[_Letter], priority: Priority
+    ) -> list[bytes | Outcome]:
         """The encrypted bodies, or why there is none."""
         sealed = await self._encryptor.encrypt(
-            [(letter.plaintext, letter.target) for letter in letters]
+            [(letter.plaintext, letter.target) for letter in letters], priority
         )
         return [
             Outcome(Verdict.REJECTED, "unencryptable", str(body))

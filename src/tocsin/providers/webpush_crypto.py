@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tocsin.core.lanes import Priority
 from tocsin.core.webpush import MAX_PAYLOAD_BYTES, WebPushTarget
+from tocsin.providers.slots import Slots
 
 CHUNK = 32
 """Messages per turn of the thread: about 4 ms of work, measured to cost least."""
@@ -88,10 +90,12 @@ class Encryptor:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="webpush-encrypt")
-        self._turn = asyncio.Lock()
+        self._turn = Slots(1)
 
     async def encrypt(
-        self, messages: Sequence[tuple[bytes, WebPushTarget]]
+        self,
+        messages: Sequence[tuple[bytes, WebPushTarget]],
+        priority: Priority = Priority.NORMAL,
     ) -> list[bytes | Unencryptable]:
         """A body for each (plaintext, target), or why there is none."""
         loop = asyncio.get_running_loop()
@@ -100,7 +104,7 @@ class Encryptor:
             chunk = messages[start : start + CHUNK]
             # Taken per chunk, so that batches take turns instead of one
             # after the other.
-            async with self._turn:
+            async with self._turn.held(priority):
                 done += await loop.run_in_executor(self._thread, _encrypt_all, chunk)
         return done
 

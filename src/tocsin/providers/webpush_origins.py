@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from tocsin.core.endpoints import EndpointRules
+from tocsin.core.lanes import Priority
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.webpush import PushHeaders
 from tocsin.http2 import Http2ConnectError, Http2Pool, RequestHead, look_up
@@ -90,10 +91,10 @@ class BrowserService:
             self._head = known = (authorization, push, head)
         return known[2]
 
-    async def connect(self) -> Outcome | None:
+    async def connect(self, priority: Priority = Priority.NORMAL) -> Outcome | None:
         """Wait until a request may be sent, or say why none can be."""
         try:
-            await self.pool.wait_room()
+            await self.pool.wait_room(priority)
         except Http2ConnectError as error:
             if self._gate.refused:
                 return Outcome(Verdict.REJECTED, "address_refused", self._gate.refused)

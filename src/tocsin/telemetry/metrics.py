@@ -88,7 +88,7 @@ class Metrics:
         )
         self.push_queue_consuming_lag = self._gauge(
             "push_queue_consuming_lag",
-            "Jobs that could be worked on now and wait in a queue.",
+            "Jobs that could be worked on now and wait in a queue, of every lane.",
             *("provider", "queue"),
         )
         self.push_consuming_inflight_jobs = self._gauge(

@@ -19,6 +19,7 @@ from tests.support.http2_client import (
     until_answered,
 )
 
+from tocsin.core.lanes import Priority
 from tocsin.http2 import (
     Http2ConnectError,
     Http2Pool,
@@ -193,6 +194,31 @@ async def test_waiters_are_served_in_turn() -> None:
 
         await asyncio.gather(batch("a"), batch("b"), batch("c"))
     assert order == ["a", "b", "c"] * 5
+
+
+async def test_an_urgent_batch_does_not_stand_in_line() -> None:
+    """Whatever waits; and those who are passed still have their share."""
+    order: list[str] = []
+
+    async with (
+        serve_h2() as server,
+        pool_for(server.origin, max_connections=1, max_streams=1) as pool,
+    ):
+        head = head_for(server.origin)
+
+        async def batch(name: str, priority: Priority, count: int) -> None:
+            for _ in range(count):
+                await pool.wait_room(priority)
+                order.append(name)
+                pool.submit(head, b"", lambda _: None)
+
+        bulk = [asyncio.create_task(batch("b", Priority.BULK, 9)) for _ in range(5)]
+        await eventually(lambda: len(order) > 2)
+        before = len(order)
+        await batch("t", Priority.TRANSACTIONAL, 16)
+        assert "b" not in order[before + 1 : before + 5]
+        assert 1 <= order[before:].count("b") <= 4
+        await asyncio.gather(*bulk)
 
 
 async def test_a_cancelled_waiter_passes_its_turn_on() -> None:

@@ -33,6 +33,7 @@ from tocsin.delivery.recipients import AHEAD_BATCHES, PAGE_SIZE, Expander
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import Settlement
+from tocsin.delivery.shares import CredentialShares, Room
 from tocsin.delivery.worker import Worker
 from tocsin.telemetry.metrics import Metrics
 
@@ -79,8 +80,12 @@ class Bench:
         self.journal = Journal(
             self.queue, self.settlement, self.clock, max_unrecorded=10
         )
+        self.shares = CredentialShares(
+            {"fcm": provider}, self.clock, room=Room(64, 2000)
+        )
         self.dispatcher = Dispatcher(
             queue=self.queue,
+            shares=self.shares,
             providers={"fcm": provider},
             journal=self.journal,
             settlement=self.settlement,
@@ -239,6 +244,23 @@ async def test_a_paused_credential_sends_its_batches_back() -> None:
     )
     assert count == 50
     assert all(due > bench.clock.now_ms() for _, due in waiting)
+
+
+async def test_what_a_throttled_credential_holds_up_comes_back_in_line() -> None:
+    """Not all at the end of the pause, where it would only bring the next one."""
+    fault = Outcome(Verdict.RETRY, "quota", slow_down=True, retry_after_s=60)
+    bench = Bench(ScriptedProvider(answer=lambda _: fault))
+    bench.queue.put(make_send_job(1))
+    async with bench.running():
+        await bench.until(lambda: bool(bench.queue.settled))
+        for number in range(100):
+            bench.queue.put(make_send_job(1, id=f"late-{number}"))
+        await bench.until(lambda: len(bench.queue.settled) == 101)
+    waiting = bench.queue.waiting_jobs("send:fcm:retry")
+    dues = [due_ms for job, due_ms in waiting if job.id.startswith("late-")]
+    assert len(set(dues)) == len(dues) == 100
+    assert min(dues) >= bench.clock.now_ms() + 59_000
+    assert max(dues) - min(dues) >= 2 * 99
 
 
 async def test_a_lost_batch_is_left_to_its_new_owner() -> None:
