@@ -21,6 +21,7 @@ from tocsin.app.door_keys import DoorKeys
 from tocsin.app.door_tls import server_tls
 from tocsin.app.file_sharing import warn_of_another
 from tocsin.app.http_doors import open_http
+from tocsin.app.letter_watching import start_letter_watch
 from tocsin.app.lifecycle import Stopper, keep_what_started, unless_stopped
 from tocsin.app.online_first import build_channel_first
 from tocsin.app.queue_watching import start_queue_watch
@@ -91,6 +92,7 @@ async def start_server(
         build_services(resources, build_channel_first(config, realtime)),
         realtime=realtime.services,
     )
+    start_letter_watch(resources, services.operators.audit, stack)
     observer = CommandCounter(resources.metrics)
     keys = DoorKeys(config)
     http = await open_http(

@@ -176,6 +176,15 @@ class SendLogSettings(Section):
     report only says so"""
 
 
+class DeadLetters(Section):
+    """How long dead letters are kept. What is forgotten is counted and logged."""
+
+    max: Annotated[Int, Field(ge=0)] = 0
+    """the oldest are forgotten beyond so many; 0 = no limit"""
+    max_age: Duration = 0.0
+    """they are forgotten after so long; 0 = kept for ever"""
+
+
 class Limits(Section):
     """Sizes beyond which a request is refused."""
 
@@ -213,6 +222,7 @@ class PushNotifications(Section):
     """device_update with another user switches user topics; false: they stay"""
     send_log: SendLogSettings = SendLogSettings()
     queue: Queue = Queue()
+    dead_letters: DeadLetters = DeadLetters()
     retry: Retry = Retry()
     limits: Limits = Limits()
 

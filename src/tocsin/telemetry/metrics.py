@@ -132,6 +132,20 @@ class Metrics:
             "Recipients that ended in the dead letters.",
             *("provider", "reason"),
         )
+        self.push_dead_letters_kept = self._gauge(
+            "push_dead_letters_kept",
+            "Dead letters that are kept: jobs, not recipients. Every server tells all.",
+            *("provider", "reason"),
+        )
+        self.push_dead_letter_oldest_age = self._gauge(
+            "push_dead_letter_oldest_age_seconds",
+            "For how long the oldest dead letter has been one, or 0.",
+        )
+        self.push_dead_letters_pruned = self._counter(
+            "push_dead_letter_pruned_count",
+            "Dead letters forgotten, as push_notifications.dead_letters says.",
+            *("provider", "reason"),
+        )
         self.push_queue_losses = self._counter(
             "push_queue_loss_count",
             "Times this process was the first to find that accepted work is lost: the "

@@ -63,6 +63,9 @@ DOCUMENTED = {
     "push_request_count": ("counter", {"recipient_type", "result"}),
     "push_retry_count": ("counter", {"provider", "err_code"}),
     "push_dead_letter_count": ("counter", {"provider", "reason"}),
+    "push_dead_letters_kept": ("gauge", {"provider", "reason"}),
+    "push_dead_letter_oldest_age_seconds": ("gauge", set()),
+    "push_dead_letter_pruned_count": ("counter", {"provider", "reason"}),
     "push_lost_job_count": ("counter", {"provider", "reason"}),
     "push_queue_loss_count": ("counter", {"kind"}),
     "push_queue_lost_timestamp_seconds": ("gauge", set()),
@@ -150,6 +153,8 @@ def busy() -> Metrics:
     metrics.observe_flush_size(500, "notifications")
     metrics.push_retries.add(2, "fcm", "quota_exceeded")
     metrics.push_dead_letters.add(1, "fcm", "too_old")
+    metrics.push_dead_letters_kept.set(1, "fcm", "too_old")
+    metrics.push_dead_letters_pruned.add(1, "fcm", "too_old")
     metrics.push_online_skipped.add(3, "fcm", "ios")
     metrics.push_lost_jobs.add(1, "fcm", "gone")
     metrics.push_queue_losses.add(1, "replaced")
