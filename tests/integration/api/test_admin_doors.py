@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.support.admin import bury
 from tests.support.api import (
     ADMIN_KEY,
     AS_OPERATOR,
@@ -18,9 +19,12 @@ from tests.support.api import (
     serving,
 )
 from tests.support.http_api import serving_admin_http
+from tests.support.jobs import make_send_job, make_walk_job
 
 from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.methods.table import ADMIN_COMMANDS
+from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.push import Body, Expand
 from tocsin.protocol import admin_pb2, admin_pb2_grpc, api_pb2, api_pb2_grpc
 
 _LIST = admin_pb2.ListDeadLettersRequest()
@@ -191,11 +195,8 @@ async def test_nobody_without_its_key_reaches_the_service_over_http(
 
 async def test_letters_are_listed_without_their_recipients() -> None:
     """No token of a letter is in any answer."""
-    from tests.support.jobs import make_payload, make_send_job
-
     world = World()
-    world.queue.data.payloads["p1"] = make_payload()
-    world.queue.data.bury(make_send_job(attempt=2), "payload_rejected: too big", 1000)
+    bury(world.queue, "payload_rejected: too big", make_send_job(attempt=2))
     async with serving_admin_http(world) as http:
         answer = await http.send("/admin/api/list_dead_letters", b"{}")
     assert answer.json["result"]["items"] == [
@@ -214,3 +215,113 @@ async def test_letters_are_listed_without_their_recipients() -> None:
         }
     ]
     assert "token-0" not in json.dumps(answer.json)
+
+
+def _bury(world: World, *reasons: str) -> None:
+    for reason in reasons:
+        bury(world.queue, reason, make_send_job(push_id="p1"))
+
+
+async def test_a_letter_s_life_over_http() -> None:
+    """Counted, looked at with masked tokens, mended, and gone; and who did it."""
+    world = World(enabled=("fcm", "apns"))
+    _bury(world, "invalid_argument: title", "internal")
+    async with serving_admin_http(world) as http:
+
+        async def call(name: str, request: object) -> Any:
+            answer = await http.send(f"/admin/api/{name}", request)
+            assert answer.status == 200
+            assert "token-" not in answer.text
+            return answer.json
+
+        groups = (await call("list_dead_letter_groups", {}))["result"]
+        assert groups["letters"] == 2
+        assert groups["groups"][0] == {
+            "reason": "invalid_argument",
+            "provider": "fcm",
+            "integration": "fcm",
+            "letters": 1,
+            "recipients": 3,
+            "first_ms": 1000,
+            "last_ms": 1000,
+            "example_id": "1",
+        }
+        found = (await call("get_dead_letter", {"id": "1"}))["result"]
+        assert found["summary"]["push_id"] == "p1"
+        assert found["recipients"][0]["device_id"] == "device-0"
+        assert found["recipients"][0]["target"].startswith("… (7 characters, sha256")
+        assert "body" not in found
+        found = (await call("get_dead_letter", {"id": "1", "with_body": True}))[
+            "result"
+        ]
+        assert found["body"] == {"provider": "fcm", "message": {"data": {}}}
+        wrong = {"ids": ["1"], "body": {"provider": "fcm", "message": [1]}}
+        error = (await call("replay_dead_letters", wrong))["error"]
+        assert error["message"].startswith("bad request: body.message: must be a JSON")
+        body = {"provider": "fcm", "message": {"a": 1}, "headers": {"b": "c"}}
+        request = {"filter": {"reasons": ["invalid_argument"]}, "body": body}
+        done = (await call("replay_dead_letters", request))["result"]
+        assert done == {"replayed": 1, "matched": 1}
+        (job,) = world.queue.jobs
+        assert job.body == Body(b'{"a":1}', {"b": "c"})
+        assert (await call("purge_dead_letters", {}))["error"]["code"] == 107
+        done = (await call("purge_dead_letters", {"ids": ["1", "2"]}))["result"]
+        assert done == {"purged": 1, "matched": 1, "unknown_ids": ["1"]}
+        log = (await call("list_audit_log", {"limit": 2}))["result"]
+    assert [(each["method"], each["count"]) for each in log["items"]] == [
+        ("purge_dead_letters", 1),
+        ("replay_dead_letters", 1),
+    ]
+    entry = log["items"][1]
+    assert (entry["actor"], entry["door"], entry["result"]) == (
+        "admin.key",
+        "http",
+        "done",
+    )
+    assert entry["address"] == "127.0.0.1"
+    assert log["has_more"]
+    assert json.loads(entry["subject"])["with_body"] is True
+
+
+async def test_a_walk_is_shown_without_its_tokens_on_grpc() -> None:
+    """What it looked for, and how many tokens it named."""
+    world = World()
+    filter = DeviceFilter(
+        topics=("news",), provider_tokens=(ProviderTokens("fcm", ("secret-token",)),)
+    )
+    bury(world.queue, "internal", make_walk_job(Expand(filter, "cursor", 3)))
+    async with (
+        serving(world, operators=operators_key()) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub: Any = admin_pb2_grpc.AdminApiStub(channel)
+        request = admin_pb2.GetDeadLetterRequest(id="1")
+        answer = await stub.GetDeadLetter(request, metadata=AS_OPERATOR)
+        assert answer.result.walk == admin_pb2.DeadLetterWalk(
+            topics=["news"], provider_tokens=1, cursor="cursor", page=3
+        )
+        assert b"secret-token" not in answer.SerializeToString()
+        missing = admin_pb2.GetDeadLetterRequest(id="7")
+        answer = await stub.GetDeadLetter(missing, metadata=AS_OPERATOR)
+        assert answer.error.code == 104
+        purge = admin_pb2.PurgeDeadLettersRequest(all=True)
+        answer = await stub.PurgeDeadLetters(purge, metadata=AS_OPERATOR)
+        assert answer.result.purged == 1
+        log = await stub.ListAuditLog(
+            admin_pb2.ListAuditLogRequest(methods=["purge_dead_letters"]),
+            metadata=AS_OPERATOR,
+        )
+    (entry,) = log.result.items
+    assert (entry.actor, entry.address, entry.door) == (
+        "admin.key",
+        "127.0.0.1",
+        "grpc",
+    )
+
+
+async def test_without_a_database_the_audit_log_is_the_log() -> None:
+    """The answer says so."""
+    async with serving_admin_http(World(database=False)) as http:
+        answer = await http.send("/admin/api/list_audit_log", {})
+    assert answer.json["error"]["code"] == 108
+    assert "administrative calls are in the log alone" in answer.text
