@@ -164,12 +164,18 @@ class DeadTable:
     async def purge(self, connection: AsyncConnection, ids: Sequence[str]) -> int:
         """Delete these letters; returns how many there were."""
         dead = self._tables.dead
-        purged = 0
-        # In order, as in `replay`.
-        for id in sorted(set(_known_form(ids))):
-            gone = await connection.execute(delete(dead).where(dead.c.id == id))
-            purged += gone.rowcount
-        return purged
+        # Locked in order, so that two who purge or replay never deadlock.
+        meant = (
+            select(dead.c.id)
+            .where(dead.c.id.in_(_known_form(ids)))
+            .order_by(dead.c.id)
+            .with_for_update()
+            .cte("meant")
+        )
+        gone = await connection.execute(
+            delete(dead).where(dead.c.id.in_(select(meant.c.id))).returning(dead.c.id)
+        )
+        return len(gone.all())
 
 
 def _letter_of(row: Any) -> DeadLetter:
