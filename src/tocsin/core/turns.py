@@ -22,14 +22,19 @@ class WaitingLines(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._lines: dict[Priority, deque[T]] = {each: deque() for each in Priority}
-        self._passed = dict.fromkeys(Priority, 0)
-        # Looked at for each push: a deque is false when it is empty.
-        self.urgent = self._lines[Priority.TRANSACTIONAL]
+        self.urgent: deque[T] = deque()
         """Those who go before everybody else."""
+        self._normal: deque[T] = deque()
+        self._bulk: deque[T] = deque()
+        self._lines = {
+            Priority.TRANSACTIONAL: self.urgent,
+            Priority.NORMAL: self._normal,
+            Priority.BULK: self._bulk,
+        }
+        self._passed = dict.fromkeys(Priority, 0)
 
     def __bool__(self) -> bool:
-        return any(self._lines.values())
+        return bool(self._bulk or self.urgent or self._normal)
 
     def __iter__(self) -> Iterator[T]:
         for line in self._lines.values():
@@ -37,17 +42,24 @@ class WaitingLines(Generic[T]):
 
     def add(self, item: T, priority: Priority) -> None:
         """At the end of its line."""
-        self._lines[priority].append(item)
+        self._line(priority).append(item)
 
     def add_first(self, item: T, priority: Priority) -> None:
         """At the beginning of its line: it had its turn, and could not use it."""
-        self._lines[priority].appendleft(item)
+        self._line(priority).appendleft(item)
 
     def pop(self) -> T:
         """The one whose turn it is; raises `IndexError` where nobody waits."""
+        urgent, normal, bulk = self.urgent, self._normal, self._bulk
+        # As a rule one line is all there is, and this runs for each few pushes.
+        if not urgent:
+            if not normal:
+                if not bulk:
+                    raise IndexError("nobody waits")
+                return bulk.popleft()
+            if not bulk:
+                return normal.popleft()
         waiting = [each for each, line in self._lines.items() if line]
-        if not waiting:
-            raise IndexError("nobody waits")
         chosen = waiting[0]
         for each in waiting[1:]:
             if self._passed[each] >= PATIENCE[each]:
@@ -70,3 +82,9 @@ class WaitingLines(Generic[T]):
         for line in self._lines.values():
             line.clear()
         return everybody
+
+    def _line(self, priority: Priority) -> deque[T]:
+        # Not looked up by its name, whose hash takes longer than all the rest.
+        if priority is Priority.BULK:
+            return self._bulk
+        return self._normal if priority is Priority.NORMAL else self.urgent

@@ -139,8 +139,7 @@ class CredentialShares:
             return
         holding.reported_at_s = now_s
         _log.warning(
-            "provider credential answers slowly; what it cannot take now waits in the"
-            " queue, and other credentials go on",
+            "provider credential answers slowly; its surplus waits in the queue",
             provider=job.provider,
             integration=job.credential,
             priority=job.priority.value,

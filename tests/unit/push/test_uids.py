@@ -12,6 +12,7 @@ from tests.support.memory_registry import MemoryUids
 
 from tocsin.core.device import DeviceFilter, ProviderTokens
 from tocsin.core.errors import QueueUnavailable
+from tocsin.core.lanes import Priority
 from tocsin.core.ports.sends import UidClaim
 from tocsin.core.push import (
     Body,
@@ -142,6 +143,8 @@ OTHERS: list[dict[str, Any]] = [
     {"send_at_ms": 1_700_000_000_001},
     {"send_at_ms": 0},
     {"reliable": False},
+    {"priority": Priority.BULK},
+    {"priority": Priority.NORMAL},
     {"rate": None},
     {"rate": replace(RATE, key="l")},
     {"rate": replace(RATE, drop=False)},
