@@ -40,6 +40,7 @@ from tests.support.redis_server import RedisServer, start_redis
 from tests.support.simulated_fcm import Switch, switchable_simulator
 from tests.support.tocsin_processes import Process, Processes, fetch, wait_until
 
+from tocsin.core.lanes import queue_names
 from tocsin.simulator.server import Simulator
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -125,9 +126,9 @@ def unfinished(at: Deployment) -> int:
     if queue["type"] == "redis":
         host, port = queue["redis"]["address"].split(":")
         with redis.Redis(host=host, port=int(port)) as client:
-            stages = ("expand:fcm", "send:fcm")
-            entries = sum(client.xlen(f"{{tocsin}}:stream:{name}") for name in stages)
-            later = sum(client.zcard(f"{{tocsin}}:delayed:{name}") for name in stages)
+            names = queue_names("fcm")
+            entries = sum(client.xlen(f"{{tocsin}}:stream:{name}") for name in names)
+            later = sum(client.zcard(f"{{tocsin}}:delayed:{name}") for name in names)
             return int(entries + later)
     count = "SELECT count(*) FROM queue_jobs"
     if "sqlite" in database:

@@ -217,7 +217,9 @@ def is_queued(site: Site) -> bool:
         timeout=60,
         check=True,
     )
-    return re.search(r"^expand:fcm +1 jobs", found.stdout, re.MULTILINE) is not None
+    return (
+        re.search(r"^expand:fcm(:\w+)? +1 jobs", found.stdout, re.MULTILINE) is not None
+    )
 
 
 async def test_a_server_alone_that_is_killed_after_its_answer_loses_no_push(

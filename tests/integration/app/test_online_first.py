@@ -16,6 +16,7 @@ from tests.support.subscribers import subscribed
 from tests.support.tokens import SECRET
 from tests.support.whole_server import Tocsin, serving, until
 
+from tocsin.core.lanes import queue_names
 from tocsin.protocol import api_pb2, api_pb2_grpc
 from tocsin.simulator.server import Simulator
 
@@ -222,7 +223,7 @@ async def test_both_doors_refuse_by_the_name_of_the_field(
                 assert told == (error["code"], error["message"])
         queue = tocsin.listening.resources.queue
         assert queue is not None
-        assert await queue.waiting(["expand:fcm"]) == {"expand:fcm": 0}
+        assert set((await queue.waiting(queue_names("fcm"))).values()) == {0}
 
 
 async def test_it_is_not_available_where_no_worker_sees_the_channels(
