@@ -18,7 +18,7 @@ from tocsin.api.grpc_streams import Drain, HealthService, reflection_handlers
 from tocsin.api.listening import ListenError, check_free, join_address
 from tocsin.api.methods.table import ADMIN_SERVICE, SERVICE
 from tocsin.api.pace import AnswerPace
-from tocsin.api.tls import ServerTls
+from tocsin.api.tls import DoorTls, ServerTls
 from tocsin.protocol.grpc_limits import call_options, ping_options
 
 DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
@@ -48,7 +48,7 @@ class GrpcSettings:
     reflection: bool = True
     max_receive_bytes: int = DEFAULT_MAX_RECEIVE
     transport_errors: bool = False
-    tls: ServerTls | None = None
+    tls: DoorTls | None = None
     reuse_port: bool = False
 
 
@@ -140,12 +140,27 @@ def _open_port(server: Any, settings: GrpcSettings) -> int:
     return port
 
 
-def server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    """The server's TLS in gRPC's form."""
-    return grpc.ssl_server_credentials(
-        [(tls.key_pem, tls.cert_pem)],
-        root_certificates=tls.client_ca_pem,
-        require_client_auth=tls.client_ca_pem is not None,
+def server_credentials(tls: DoorTls) -> grpc.ServerCredentials:
+    """The door's TLS in gRPC's form, which asks for news before each handshake."""
+    known = tls.pem
+
+    def find_news() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal known
+        if tls.pem is known:
+            return None
+        known = tls.pem
+        return _certificates(known)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _certificates(known),
+        find_news,  # type: ignore[arg-type] # None is no change, as gRPC says
+        require_client_authentication=known.client_ca_pem is not None,
+    )
+
+
+def _certificates(pem: ServerTls) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(pem.key_pem, pem.cert_pem)], root_certificates=pem.client_ca_pem
     )
 
 

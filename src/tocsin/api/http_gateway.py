@@ -21,7 +21,7 @@ from tocsin.api.http_connection import (
     build_runner,
 )
 from tocsin.api.listening import IN_USE, ListenError, join_address
-from tocsin.api.tls import ServerTls, build_ssl_context
+from tocsin.api.tls import DoorTls
 from tocsin.core.errors import DependencyLost, InternalError
 from tocsin.hub.share import TurnShare
 from tocsin.telemetry.throttle import LineThrottle
@@ -72,7 +72,7 @@ class HttpGateway:
         check_timeout_s: float = 2.0,
         shutdown_timeout_s: float = 1.0,
         setting: str = "http_server.port",
-        tls: ServerTls | None = None,
+        tls: DoorTls | None = None,
         max_body_bytes: int = 1024 * 1024,
         head_timeout_s: float = HEADER_TIMEOUT_S,
         write_timeout_s: float = WRITE_TIMEOUT_S,
@@ -104,11 +104,8 @@ class HttpGateway:
             ]
 
     async def start(self) -> None:
-        """Open the port and serve.
-
-        Raises `ListenError` naming a busy port, `TlsError` for a useless PEM.
-        """
-        context = None if self._tls is None else build_ssl_context(self._tls)
+        """Open the port and serve; raises `ListenError` naming a busy port."""
+        context = None if self._tls is None else self._tls.listening_context()
         share = TurnShare()
         app = web.Application(client_max_size=self._max_body_bytes)
         app.add_routes(self._routes)

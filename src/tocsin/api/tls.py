@@ -1,4 +1,4 @@
-"""API room: the TLS context of an HTTP server, from PEM.
+"""API room: the TLS of an open door, from PEM that may be replaced while it serves.
 
 It reads no configuration and opens no port.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,54 @@ class ServerTls:
 
 class TlsError(ValueError):
     """PEM that cannot be used; the text names the setting, never its content."""
+
+
+class DoorTls:
+    """What an open door serves by. Handshakes take what is there when they begin."""
+
+    def __init__(self, tls: ServerTls) -> None:
+        """Raises `TlsError`."""
+        self._pem = tls
+        self._context = build_ssl_context(tls)
+        self._other_clients_since_s = 0.0
+
+    @property
+    def pem(self) -> ServerTls:
+        """What is served now."""
+        return self._pem
+
+    def replace(self, tls: ServerTls) -> None:
+        """Serve by this from now on; raises `TlsError`, and nothing has changed then.
+
+        Whether clients must show a certificate stays as it was at the start.
+        """
+        self._context = build_ssl_context(tls)
+        if tls.client_ca_pem != self._pem.client_ca_pem:
+            self._other_clients_since_s = time.time()
+        self._pem = tls
+
+    def listening_context(self) -> ssl.SSLContext:
+        """For a port's whole life: each handshake goes on with the newest context.
+
+        A context keeps one certificate for each kind of key, so that loading another
+        into it might leave the old one in use.
+        """
+        context = build_ssl_context(self._pem)
+        context.sni_callback = self._take_newest
+        return context
+
+    def _take_newest(
+        self,
+        connection: ssl.SSLSocket | ssl.SSLObject,
+        _name: str | None,
+        _context: ssl.SSLContext,
+    ) -> int | None:
+        # A resumed session passes by the authority that is in force now.
+        session = connection.session if connection.session_reused else None
+        if session is not None and session.time <= self._other_clients_since_s:
+            return ssl.ALERT_DESCRIPTION_ACCESS_DENIED
+        connection.context = self._context
+        return None
 
 
 def build_ssl_context(tls: ServerTls) -> ssl.SSLContext:

@@ -31,6 +31,8 @@ from tocsin.transports.uni_websocket import UniWebSocketEndpoint, UniWebSocketSe
 from tocsin.transports.websocket import WebSocketEndpoint, WebSocketSettings
 
 if TYPE_CHECKING:  # gRPC is imported where its port is opened
+    from tocsin.api.tls import DoorTls
+    from tocsin.app.door_tls import DoorCertificates
     from tocsin.config.transports import UniGrpc
     from tocsin.transports.uni_grpc import UniGrpcServer
 
@@ -143,7 +145,11 @@ def _demo_routes(config: Config) -> list[web.RouteDef]:
 
 
 async def open_uni_grpc(
-    config: Config, context: Context, admission: Admission, stack: AsyncExitStack
+    config: Config,
+    context: Context,
+    admission: Admission,
+    certificates: DoorCertificates,
+    stack: AsyncExitStack,
 ) -> int:
     """Open the port of the one-way gRPC stream and return it; 0 where it is off.
 
@@ -157,7 +163,8 @@ async def open_uni_grpc(
     check_free(
         section.address, section.port, "uni_grpc.port", reuse_port=section.reuse_port
     )
-    server = _build_uni_grpc(section, context, admission)
+    tls = certificates.open("uni_grpc", section.tls)
+    server = _build_uni_grpc(section, context, admission, tls)
     try:
         await server.start()
     except OSError as error:
@@ -169,13 +176,11 @@ async def open_uni_grpc(
 
 
 def _build_uni_grpc(
-    section: UniGrpc, context: Context, admission: Admission
+    section: UniGrpc, context: Context, admission: Admission, tls: DoorTls | None
 ) -> UniGrpcServer:
     from tocsin.api.grpc_server import server_credentials
-    from tocsin.app.door_tls import server_tls
     from tocsin.transports.uni_grpc import UniGrpcServer, UniGrpcSettings
 
-    tls = server_tls("uni_grpc", section.tls)
     settings = UniGrpcSettings(
         address=section.address,
         port=section.port,

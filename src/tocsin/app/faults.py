@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tocsin.core.errors import InternalError
+
+
+class Unusable(ValueError):
+    """What cannot be taken while the process runs: every fault, with its key."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("; ".join(faults))
 
 
 class CannotOpen(Exception):

@@ -18,8 +18,9 @@ from tocsin.api.http_api import (
 )
 from tocsin.api.http_gateway import HttpGateway
 from tocsin.api.push_funnel import PushFunnel
+from tocsin.api.tls import DoorTls
+from tocsin.app.access import Access
 from tocsin.app.door_keys import DoorKeys
-from tocsin.app.door_tls import server_tls
 from tocsin.app.resources import Resources
 from tocsin.config import Config
 from tocsin.config.path_checks import ADMIN_PREFIX
@@ -57,7 +58,7 @@ async def open_http(
     resources: Resources,
     services: Services,
     observer: CommandObserver,
-    keys: DoorKeys,
+    access: Access,
     stack: AsyncExitStack,
     *,
     clients: Sequence[RouteDef] = (),
@@ -67,7 +68,8 @@ async def open_http(
     `clients` are the public routes of the client transports.
     """
     config = resources.config
-    http = config.http_server
+    http, keys = config.http_server, access.keys
+    tls = access.certificates.open("http_server", http.tls)
     api = None
     if not config.http_api.disabled:
         api = _build_api(config, services, observer, keys)
@@ -82,13 +84,13 @@ async def open_http(
         routes += _build_funnel(config, services, observer, keys).routes()
     internal = None
     if routes or config.health.enabled or config.prometheus.enabled:
-        internal = await _open_internal(resources, api, routes, stack)
+        internal = await _open_internal(resources, api, routes, tls, stack)
     if not is_split:
         return HttpDoors(internal, internal, api)
     public = HttpGateway(
         *http.public_at,
         health=False,
-        tls=server_tls("http_server", http.tls),
+        tls=tls,
         routes=clients,
         reuse_port=http.reuse_port,
     )
@@ -101,6 +103,7 @@ async def _open_internal(
     resources: Resources,
     api: HttpApi | None,
     routes: Iterable[RouteDef],
+    tls: DoorTls | None,
     stack: AsyncExitStack,
 ) -> HttpGateway:
     config, metrics = resources.config, resources.metrics
@@ -116,7 +119,7 @@ async def _open_internal(
         routes=routes,
         shutdown_timeout_s=config.shutdown.timeout,
         setting=f"http_server.{'internal_' if http.internal_port else ''}port",
-        tls=server_tls("http_server", http.tls),
+        tls=tls,
         max_body_bytes=MAX_BODY_BYTES,
         # An internal port apart answers for one process: health and metrics are
         # its own.

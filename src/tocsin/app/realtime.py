@@ -91,22 +91,6 @@ class Realtime:
     admission: Admission
     services: ChannelServices
 
-    def reload(self, config: Config) -> None:
-        """Take channel options and token keys of another configuration.
-
-        Raises `ValueError` where they cannot be used; then nothing has changed.
-        Everything else stays as it was at the start.
-        """
-        connection, subscription = token_settings(config)
-        # Built only to find faults, before anything is replaced.
-        Namespaces(namespace_settings(config))
-        self.verifier.replace(connection, subscription)
-        self.namespaces.replace(namespace_settings(config))
-        _log.info(
-            "channel options and token keys are read anew",
-            namespaces=len(config.channel.namespaces),
-        )
-
     def routes(self) -> list[web.RouteDef]:
         """The ways in for clients on the public HTTP port; raises `DemoPageError`."""
         return client_routes(self.config, self.context, self.admission, self.engine.bus)

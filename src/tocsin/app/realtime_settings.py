@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Any
 
 from tocsin.channels.namespaces import NamespaceSettings
 from tocsin.channels.patterns import compile_pattern
@@ -70,14 +71,8 @@ def session_settings(config: Config) -> SessionSettings:
         expired_sub_close_delay_s=client.expired_sub_close_delay,
         presence_update_interval_s=client.presence_update_interval,
         channel_position_check_delay_s=client.channel_position_check_delay,
-        channel_limit=client.channel_limit,
-        queue_max_size=client.queue_max_size,
+        **client_limits(config),
         concurrency=client.concurrency,
-        connection_limit=client.connection_limit,
-        connection_rate_limit=client.connection_rate_limit,
-        user_connection_limit=client.user_connection_limit,
-        history_max_publication_limit=client.history_max_publication_limit,
-        recovery_max_publication_limit=client.recovery_max_publication_limit,
         connect_include_server_time=client.connect_include_server_time,
         single_connection=_is_single(config),
         allowed_origins=client.allowed_origins,
@@ -87,6 +82,20 @@ def session_settings(config: Config) -> SessionSettings:
             if to_disconnect.enabled
         },
     )
+
+
+def client_limits(config: Config) -> dict[str, Any]:
+    """The numbers of `session_settings` that may change with clients connected."""
+    client = config.client
+    return {
+        "channel_limit": client.channel_limit,
+        "queue_max_size": client.queue_max_size,
+        "connection_limit": client.connection_limit,
+        "connection_rate_limit": client.connection_rate_limit,
+        "user_connection_limit": client.user_connection_limit,
+        "history_max_publication_limit": client.history_max_publication_limit,
+        "recovery_max_publication_limit": client.recovery_max_publication_limit,
+    }
 
 
 def find_realtime_faults(config: Config) -> Iterator[str]:

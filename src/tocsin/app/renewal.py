@@ -14,6 +14,7 @@ from typing import cast
 
 import structlog
 
+from tocsin.app.faults import Unusable
 from tocsin.config import Config
 from tocsin.config.fields import Section, file_keys
 from tocsin.config.integrations import Credential, Item
@@ -182,9 +183,11 @@ class ProviderSet:
     def prepare(self, config: Config) -> Renewal:
         """Build anew what another configuration, or a file, has changed.
 
-        Raises `ProviderSetupError`, for missing files too; nothing has changed then.
+        Raises `Unusable` with all faults, for missing files too; nothing has changed
+        then.
         """
         fresh: list[_Fresh] = []
+        faults: list[str] = []
         try:
             for wanted in config.push_notifications.active_credentials:
                 running, fingerprint = self._made_of.get(wanted.identifier, (None, ""))
@@ -192,14 +195,22 @@ class ProviderSet:
                     continue
                 credential = _merge(running, wanted)
                 found = _fingerprint(credential)
-                if found != fingerprint:
+                if found == fingerprint:
+                    continue
+                try:
                     fresh.append(_Fresh(credential, found, self._build(credential)))
+                except ValueError as error:
+                    faults.append(str(error))
         except BaseException:
             Renewal(self, fresh).discard()
             # Also when cancelled: what was built here is nobody else's to
             # close.
             raise
-        return Renewal(self, fresh)
+        renewal = Renewal(self, fresh)
+        if faults:
+            renewal.discard()
+            raise Unusable(faults)
+        return renewal
 
     def replace(self, fresh: _Fresh) -> None:
         """Send through this one from now on."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
 from tocsin.api.call import Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
+from tocsin.app.access import Access
 from tocsin.app.admin import build_admin
 from tocsin.app.analytics import open_analytics
 from tocsin.app.client_doors import open_uni_grpc
@@ -17,8 +19,6 @@ from tocsin.app.credentials import (
     configured_integrations,
     warn_of_dangers,
 )
-from tocsin.app.door_keys import DoorKeys
-from tocsin.app.door_tls import server_tls
 from tocsin.app.file_sharing import warn_of_another
 from tocsin.app.http_doors import open_http
 from tocsin.app.letter_watching import start_letter_watch
@@ -26,10 +26,12 @@ from tocsin.app.lifecycle import Stopper, keep_what_started, unless_stopped
 from tocsin.app.online_first import build_channel_first
 from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.realtime import Realtime, open_realtime
-from tocsin.app.reloading import Reloader
+from tocsin.app.realtime_reloading import prepare_realtime
+from tocsin.app.reloading import Reloader, Source
 from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.send_log import start_send_log
+from tocsin.app.watching import Watcher
 from tocsin.app.worker import build_providers, row_sink, start_worker
 from tocsin.config import Config
 from tocsin.core.clock import SystemClock
@@ -60,6 +62,7 @@ class Listening:
     uni_grpc_port: int
     resources: Resources
     realtime: Realtime
+    access: Access
     credentials: ProviderSet | None = None
     """Those of the worker inside."""
 
@@ -94,18 +97,18 @@ async def start_server(
     )
     start_letter_watch(resources, services.operators.audit, stack)
     observer = CommandCounter(resources.metrics)
-    keys = DoorKeys(config)
+    access = Access(config, resources.metrics)
     http = await open_http(
-        resources, services, observer, keys, stack, clients=realtime.routes()
+        resources, services, observer, access, stack, clients=realtime.routes()
     )
     uni_grpc_port = await open_uni_grpc(
-        config, realtime.context, realtime.admission, stack
+        config, realtime.context, realtime.admission, access.certificates, stack
     )
     # Called before the HTTP ports close: clients are told while they are connected.
     stack.push_async_callback(realtime.close_connections)
     grpc_port = 0
     if config.grpc_api.enabled:
-        server = GrpcServer(services, _grpc_settings(config, keys), observer=observer)
+        server = GrpcServer(services, _grpc_settings(config, access), observer=observer)
         await server.start()
         stack.push_async_callback(server.stop, config.shutdown.timeout)
         grpc_port = server.port
@@ -125,6 +128,7 @@ async def start_server(
         uni_grpc_port,
         resources,
         realtime,
+        access,
         credentials,
     )
 
@@ -133,24 +137,27 @@ async def run_server(
     config: Config,
     stopper: Stopper,
     *,
-    reread: Callable[[], Config | None] | None = None,
+    source: Source | None = None,
 ) -> int:
-    """The life of `tocsin serve`.
-
-    `reread` brings the configuration anew at SIGHUP, `None` where it is wrong.
-    """
+    """The life of `tocsin serve`; `source` brings the configuration anew."""
+    watcher = None if source is None else Watcher(config, source.path)
     async with AsyncExitStack() as stack:
         listening = await unless_stopped(start_server(config, stack, stopper), stopper)
         if listening is not None:
             keep_what_started()
-            if reread is not None:
+            if source is not None and watcher is not None:
+                parts = (
+                    listening.access.prepare,
+                    partial(prepare_realtime, listening.realtime),
+                )
                 reloader = Reloader(
                     config,
-                    reread,
-                    realtime=listening.realtime,
+                    source.reread,
+                    parts=parts,
                     providers=listening.credentials,
+                    metrics=listening.resources.metrics,
                 )
-                stopper.reload_with(reloader.reload)
+                watcher.start(reloader, stopper, stack)
         await stopper.wait()
     _log.info("server stopped")
     return 0
@@ -243,16 +250,16 @@ class CommandCounter:
         self._metrics.api_key_commands.add(1, protocol, name, result)
 
 
-def _grpc_settings(config: Config, keys: DoorKeys) -> GrpcSettings:
+def _grpc_settings(config: Config, access: Access) -> GrpcSettings:
     grpc = config.grpc_api
     return GrpcSettings(
         host=grpc.address,
         port=grpc.port,
-        keys=keys.grpc,
-        operators=keys.grpc_operators,
+        keys=access.keys.grpc,
+        operators=access.keys.grpc_operators,
         reflection=grpc.reflection,
         max_receive_bytes=grpc.max_receive_message_size,
         transport_errors=grpc.error_mode == "transport",
-        tls=server_tls("grpc_api", grpc.tls),
+        tls=access.certificates.open("grpc_api", grpc.tls),
         reuse_port=grpc.reuse_port,
     )

@@ -20,10 +20,11 @@ from tocsin.app.lifecycle import (
 from tocsin.app.online_first import open_online_users
 from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.receipts import purge_overdue, start_receipts
-from tocsin.app.reloading import Reloader
+from tocsin.app.reloading import Reloader, Source
 from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, consumer_name, open_resources
 from tocsin.app.send_log import start_send_log
+from tocsin.app.watching import Watcher
 from tocsin.config import Config
 from tocsin.config.integrations import Credential
 from tocsin.core.errors import ApiError, InternalError
@@ -46,6 +47,7 @@ from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import Settlement
 from tocsin.delivery.shares import CredentialShares, Room
 from tocsin.delivery.worker import Worker
+from tocsin.telemetry.metrics import Metrics
 
 REMOVED_KEPT_S = 30 * 86400
 """How long a soft-removed device can be brought back."""
@@ -183,19 +185,20 @@ async def run_worker(
     config: Config,
     stopper: Stopper,
     *,
-    reread: Callable[[], Config | None] | None = None,
+    source: Source | None = None,
 ) -> int:
-    """The life of `tocsin worker`.
-
-    `reread` brings the configuration anew at SIGHUP, `None` where it is wrong.
-    """
+    """The life of `tocsin worker`; `source` brings the configuration anew."""
+    watcher = None if source is None else Watcher(config, source.path)
     async with AsyncExitStack() as stack:
-        credentials = await unless_stopped(_start(config, stack, stopper), stopper)
-        if credentials is not None:
+        started = await unless_stopped(_start(config, stack, stopper), stopper)
+        if started is not None:
             keep_what_started()
-            if reread is not None:
-                reloader = Reloader(config, reread, providers=credentials)
-                stopper.reload_with(reloader.reload)
+            if source is not None and watcher is not None:
+                metrics, credentials = started
+                reloader = Reloader(
+                    config, source.reread, providers=credentials, metrics=metrics
+                )
+                watcher.start(reloader, stopper, stack)
         await stopper.wait()
     _log.info("worker stopped")
     return 0
@@ -208,7 +211,7 @@ def row_sink(resources: Resources) -> RowSink | None:
 
 async def _start(
     config: Config, stack: AsyncExitStack, stopper: Stopper
-) -> ProviderSet:
+) -> tuple[Metrics, ProviderSet]:
     """Open everything and work; leaving `stack` drains and closes it."""
     resources = await open_resources(config, stack)
     resources.analytics = await open_analytics(
@@ -236,7 +239,7 @@ async def _start(
         stack.callback(gateway.begin_drain)
     online = open_online_users(config, resources.metrics, resources.clock, stack)
     await start_worker(resources, credentials, stack, stopper, online=online)
-    return credentials
+    return resources.metrics, credentials
 
 
 def _own_sinks(resources: Resources) -> list[ResultSink]:

@@ -24,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; SIGHUP reads keys and channels."""
+    """Serve until SIGTERM or SIGINT, then drain; changes are read anew meanwhile."""
+    from tocsin.app.reloading import Source
     from tocsin.app.server import run_server
 
+    source = Source(args.config, lambda: reread(args))
     return run_process(
         args,
-        lambda config, stopper: run_server(
-            config, stopper, reread=lambda: reread(args)
-        ),
+        lambda config, stopper: run_server(config, stopper, source=source),
         fault=_find_fault,
         hint_without=_NO_CONFIGURATION,
     )

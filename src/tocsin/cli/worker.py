@@ -18,14 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT, then drain; SIGHUP reads credentials."""
+    """Work until SIGTERM or SIGINT, then drain; changes are read anew meanwhile."""
+    from tocsin.app.reloading import Source
     from tocsin.app.worker import run_worker
 
+    source = Source(args.config, lambda: reread(args))
     return run_process(
         args,
-        lambda config, stopper: run_worker(
-            config, stopper, reread=lambda: reread(args)
-        ),
+        lambda config, stopper: run_worker(config, stopper, source=source),
         fault=_find_fault,
     )
 

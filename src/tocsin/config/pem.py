@@ -37,6 +37,17 @@ def load_pem(value: str | SecretStr) -> bytes:
     return _from_file(text)
 
 
+def pem_file(value: str | SecretStr) -> str:
+    """The path that a `*_pem` key names; empty where it holds the PEM itself."""
+    text = read_text(
+        value.get_secret_value() if isinstance(value, SecretStr) else value
+    )
+    if BEGIN in text:
+        return ""
+    raw = decode_any_base64(text)
+    return "" if raw is not None and BEGIN in read_text(raw) else text
+
+
 def _tidy(raw: bytes | str, what: str) -> bytes:
     pem = tidy_pem(raw)
     if not pem:

@@ -30,6 +30,7 @@ from tocsin.config.server import (
     HttpServer,
     Log,
     Prometheus,
+    Reload,
     Shutdown,
     WorkerSection,
 )
@@ -87,6 +88,7 @@ class Config(Section):
     uni_grpc: UniGrpc = UniGrpc()
     init: Init = Init()
     demo: Demo = Demo()
+    reload: Reload = Reload()
     user_status: UserStatusSection = UserStatusSection()
     user_block: Denials = Denials()
     token_revoke: Denials = Denials()

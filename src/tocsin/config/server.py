@@ -237,6 +237,16 @@ class Shutdown(Section):
     """how long work in flight may take to end after SIGTERM"""
 
 
+class Reload(Section):
+    """Taking a changed configuration while the process runs."""
+
+    watch_files: Bool = True
+    """notice changes of the configuration file, and of credentials and certificates
+    that it names; false: at SIGHUP alone"""
+    interval: Annotated[Duration, Field(ge=0.1, le=3600)] = 2.0
+    """how often is looked; a change is taken when it stood still for two looks"""
+
+
 class Log(Section):
     """What is logged."""
 

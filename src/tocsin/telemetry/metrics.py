@@ -74,6 +74,7 @@ class Metrics:
         self.clients = ClientMetrics()
         self._define_push()
         self._define_api()
+        self._define_configuration()
         self._define_node()
         self._define_analytics()
         build = self._gauge("node_build", "The release at work.", "version")
@@ -233,6 +234,25 @@ class Metrics:
             "Server API calls by the name of their key, commands of a batch each: "
             "admitted, denied (another method than its own) or limited (its rate).",
             *("protocol", "key", "result"),
+        )
+
+    def _define_configuration(self) -> None:
+        self.tls_certificate_expiry = self._gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a door's cert_pem or client_ca_pem ends, in "
+            "Unix seconds.",
+            *("door", "file"),
+        )
+        self.config_reloads = self._counter(
+            "config_reload_count",
+            "Times the configuration was read anew: taken, or refused as a whole.",
+            "result",
+        )
+        self.config_reloaded_at = self._gauge(
+            "config_reload_timestamp_seconds",
+            "When the configuration was last read anew with this result, in Unix "
+            "seconds.",
+            "result",
         )
 
     def _define_analytics(self) -> None:

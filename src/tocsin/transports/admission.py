@@ -52,6 +52,14 @@ class Admission:
         self.refused_by = ""
         """The setting that the last refusal came from."""
 
+    def replace(self, connection_limit: int, rate_limit: int) -> None:
+        """Take other limits; who is connected stays. A rate that stays goes on."""
+        self._limit = connection_limit
+        if rate_limit != self._rate:
+            self._rate = rate_limit
+            self._tokens = float(rate_limit)
+            self._seen_s = self._clock()
+
     def enter(self) -> bool:
         """Count a connection in, or refuse it; after `True` call `leave` once."""
         is_full = 0 < self._limit <= self.num_open

@@ -21,7 +21,7 @@ from tocsin.api.grpc_calls import address_of
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.api.listening import ListenError
 from tocsin.api.methods.table import SERVICE
-from tocsin.api.tls import ServerTls
+from tocsin.api.tls import DoorTls, ServerTls
 from tocsin.core.device import DeviceFilter
 from tocsin.core.errors import QueueUnavailable
 from tocsin.core.ids import is_id
@@ -485,7 +485,7 @@ async def test_tls(tmp_path: Path) -> None:
     """TLS serves; a client in plain text gets nowhere."""
     ca = make_ca(tmp_path)
     cert, key = ca.issue()
-    tls = ServerTls(cert.read_bytes(), key.read_bytes())
+    tls = DoorTls(ServerTls(cert.read_bytes(), key.read_bytes()))
     async with serving(World(), tls=tls) as server:
         async with _tls_channel(server.port, ca.pem_path) as channel:
             stub = api_pb2_grpc.CentrifugoApiStub(channel)
@@ -501,7 +501,9 @@ async def test_client_certificates(tmp_path: Path) -> None:
     ca = make_ca(tmp_path / "ours")
     other = make_ca(tmp_path / "other")
     cert, key = ca.issue()
-    tls = ServerTls(cert.read_bytes(), key.read_bytes(), ca.pem_path.read_bytes())
+    tls = DoorTls(
+        ServerTls(cert.read_bytes(), key.read_bytes(), ca.pem_path.read_bytes())
+    )
     async with serving(World(), tls=tls) as server:
         good = ca.issue(["client"], client=True)
         async with _tls_channel(server.port, ca.pem_path, good) as channel:

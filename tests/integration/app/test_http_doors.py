@@ -14,8 +14,8 @@ from tests.support.certificates import make_ca
 from tests.support.ports import free_port
 
 from tocsin.api.listening import ListenError
+from tocsin.app.access import Access
 from tocsin.app.clock import SharedClock
-from tocsin.app.door_keys import DoorKeys
 from tocsin.app.faults import explain
 from tocsin.app.http_doors import HttpDoors, open_http
 from tocsin.app.resources import Resources
@@ -29,8 +29,8 @@ async def _open(stack: AsyncExitStack, **sections: Any) -> HttpDoors:
     config = Config.model_validate({"http_server": ANY, **sections})
     world = World()
     resources = Resources(config, Metrics(), SharedClock())
-    keys = DoorKeys(config)
-    return await open_http(resources, world.services, world.observed, keys, stack)
+    access = Access(config, resources.metrics)
+    return await open_http(resources, world.services, world.observed, access, stack)
 
 
 async def _call(

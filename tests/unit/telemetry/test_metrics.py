@@ -30,6 +30,9 @@ DOCUMENTED = {
     ),
     "api_command_errors_total": ("counter", {"protocol", "method", "error"}),
     "api_key_command_count": ("counter", {"protocol", "key", "result"}),
+    "tls_certificate_expiry_timestamp_seconds": ("gauge", {"door", "file"}),
+    "config_reload_count": ("counter", {"result"}),
+    "config_reload_timestamp_seconds": ("gauge", {"result"}),
     "node_build": ("gauge", {"version"}),
     "database_pool_max_conns": ("gauge", {"pool"}),
     "database_pool_total_conns": ("gauge", {"pool"}),
@@ -145,6 +148,9 @@ def busy() -> Metrics:
     metrics.observe_command(0.003, "grpc", "device_register")
     metrics.api_command_errors.add(1, "grpc", "device_register", "107")
     metrics.api_key_commands.add(1, "grpc", "billing", "denied")
+    metrics.tls_certificate_expiry.set(1e9, "grpc_api", "cert_pem")
+    metrics.config_reloads.add(1, "taken")
+    metrics.config_reloaded_at.set(1e9, "taken")
     metrics.push_requests.add(1, "filter", "accepted")
     metrics.push_scheduled_requests.add(1, "filter")
     metrics.rate_limit_hits.add(1)
