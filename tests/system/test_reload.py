@@ -40,8 +40,20 @@ class Server:
             "reload": {"interval": "100ms"},
         }
         self.write(**sections)
-        self.process: Process = processes.start("serve", "--config", str(self.file))
-        self.process.wait_event("gRPC API listens")
+        self.process = self.start(processes)
+
+    def start(self, processes: Processes) -> Process:
+        """A process over the file that answers at both doors."""
+        process = processes.start("serve", "--config", str(self.file))
+
+        def answers() -> bool:
+            assert process.child.poll() is None, process.text()
+            return any(
+                line["event"].startswith("gRPC API ") for line in process.events()
+            )
+
+        wait_until(answers, what="an open gRPC door")
+        return process
 
     def text(self, **sections: Any) -> str:
         """The file with these sections over the usual ones."""
@@ -171,8 +183,7 @@ def test_a_mounted_volume_is_swapped(processes: Processes, tmp_path: Path) -> No
     (tmp_path / "..data").symlink_to("v1")
     server.file.unlink()
     server.file.symlink_to("..data/c.json")
-    server.process = processes.start("serve", "--config", str(server.file))
-    server.process.wait_event("gRPC API listens")
+    server.process = server.start(processes)
     assert server.http("key-of-old") == 200
     (tmp_path / "..tmp").symlink_to("v2")
     (tmp_path / "..tmp").rename(tmp_path / "..data")

@@ -45,3 +45,17 @@ def test_rate_limit() -> None:
     assert [admission.enter() for _ in range(2)] == [True, False]
     now_s = 60.0
     assert [admission.enter() for _ in range(3)] == [True, True, False]
+
+
+def test_other_limits_hold_from_the_next_connection_on() -> None:
+    """Who is connected stays, and counts; a rate that stays is not filled up anew."""
+    admission = Admission(1, 2, clock=lambda: 0.0)
+    assert [admission.enter(), admission.enter()] == [True, False]
+    admission.replace(5, 2)
+    assert [admission.enter(), admission.enter()] == [True, False]
+    assert admission.refused_by == "client.connection_rate_limit"
+    admission.replace(2, 3)
+    assert not admission.enter()
+    assert admission.refused_by == "client.connection_limit"
+    admission.replace(0, 0)
+    assert all(admission.enter() for _ in range(10))
