@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -75,7 +75,7 @@ class World:
         enabled: tuple[str, ...] = ("fcm",),
         limits: DeviceLimits | None = None,
     ) -> None:
-        limits = limits or DeviceLimits()
+        limits = replace(limits or DeviceLimits(), payload_size=2048)
         self.user_topics = MemoryUserTopics()
         self.devices = MemoryDevices(self.user_topics.registry)
         self.queue = MemoryJobQueue()
@@ -96,7 +96,6 @@ class World:
                 enabled_providers=enabled,
                 has_database=database,
                 batch_sizes={"fcm": 2},
-                payload_size=2048,
                 limits=limits,
                 on_expired=lambda *args: self.expired.append(args),
             ),

@@ -46,6 +46,7 @@ RELOADED = (
     f"{_PERSONAL}.enabled",
     f"{_PERSONAL}.personal_channel_namespace",
     *CLIENT_LIMITS,
+    "push_notifications.limits",
 )
 """Keys, and sections of keys, that take effect without a restart."""
 CREDENTIALS = (*SECTIONS.values(), PATH)

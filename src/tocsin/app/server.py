@@ -24,6 +24,7 @@ from tocsin.app.http_doors import open_http
 from tocsin.app.letter_watching import start_letter_watch
 from tocsin.app.lifecycle import Stopper, keep_what_started, unless_stopped
 from tocsin.app.online_first import build_channel_first
+from tocsin.app.push_limits import prepare_limits, read_limits
 from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.realtime import Realtime, open_realtime
 from tocsin.app.realtime_reloading import prepare_realtime
@@ -63,6 +64,7 @@ class Listening:
     resources: Resources
     realtime: Realtime
     access: Access
+    limits: DeviceLimits
     credentials: ProviderSet | None = None
     """Those of the worker inside."""
 
@@ -91,8 +93,9 @@ async def start_server(
     credentials = None
     if config.worker_embedded:
         credentials = await build_providers(resources, work)
+    limits = read_limits(config)
     services = replace(
-        build_services(resources, build_channel_first(config, realtime)),
+        build_services(resources, limits, build_channel_first(config, realtime)),
         realtime=realtime.services,
     )
     start_letter_watch(resources, services.operators.audit, stack)
@@ -129,6 +132,7 @@ async def start_server(
         resources,
         realtime,
         access,
+        limits,
         credentials,
     )
 
@@ -149,6 +153,7 @@ async def run_server(
                 parts = (
                     listening.access.prepare,
                     partial(prepare_realtime, listening.realtime),
+                    partial(prepare_limits, listening.limits),
                 )
                 reloader = Reloader(
                     config,
@@ -164,16 +169,10 @@ async def run_server(
 
 
 def build_services(
-    resources: Resources, online: OnlinePublisher | None = None
+    resources: Resources, limits: DeviceLimits, online: OnlinePublisher | None
 ) -> Services:
     """The services behind the API; `online` publishes what goes to channels first."""
     push = resources.config.push_notifications
-    limits = DeviceLimits(
-        token_length=push.limits.token_length,
-        topic_length=push.limits.topic_length,
-        topics_per_device=push.limits.topics_per_device,
-        page_size=push.limits.page_size,
-    )
     integrations = configured_integrations(push)
     warn_of_dangers(push)
     metrics = resources.metrics
@@ -206,7 +205,6 @@ def build_services(
             clock=resources.clock,
             integrations=integrations,
             has_database=resources.devices is not None,
-            payload_size=push.limits.payload_size,
             uid_ttl_s=push.uid_ttl,
             limits=limits,
             online=online,

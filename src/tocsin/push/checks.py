@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import structlog
 
@@ -42,14 +42,24 @@ _LOCALE_LENGTH = 64
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeviceLimits:
-    """Caps from the configuration; lengths are bytes of UTF-8."""
+    """Caps from the configuration; lengths and sizes are bytes of UTF-8.
+
+    Services that share one check by its numbers of the moment. `payload_size` is the
+    limit of one body.
+    """
 
     token_length: int = 4096
     topic_length: int = 255
     topics_per_device: int = 1000
     page_size: int = 1000
+    payload_size: int = 65_536
+
+    def take(self, other: DeviceLimits) -> None:
+        """Be as the other one from now on."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))
 
 
 @dataclass(frozen=True, slots=True)

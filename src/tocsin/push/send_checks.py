@@ -32,7 +32,7 @@ _LOCALIZATIONS_PER_BODY = 4
 
 
 class SendChecks:
-    """Checks send requests; `payload_size` is the limit of one body in bytes."""
+    """Checks send requests."""
 
     def __init__(
         self,
@@ -40,7 +40,6 @@ class SendChecks:
         *,
         clock: Clock,
         has_database: bool,
-        payload_size: int,
         limits: DeviceLimits,
         online: OnlinePublisher | None,
     ) -> None:
@@ -48,7 +47,6 @@ class SendChecks:
         self._enabled = integrations.providers
         self._clock = clock
         self._has_database = has_database
-        self._payload_size = payload_size
         self._limits = limits
         self._online = online
 
@@ -74,7 +72,7 @@ class SendChecks:
         for provider, body in request.bodies.items():
             if provider not in self._enabled:
                 raise _not_enabled(body_field(provider)[0], provider)
-            check_body(provider, body, self._payload_size)
+            check_body(provider, body, self._limits.payload_size)
         request = replace(request, recipient=recipient)
         self._check_bodies_fit(request)
         return self._check_options(request)
@@ -106,7 +104,7 @@ class SendChecks:
             _refuse_for_raw(request)
             return request
         if request.templating is not None:
-            size = _LOCALIZATIONS_PER_BODY * self._payload_size
+            size = _LOCALIZATIONS_PER_BODY * self._limits.payload_size
             check_templating(request.templating, request.bodies, size)
         if request.rate is not None:
             request = replace(request, rate=check_rate(request.rate))

@@ -86,11 +86,10 @@ class SendService:
     remember a uid. With `log` each send is a row there before it is queued, and
     `repair` queues again what the queue has lost of one whose caller repeats it.
     `integrations` are the credentials to send through; without it each of
-    `enabled_providers` is one. `payload_size` is the limit of one body in
-    bytes, `uid_ttl_s` is how long a uid is remembered, in seconds. `online` publishes
-    to channels for `online_first`, `None` where there are no channels. With `watch`,
-    which knows the data of the queue, a repeat finds out whether the queue still has
-    the send.
+    `enabled_providers` is one. `uid_ttl_s` is how long a uid is remembered, in seconds.
+    `online` publishes to channels for `online_first`, `None` where there are no
+    channels. With `watch`, which knows the data of the queue, a repeat finds out
+    whether the queue still has the send.
     """
 
     def __init__(
@@ -103,7 +102,6 @@ class SendService:
         integrations: Integrations | None = None,
         has_database: bool,
         batch_sizes: Mapping[str, int] | None = None,
-        payload_size: int = 65536,
         uid_ttl_s: float = 86400,
         limits: DeviceLimits | None = None,
         online: OnlinePublisher | None = None,
@@ -129,7 +127,6 @@ class SendService:
             self._integrations,
             clock=clock,
             has_database=has_database,
-            payload_size=payload_size,
             limits=limits or DeviceLimits(),
             online=online,
         )

@@ -157,8 +157,8 @@ PEM = {"enabled": True, "cert_pem": "c", "key_pem": "k"}
         ),
         (
             {},
-            {"push_notifications": {"limits": {"page_size": 7}}},
-            ["push_notifications.limits.page_size"],
+            {"push_notifications": {"limits": {"page_size": 7}, "uid_ttl": "1h"}},
+            ["push_notifications.uid_ttl"],
         ),
     ],
 )

@@ -71,9 +71,8 @@ class Room:
             "enabled_providers": ("fcm", "apns"),
             "has_database": True,
             "batch_sizes": {"fcm": 3},
-            "payload_size": 64,
             "uid_ttl_s": 60,
-            "limits": DeviceLimits(token_length=10, topic_length=5),
+            "limits": DeviceLimits(token_length=10, topic_length=5, payload_size=64),
             **options,
         }
         self.service = SendService(
