@@ -38,7 +38,10 @@ class Spelled:
 
 
 def send_request_from(
-    request: api_pb2.SendPushNotificationRequest, *, correlation_id: str
+    request: api_pb2.SendPushNotificationRequest,
+    *,
+    correlation_id: str,
+    caller: str = "",
 ) -> Spelled:
     """Join both forms; raises `BadRequest` that names the field."""
     if not request.HasField("notification"):
@@ -56,6 +59,7 @@ def send_request_from(
         expire_at_ms=notification.expire_at * 1000,
         integration=request.integration,
         correlation_id=correlation_id,
+        caller=caller,
         send_at_ms=request.send_at * 1000,
         reliable=request.optimize_for_reliability,
         rate=_rate_from(strategy.rate_limit)

@@ -98,7 +98,8 @@ class SendRequest:
     """A send as the API hands it over, whichever form the caller used.
 
     `expire_at_ms` and `send_at_ms` are Unix milliseconds, 0 for never and for now.
-    Without a `priority` the recipient decides.
+    Without a `priority` the recipient decides. `caller` is the name of the key that it
+    came with, if it has one; it stands in log lines alone.
     """
 
     recipient: DeviceFilter | RawRecipient
@@ -115,6 +116,7 @@ class SendRequest:
     templating: Templating | None = None
     online_first: OnlineFirst | None = None
     priority: Priority | None = None
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)

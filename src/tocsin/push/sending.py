@@ -419,6 +419,8 @@ class SendService:
         more: dict[str, object] = {}
         if isinstance(recipient, RawRecipient):
             more["recipients"] = len(recipient.targets)
+        if request.caller:
+            more["caller"] = request.caller
         if request.integration:
             more["integration"] = request.integration
         if request.send_at_ms:

@@ -61,6 +61,20 @@ async def test_grpc_methods() -> None:
     ]
 
 
+async def test_a_send_is_logged_with_its_caller() -> None:
+    """By its name; a call with the single key has none."""
+    send = api_pb2.SendPushNotificationRequest(
+        recipient={"topics": ["news"]}, notification={"fcm": {"message": b"{}"}}
+    )
+    single = (("authorization", "apikey single-key"),)
+    async with serving(World(), keys=keys()) as server, calling(server) as stub:
+        with structlog.testing.capture_logs() as logs:
+            for metadata in (by("all"), single):
+                await stub.SendPushNotification(send, metadata=metadata)
+    accepted = [line for line in logs if line["event"] == "send accepted"]
+    assert [line.get("caller") for line in accepted] == ["all", None]
+
+
 async def test_grpc_by_transport() -> None:
     """In transport error mode it is a status of its own."""
     async with (

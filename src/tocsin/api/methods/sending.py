@@ -19,7 +19,9 @@ async def send_push_notification(
     call: Call,
 ) -> None:
     """Queue a send."""
-    spelled = send_request_from(request, correlation_id=call.correlation_id)
+    spelled = send_request_from(
+        request, correlation_id=call.correlation_id, caller=call.caller.name
+    )
     result.uid = await services.sends.send(spelled.request, spelled=spelled.fields)
 
 
