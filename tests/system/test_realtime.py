@@ -139,11 +139,10 @@ def test_sighup_says_what_needs_a_restart(processes: Processes, tmp_path: Path) 
     node.reload(
         channel={"namespaces": [KEPT, {"name": "new"}]},
         shutdown={"timeout": "7s"},
-        push_notifications={"limits": {"page_size": 7}},
+        push_notifications={"uid_ttl": "7h"},
     )
     node.process.wait_event(
-        "need a restart to take effect: shutdown.timeout,"
-        " push_notifications.limits.page_size"
+        "need a restart to take effect: shutdown.timeout, push_notifications.uid_ttl"
     )
     node.reload(shutdown={"timeuot": "7s"})
     node.process.wait_event("the configuration is wrong; everything stays as it was")
