@@ -22,7 +22,7 @@ from tests.support.memory_registry import MemoryDevices
 from tocsin.core.device import DeadToken, DeviceFilter
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import InternalError, QueueUnavailable, StatementRefused
-from tocsin.core.lanes import EXPAND, SEND, queue_name
+from tocsin.core.lanes import EXPAND, SEND, LaneChoice, Priority, queue_name
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, Job, Send
@@ -34,7 +34,7 @@ from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import Settlement
 from tocsin.delivery.shares import CredentialShares, Room
-from tocsin.delivery.worker import Worker
+from tocsin.delivery.worker import ALL_LANES, Worker
 from tocsin.telemetry.metrics import Metrics
 
 
@@ -66,7 +66,9 @@ class Bench:
         provider: ScriptedProvider,
         devices: MemoryDevices | None = None,
         registry: MemoryDevices | None = None,
+        lanes: LaneChoice = ALL_LANES,
     ) -> None:
+        self.full = ""
         self.clock = ManualClock()
         self.queue = MemoryJobQueue(self.clock)
         self.metrics = Metrics()
@@ -98,8 +100,11 @@ class Bench:
             batch_sizes={"fcm": 500},
             settlement=self.settlement,
             clock=self.clock,
+            shares=self.shares,
         )
         self.worker = Worker(
+            shares=self.shares,
+            lanes=lanes,
             queue=self.queue,
             providers={"fcm": provider},
             dispatcher=self.dispatcher,
@@ -632,3 +637,66 @@ async def test_expanding_waits_when_batches_pile_up() -> None:
     [(again, due_ms)] = bench.queue.waiting_jobs("expand:fcm")
     assert again.work == job.work
     assert due_ms > bench.clock.now_ms()
+
+
+@pytest.mark.parametrize(
+    ("changes", "waits"),
+    [
+        ({"attempt": 1}, True),
+        ({"priority": Priority.BULK}, False),
+        ({"priority": Priority.TRANSACTIONAL}, False),
+    ],
+)
+async def test_expanding_waits_for_its_own_lane_alone(
+    changes: dict[str, Any], waits: bool
+) -> None:
+    """With what was tried before; batches of a broadcast hold up no other walk."""
+    bench = Bench(ScriptedProvider(), pages(10))
+    for number in range(AHEAD_BATCHES):
+        bench.queue.put(make_send_job(1, id=f"p1:fcm:0:{number}", **changes))
+    job = make_walk_job()
+    await bench.expander.work_on(bench.queue.hand_out(job), job)
+    assert bool(bench.queue.waiting_jobs("expand:fcm")) is waits
+    assert bool(bench.queue.waiting_jobs("send:fcm")) is not waits
+
+
+async def test_a_walk_waits_while_its_credential_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its batches would only be put back; those of other credentials are made."""
+    bench = Bench(ScriptedProvider(), pages(10))
+    monkeypatch.setattr(
+        bench.shares, "is_full", lambda job: job.credential == bench.full
+    )
+    job = make_walk_job()
+    for bench.full, waits in (("fcm", True), ("shop", False)):
+        await bench.expander.work_on(bench.queue.hand_out(job), job)
+        assert bool(bench.queue.waiting_jobs("expand:fcm")) is waits
+        assert bool(bench.queue.waiting_jobs("send:fcm")) is not waits
+        bench.queue.drop("expand:fcm", "send:fcm")
+
+
+@pytest.mark.parametrize(
+    ("lanes", "done"),
+    [
+        ((), {"transactional", "normal", "bulk"}),
+        (("bulk",), {"bulk"}),
+        (("fcm:normal", "transactional"), {"transactional", "normal"}),
+    ],
+)
+async def test_a_worker_takes_from_its_own_lanes_alone(
+    lanes: tuple[str, ...], done: set[str]
+) -> None:
+    """Walks, batches and retries of the rest are left where they are."""
+    bench = Bench(ScriptedProvider(), pages(1), lanes=LaneChoice(lanes))
+    for priority in Priority:
+        bench.queue.put(make_walk_job(id=f"{priority} w", priority=priority))
+        for attempt in (0, 1):
+            id = f"{priority} {attempt}"
+            job = make_send_job(1, id=id, attempt=attempt, priority=priority)
+            bench.queue.put(job)
+    left = 3 * (len(Priority) - len(done))
+    async with bench.running():
+        await bench.until(lambda: len(bench.queue.jobs) == left)
+    assert {job.priority.value for job in bench.queue.jobs}.isdisjoint(done)
+    assert len(bench.provider.sent) == 3 * len(done)
