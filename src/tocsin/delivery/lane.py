@@ -143,14 +143,16 @@ class Lane:
         for delivery in surplus:
             job = rest_of(delivery)
             if shares is None or not isinstance(job, SendJob):
-                settled.append(self._settle(delivery))  # all of it was done before
+                settled.append(self._settle(delivery, is_fresh=True))  # done before
                 continue
             shares.report(job)
             due_ms = shares.put_off(job)
             if job.expire_at_ms:
                 # What expires meanwhile ends then: it must not stay open for longer.
                 due_ms = min(due_ms, job.expire_at_ms)
-            settled.append(self._settle(delivery, follow=[(job, due_ms)]))
+            settled.append(
+                self._settle(delivery, follow=[(job, due_ms)], is_fresh=True)
+            )
         for fault in await asyncio.gather(*settled, return_exceptions=True):
             if isinstance(fault, BaseException):
                 # It stays in the queue and is handed out again.
@@ -274,11 +276,13 @@ class Lane:
         *,
         follow: Sequence[tuple[Job, int]] = (),
         dead: Sequence[tuple[Job, str]] = (),
+        is_fresh: bool = False,
     ) -> bool:
         """Settle, however long the queue is away; `False` if another worker has it.
 
         The hold is renewed before each try. It tells the queue that nobody died, and
         tells us whether another worker has the job: then it must not be put back too.
+        One that `is_fresh` was handed out just now, and needs that only if it fails.
         """
         job = delivery.job
         ended: Counts = NOTHING
@@ -287,8 +291,9 @@ class Lane:
             ended[Part.DEAD] += sum(count_recipients(each) for each, _ in dead)
         while True:
             try:
-                if await self._queue.keep_alive([delivery]):
+                if not is_fresh and await self._queue.keep_alive([delivery]):
                     return False
+                is_fresh = False
                 return await self._queue.settle(
                     delivery, follow=follow, dead=dead, ended=ended
                 )
