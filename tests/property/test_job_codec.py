@@ -80,6 +80,7 @@ _fields: dict[str, Any] = {
     "attempt": st.integers(0, 2**32 - 1),
     "first_try_at_ms": _int64,
     "correlation_id": _text,
+    "traceparent": _text,
 }
 _jobs = st.one_of(
     st.builds(SendJob, work=_sends, **_fields),

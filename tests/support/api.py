@@ -30,6 +30,7 @@ from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import DeviceService
 from tocsin.push.sending import SendService
 from tocsin.push.topics import TopicService
+from tocsin.telemetry.spans import Tracer
 
 KEY = "secret-key"
 WITH_KEY = (("authorization", f"apikey {KEY}"),)
@@ -116,10 +117,17 @@ class World:
 
 
 @asynccontextmanager
-async def serving(world: World, **settings: Any) -> AsyncIterator[GrpcServer]:
+async def serving(
+    world: World, *, tracer: Tracer | None = None, **settings: Any
+) -> AsyncIterator[GrpcServer]:
     """A started server on a free loopback port with the key `KEY`."""
     chosen = {"host": "127.0.0.1", "port": 0, "keys": single_key(), **settings}
-    server = GrpcServer(world.services, GrpcSettings(**chosen), observer=world.observed)
+    server = GrpcServer(
+        world.services,
+        GrpcSettings(**chosen),
+        observer=world.observed,
+        tracer=tracer,
+    )
     await server.start()
     try:
         yield server

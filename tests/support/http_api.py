@@ -15,6 +15,7 @@ from tests.support.api import ADMIN_KEY, KEY, World, operators_key, single_key
 from tocsin.api.auth import KeyRing
 from tocsin.api.http_api import AdminHttpApi, HttpApi, HttpApiSettings
 from tocsin.api.http_gateway import HttpGateway
+from tocsin.telemetry.spans import Tracer
 
 WITH_KEY = {"X-API-Key": KEY}
 
@@ -94,11 +95,15 @@ class HttpCaller:
 
 @asynccontextmanager
 async def serving_http(
-    world: World, *, gateway: dict[str, Any] | None = None, **settings: Any
+    world: World,
+    *,
+    gateway: dict[str, Any] | None = None,
+    tracer: Tracer | None = None,
+    **settings: Any,
 ) -> AsyncIterator[HttpCaller]:
     """A started API on a free loopback port with the key `KEY`."""
     chosen = HttpApiSettings(**{"keys": single_key(), **settings})
-    api = HttpApi(world.services, chosen, observer=world.observed)
+    api = HttpApi(world.services, chosen, observer=world.observed, tracer=tracer)
     options = {"max_body_bytes": chosen.max_body_bytes, **(gateway or {})}
     async with _opened(api, options) as caller:
         yield caller

@@ -20,7 +20,8 @@ SOURCE = ROOT / "src" / "tocsin"
 IMPORT_ALL = """
 import importlib, pkgutil, tocsin
 for module in pkgutil.walk_packages(tocsin.__path__, "tocsin."):
-    if module.name != "tocsin.sql_access.env":  # Alembic's to run
+    # Alembic's to run, and of an extra that is not installed.
+    if module.name not in ("tocsin.sql_access.env", "tocsin.telemetry.opentelemetry"):
         importlib.import_module(module.name)
 print(tocsin.__file__)
 """

@@ -9,6 +9,7 @@ import random
 import string
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -102,12 +103,14 @@ class Services:
 class Call:
     """One call. `correlation_id` ties its log lines and jobs together.
 
-    `actor` is known for methods of `AdminApi` alone.
+    `actor` is known for methods of `AdminApi` alone. `traceparent` is the context of
+    the span that it is part of, empty while tracing is off.
     """
 
     correlation_id: str
     caller: Caller
     actor: Actor = NOBODY
+    traceparent: str = ""
 
 
 Method = Callable[[Services, Any, Any, Call], Awaitable[None]]
@@ -129,6 +132,27 @@ class Command:
     response_class: type[Any]
     result_class: type[Message]
     method: Method
+
+
+class CallTrace(Protocol):
+    """The span of a call under way."""
+
+    @property
+    def call(self) -> Call:
+        """The call, with the span's own context."""
+        ...
+
+    def end(self, error: ApiError | None) -> None:
+        """The call ended so."""
+        ...
+
+
+class Tracing(Protocol):
+    """Traces the calls of a door."""
+
+    def trace(self, command: Command, call: Call) -> AbstractContextManager[CallTrace]:
+        """A span that lasts as long as the block."""
+        ...
 
 
 class CommandObserver(Protocol):
@@ -156,16 +180,42 @@ class CommandRunner:
     """Runs commands for one door; `protocol` is its label in metrics and logs."""
 
     def __init__(
-        self, services: Services, observer: CommandObserver | None, *, protocol: str
+        self,
+        services: Services,
+        observer: CommandObserver | None,
+        *,
+        protocol: str,
+        tracing: Tracing | None = None,
     ) -> None:
         self._services = services
         self._observer = observer
         self._protocol = protocol
+        self._tracing = tracing
 
-    async def run(
+    @property
+    def is_traced(self) -> bool:
+        """Whether the context of whoever calls is of use."""
+        return self._tracing is not None
+
+    def run(
+        self, command: Command, request: Any, result: Any, call: Call
+    ) -> Awaitable[ApiError | None]:
+        """Fill `result`, or return the error; then `result` may be half filled."""
+        if self._tracing is None:
+            return self._run(command, request, result, call)
+        return self._run_traced(self._tracing, command, request, result, call)
+
+    async def _run_traced(
+        self, tracing: Tracing, command: Command, request: Any, result: Any, call: Call
+    ) -> ApiError | None:
+        with tracing.trace(command, call) as span:
+            error = await self._run(command, request, result, span.call)
+            span.end(error)
+            return error
+
+    async def _run(
         self, command: Command, request: Any, result: Any, call: Call
     ) -> ApiError | None:
-        """Fill `result`, or return the error; then `result` may be half filled."""
         started = time.perf_counter()
         error = self.admit(command.right, call)
         cause: Exception | None = None

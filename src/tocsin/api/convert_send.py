@@ -42,6 +42,7 @@ def send_request_from(
     *,
     correlation_id: str,
     caller: str = "",
+    traceparent: str = "",
 ) -> Spelled:
     """Join both forms; raises `BadRequest` that names the field."""
     if not request.HasField("notification"):
@@ -60,6 +61,7 @@ def send_request_from(
         integration=request.integration,
         correlation_id=correlation_id,
         caller=caller,
+        traceparent=traceparent,
         send_at_ms=request.send_at * 1000,
         reliable=request.optimize_for_reliability,
         rate=_rate_from(strategy.rate_limit)

@@ -33,10 +33,13 @@ from tocsin.api.methods.table import (
     SERVICE,
 )
 from tocsin.api.pace import AnswerPace
+from tocsin.api.tracing import TRACEPARENT_KEY, CallTracer
 from tocsin.core.api_methods import snake_case
 from tocsin.core.errors import ApiError, BadRequest
+from tocsin.core.traces import read_traceparent
 from tocsin.protocol import api_pb2
 from tocsin.protocol.unreadable import reading
+from tocsin.telemetry.spans import Tracer
 from tocsin.telemetry.throttle import LineThrottle
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
@@ -63,8 +66,12 @@ class ApiCalls:
         *,
         transport_errors: bool,
         observer: CommandObserver | None,
+        tracer: Tracer | None = None,
     ) -> None:
-        self._runner = CommandRunner(services, observer, protocol="grpc")
+        tracing = CallTracer(tracer, protocol="grpc") if tracer else None
+        self._runner = CommandRunner(
+            services, observer, protocol="grpc", tracing=tracing
+        )
         self._transport_errors = transport_errors
 
     def handlers(self) -> dict[str, Any]:
@@ -141,15 +148,17 @@ class ApiCalls:
         self, context: Context, actor: Actor = NOBODY
     ) -> tuple[bool, Call]:
         """Whether errors become gRPC statuses, and the call."""
-        mode = request_id = ""
+        mode = request_id = parent = ""
         for key, value in context.invocation_metadata() or ():
             # If a key comes twice, the first value counts.
             if key == ERROR_MODE_KEY:
                 mode = mode or str(value)
             elif key == REQUEST_ID_KEY:
                 request_id = request_id or str(value)
+            elif key == TRACEPARENT_KEY and self._runner.is_traced:
+                parent = parent or read_traceparent(str(value))
         by_transport = self._transport_errors or mode == "transport"
-        call = Call(correlation_id_from(request_id), CALLER.get(), actor)
+        call = Call(correlation_id_from(request_id), CALLER.get(), actor, parent)
         return by_transport, call
 
 

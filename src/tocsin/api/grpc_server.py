@@ -20,6 +20,7 @@ from tocsin.api.methods.table import ADMIN_SERVICE, SERVICE
 from tocsin.api.pace import AnswerPace
 from tocsin.api.tls import DoorTls, ServerTls
 from tocsin.protocol.grpc_limits import call_options, ping_options
+from tocsin.telemetry.spans import Tracer
 
 DEFAULT_MAX_RECEIVE = 4 * 1024 * 1024
 REFUSALS_AT_ONCE = 10
@@ -61,8 +62,10 @@ class GrpcServer:
         settings: GrpcSettings,
         *,
         observer: CommandObserver | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._services = services
         self._observer = observer
         self._server: Any = None
@@ -78,6 +81,7 @@ class GrpcServer:
             self._services,
             transport_errors=settings.transport_errors,
             observer=self._observer,
+            tracer=self._tracer,
         )
         names = (SERVICE.full_name, ADMIN_SERVICE.full_name)
         checks = AnswerPace(self._drain, at_once=CHECKS_AT_ONCE, hold_s=CHECK_HOLD_S)

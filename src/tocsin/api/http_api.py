@@ -27,10 +27,13 @@ from tocsin.api.call import (
 from tocsin.api.errors import http_headers, http_status, write_error
 from tocsin.api.legacy import read_commands, run_commands
 from tocsin.api.methods.table import ADMIN_COMMANDS, COMMANDS
+from tocsin.api.tracing import TRACEPARENT_KEY, CallTracer
 from tocsin.core.errors import ApiError, BadRequest, InternalError
+from tocsin.core.traces import read_traceparent
 from tocsin.http_edge.inside import ShortJson
 from tocsin.protocol.json_codec import SERVER
 from tocsin.protocol.json_text import ForeignData, JsonFault
+from tocsin.telemetry.spans import Tracer
 from tocsin.telemetry.throttle import LineThrottle
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -83,9 +86,17 @@ class HttpApi:
         settings: HttpApiSettings,
         *,
         observer: CommandObserver | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
-        self._runner = CommandRunner(services, observer, protocol="http")
+        tracing = (
+            CallTracer(tracer, protocol="http", prefix=settings.prefix)
+            if tracer
+            else None
+        )
+        self._runner = CommandRunner(
+            services, observer, protocol="http", tracing=tracing
+        )
         self._guard = HttpKeyGuard(settings.keys)
         self._draining = False
 
@@ -160,7 +171,10 @@ class HttpApi:
                 return web.Response(status=401)
             given = request.headers.get(REQUEST_ID_HEADER, "")
             actor = self._find_actor(request, caller)
-            call = Call(correlation_id_from(given), caller, actor)
+            parent = ""
+            if self._runner.is_traced:
+                parent = read_traceparent(request.headers.get(TRACEPARENT_KEY, ""))
+            call = Call(correlation_id_from(given), caller, actor, parent)
             response = await respond(request, call)
             if given == call.correlation_id:  # one that was replaced is not sent back
                 response.headers[REQUEST_ID_HEADER] = given

@@ -24,6 +24,7 @@ from tocsin.api.listening import IN_USE, ListenError, join_address
 from tocsin.api.tls import DoorTls
 from tocsin.core.errors import DependencyLost, InternalError
 from tocsin.hub.share import TurnShare
+from tocsin.telemetry.open_metrics import is_asked_for
 from tocsin.telemetry.throttle import LineThrottle
 
 Notices = Callable[[], Mapping[str, str]]
@@ -67,6 +68,7 @@ class HttpGateway:
         checks: Mapping[str, Check] | None = None,
         notices: Notices = dict,
         render_metrics: RenderMetrics | None = None,
+        render_exemplars: RenderMetrics | None = None,
         health: bool = True,
         routes: Iterable[web.AbstractRouteDef] = (),
         check_timeout_s: float = 2.0,
@@ -83,6 +85,7 @@ class HttpGateway:
         self._checks = dict(checks or {})
         self._notices = notices
         self._render_metrics = render_metrics
+        self._render_exemplars = render_exemplars
         self._check_timeout_s = check_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
         self._setting = setting
@@ -110,7 +113,9 @@ class HttpGateway:
         app = web.Application(client_max_size=self._max_body_bytes)
         app.add_routes(self._routes)
         if self._render_metrics is not None:
-            exposition = _Exposition(self._render_metrics, share)
+            exposition = _Exposition(
+                self._render_metrics, share, self._render_exemplars
+            )
             app.router.add_route("*", "/metrics", exposition.answer)
         # Added last: it takes every path that no other route has.
         app.router.add_route("*", "/{path:.*}", _not_found)
@@ -227,15 +232,25 @@ class HttpGateway:
 class _Exposition:
     """`/metrics`; one rendering answers all requests that come before it begins.
 
-    Rendering takes long, so it waits for its share of a turn.
+    Rendering takes long, so it waits for its share of a turn. `with_exemplars` renders
+    it for whoever asks for OpenMetrics.
     """
 
-    def __init__(self, render: RenderMetrics, share: TurnShare) -> None:
+    def __init__(
+        self,
+        render: RenderMetrics,
+        share: TurnShare,
+        with_exemplars: RenderMetrics | None = None,
+    ) -> None:
         self._render = render
         self._share = share
         self._coming: asyncio.Future[tuple[bytes, str]] | None = None
+        self._other = _Exposition(with_exemplars, share) if with_exemplars else None
 
-    async def answer(self, _request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
+        other = self._other
+        if other is not None and is_asked_for(request.headers.get("Accept", "")):
+            return await other.answer(request)
         if self._coming is None:
             self._coming = asyncio.ensure_future(self._render_once())
         # Shielded: a caller that goes away must not cancel it for the others.

@@ -22,6 +22,7 @@ from tocsin.api.tls import DoorTls
 from tocsin.app.access import Access
 from tocsin.app.door_keys import DoorKeys
 from tocsin.app.resources import Resources
+from tocsin.app.tracing import api_tracer, exemplars
 from tocsin.config import Config
 from tocsin.config.path_checks import ADMIN_PREFIX
 
@@ -72,13 +73,13 @@ async def open_http(
     tls = access.certificates.open("http_server", http.tls)
     api = None
     if not config.http_api.disabled:
-        api = _build_api(config, services, observer, keys)
+        api = _build_api(resources, services, observer, keys)
     is_split = http.internal_at != http.public_at
     routes: list[RouteDef] = [] if is_split else list(clients)
     is_served = routes or config.health.enabled or config.prometheus.enabled
     if api is not None or is_served or not keys.http_operators.is_closed:
         # Before the API's, which may take all paths. A key may come later.
-        routes += _build_admin(config, services, observer, keys).routes()
+        routes += _build_admin(resources, services, observer, keys).routes()
     if api is not None:
         routes += api.routes()
         routes += _build_funnel(config, services, observer, keys).routes()
@@ -116,6 +117,7 @@ async def _open_internal(
         render_metrics=(lambda: (metrics.render(), metrics.content_type))
         if config.prometheus.enabled
         else None,
+        render_exemplars=exemplars(resources),
         routes=routes,
         shutdown_timeout_s=config.shutdown.timeout,
         setting=f"http_server.{'internal_' if http.internal_port else ''}port",
@@ -135,26 +137,28 @@ async def _open_internal(
 
 
 def _build_api(
-    config: Config, services: Services, observer: CommandObserver, keys: DoorKeys
+    resources: Resources, services: Services, observer: CommandObserver, keys: DoorKeys
 ) -> HttpApi:
-    api = config.http_api
+    api = resources.config.http_api
     settings = HttpApiSettings(
         keys=keys.http,
         prefix=api.handler_prefix,
         transport_errors=api.error_mode == "transport",
     )
-    return HttpApi(services, settings, observer=observer)
+    tracer = api_tracer(resources)
+    return HttpApi(services, settings, observer=observer, tracer=tracer)
 
 
 def _build_admin(
-    config: Config, services: Services, observer: CommandObserver, keys: DoorKeys
+    resources: Resources, services: Services, observer: CommandObserver, keys: DoorKeys
 ) -> AdminHttpApi:
     settings = HttpApiSettings(
         keys=keys.http_operators,
         prefix=ADMIN_PREFIX,
-        transport_errors=config.http_api.error_mode == "transport",
+        transport_errors=resources.config.http_api.error_mode == "transport",
     )
-    return AdminHttpApi(services, settings, observer=observer)
+    tracer = api_tracer(resources)
+    return AdminHttpApi(services, settings, observer=observer, tracer=tracer)
 
 
 def _build_funnel(

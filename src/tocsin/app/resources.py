@@ -33,6 +33,7 @@ from tocsin.push.repair import Repair
 from tocsin.storage.engine import Database
 from tocsin.storage.send_log import SqlSendLog
 from tocsin.telemetry.metrics import Metrics
+from tocsin.telemetry.spans import Tracer
 
 _QUEUE = "push_notifications.queue"
 
@@ -63,6 +64,7 @@ class Resources:
     send_log: SqlSendLog | None = None
     repair: Repair | None = None
     notices: Callable[[], Mapping[str, str]] = dict
+    tracer: Tracer | None = None
 
 
 async def open_resources(

@@ -32,6 +32,7 @@ from tocsin.app.reloading import Reloader, Source
 from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, open_resources
 from tocsin.app.send_log import start_send_log
+from tocsin.app.tracing import api_tracer, open_tracing, traced_queue
 from tocsin.app.watching import Watcher
 from tocsin.app.worker import build_providers, row_sink, start_worker
 from tocsin.config import Config
@@ -78,6 +79,7 @@ async def start_server(
 ) -> Listening:
     """Open everything and serve; leaving `stack` drains and closes it."""
     resources = await open_resources(config, stack)
+    await open_tracing(resources, stack)
     await warn_of_another(config, stack)
     await start_queue_watch(resources, stack)
     await start_send_log(resources, stack)
@@ -111,7 +113,12 @@ async def start_server(
     stack.push_async_callback(realtime.close_connections)
     grpc_port = 0
     if config.grpc_api.enabled:
-        server = GrpcServer(services, _grpc_settings(config, access), observer=observer)
+        server = GrpcServer(
+            services,
+            _grpc_settings(config, access),
+            observer=observer,
+            tracer=api_tracer(resources),
+        )
         await server.start()
         stack.push_async_callback(server.stop, config.shutdown.timeout)
         grpc_port = server.port
@@ -200,7 +207,7 @@ def build_services(
         ),
         topics=TopicService(resources.devices, resources.user_topics, limits),
         sends=SendService(
-            resources.queue,
+            traced_queue(resources),
             resources.uids,
             clock=resources.clock,
             integrations=integrations,

@@ -24,6 +24,7 @@ from tocsin.app.reloading import Reloader, Source
 from tocsin.app.renewal import ProviderSet
 from tocsin.app.resources import Resources, consumer_name, open_resources
 from tocsin.app.send_log import start_send_log
+from tocsin.app.tracing import exemplars, open_tracing, work_tracer
 from tocsin.app.watching import Watcher
 from tocsin.config import Config
 from tocsin.config.integrations import Credential
@@ -113,6 +114,7 @@ async def start_worker(
             outages=outages,
             lost=lost,
             shares=shares,
+            tracer=work_tracer(resources),
         ),
         expander=Expander(
             queue=queue,
@@ -135,6 +137,7 @@ async def start_worker(
         lost=lost,
         shares=shares,
         lanes=lanes,
+        tracer=work_tracer(resources),
     )
     worker.start()
     stack.push_async_callback(worker.stop, config.shutdown.timeout)
@@ -217,6 +220,7 @@ async def _start(
     resources.analytics = await open_analytics(
         config, resources.metrics, resources.database, stack
     )
+    await open_tracing(resources, stack)
     await start_queue_watch(resources, stack)
     await start_send_log(resources, stack)
     credentials = await build_providers(resources, stack)
@@ -230,6 +234,7 @@ async def _start(
                 resources.metrics.render(),
                 resources.metrics.content_type,
             ),
+            render_exemplars=exemplars(resources),
             setting="worker.port",
         )
         await gateway.start()

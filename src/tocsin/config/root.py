@@ -34,6 +34,7 @@ from tocsin.config.server import (
     Shutdown,
     WorkerSection,
 )
+from tocsin.config.tracing import OpenTelemetry
 from tocsin.config.transports import (
     Demo,
     Emulation,
@@ -66,6 +67,7 @@ class Config(Section):
     admin: Admin = Admin()
     health: Health = Health()
     prometheus: Prometheus = Prometheus()
+    opentelemetry: OpenTelemetry = OpenTelemetry()
     database: DatabaseSection = DatabaseSection()
     worker: WorkerSection = WorkerSection()
     shutdown: Shutdown = Shutdown()

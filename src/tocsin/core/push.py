@@ -99,7 +99,8 @@ class SendRequest:
 
     `expire_at_ms` and `send_at_ms` are Unix milliseconds, 0 for never and for now.
     Without a `priority` the recipient decides. `caller` is the name of the key that it
-    came with, if it has one; it stands in log lines alone.
+    came with, if it has one; it stands in log lines alone. `traceparent` is the trace
+    context of the call (`core/traces.py`), empty while tracing is off.
     """
 
     recipient: DeviceFilter | RawRecipient
@@ -117,6 +118,7 @@ class SendRequest:
     online_first: OnlineFirst | None = None
     priority: Priority | None = None
     caller: str = ""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,8 @@ class _OfRequest:
     (`core/accounts.py`); for a walk it is the walk's own name. It is empty in jobs of
     releases before accounts. `body` is the one that an operator gave dead letters of
     this provider, instead of the send's.
+    releases before accounts. `traceparent` is the trace context of the call that the
+    request came by, empty where it was not traced.
     """
 
     id: str
@@ -304,6 +308,7 @@ class _OfRequest:
     unit: str = ""
     priority: Priority = Priority.NORMAL
     body: Body | None = None
+    traceparent: str = ""
 
     @property
     def body_key(self) -> str:
@@ -375,6 +380,7 @@ class ExpandJob(_OfRequest):
             unit=self.page_unit,
             priority=self.priority,
             body=self.body,
+            traceparent=self.traceparent,
         )
 
 
@@ -393,6 +399,7 @@ class JobFields(TypedDict):
     unit: NotRequired[str]
     priority: NotRequired[Priority]
     body: NotRequired[Body | None]
+    traceparent: NotRequired[str]
 
 
 Job: TypeAlias = ExpandJob | SendJob

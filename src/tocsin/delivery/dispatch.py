@@ -38,7 +38,9 @@ from tocsin.delivery.settlement import (
     no_integration,
 )
 from tocsin.delivery.shares import CredentialShares
+from tocsin.delivery.tracing import send_traced
 from tocsin.telemetry.metrics import Metrics
+from tocsin.telemetry.spans import Tracer
 
 KEPT_PAYLOADS = 64
 """Requests whose payload, and whose compiled bodies, stay in memory. The batches of
@@ -70,7 +72,9 @@ class Dispatcher:
         outages: Outages | None = None,
         lost: LostJobs | None = None,
         shares: CredentialShares | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._shares = shares
         self._lost = lost or LostJobs(queue, metrics)
         self._outages = outages = outages or Outages()
@@ -201,7 +205,10 @@ class Dispatcher:
             run.trial = self._trial_of(run, batch)
             pace = RunPace(run, self._journal, credential, self._clock)
             try:
-                await provider.send(batch, report, pace)
+                if self._tracer is None:
+                    await provider.send(batch, report, pace)
+                else:
+                    await send_traced(self._tracer, provider, batch, report, pace)
             finally:
                 await self._end_trial(run, pace)
             # From here on the journal leaves the run alone: settling records it.

@@ -20,7 +20,9 @@ from tocsin.delivery.accounting import rest_of
 from tocsin.delivery.outages import QUEUE, Outages
 from tocsin.delivery.reports import LostJobs, count_recipients, find_uid, job_fields
 from tocsin.delivery.shares import SLOW_AFTER_S, CredentialShares, Room
+from tocsin.delivery.tracing import traced
 from tocsin.telemetry.metrics import Metrics
+from tocsin.telemetry.spans import Tracer
 
 WAIT_S = 1.0
 """How long a lane waits for work, and so how late it may see that it shall stop."""
@@ -63,8 +65,10 @@ class Lane:
         outages: Outages,
         lost: LostJobs,
         shares: CredentialShares | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`renewed` is called when a hold that had run out stands again."""
+        self._tracer = tracer
         self._renewed = renewed
         self._lost = lost
         self._outages = outages
@@ -213,7 +217,10 @@ class Lane:
         if self._shares is not None:
             self._shares.begin(delivery, size)
         self._lost.begin(delivery)
-        task = asyncio.create_task(self._work(delivery, size))
+        work = self._work(delivery, size)
+        if self._tracer is not None:
+            work = traced(self._tracer, delivery, work)
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finish)
         return True

@@ -26,6 +26,7 @@ from tocsin.delivery.reports import LostJobs
 from tocsin.delivery.run import Journal
 from tocsin.delivery.shares import CredentialShares
 from tocsin.telemetry.metrics import Metrics
+from tocsin.telemetry.spans import Tracer
 
 LAG_INTERVAL_S = 5.0
 
@@ -58,6 +59,7 @@ class Worker:
         lost: LostJobs | None = None,
         shares: CredentialShares | None = None,
         lanes: LaneChoice = ALL_LANES,
+        tracer: Tracer | None = None,
     ) -> None:
         self._on_death = on_death
         self._lost = lost = lost or LostJobs(queue, metrics)
@@ -79,6 +81,7 @@ class Worker:
             renewed=dispatcher.renew,
             outages=outages,
             lost=lost,
+            tracer=tracer,
         )
         self.lanes: list[Lane] = []
         for priority in Priority:

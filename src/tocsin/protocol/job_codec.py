@@ -331,6 +331,7 @@ def _job_message(job: Job) -> job_pb2.Job:
         attempt=job.attempt,
         first_try_at_ms=job.first_try_at_ms,
         correlation_id=job.correlation_id,
+        traceparent=job.traceparent,
         recipient_type=job.recipient_type.value,
         unit=job.unit,
         priority=_PRIORITY_TEXTS[job.priority],
@@ -373,6 +374,7 @@ def _job_of(message: job_pb2.Job) -> Job:
         "attempt": message.attempt,
         "first_try_at_ms": message.first_try_at_ms,
         "correlation_id": message.correlation_id,
+        "traceparent": message.traceparent,
         "unit": message.unit,
         # One of a newer release is no reason to leave the job undone.
         "priority": _PRIORITIES.get(message.priority, Priority.NORMAL),

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Job(_message.Message):
-    __slots__ = ("id", "push_id", "provider", "integration", "accepted_at_ms", "expire_at_ms", "attempt", "first_try_at_ms", "correlation_id", "recipient_type", "unit", "priority", "body", "expand", "send")
+    __slots__ = ("id", "push_id", "provider", "integration", "accepted_at_ms", "expire_at_ms", "attempt", "first_try_at_ms", "correlation_id", "recipient_type", "unit", "priority", "traceparent", "body", "expand", "send")
     ID_FIELD_NUMBER: _ClassVar[int]
     PUSH_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class Job(_message.Message):
     RECIPIENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     EXPAND_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
@@ -35,10 +36,11 @@ class Job(_message.Message):
     recipient_type: str
     unit: str
     priority: str
+    traceparent: str
     body: Body
     expand: Expand
     send: Send
-    def __init__(self, id: _Optional[str] = ..., push_id: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., attempt: _Optional[int] = ..., first_try_at_ms: _Optional[int] = ..., correlation_id: _Optional[str] = ..., recipient_type: _Optional[str] = ..., unit: _Optional[str] = ..., priority: _Optional[str] = ..., body: _Optional[_Union[Body, _Mapping]] = ..., expand: _Optional[_Union[Expand, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., push_id: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., attempt: _Optional[int] = ..., first_try_at_ms: _Optional[int] = ..., correlation_id: _Optional[str] = ..., recipient_type: _Optional[str] = ..., unit: _Optional[str] = ..., priority: _Optional[str] = ..., traceparent: _Optional[str] = ..., body: _Optional[_Union[Body, _Mapping]] = ..., expand: _Optional[_Union[Expand, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ...) -> None: ...
 
 class Expand(_message.Message):
     __slots__ = ("filter", "cursor", "page", "details", "online", "until")

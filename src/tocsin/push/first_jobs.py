@@ -113,6 +113,7 @@ def first_jobs(
             "integration": request.integration or integration.job_name,
             "expire_at_ms": request.expire_at_ms,
             "correlation_id": request.correlation_id,
+            "traceparent": request.traceparent,
             "priority": priority,
         }
         if not isinstance(to, RawRecipient):

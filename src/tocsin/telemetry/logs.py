@@ -37,6 +37,7 @@ _PLAIN_NAMES = frozenset({"token_uri"})
 """Names with a secret word in them whose values are public."""
 _FIRST = ("timestamp", "level", "logger", "event")
 _WORDS = re.compile(r"[a-z0-9]+")
+_WORDS_LIMIT = 300
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Texts of foreign errors may quote what they failed on. A URL's password reaches to the
 # last @ before a blank or a quote, since it may hold anything unescaped.
@@ -155,6 +156,27 @@ def _route_libraries(
             root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+
+
+class LibraryWords(logging.Handler):
+    """Keeps what a library warned of last; an error only where it did not warn."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the standard library."""
+        if record.levelno == logging.WARNING or not self.text:
+            self.text = record.getMessage()[:_WORDS_LIMIT]
+
+
+def listen_to_library(name: str) -> LibraryWords:
+    """Keep a library's lines out of the log, for whoever tells what they mean."""
+    words, logger = LibraryWords(), logging.getLogger(name)
+    logger.handlers = [words]
+    logger.propagate = False
+    return words
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

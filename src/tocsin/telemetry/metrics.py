@@ -5,11 +5,14 @@ It must not be told what a number means: callers count, this room writes it out.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tocsin.core.traces import span_id_of, trace_id_of
 from tocsin.core.version import VERSION
 from tocsin.telemetry.client_metrics import ClientMetrics
+from tocsin.telemetry.open_metrics import END, render_open_metrics
 from tocsin.telemetry.process import process_series
 from tocsin.telemetry.series import (
     Counter,
@@ -19,6 +22,7 @@ from tocsin.telemetry.series import (
     Summary,
     render,
 )
+from tocsin.telemetry.spans import Tracer
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -61,7 +65,8 @@ class Metrics:
     """One process's metrics. Label values are given in the order of the labels.
 
     `namespace` is `prometheus.namespace`; empty means no prefix. What connections and
-    the fan-out count is in `clients`.
+    the fan-out count is in `clients`. Where `tracer` is set, durations point to the
+    traces that took so long (exemplars).
     """
 
     content_type = CONTENT_TYPE
@@ -72,6 +77,7 @@ class Metrics:
         self._pools: dict[str, Callable[[], PoolStats]] = {}
         self._read_node: Callable[[], Sequence[int]] | None = None
         self.clients = ClientMetrics()
+        self.tracer: Tracer | None = None
         self._define_push()
         self._define_api()
         self._define_configuration()
@@ -337,11 +343,25 @@ class Metrics:
         """One job of a worker ended, well or not."""
         self.push_job_duration.observe(seconds, provider, recipient_type)
         self.push_job_duration_histogram.observe(seconds, provider, recipient_type)
+        if self.tracer is not None:
+            histogram = self.push_job_duration_histogram
+            self._mark(self.tracer, histogram, seconds, provider, recipient_type)
 
     def observe_command(self, seconds: float, protocol: str, method: str) -> None:
         """One API call ended; `protocol` is `grpc` or `http`."""
         self.api_command_duration.observe(seconds, protocol, method)
         self.api_command_duration_histogram.observe(seconds, protocol, method)
+        if self.tracer is not None:
+            histogram = self.api_command_duration_histogram
+            self._mark(self.tracer, histogram, seconds, protocol, method)
+
+    def _mark(
+        self, tracer: Tracer, histogram: Histogram, seconds: float, *labels: str
+    ) -> None:
+        """Let the bucket point to the trace that is under way, if it is recorded."""
+        if current := tracer.current():
+            pair = f'trace_id="{trace_id_of(current)}",span_id="{span_id_of(current)}"'
+            histogram.mark(seconds, time.time(), pair, *labels)
 
     def watch_pool(self, pool: str, read: Callable[[], PoolStats]) -> None:
         """Expose a database pool; `read` is called at each scrape."""
@@ -363,6 +383,15 @@ class Metrics:
         for series in process_series():
             lines.extend(render(series, ""))
         return "".join(lines).encode()
+
+    def render_open_metrics(self) -> bytes:
+        """The same in OpenMetrics, with exemplars; see `open_metrics.py`."""
+        lines: list[str] = []
+        for series in self.all_series():
+            lines.extend(render_open_metrics(series, self.prefix))
+        for series in process_series():
+            lines.extend(render_open_metrics(series, ""))
+        return "".join([*lines, END]).encode()
 
     def _pool_series(self) -> list[Series]:
         stats = {pool: read() for pool, read in self._pools.items()}

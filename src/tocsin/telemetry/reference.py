@@ -22,6 +22,9 @@ that is set) and of a worker (`worker.port`) answers in the text format of Prome
 version 0.0.4. Names are exact: nothing is appended to them. The prefix `centrifugo_`
 is `prometheus.namespace`; metrics of the process itself have none.
 
+With tracing on, whoever prefers OpenMetrics gets it, with exemplars
+(`docs/howto/trace-a-send.md`).
+
 A metric that has both is written as a summary with `_sum` and `_count` under its older
 name, and as a histogram under the name with `_histogram`.
 

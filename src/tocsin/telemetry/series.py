@@ -117,6 +117,28 @@ class Histogram(Series):
         self.bounds = tuple(bounds)
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
+        self._marks: dict[tuple[Labels, int], tuple[str, float, float]] = {}
+
+    def mark(self, value: float, at_s: float, trace: str, *labels: str) -> None:
+        """Remember a trace for the bucket of a value that was observed.
+
+        `trace` is text for an exemplar's braces, `at_s` Unix seconds.
+        """
+        place = bisect_left(self.bounds, value)
+        self._marks[labels, place] = (trace, value, at_s)
+
+    def exemplars(self) -> dict[Labels, str]:
+        """What OpenMetrics has behind a bucket, by the bucket's labels."""
+        return {
+            (
+                *labels,
+                self._le(place),
+            ): f" # {{{trace}}} {format_value(value)} {at_s:.3f}"
+            for (labels, place), (trace, value, at_s) in self._marks.items()
+        }
+
+    def _le(self, place: int) -> str:
+        return format_value(self.bounds[place]) if place < len(self.bounds) else "+Inf"
 
     def observe(self, value: float, *labels: str) -> None:
         """Take one value in."""

@@ -225,7 +225,11 @@ async def test_filter_makes_one_job_per_provider() -> None:
     room = Room()
     both = {"fcm": MESSAGE, "apns": Body(b"{}", {"apns-priority": "5"})}
     await room.send(
-        bodies=both, expire_at_ms=NOW_MS + 1, correlation_id="c", analytics_uid="camp"
+        bodies=both,
+        expire_at_ms=NOW_MS + 1,
+        correlation_id="c",
+        traceparent="t",
+        analytics_uid="camp",
     )
     (payload, jobs), *_ = room.queue.accepted
     assert [(job.provider, job.work) for job in jobs] == [
@@ -238,7 +242,7 @@ async def test_filter_makes_one_job_per_provider() -> None:
     assert job.push_id == payload.push_id
     assert job.recipient_type is RecipientType.FILTER
     assert (job.accepted_at_ms, job.expire_at_ms) == (NOW_MS, NOW_MS + 1)
-    assert (job.correlation_id, job.attempt) == ("c", 0)
+    assert (job.correlation_id, job.traceparent, job.attempt) == ("c", "t", 0)
     assert jobs[0].id != jobs[1].id
 
 
@@ -606,7 +610,7 @@ def _print(**changes: Any) -> bytes:
 
 def test_fingerprint_ignores_order_and_call() -> None:
     """Order of lists and JSON keys, uid and request id do not count."""
-    assert _print(uid="a", correlation_id="b") == _print()
+    assert _print(uid="a", correlation_id="b", traceparent="c") == _print()
     assert _print(recipient=DeviceFilter(topics=("a", "b"))) == _print(
         recipient=DeviceFilter(topics=("b", "a"))
     )

@@ -20,7 +20,10 @@ async def send_push_notification(
 ) -> None:
     """Queue a send."""
     spelled = send_request_from(
-        request, correlation_id=call.correlation_id, caller=call.caller.name
+        request,
+        correlation_id=call.correlation_id,
+        caller=call.caller.name,
+        traceparent=call.traceparent,
     )
     result.uid = await services.sends.send(spelled.request, spelled=spelled.fields)
 
