@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 
+import psycopg
 import pytest
 from tests.support.deployment import Deployment
 from tests.support.tocsin_processes import Processes, wait_until
@@ -22,12 +23,13 @@ AWAY = (
 )
 TOKEN = "secret-token-of-a-phone"
 ON = {"opentelemetry": {"enabled": True, "api": True, "consuming": True}}
-STEPS = {
+QUEUE = "send:fcm:transactional"  # of a send to one phone
+STEPS = (
     "POST /api/send_push_notification",
-    "send send:fcm",
-    "process send:fcm",
+    f"send {QUEUE}",
+    f"process {QUEUE}",
     "push fcm",
-}
+)
 
 
 def _post(at: Deployment) -> None:
@@ -64,7 +66,9 @@ def test_one_send_is_one_trace_through_server_and_worker(
         server, worker = at.serve(), at.worker()
         _post(at)
         wait_until(
-            lambda: _names(collector) >= STEPS, deadline_s=60, what="all four spans"
+            lambda: _names(collector) >= set(STEPS),
+            deadline_s=60,
+            what="all four spans",
         )
         accept = {"Accept": "application/openmetrics-text"}
         url = f"http://127.0.0.1:{at.http_port}/metrics"
@@ -73,15 +77,7 @@ def test_one_send_is_one_trace_through_server_and_worker(
             metrics = answer.read().decode()
     spans = {span.name: span for span in collector.spans}
     assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
-    call, accepted, job, push = (
-        spans[name]
-        for name in (
-            "POST /api/send_push_notification",
-            "send send:fcm",
-            "process send:fcm",
-            "push fcm",
-        )
-    )
+    call, accepted, job, push = (spans[name] for name in STEPS)
     assert call.parent_span_id.hex() == CALLER
     assert accepted.parent_span_id == job.parent_span_id == call.span_id
     assert push.parent_span_id == job.span_id
@@ -93,6 +89,9 @@ def test_one_send_is_one_trace_through_server_and_worker(
         (line,) = [each for each in process.events() if each["event"] == event]
         assert line["trace_id"] == TRACE
     assert f'trace_id="{TRACE}"' in metrics
+    with psycopg.connect(postgres_dsn) as connection:
+        rows = connection.execute("SELECT uid, trace_id FROM push_sends").fetchall()
+    assert rows == [("u-7", TRACE)]
 
 
 def test_a_collector_that_is_away_holds_nothing_up(

@@ -29,6 +29,7 @@ from tocsin.core.push import (
     SendRequest,
 )
 from tocsin.core.send_log import Accepting, Progress, SendRecord
+from tocsin.core.traces import trace_id_of
 from tocsin.push import checks
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.first_jobs import (
@@ -257,6 +258,7 @@ class SendService:
             uid=uid,
             analytics_uid=payload.analytics_uid,
             correlation_id=request.correlation_id,
+            trace_id=trace_id_of(request.traceparent),
             recipient=recipient_type_of(request).value,
             progress=progress,
             accepted_at_ms=now_ms,
