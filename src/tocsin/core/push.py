@@ -290,9 +290,8 @@ class _OfRequest:
     fault of the channel engine. `unit` says where in the account of the send it counts
     (`core/accounts.py`); for a walk it is the walk's own name. It is empty in jobs of
     releases before accounts. `body` is the one that an operator gave dead letters of
-    this provider, instead of the send's.
-    releases before accounts. `traceparent` is the trace context of the call that the
-    request came by, empty where it was not traced.
+    this provider, instead of the send's. `traceparent` is the trace context of the call
+    that the request came by, empty where it was not traced.
     """
 
     id: str
