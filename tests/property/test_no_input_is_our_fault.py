@@ -29,7 +29,7 @@ from tests.support.tokens import SECRET, sign
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as ws_connect
 
-from tocsin.api.methods.table import SERVICE
+from tocsin.api.methods.table import ADMIN_SERVICE, SERVICE
 from tocsin.app.lifecycle import Stopper
 from tocsin.app.server import start_server
 from tocsin.config import load_config
@@ -41,8 +41,13 @@ from tocsin.protocol import client_pb2
 from tocsin.simulator.fcm import Fcm
 from tocsin.simulator.server import Simulator
 
-_RPCS: dict[str, Any] = {rpc.name: rpc for rpc in SERVICE.methods}
-_SINGLE = tuple(sorted(set(_RPCS) - {"Batch"}))
+_RPCS: dict[str, Any] = {
+    rpc.name: rpc for rpc in (*SERVICE.methods, *ADMIN_SERVICE.methods)
+}
+_SINGLE = tuple(sorted({rpc.name for rpc in SERVICE.methods} - {"Batch"}))
+_OPERATOR = tuple(
+    sorted(rpc.name for rpc in ADMIN_SERVICE.methods if not rpc.server_streaming)
+)
 _KEY = (("authorization", "apikey k"),)
 _MANY = 70_000
 """More than any store takes as parameters of one statement."""
@@ -157,7 +162,8 @@ class _Server:
 
     def call(self, name: str, request: Any) -> Any:
         """The response; raises `grpc.RpcError`."""
-        call = self.channel.unary_unary(f"/{SERVICE.full_name}/{name}")
+        service = _RPCS[name].containing_service.full_name
+        call = self.channel.unary_unary(f"/{service}/{name}")
         answer: bytes = call(request.SerializeToString(), metadata=_KEY, timeout=60)
         return GetMessageClass(_RPCS[name].output_type).FromString(answer)
 
@@ -248,6 +254,7 @@ def _configuration(simulator: Simulator) -> dict[str, Any]:
             "allowed_origins": ["*"],
         },
         "grpc_api": {"address": "127.0.0.1", "port": 0, "key": "k"},
+        "admin": {"key": "k"},
         "shutdown": {"timeout": "2s"},
         **{
             section: {"enabled": True}
@@ -325,6 +332,29 @@ def test_no_request_is_answered_with_100(
     server: _Server, drawn: tuple[str, dict[str, Any]]
 ) -> None:
     """Whatever a caller writes is its own fault, and told by field."""
+    name, values = drawn
+    _check_answer(server, name, values)
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(_requests(_OPERATOR))
+@example(("ListDeadLetters", {"cursor": "9" * 5000}))
+@example(("ListDeadLetters", {"cursor": "99999999999999999999-0"}))
+@example(("GetDeadLetter", {"id": "٣-٣", "with_body": True}))
+@example(("GetDeadLetter", {"id": "18446744073709551616-1"}))
+@example(("PurgeDeadLetters", {"ids": ["\0"]}))
+@example(("ReplayDeadLetters", {"all": True, "cursor": "1-1\n"}))
+@example(("ListAuditLog", {"actors": ["a\0b"]}))
+@example(("ListAuditLog", {"cursor": "9" * 5000}))
+@example(("ListAuditLog", {"since_ms": -(2**63), "until_ms": 2**63 - 1}))
+def test_no_request_of_an_operator_is_answered_with_100(
+    server: _Server, drawn: tuple[str, dict[str, Any]]
+) -> None:
+    """Nor is it with anybody's fault but the operator's."""
     name, values = drawn
     _check_answer(server, name, values)
 

@@ -17,6 +17,7 @@ from tocsin.admin.actor import Actor
 from tocsin.core.errors import ApiError, BadRequest, InternalError, NotAvailable
 from tocsin.core.ports.audit import AuditEntry, AuditFilter, AuditStore
 from tocsin.core.ports.clock import Clock
+from tocsin.push import checks
 
 DONE = "done"
 SHOWN_VALUES = 20
@@ -104,6 +105,11 @@ class AuditTrail:
         """Entries that fit, newest first; `limit` 0 is 100, and 1,000 are the most."""
         if limit < 0:
             raise BadRequest("limit", "must not be negative")
+        for name in ("since_ms", "until_ms"):
+            if getattr(chosen, name) < 0:
+                raise BadRequest(name, "must not be negative")
+        checks.check_texts("actors", chosen.actors, checks.NAME_LENGTH)
+        checks.check_texts("methods", chosen.methods, checks.NAME_LENGTH)
         if self._store is None:
             raise NotAvailable(
                 "no database is configured: administrative calls are in the log alone"

@@ -24,6 +24,12 @@ def describe_config(config: Config) -> Iterator[tuple[str, str]]:
     push = config.push_notifications
     yield "gRPC API", _describe_grpc(config)
     yield from _describe_http(config)
+    has_key = config.admin.key.get_secret_value()
+    yield (
+        "operators",
+        "AdminApi beside both: "
+        + ("key set" if has_key else "no key set: only named keys with its methods"),
+    )
     yield "registry", _describe_registry(config)
     yield "queue", _describe_queue(config)
     yield "worker", _describe_worker(config)

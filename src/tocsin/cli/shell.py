@@ -19,4 +19,6 @@ def shell_actor() -> Actor:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container may have no user of that number
         name = f"uid {os.getuid()}"
+    # A database takes no bytes that are no text.
+    name = name.encode(errors="replace").decode()
     return Actor(name, socket.gethostname(), "cli")

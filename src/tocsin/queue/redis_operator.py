@@ -43,7 +43,8 @@ from tocsin.queue.rules import MOVE_MARK_S, Timing
 
 Found = list[tuple[bytes, Mapping[bytes, bytes]]]
 
-_ID = re.compile(r"\d{1,20}-\d{1,20}")
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+_LARGEST = 2**64 - 1
 
 
 class DeadStream:
@@ -77,7 +78,7 @@ class DeadStream:
 
     async def fetch(self, id: str) -> tuple[DeadLetter, Payload | None] | None:
         """A whole letter with its payload; see the port."""
-        found = await self._range(id, id, 1) if _ID.fullmatch(id) else []
+        found = await self._range(id, id, 1) if _is_id(id) else []
         for name, fields in found:
             letter = _letter(name, fields)
             kept = fields[b"payload"] or None
@@ -148,13 +149,20 @@ class DeadStream:
 
 
 def _start_after(id: str) -> str:
-    if id and not _ID.fullmatch(id):
+    if id and not _is_id(id):
         raise BadRequest("after", "is not the id of a dead letter")
     return f"({id}" if id else "-"
 
 
 def _known_form(ids: Sequence[str]) -> list[str]:
-    return [id for id in ids if _ID.fullmatch(id)]
+    return [id for id in ids if _is_id(id)]
+
+
+def _is_id(text: str) -> bool:
+    """Whether Redis takes it for the id of an entry."""
+    return bool(_ID.fullmatch(text)) and all(
+        int(part) <= _LARGEST for part in text.split("-")
+    )
 
 
 def _letter(id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:

@@ -196,7 +196,8 @@ def _start_after(id: str) -> int:
 
 
 def _known_form(ids: Sequence[str]) -> list[int]:
-    numbers = [int(id) for id in ids if id.isascii() and id.isdigit()]
+    short = [id for id in ids if len(id) <= len(str(_LARGEST_ID))]
+    numbers = [int(id) for id in short if id.isascii() and id.isdigit()]
     # The database would refuse a larger one with an error.
     return [number for number in numbers if number <= _LARGEST_ID]
 

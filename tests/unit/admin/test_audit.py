@@ -123,6 +123,10 @@ async def test_a_page_that_cannot_be_is_refused(trail: AuditTrail) -> None:
         await trail.page(ANY, limit=-1)
     with pytest.raises(BadRequest, match="cursor: is not the id of an entry"):
         await trail.page(ANY, cursor="x")
+    with pytest.raises(BadRequest, match="since_ms: must not be negative"):
+        await trail.page(AuditFilter(since_ms=-1))
+    with pytest.raises(BadRequest, match=r"actors\[0\]: must not contain NUL"):
+        await trail.page(AuditFilter(actors=("\0",)))
     without = AuditTrail(None, clock=ManualClock())
     with pytest.raises(NotAvailable, match="no database is configured"):
         await without.page(ANY)
