@@ -58,6 +58,15 @@ fuzz: $(STAMP) ## Search for inputs that break a rule (two minutes; SECONDS=n TA
 	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(TARGET),--target $(TARGET)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT)) $(if $(GROW),--grow)
 
+.PHONY: disaster
+disaster: $(STAMP) ## Play seeded disasters and count who was lost; SEED=n RUNS=k RECIPIENTS=2000
+	@$(BIN)/python -m tests.disaster $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+	  $(if $(RECIPIENTS),--recipients $(RECIPIENTS)) $(if $(FAULTS),--faults $(FAULTS))
+
+.PHONY: soak
+soak: $(STAMP) ## Send steadily for MINUTES=20 and see whether anything grows
+	@$(BIN)/python -m tests.disaster.soak $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: mutants
 mutants: $(VENV)/.mutants ## Change the code in small ways: do tests notice? (minutes; M=cursors runs one part)
 	@$(BIN)/python -m tests.mutants $(M)

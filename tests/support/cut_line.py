@@ -56,7 +56,11 @@ class Line:
         if self.is_cut:
             writer.transport.abort()
             return
-        up_reader, up_writer = await self._dial()
+        try:
+            up_reader, up_writer = await self._dial()
+        except OSError:  # nobody is there, and the client shall see that
+            writer.transport.abort()
+            return
         self._writers |= {writer, up_writer}
         if self.is_cut:  # since the server was dialled
             self.cut()

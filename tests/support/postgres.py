@@ -56,6 +56,11 @@ class PostgresServer:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether the postmaster is there."""
+        return self._process.poll() is None
+
+    @property
     def port(self) -> int:
         """Where it listens on this machine."""
         return self._port
@@ -93,6 +98,19 @@ class PostgresServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_DEADLINE_S)
 
+    def kill(self) -> None:
+        """SIGKILL for every process of it, as when its machine loses power."""
+        backends = _children_of(self.pid)
+        self._process.kill()
+        for pid in backends:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        # A new one must not find the old one's shared memory in use.
+        deadline = time.monotonic() + _STOP_DEADLINE_S
+        while any(_is_alive(pid) for pid in backends) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def start_again(self) -> None:
         """Start a stopped server on the same port and folder."""
         assert self._spawn_again is not None
@@ -127,6 +145,21 @@ def start_postgres(directory: Path, *, fsync: bool = False) -> PostgresServer:
             return PostgresServer(dsn, directory, process, port, spawn)
     log = log_path.read_text(errors="replace")[-4000:]
     raise PostgresUnavailable(f"PostgreSQL did not start in {directory}:\n{log}")
+
+
+def _children_of(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(each) for each in found.split()]
+    return []  # without /proc they end by themselves, a moment later
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def find_bin_dir() -> Path:

@@ -41,6 +41,11 @@ class RedisServer:
         """The server's process id."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there, stalled or not."""
+        return self._process.poll() is None
+
     def stop(self) -> None:
         """Shut down in order; with `appendonly` everything is on disk then."""
         self._end(signal.SIGTERM)

@@ -7,7 +7,7 @@ import functools
 import ssl
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,17 @@ from tocsin.simulator.service_account import prepare_service_account
 
 @asynccontextmanager
 async def running_simulator(
-    directory: Path, *, port: int = 0, fast: bool = False
+    directory: Path,
+    *,
+    port: int = 0,
+    fast: bool = False,
+    kind: type[Simulator] = Simulator,
 ) -> AsyncIterator[Simulator]:
     """A simulator on loopback, stopped at the end."""
     account = directory / "service-account.json"
     if not account.exists():
         account.write_bytes(_account_with_key())
-    simulator = Simulator(directory, port=port, fast=fast)
+    simulator = kind(directory, port=port, fast=fast)
     await simulator.start()
     try:
         yield simulator
@@ -44,20 +48,26 @@ class Switch:
 
     def off(self) -> None:
         """Close the port and every connection, as a provider that is down."""
-        asyncio.run_coroutine_threadsafe(self.simulator.stop(), self._loop).result(20)
+        self.run(self.simulator.stop())
 
     def on(self) -> None:
         """Listen again; access tokens of before are worth nothing now."""
-        asyncio.run_coroutine_threadsafe(self.simulator.start(), self._loop).result(20)
+        self.run(self.simulator.start())
+
+    def run(self, what: Coroutine[Any, Any, None]) -> None:
+        """Run this in the simulator's thread, and wait for it."""
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(20)
 
 
 @contextmanager
-def switchable_simulator(directory: Path, *, port: int = 0) -> Iterator[Switch]:
+def switchable_simulator(
+    directory: Path, *, port: int = 0, kind: type[Simulator] = Simulator
+) -> Iterator[Switch]:
     """A simulator in a thread of its own; only one with a `port` can come back."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulator")
     thread.start()
-    context = running_simulator(directory, port=port)
+    context = running_simulator(directory, port=port, kind=kind)
     try:
         entering = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
         yield Switch(entering.result(20), loop)
