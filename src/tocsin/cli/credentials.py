@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from tocsin.cli.arguments import one_of, shown
 from tocsin.cli.configuration import add_config_arguments
 from tocsin.cli.process import run_to_its_end
+from tocsin.cli.shell import shell_actor
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
+    from tocsin.admin.audit import Changes
     from tocsin.admin.credentials import CredentialService, CredentialStatus
     from tocsin.config import Config
 
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     async def life(config: Config) -> int:
         from contextlib import AsyncExitStack
 
+        from tocsin.app.admin import build_admin
         from tocsin.app.credentials import credential_service
         from tocsin.app.resources import open_resources
 
@@ -65,7 +68,12 @@ def run(args: argparse.Namespace) -> int:
                     " metrics"
                 )
                 return 2
-            return await act(service, args.action, args.names)
+            if args.action == "list":
+                return await act(service, args.action, args.names)
+            method, subject = f"{args.action}_credentials", {"names": args.names}
+            audit = build_admin(resources).audit
+            async with audit.entry(shell_actor(), method, subject) as changes:
+                return await act(service, args.action, args.names, changes)
 
     return run_to_its_end(args, life)
 
@@ -78,8 +86,13 @@ def _find_misuse(args: argparse.Namespace) -> str:
     return ""
 
 
-async def act(service: CredentialService, action: str, names: Sequence[str]) -> int:
-    """List or change; returns the exit code."""
+async def act(
+    service: CredentialService,
+    action: str,
+    names: Sequence[str],
+    changes: Changes | None = None,
+) -> int:
+    """List or change; returns the exit code. `changes` counts what was changed."""
     from tocsin.core.errors import BadRequest
 
     if action == "list":
@@ -97,7 +110,10 @@ async def act(service: CredentialService, action: str, names: Sequence[str]) -> 
         if not changed:
             print(f"nothing waits for {name}: its breaker is closed", file=sys.stderr)
             done = 1
-        elif action == "probe":
+            continue
+        if changes is not None:
+            changes.count += 1
+        if action == "probe":
             print(f"{name}: the next push that waits for it is tried")
         else:
             print(f"{name}: closed; what waited for it goes on within seconds")

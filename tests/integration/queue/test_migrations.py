@@ -340,7 +340,7 @@ async def test_several_databases_at_once(tmp_path: Path) -> None:
     )
     for number, each in enumerate(databases):
         names = await names_of_tables(each)
-        assert len([name for name in names if name.startswith(f"p{number}_")]) == 9
+        assert len([name for name in names if name.startswith(f"p{number}_")]) == 10
         assert ("devices" in names) == (number == 0)
         await each.close()
 
