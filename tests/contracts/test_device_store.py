@@ -765,7 +765,7 @@ async def test_webpush_targets_hold_endpoint_and_keys(store: DeviceStore) -> Non
 
 async def bury(store: DeviceStore, device_id: str, clock: MovedClock) -> list[str]:
     dead = DeadToken(device_id, "token", clock.now_ms() + 1, "unregistered")
-    return await store.remove_dead([dead])
+    return (await store.remove_dead([dead])).removed
 
 
 async def test_dead_device_is_hidden_everywhere(
@@ -816,10 +816,10 @@ async def test_verdict_older_than_the_registration_is_ignored(
     clock.move_ms(10)
     await store.register(fcm())
     verdict = DeadToken(device_id, "token", began_ms, "unregistered")
-    assert await store.remove_dead([verdict]) == []
+    assert (await store.remove_dead([verdict])).removed == []
     clock.move_ms(1)
     later = DeadToken(device_id, "token", clock.now_ms(), "unregistered")
-    assert await store.remove_dead([later]) == [device_id]
+    assert (await store.remove_dead([later])).removed == [device_id]
 
 
 async def test_update_does_not_protect_from_a_verdict(
@@ -835,7 +835,7 @@ async def test_update_does_not_protect_from_a_verdict(
         DeviceChange(locale="fr"),
         switch_user_topics=True,
     )
-    assert await store.remove_dead([verdict]) == [device_id]
+    assert (await store.remove_dead([verdict])).removed == [device_id]
 
 
 async def test_verdict_about_a_rotated_token_is_ignored(
@@ -852,7 +852,7 @@ async def test_many_verdicts_in_one_call(store: DeviceStore, clock: MovedClock) 
     """Each verdict counts for itself; unknown ids are ignored."""
     ids = [await store.register(fcm(f"t{n}")) for n in range(4)]
     before_ms = clock.now_ms() + 1
-    gone = await store.remove_dead(
+    done = await store.remove_dead(
         [
             DeadToken(ids[0], "t0", before_ms, "a"),
             DeadToken(ids[1], "other", before_ms, "b"),
@@ -860,8 +860,9 @@ async def test_many_verdicts_in_one_call(store: DeviceStore, clock: MovedClock) 
             DeadToken(new_id("fcm"), "t3", before_ms, "d"),
         ]
     )
+    gone = done.removed
     assert sorted(gone) == [ids[0], ids[2]]
-    assert await store.remove_dead([]) == []
+    assert (await store.remove_dead([])).removed == []
     assert [d.id for d in await fetch_all(store)] == [ids[1], ids[3]]
 
 
@@ -873,7 +874,7 @@ async def test_purge_deletes_old_dead_devices_in_batches(
     for n in range(3):
         clock.move_ms(1000)
         dead = DeadToken(ids[n], f"t{n}", clock.now_ms(), "gone")
-        assert await store.remove_dead([dead]) == [ids[n]]
+        assert (await store.remove_dead([dead])).removed == [ids[n]]
     third_ms = clock.now_ms()
     counts = [
         await store.purge_removed(older_than_ms=third_ms, limit=1) for _ in range(3)
@@ -992,7 +993,7 @@ async def removed(
     """Soft-remove (id, token, reason), all at this moment."""
     before_ms = clock.now_ms() + 1
     said = [DeadToken(id, token, before_ms, why) for id, token, why in devices]
-    assert len(await store.remove_dead(said)) == len(devices)
+    assert len((await store.remove_dead(said)).removed) == len(devices)
 
 
 async def test_restored_device_has_its_topics_and_its_users_of_now(

@@ -103,7 +103,8 @@ class Accused:
         """Whether a verdict of a send that begins now removes it."""
         self.clock.move_ms(1000)
         verdict = DeadToken(self.id, token, self.clock.now_ms(), "fcm: mismatch")
-        gone = await self.store.suspect([verdict], delivered=delivered, proof=PROOF)
+        done = await self.store.suspect([verdict], delivered=delivered, proof=PROOF)
+        gone = done.removed
         assert gone in ([], [self.id])
         return bool(gone)
 
@@ -140,7 +141,7 @@ async def test_one_send_is_one_verdict(accused: Accused, clock: MovedClock) -> N
     assert not await accused.suspect(delivered=0)
     again = DeadToken(accused.id, "t", began_ms, "fcm: mismatch")
     store = accused.store
-    assert await store.suspect([again], delivered=1000, proof=PROOF) == []
+    assert not (await store.suspect([again], delivered=1000, proof=PROOF)).removed
     assert await accused.suspect(delivered=1000)
 
 
@@ -207,7 +208,7 @@ async def test_many_verdicts_in_one_call(
     store: VerdictStore, devices: DeviceStore, clock: MovedClock
 ) -> None:
     """Some marked, some removed, each for itself; none is no call."""
-    assert await store.suspect([], delivered=0, proof=PROOF) == []
+    assert not (await store.suspect([], delivered=0, proof=PROOF)).removed
     ids = [
         await devices.register(Registration("fcm", f"t{n}", "android"))
         for n in range(3)
@@ -217,8 +218,9 @@ async def test_many_verdicts_in_one_call(
         clock.move_ms(1000)
         return [DeadToken(ids[n], f"t{n}", clock.now_ms(), "fcm: x") for n in numbers]
 
-    assert await store.suspect(verdicts(0, 1), delivered=0, proof=PROOF) == []
+    first = await store.suspect(verdicts(0, 1), delivered=0, proof=PROOF)
+    assert first.removed == []
     gone = await store.suspect(verdicts(1, 2), delivered=PROOF, proof=PROOF)
-    assert gone == [ids[1]]
+    assert gone.removed == [ids[1]]
     assert await store.fetch_suspects("fcm", "fcm", limit=5) == {ids[0], ids[2]}
     assert len(await store.fetch_suspects("fcm", "fcm", limit=1)) == 1

@@ -17,14 +17,17 @@ from tests.support.memory_registry import (
 )
 
 from tocsin.admin.audit import AuditTrail
+from tocsin.admin.credentials import CredentialName, CredentialService
 from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.admin.mending import MendChecks
+from tocsin.admin.removals import RemovalService
 from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.call import AdminServices, Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
 from tocsin.core.api_methods import ADMIN_METHODS
 from tocsin.core.clock import SystemClock
 from tocsin.core.push import RecipientType
+from tocsin.delivery.breakers import LocalBreakerStore
 from tocsin.protocol import api_pb2_grpc
 from tocsin.push.checks import DeviceLimits
 from tocsin.push.devices import DeviceService
@@ -84,6 +87,7 @@ class World:
         self.expired: list[tuple[str, RecipientType, int]] = []
         self.observed = Observed()
         self.audit = MemoryAudit()
+        self.breakers = LocalBreakerStore()
         audit = AuditTrail(self.audit if database else None, clock=SystemClock())
         devices = self.devices if database else None
         user_topics = self.user_topics if database else None
@@ -106,6 +110,14 @@ class World:
                     audit=audit,
                     mends=MendChecks(enabled, payload_size=2048),
                 ),
+                credentials=CredentialService(
+                    self.breakers if database else None,
+                    [CredentialName("fcm", "fcm", "d1")],
+                    clock=SystemClock(),
+                    backlog=self.queue,
+                    audit=audit,
+                ),
+                removals=RemovalService(devices, audit=audit),
                 audit=audit,
             ),
         )

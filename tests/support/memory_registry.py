@@ -45,6 +45,12 @@ from tocsin.core.ports.receipts import Ticket
 from tocsin.core.ports.sends import UID_TAKEN, UidClaim
 from tocsin.core.push import RecipientPage, Recipients
 from tocsin.core.push_services import SERVICES
+from tocsin.core.removals import (
+    ALARM_EVERY_MS,
+    RecentRemovals,
+    Removal,
+    RemovalGuard,
+)
 from tocsin.storage.topic_sets import (
     change_list,
     change_origin,
@@ -72,6 +78,10 @@ class _Row:
     removed_reason: str = ""
     suspected_at_ms: int | None = None
     suspected_after: int = 0
+    suspected_by: str = ""
+    held_at_ms: int | None = None
+    held_before_ms: int = 0
+    held_reason: str = ""
 
     def hold(self, topics: Mapping[str, TopicOrigin]) -> None:
         """Have exactly these; a topic that stays keeps its id."""
@@ -83,7 +93,20 @@ class _Row:
 
     def acquit(self) -> None:
         """Take the mark away."""
-        self.suspected_at_ms, self.suspected_after = None, 0
+        self.suspected_at_ms, self.suspected_after, self.suspected_by = None, 0, ""
+
+    def release(self) -> None:
+        """End the hold."""
+        self.held_at_ms, self.held_before_ms, self.held_reason = None, 0, ""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its removal waits for a person."""
+        return (
+            self.held_at_ms is not None
+            and self.removed_at_ms is None
+            and self.registered_at_ms < self.held_before_ms
+        )
 
     def is_meant(self, said: DeadToken) -> bool:
         """Whether this verdict is about what is registered now."""
@@ -104,6 +127,47 @@ class MemoryRegistry:
     answers: dict[tuple[str, str], tuple[RecentVerdicts, int]] = field(
         default_factory=dict
     )
+
+    recent: dict[tuple[str, str], RecentRemovals] = field(default_factory=dict)
+    reported: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def remove_guarded(
+        self,
+        meant: list[tuple[_Row, DeadToken]],
+        guard: RemovalGuard | None,
+        now_ms: int,
+    ) -> Removal:
+        """Remove as many of these as the guard allows; hold the others."""
+        allowed, is_alarm = len(meant), False
+        if guard is not None:
+            meant = [(row, said) for row, said in meant if not row.is_held]
+            allowed = self._admit(guard, len(meant), now_ms)
+            key = (guard.provider, guard.integration)
+            if allowed < len(meant):
+                told_ms = self.reported.get(key, 0)
+                is_alarm = now_ms - told_ms >= ALARM_EVERY_MS
+                self.reported[key] = now_ms if is_alarm else told_ms
+        for row, said in meant[:allowed]:
+            row.removed_at_ms, row.removed_reason = now_ms, said.reason
+        for row, said in meant[allowed:]:
+            row.held_at_ms, row.held_before_ms = now_ms, said.before_ms
+            row.held_reason = said.reason
+        ids = [said.device_id for _, said in meant]
+        return Removal(ids[:allowed], ids[allowed:], is_alarm)
+
+    def _admit(self, guard: RemovalGuard, wanted: int, now_ms: int) -> int:
+        key = (guard.provider, guard.integration)
+        belonging = DeviceFilter(
+            providers=(guard.provider,), integrations=(guard.integration,)
+        )
+        living = [row for row in self.live() if _matches(row, belonging)]
+        recent = self.recent.setdefault(key, RecentRemovals())
+        used = recent.used(guard.limit, now_ms)
+        allowed = guard.limit.allowed(used, wanted, len(living))
+        if guard.limit.max_share < 1 and any(row.is_held for row in living):
+            allowed = 0
+        recent.add(guard.limit, now_ms, allowed)
+        return allowed
 
     def live(self) -> list[_Row]:
         """Devices that are not removed, in id order."""
@@ -362,17 +426,50 @@ class MemoryDevices:
         )
         return RecipientPage(recipients, found[-1].id if len(rest) > limit else "")
 
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+    async def remove_dead(
+        self, dead: Sequence[DeadToken], *, guard: RemovalGuard | None = None
+    ) -> Removal:
         self.writes += 1
         self.dead += dead
-        gone = []
-        for said in dead:
-            row = self.registry.rows.get(said.device_id)
-            if row is not None and row.is_meant(said):
-                row.removed_at_ms = self._clock.now_ms()
-                row.removed_reason = said.reason
-                gone.append(said.device_id)
-        return gone
+        meant = [
+            (row, said)
+            for said in dead
+            if (row := self.registry.rows.get(said.device_id)) is not None
+            and row.is_meant(said)
+        ]
+        return self.registry.remove_guarded(meant, guard, self._clock.now_ms())
+
+    async def count_held(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        counts = Counter(
+            (row.device.provider, row.device.integration, row.held_reason)
+            for row in self._held(filter)
+        )
+        kinds = sorted(counts, key=lambda kind: (-counts[kind], kind))
+        return [RemovedGroup(*kind, counts[kind]) for kind in kinds]
+
+    async def approve_held(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        self.writes += 1
+        found = self._held(filter)[:limit]
+        for row in found:
+            row.removed_at_ms = self._clock.now_ms()
+            row.removed_reason = row.held_reason
+            row.release()
+        return [row.device.id for row in found]
+
+    async def release_held(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        self.writes += 1
+        found = self._held(filter)[:limit]
+        for row in found:
+            row.release()
+        return [row.device.id for row in found]
+
+    def _held(self, filter: RemovedFilter) -> list[_Row]:
+        rows = [self.registry.rows[id] for id in sorted(self.registry.rows)]
+        return [
+            row
+            for row in rows
+            if row.is_held and _is_chosen(row, filter, row.held_at_ms, row.held_reason)
+        ]
 
     async def remove_inactive(
         self, *, older_than_ms: int, limit: int
@@ -411,12 +508,17 @@ class MemoryDevices:
             row.removed_at_ms, row.removed_reason = None, ""
             row.updated_at_ms = self._clock.now_ms()
             row.acquit()
+            row.release()
             row.hold(change_origin(row.topics, self._bound_to(row.device.user), USER))
         return [row.device.id for row in found]
 
     def _removed(self, filter: RemovedFilter) -> list[_Row]:
         rows = [self.registry.rows[id] for id in sorted(self.registry.rows)]
-        return [row for row in rows if _is_chosen(row, filter)]
+        return [
+            row
+            for row in rows
+            if _is_chosen(row, filter, row.removed_at_ms, row.removed_reason)
+        ]
 
     def _selected(self, selector: DeviceSelector) -> list[_Row]:
         if selector.is_empty():
@@ -485,11 +587,16 @@ class MemoryVerdicts:
         return recent
 
     async def suspect(
-        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
-    ) -> list[str]:
+        self,
+        accused: Sequence[DeadToken],
+        *,
+        delivered: int,
+        proof: int,
+        guard: RemovalGuard | None = None,
+    ) -> Removal:
         self.accused += accused
         self.delivered = delivered
-        gone, now_ms = [], self._clock.now_ms()
+        confirmed, now_ms = [], self._clock.now_ms()
         for said in accused:
             row = self.registry.rows.get(said.device_id)
             if row is None or not row.is_meant(said):
@@ -497,17 +604,19 @@ class MemoryVerdicts:
             marked_ms = row.suspected_at_ms
             if marked_ms is None or marked_ms < row.registered_at_ms:
                 row.suspected_at_ms, row.suspected_after = now_ms, delivered
-            elif marked_ms < said.before_ms and (
-                row.suspected_after <= delivered - proof
+                row.suspected_by = said.push_id
+            elif (
+                marked_ms < said.before_ms
+                and (not row.suspected_by or row.suspected_by != said.push_id)
+                and row.suspected_after <= delivered - proof
             ):
-                row.removed_at_ms, row.removed_reason = now_ms, said.reason
-                gone.append(said.device_id)
-        return gone
+                confirmed.append((row, said))
+        return self.registry.remove_guarded(confirmed, guard, now_ms)
 
     async def fetch_suspects(
         self, provider: str, integration: str, *, limit: int
     ) -> set[str]:
-        marked = self._marked(provider, integration)
+        marked = self._marked(provider, integration, or_held=True)
         marked.sort(key=lambda row: row.suspected_at_ms or 0)
         return {row.device.id for row in marked[:limit]}
 
@@ -516,18 +625,22 @@ class MemoryVerdicts:
         for id in ids:
             if (row := self.registry.rows.get(id)) is not None:
                 row.acquit()
+                row.release()
 
     async def acquit_all(self, provider: str, integration: str) -> None:
         self.acquitted_all.append((provider, integration))
         for row in self._marked(provider, integration):
             row.acquit()
 
-    def _marked(self, provider: str, integration: str) -> list[_Row]:
+    def _marked(
+        self, provider: str, integration: str, *, or_held: bool = False
+    ) -> list[_Row]:
         belonging = DeviceFilter(providers=(provider,), integrations=(integration,))
         return [
             row
             for row in self.registry.live()
-            if row.suspected_at_ms is not None and _matches(row, belonging)
+            if (row.suspected_at_ms is not None or (or_held and row.is_held))
+            and _matches(row, belonging)
         ]
 
 
@@ -689,9 +802,11 @@ def _matches(row: _Row, filter: DeviceFilter) -> bool:
     )
 
 
-def _is_chosen(row: _Row, filter: RemovedFilter) -> bool:
-    device, at_ms = row.device, row.removed_at_ms
-    reasons = (row.removed_reason, row.removed_reason.partition(": ")[2])
+def _is_chosen(
+    row: _Row, filter: RemovedFilter, at_ms: int | None, reason: str
+) -> bool:
+    device = row.device
+    reasons = (reason, reason.partition(": ")[2])
     return (
         at_ms is not None
         and _in(device.id, filter.ids)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from tocsin.admin.actor import Actor
+from tocsin.admin.audit import AuditTrail
 from tocsin.core.breaker import (
     Breaker,
     BreakerState,
@@ -17,7 +19,7 @@ from tocsin.core.breaker import (
     parse_credential_name,
     read_breaker,
 )
-from tocsin.core.errors import BadRequest, Conflict
+from tocsin.core.errors import BadRequest, Conflict, NotAvailable
 from tocsin.core.lanes import batch_queues
 from tocsin.core.ports.breakers import BreakerStore
 from tocsin.core.ports.clock import Clock
@@ -58,16 +60,28 @@ class CredentialService:
 
     def __init__(
         self,
-        store: BreakerStore,
+        store: BreakerStore | None,
         credentials: Sequence[CredentialName],
         *,
         clock: Clock,
-        backlog: Backlog,
+        backlog: Backlog | None,
+        audit: AuditTrail,
     ) -> None:
-        self._store = store
+        """Without `store`, where workers share nothing, every call answers 108."""
+        self._audit = audit
+        self._shared = store
         self._credentials = credentials
         self._clock = clock
         self._backlog = backlog
+
+    @property
+    def _store(self) -> BreakerStore:
+        if self._shared is None:
+            raise NotAvailable(
+                "without a database or Redis each worker knows for itself which"
+                " credentials are refused"
+            )
+        return self._shared
 
     async def list(self) -> list[CredentialStatus]:
         """All that are configured, in their order, then breakers of other keys."""
@@ -84,7 +98,8 @@ class CredentialService:
         )
         providers = {each.provider for each in [*self._credentials, *others]}
         names = {each: batch_queues(each) for each in sorted(providers)}
-        waiting = await self._backlog.waiting([*chain(*names.values())])
+        queues = [*chain(*names.values())]
+        waiting = {} if self._backlog is None else await self._backlog.waiting(queues)
         now_ms = self._clock.now_ms()
         return [
             CredentialStatus(
@@ -92,7 +107,7 @@ class CredentialService:
                 each.integration,
                 _state(found.get(each), now_ms),
                 found.get(each),
-                sum(waiting[queue] for queue in names[each.provider]),
+                sum(waiting.get(queue, 0) for queue in names[each.provider]),
                 is_configured=each in self._credentials,
             )
             for each in [*self._credentials, *others]
@@ -109,26 +124,37 @@ class CredentialService:
                     return breaker.reason()
         return ""
 
-    async def probe(self, integration: str) -> bool:
+    async def probe(self, integration: str, *, actor: Actor) -> bool:
         """Let a worker try it with the next batch; `False` where nothing waits for it.
 
         Raises `BadRequest` for an integration that is not configured.
         """
-        return await self._change(integration, closes=False)
+        known = self._find(integration)
+        subject = {"integration": integration}
+        async with self._audit.entry(actor, "probe_credential", subject) as outcome:
+            outcome.count = int(await self._change(known, closes=False))
+        return bool(outcome.count)
 
-    async def close(self, integration: str) -> bool:
+    async def close(self, integration: str, *, actor: Actor) -> bool:
         """Let everything that waits for it go on; `False` where nothing did.
 
         Raises `BadRequest` as `probe` does.
         """
-        return await self._change(integration, closes=True)
+        known = self._find(integration)
+        subject = {"integration": integration}
+        async with self._audit.entry(actor, "close_credential", subject) as outcome:
+            outcome.count = int(await self._change(known, closes=True))
+        return bool(outcome.count)
 
-    async def _change(self, integration: str, *, closes: bool) -> bool:
-        known = [each for each in self._credentials if each.integration == integration]
-        if not known:
-            names = ", ".join(sorted({each.integration for each in self._credentials}))
-            raise BadRequest("integration", f"is none of {names or 'those configured'}")
-        name = _name(known[0])
+    def _find(self, integration: str) -> CredentialName:
+        for each in self._credentials:
+            if each.integration == integration:
+                return each
+        names = ", ".join(sorted({each.integration for each in self._credentials}))
+        raise BadRequest("integration", f"is none of {names or 'those configured'}")
+
+    async def _change(self, known: CredentialName, *, closes: bool) -> bool:
+        name = _name(known)
         for _ in range(_TRIES):
             text = (await self._store.fetch()).get(name)
             breaker = None if text is None else read_breaker(text)

@@ -18,7 +18,9 @@ from google.protobuf.message import Message
 
 from tocsin.admin.actor import NOBODY, Actor
 from tocsin.admin.audit import AuditTrail
+from tocsin.admin.credentials import CredentialService
 from tocsin.admin.dead_letters import DeadLetterService
+from tocsin.admin.removals import RemovalService
 from tocsin.api.auth import Caller
 from tocsin.channels.control import ControlService
 from tocsin.channels.history import HistoryService
@@ -67,6 +69,8 @@ class AdminServices:
     """The services of operators."""
 
     dead_letters: DeadLetterService
+    credentials: CredentialService
+    removals: RemovalService
     audit: AuditTrail
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tocsin.admin.dead_letters import LetterGroup, LetterView
 from tocsin.admin.letter_choice import LetterChoice
 from tocsin.core.dead_letters import LetterFilter, LetterHead, Mend
+from tocsin.core.device import RemovedFilter
 from tocsin.core.masking import mask_target
 from tocsin.core.push import Body, Expand, SendJob
 from tocsin.protocol import admin_pb2
@@ -58,6 +59,20 @@ def summary_of(head: LetterHead) -> admin_pb2.DeadLetterSummary:
         integration=head.credential,
         attempt=head.attempt,
         recipients=head.recipients,
+    )
+
+
+def removal_filter_from(message: admin_pb2.RemovalFilter) -> RemovedFilter:
+    """Which held devices are meant."""
+    return RemovedFilter(
+        ids=tuple(message.ids),
+        users=tuple(message.users),
+        topics=tuple(message.topics),
+        providers=tuple(message.providers),
+        integrations=tuple(message.integrations),
+        reasons=tuple(message.reasons),
+        since_ms=message.since_ms,
+        until_ms=message.until_ms,
     )
 
 

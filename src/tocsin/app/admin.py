@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from tocsin.admin.audit import AuditTrail
+from tocsin.admin.credentials import CredentialService
 from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.admin.mending import MendChecks
+from tocsin.admin.removals import RemovalService
 from tocsin.api.call import AdminServices
+from tocsin.app.credentials import credential_names
 from tocsin.app.resources import Resources, open_database
 from tocsin.config import Config
 from tocsin.core.clock import SystemClock
@@ -26,6 +29,14 @@ def build_admin(resources: Resources) -> AdminServices:
                 push.active_providers, payload_size=push.limits.payload_size
             ),
         ),
+        credentials=CredentialService(
+            resources.breakers,
+            credential_names(push),
+            clock=resources.clock,
+            backlog=resources.queue,
+            audit=audit,
+        ),
+        removals=RemovalService(resources.devices, audit=audit),
         audit=audit,
     )
 

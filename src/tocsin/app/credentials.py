@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from tocsin.admin.credentials import CredentialName, CredentialService
+from tocsin.admin.credentials import CredentialName
 from tocsin.app.renewal import digest_of
-from tocsin.app.resources import Resources
 from tocsin.config.integrations import Credential
 from tocsin.config.push import PushNotifications
 from tocsin.core.integrations import Integration, Integrations
@@ -52,19 +51,12 @@ def build_provider(
         raise relocate(error, credential.path) from None
 
 
-def credential_service(resources: Resources) -> CredentialService | None:
-    """What operators ask of credentials; `None` where workers share nothing."""
-    if resources.breakers is None or resources.queue is None:
-        return None
-    return CredentialService(
-        resources.breakers,
-        [
-            CredentialName(each.provider, each.identifier, digest_of(each))
-            for each in resources.config.push_notifications.active_credentials
-        ],
-        clock=resources.clock,
-        backlog=resources.queue,
-    )
+def credential_names(push: PushNotifications) -> list[CredentialName]:
+    """The active credentials as workers share them, in their order."""
+    return [
+        CredentialName(each.provider, each.identifier, digest_of(each))
+        for each in push.active_credentials
+    ]
 
 
 def warn_of_dangers(push: PushNotifications) -> None:

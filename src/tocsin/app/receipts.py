@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from tocsin.app.lifecycle import Stopper, start_beside
-from tocsin.app.resources import Resources
+from tocsin.app.resources import Resources, removal_limit
 from tocsin.core.ports.providers import PushProvider
 from tocsin.core.ports.receipts import ReceiptSource
 from tocsin.delivery.receipts import ReceiptPoller, TicketKeeper
@@ -44,7 +44,12 @@ async def start_receipts(
     poller = ReceiptPoller(
         resources.receipts,
         list(sources.values()),
-        removal=DeviceRemoval(resources.devices, resources.metrics, resources.verdicts),
+        removal=DeviceRemoval(
+            resources.devices,
+            resources.metrics,
+            resources.verdicts,
+            limit=removal_limit(resources.config),
+        ),
         clock=resources.clock,
         metrics=resources.metrics,
     )

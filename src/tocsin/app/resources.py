@@ -28,6 +28,7 @@ from tocsin.core.ports.providers import TokenStore
 from tocsin.core.ports.queue import JobQueue, RateLimiter
 from tocsin.core.ports.receipts import ReceiptStore
 from tocsin.core.ports.sends import UidStore
+from tocsin.core.removals import RemovalLimit
 from tocsin.push.queue_watch import QueueWatch
 from tocsin.push.repair import Repair
 from tocsin.storage.engine import Database
@@ -323,6 +324,12 @@ async def _open_sql_queue(
         database.engine, prefix=push.queue.postgresql.prefix, clock=resources.clock
     )
     return queue
+
+
+def removal_limit(config: Config) -> RemovalLimit:
+    """How many devices verdicts may remove before a person has to look."""
+    removals = config.push_notifications.removals
+    return RemovalLimit(removals.max_share, int(removals.window * 1000), removals.least)
 
 
 def consumer_name() -> str:

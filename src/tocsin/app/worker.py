@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
@@ -22,12 +23,18 @@ from tocsin.app.queue_watching import start_queue_watch
 from tocsin.app.receipts import purge_overdue, start_receipts
 from tocsin.app.reloading import Reloader, Source
 from tocsin.app.renewal import ProviderSet
-from tocsin.app.resources import Resources, consumer_name, open_resources
+from tocsin.app.resources import (
+    Resources,
+    consumer_name,
+    open_resources,
+    removal_limit,
+)
 from tocsin.app.send_log import start_send_log
 from tocsin.app.tracing import exemplars, open_tracing, work_tracer
 from tocsin.app.watching import Watcher
 from tocsin.config import Config
 from tocsin.config.integrations import Credential
+from tocsin.core.device import RemovedFilter
 from tocsin.core.errors import ApiError, InternalError
 from tocsin.core.lanes import LaneChoice
 from tocsin.core.ports.analytics import RowSink
@@ -54,6 +61,7 @@ REMOVED_KEPT_S = 30 * 86400
 """How long a soft-removed device can be brought back."""
 CLEAN_INTERVAL_S = 300.0
 CLEAN_LIMIT = 1000
+COUNT_HELD_INTERVAL_S = 15.0
 
 _log = structlog.get_logger(__name__)
 
@@ -91,6 +99,7 @@ async def start_worker(
         verdicts=resources.verdicts,
         breakers=breakers,
         trials=trials,
+        removal_limit=removal_limit(config),
     )
     room = Room(config.worker.concurrency, RECIPIENTS_AHEAD)
     shares = CredentialShares(providers, resources.clock, room=room)
@@ -142,6 +151,7 @@ async def start_worker(
     worker.start()
     stack.push_async_callback(worker.stop, config.shutdown.timeout)
     start_beside(_clean_for_ever(resources), stack)
+    start_beside(show_held_removals(resources), stack)
     _log.info(
         "worker started",
         providers=sorted(providers),
@@ -299,6 +309,25 @@ def _retry_policy(config: Config) -> RetryPolicy:
         max_age_s=push.retry.max_age,
         max_wait_s=push.retry.max_wait,
     )
+
+
+async def show_held_removals(resources: Resources) -> None:
+    """Keep the gauge of what waits for a person; decisions are made elsewhere."""
+    shown: set[tuple[str, str]] = set()
+    while resources.devices is not None:
+        try:
+            groups = await resources.devices.count_held(RemovedFilter())
+        except ApiError:
+            groups = None  # whoever needs the database reports that it is away
+        if groups is not None:
+            counts = Counter(dict.fromkeys(shown, 0))
+            for group in groups:
+                name = (group.provider, group.integration or group.provider)
+                counts[name] += group.count
+            for name, count in counts.items():
+                resources.metrics.push_removals_waiting.set(count, *name)
+            shown = set(counts)
+        await asyncio.sleep(COUNT_HELD_INTERVAL_S)
 
 
 async def _clean_for_ever(resources: Resources) -> None:

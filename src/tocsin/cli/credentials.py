@@ -17,7 +17,6 @@ from tocsin.cli.process import run_to_its_end
 from tocsin.cli.shell import shell_actor
 
 if TYPE_CHECKING:  # pydantic costs more than all of `--help` may
-    from tocsin.admin.audit import Changes
     from tocsin.admin.credentials import CredentialService, CredentialStatus
     from tocsin.config import Config
 
@@ -52,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
         from contextlib import AsyncExitStack
 
         from tocsin.app.admin import build_admin
-        from tocsin.app.credentials import credential_service
         from tocsin.app.resources import open_resources
 
         async with AsyncExitStack() as stack:
@@ -60,20 +58,15 @@ def run(args: argparse.Namespace) -> int:
             if resources.queue is None:
                 print("no queue is configured: push_notifications is off")
                 return 2
-            service = credential_service(resources)
-            if service is None:
+            if resources.breakers is None:
                 print(
                     "without a database or Redis each worker knows for itself which"
                     " credentials are refused: see push_credential_breaker_state of its"
                     " metrics"
                 )
                 return 2
-            if args.action == "list":
-                return await act(service, args.action, args.names)
-            method, subject = f"{args.action}_credentials", {"names": args.names}
-            audit = build_admin(resources).audit
-            async with audit.entry(shell_actor(), method, subject) as changes:
-                return await act(service, args.action, args.names, changes)
+            service = build_admin(resources).credentials
+            return await act(service, args.action, args.names)
 
     return run_to_its_end(args, life)
 
@@ -90,9 +83,8 @@ async def act(
     service: CredentialService,
     action: str,
     names: Sequence[str],
-    changes: Changes | None = None,
 ) -> int:
-    """List or change; returns the exit code. `changes` counts what was changed."""
+    """List or change; returns the exit code."""
     from tocsin.core.errors import BadRequest
 
     if action == "list":
@@ -103,7 +95,7 @@ async def act(
     done = 0
     for name in dict.fromkeys(names):
         try:
-            changed = await change(name)
+            changed = await change(name, actor=shell_actor())
         except BadRequest as error:
             print(f"{shown(name)} {error.reason}", file=sys.stderr)
             return 2
@@ -111,8 +103,6 @@ async def act(
             print(f"nothing waits for {name}: its breaker is closed", file=sys.stderr)
             done = 1
             continue
-        if changes is not None:
-            changes.count += 1
         if action == "probe":
             print(f"{name}: the next push that waits for it is tried")
         else:

@@ -7,6 +7,7 @@ variables and flags only have text.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,6 +92,24 @@ def parse_int(value: object) -> int:
     raise ValueError("must be a whole number")
 
 
+def parse_number(value: object) -> float:
+    """A finite number, or the text of one."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = None
+    # Integers may be too long for a float, and true is one to Python.
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) < 2**63
+        and math.isfinite(value)
+    ):
+        return float(value)
+    raise ValueError("must be a number")
+
+
 def parse_texts(value: object) -> tuple[str, ...]:
     """A list of texts: a list, a JSON list in text, or text split at `,` and blanks."""
     if isinstance(value, str):
@@ -155,6 +174,7 @@ def _without_line_end(value: SecretStr) -> SecretStr:
 
 Bool = Annotated[bool, BeforeValidator(parse_bool), Kind("bool")]
 Int = Annotated[int, BeforeValidator(parse_int), Kind("int")]
+Number = Annotated[float, BeforeValidator(parse_number), Kind("number")]
 Text = Annotated[
     str, BeforeValidator(_as_text), AfterValidator(_without_nul), Kind("string")
 ]

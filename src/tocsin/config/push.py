@@ -18,6 +18,7 @@ from tocsin.config.fields import (
     Holds,
     Int,
     Kind,
+    Number,
     Section,
     Shown,
     Text,
@@ -58,6 +59,8 @@ def _first_delays() -> str:
 
 
 Positive = Annotated[Int, Field(ge=1, le=2**31 - 1)]
+NotNegative = Annotated[Int, Field(ge=0, le=2**31 - 1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 Delay = Annotated[Duration, Field(gt=0)]
 Prefix = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.:{}-]*$", max_length=100)]
 
@@ -185,6 +188,18 @@ class DeadLetters(Section):
     """they are forgotten after so long; 0 = kept for ever"""
 
 
+class Removals(Section):
+    """How many devices verdicts of providers may remove before a person looks."""
+
+    max_share: Share = 0.2
+    """share of an integration's devices in a window; what goes beyond it is held for
+    `tocsin devices removals`; 1 = nothing is held"""
+    window: Annotated[Duration, Field(ge=60)] = 3600.0
+    """the time that is looked at"""
+    least: NotNegative = 50
+    """so many in a window are never too many"""
+
+
 class Limits(Section):
     """Sizes beyond which a request is refused."""
 
@@ -224,6 +239,7 @@ class PushNotifications(Section):
     queue: Queue = Queue()
     dead_letters: DeadLetters = DeadLetters()
     retry: Retry = Retry()
+    removals: Removals = Removals()
     limits: Limits = Limits()
 
     @model_validator(mode="after")

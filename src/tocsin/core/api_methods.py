@@ -34,6 +34,8 @@ RPCS = (
 ADMIN_RPCS = (
     *("ListDeadLetters", "ListDeadLetterGroups", "GetDeadLetter"),
     *("ReplayDeadLetters", "PurgeDeadLetters", "ListAuditLog"),
+    *("ListCredentials", "ProbeCredential", "CloseCredential"),
+    *("ListRemovals", "ApproveRemovals", "RestoreRemovals"),
 )
 """Every RPC of the service for operators."""
 

@@ -215,22 +215,26 @@ class DeadToken:
     """A provider says that this device's token is dead.
 
     The device is removed only if it was not registered again at or after `before_ms`
-    (Unix milliseconds) and still holds `token`.
+    (Unix milliseconds) and still holds `token`. `push_id` is the send that was answered
+    so, empty where it is not known.
     """
 
     device_id: str
     token: str
     before_ms: int
     reason: str
+    push_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedFilter:
-    """Selects soft-removed devices; values in one list are OR, all else AND.
+    """Selects devices that are soft-removed, or held for that.
+
+    Values in one list are OR, all else AND.
 
     A reason is as it was stored (`fcm: unregistered`, `inactive`), or the code
-    after the colon alone. The times bound the removal, in Unix milliseconds: from
-    `since_ms` on, up to but without `until_ms`; 0 is no bound.
+    after the colon alone. The times bound the removal or the hold, in Unix
+    milliseconds: from `since_ms` on, up to but without `until_ms`; 0 is no bound.
     """
 
     ids: tuple[str, ...] = ()
@@ -249,7 +253,7 @@ class RemovedFilter:
 
 @dataclass(frozen=True, slots=True)
 class RemovedGroup:
-    """How many removed devices have this in common. `integration` may be empty."""
+    """How many such devices have this in common. `integration` may be empty."""
 
     provider: str
     integration: str

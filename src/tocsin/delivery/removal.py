@@ -15,6 +15,7 @@ import structlog
 from tocsin.core.device import DeadToken, RemovedFilter
 from tocsin.core.errors import ApiError
 from tocsin.core.ports.devices import DeviceStore, VerdictStore
+from tocsin.core.removals import Removal, RemovalGuard, RemovalLimit
 from tocsin.delivery.credentials import ENOUGH, CredentialState
 from tocsin.delivery.outages import DATABASE, Outages
 from tocsin.telemetry.metrics import Metrics
@@ -43,7 +44,7 @@ class DeviceRemoval:
 
     `verdicts` shares answers with the other workers. Without it this worker decides
     by its own, and guarded verdicts remove nothing. The reason of a token is
-    `provider: code`.
+    `provider: code`. What goes beyond `limit` waits for a person.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class DeviceRemoval:
         metrics: Metrics,
         verdicts: VerdictStore | None = None,
         outages: Outages | None = None,
+        limit: RemovalLimit | None = None,
     ) -> None:
+        self._limit = limit or RemovalLimit()
         self._outages = outages or Outages()
         self._devices = devices
         self._metrics = metrics
@@ -126,7 +129,7 @@ class DeviceRemoval:
         if self._devices is None or not dead:
             return
         try:
-            removed = await self._devices.remove_dead(dead)
+            done = await self._devices.remove_dead(dead, guard=self._guard(credential))
         except ApiError as error:
             self._outages.note(
                 error, doing="remove dead tokens; the next send finds them"
@@ -141,8 +144,10 @@ class DeviceRemoval:
             return
         self._outages.fine(DATABASE)
         tokens = {each.device_id: each.token for each in dead}
-        credential.note_removed({id: tokens[id] for id in removed})
-        self._count_removed(dead, removed)
+        gone = [*done.removed, *done.held]
+        credential.note_removed({id: tokens[id] for id in gone})
+        self._count_removed(dead, done.removed)
+        self._report_held(credential, dead, done)
 
     async def suspect(
         self, credential: CredentialState, accused: Sequence[DeadToken]
@@ -154,8 +159,11 @@ class DeviceRemoval:
         if self._devices is None or self._verdicts is None or not accused:
             return 0
         try:
-            removed = await self._verdicts.suspect(
-                accused, delivered=credential.delivered, proof=ENOUGH
+            done = await self._verdicts.suspect(
+                accused,
+                delivered=credential.delivered,
+                proof=ENOUGH,
+                guard=self._guard(credential),
             )
         except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
             _log.warning(
@@ -165,9 +173,10 @@ class DeviceRemoval:
             )
             return 0
         credential.suspects.update(token.device_id for token in accused)
-        credential.suspects.difference_update(removed)
-        self._count_removed(accused, removed)
-        return len(removed)
+        credential.suspects.difference_update(done.removed)
+        self._count_removed(accused, done.removed)
+        self._report_held(credential, accused, done)
+        return len(done.removed)
 
     async def acquit(self, credential: CredentialState, ids: Collection[str]) -> None:
         """Take the marks from these devices: deliveries show that their tokens live."""
@@ -219,6 +228,28 @@ class DeviceRemoval:
             )
         return restored
 
+    def _guard(self, credential: CredentialState) -> RemovalGuard:
+        return RemovalGuard(credential.provider, credential.integration, self._limit)
+
+    def _report_held(
+        self, credential: CredentialState, said: Sequence[DeadToken], done: Removal
+    ) -> None:
+        """Remember what waits for a person, since a delivery can end that; tell him."""
+        if not done.held:
+            return
+        reasons = {token.device_id: token.reason for token in said}
+        codes = [reasons[id].partition(": ")[2] for id in done.held]
+        credential.suspects.update(done.held)
+        if done.is_alarm:
+            _log.error(
+                "so many devices of an integration are called dead that a person has to"
+                " decide; they stay until then. See `tocsin devices removals list`",
+                provider=credential.provider,
+                integration=credential.integration,
+                code=codes[0],
+                held_now=len(done.held),
+            )
+
     def _count_held(self, credential: CredentialState, codes: Sequence[str]) -> None:
         for code, count in Counter(codes).items():
             self._metrics.push_removals_held.add(count, credential.provider, code)
@@ -226,12 +257,11 @@ class DeviceRemoval:
     async def _restore(self, ids: Sequence[str]) -> int:
         if self._devices is None or not ids:
             return 0
+        them = RemovedFilter(ids=tuple(ids))
         try:
-            return len(
-                await self._devices.restore_removed(
-                    RemovedFilter(ids=tuple(ids)), limit=len(ids)
-                )
-            )
+            back = await self._devices.restore_removed(them, limit=len(ids))
+            freed = await self._devices.release_held(them, limit=len(ids))
+            return len(back) + len(freed)
         except Exception as error:  # noqa: BLE001 - a registry that is away must not stop the sending
             _log.warning(
                 "devices not restored; `tocsin devices restore` does it",

@@ -20,6 +20,7 @@ from tocsin.core.ports.devices import DeviceStore, VerdictStore
 from tocsin.core.ports.sends import ResultSink
 from tocsin.core.push import Job, SendJob
 from tocsin.core.push_services import SERVICES
+from tocsin.core.removals import RemovalLimit
 from tocsin.delivery.body_trials import BodyTrials
 from tocsin.delivery.breakers import Breakers, LocalBreakerStore
 from tocsin.delivery.credentials import CredentialState, Trust
@@ -77,11 +78,14 @@ class Settlement:
         outages: Outages | None = None,
         breakers: Breakers | None = None,
         trials: BodyTrials | None = None,
+        removal_limit: RemovalLimit | None = None,
     ) -> None:
         store = LocalBreakerStore()
         self.breakers = breakers or Breakers(store, clock=clock, metrics=metrics)
         self.trials = trials or BodyTrials(store, clock=clock, metrics=metrics)
-        self._removal = DeviceRemoval(devices, metrics, verdicts, outages)
+        self._removal = DeviceRemoval(
+            devices, metrics, verdicts, outages, removal_limit
+        )
         self._tickets = tickets
         self._retry = retry
         self._clock = clock
@@ -475,6 +479,7 @@ def _dead_tokens(run: Run, accused: Sequence[tuple[int, Outcome]]) -> list[DeadT
             # clock, or another unit.
             before_ms=min(outcome.gone_at_ms or run.started_ms, run.started_ms),
             reason=f"{job.provider}: {outcome.code}",
+            push_id=job.push_id,
         )
         for index, outcome in accused
     ]

@@ -351,3 +351,185 @@ class ListAuditLogResponse(_message.Message):
     error: Error
     result: ListAuditLogResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListAuditLogResult, _Mapping]] = ...) -> None: ...
+
+class CredentialStatus(_message.Message):
+    __slots__ = ("provider", "integration", "state", "code", "detail", "push_id", "opened_at_ms", "until_ms", "failed_probes", "waiting_jobs", "is_configured")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    OPENED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_PROBES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    IS_CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    integration: str
+    state: str
+    code: str
+    detail: str
+    push_id: str
+    opened_at_ms: int
+    until_ms: int
+    failed_probes: int
+    waiting_jobs: int
+    is_configured: bool
+    def __init__(self, provider: _Optional[str] = ..., integration: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., detail: _Optional[str] = ..., push_id: _Optional[str] = ..., opened_at_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., failed_probes: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., is_configured: _Optional[bool] = ...) -> None: ...
+
+class ListCredentialsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListCredentialsResult(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[CredentialStatus]
+    def __init__(self, items: _Optional[_Iterable[_Union[CredentialStatus, _Mapping]]] = ...) -> None: ...
+
+class ListCredentialsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ListCredentialsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListCredentialsResult, _Mapping]] = ...) -> None: ...
+
+class ProbeCredentialRequest(_message.Message):
+    __slots__ = ("integration",)
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    integration: str
+    def __init__(self, integration: _Optional[str] = ...) -> None: ...
+
+class ProbeCredentialResult(_message.Message):
+    __slots__ = ("changed",)
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    changed: bool
+    def __init__(self, changed: _Optional[bool] = ...) -> None: ...
+
+class ProbeCredentialResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ProbeCredentialResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ProbeCredentialResult, _Mapping]] = ...) -> None: ...
+
+class CloseCredentialRequest(_message.Message):
+    __slots__ = ("integration",)
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    integration: str
+    def __init__(self, integration: _Optional[str] = ...) -> None: ...
+
+class CloseCredentialResult(_message.Message):
+    __slots__ = ("changed",)
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    changed: bool
+    def __init__(self, changed: _Optional[bool] = ...) -> None: ...
+
+class CloseCredentialResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: CloseCredentialResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[CloseCredentialResult, _Mapping]] = ...) -> None: ...
+
+class RemovalFilter(_message.Message):
+    __slots__ = ("ids", "users", "topics", "providers", "integrations", "reasons", "since_ms", "until_ms")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATIONS_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    users: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    providers: _containers.RepeatedScalarFieldContainer[str]
+    integrations: _containers.RepeatedScalarFieldContainer[str]
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    since_ms: int
+    until_ms: int
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., users: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ..., providers: _Optional[_Iterable[str]] = ..., integrations: _Optional[_Iterable[str]] = ..., reasons: _Optional[_Iterable[str]] = ..., since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ...) -> None: ...
+
+class RemovalGroup(_message.Message):
+    __slots__ = ("provider", "integration", "reason", "devices")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    integration: str
+    reason: str
+    devices: int
+    def __init__(self, provider: _Optional[str] = ..., integration: _Optional[str] = ..., reason: _Optional[str] = ..., devices: _Optional[int] = ...) -> None: ...
+
+class ListRemovalsRequest(_message.Message):
+    __slots__ = ("filter",)
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    filter: RemovalFilter
+    def __init__(self, filter: _Optional[_Union[RemovalFilter, _Mapping]] = ...) -> None: ...
+
+class ListRemovalsResult(_message.Message):
+    __slots__ = ("groups", "devices")
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[RemovalGroup]
+    devices: int
+    def __init__(self, groups: _Optional[_Iterable[_Union[RemovalGroup, _Mapping]]] = ..., devices: _Optional[int] = ...) -> None: ...
+
+class ListRemovalsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ListRemovalsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListRemovalsResult, _Mapping]] = ...) -> None: ...
+
+class ApproveRemovalsRequest(_message.Message):
+    __slots__ = ("filter", "all")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    filter: RemovalFilter
+    all: bool
+    def __init__(self, filter: _Optional[_Union[RemovalFilter, _Mapping]] = ..., all: _Optional[bool] = ...) -> None: ...
+
+class ApproveRemovalsResult(_message.Message):
+    __slots__ = ("removed",)
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    removed: int
+    def __init__(self, removed: _Optional[int] = ...) -> None: ...
+
+class ApproveRemovalsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ApproveRemovalsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ApproveRemovalsResult, _Mapping]] = ...) -> None: ...
+
+class RestoreRemovalsRequest(_message.Message):
+    __slots__ = ("filter", "all")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    filter: RemovalFilter
+    all: bool
+    def __init__(self, filter: _Optional[_Union[RemovalFilter, _Mapping]] = ..., all: _Optional[bool] = ...) -> None: ...
+
+class RestoreRemovalsResult(_message.Message):
+    __slots__ = ("restored",)
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    restored: int
+    def __init__(self, restored: _Optional[int] = ...) -> None: ...
+
+class RestoreRemovalsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: RestoreRemovalsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[RestoreRemovalsResult, _Mapping]] = ...) -> None: ...

@@ -62,6 +62,36 @@ class AdminApiStub:
                 request_serializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersRequest.SerializeToString,
                 response_deserializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.ListCredentials = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ListCredentials',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListCredentialsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListCredentialsResponse.FromString,
+                _registered_method=True)
+        self.ProbeCredential = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ProbeCredential',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ProbeCredentialRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ProbeCredentialResponse.FromString,
+                _registered_method=True)
+        self.CloseCredential = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/CloseCredential',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.CloseCredentialRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.CloseCredentialResponse.FromString,
+                _registered_method=True)
+        self.ListRemovals = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ListRemovals',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListRemovalsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListRemovalsResponse.FromString,
+                _registered_method=True)
+        self.ApproveRemovals = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ApproveRemovals',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ApproveRemovalsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ApproveRemovalsResponse.FromString,
+                _registered_method=True)
+        self.RestoreRemovals = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/RestoreRemovals',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.RestoreRemovalsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.RestoreRemovalsResponse.FromString,
+                _registered_method=True)
         self.ListAuditLog = channel.unary_unary(
                 '/tocsin.admin.v1.AdminApi/ListAuditLog',
                 request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogRequest.SerializeToString,
@@ -115,6 +145,53 @@ class AdminApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCredentials(self, request, context):
+        """Every configured credential: whether its sends wait, since when and why; then the
+        breakers of other keys. 108 where workers share nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProbeCredential(self, request, context):
+        """Lets a worker try a credential with the next push that waits for it, to one
+        recipient. 107 for an integration that is not configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseCredential(self, request, context):
+        """Lets everything that waits for a credential go on. 107 as for a probe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRemovals(self, request, context):
+        """Devices that their provider calls dead, and whose removal waits for a person, since
+        there are so many: counted by provider, integration and reason. An empty filter means
+        all of them. They are sent to until somebody decides. 108 without a database.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveRemovals(self, request, context):
+        """Removes these devices, as their provider said; `tocsin devices restore` undoes it for
+        30 days. 107 for an empty filter without `all`, and for both.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreRemovals(self, request, context):
+        """Lets these devices stay: the verdicts were wrong. 107 as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAuditLog(self, request, context):
         """Administrative calls and commands that changed something or looked at what was
         sent, newest first. 108 without a database: then they are in the log alone.
@@ -150,6 +227,36 @@ def add_AdminApiServicer_to_server(servicer, server):
                     servicer.PurgeDeadLetters,
                     request_deserializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersRequest.FromString,
                     response_serializer=tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersResponse.SerializeToString,
+            ),
+            'ListCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCredentials,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListCredentialsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListCredentialsResponse.SerializeToString,
+            ),
+            'ProbeCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProbeCredential,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ProbeCredentialRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ProbeCredentialResponse.SerializeToString,
+            ),
+            'CloseCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseCredential,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.CloseCredentialRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.CloseCredentialResponse.SerializeToString,
+            ),
+            'ListRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRemovals,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListRemovalsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListRemovalsResponse.SerializeToString,
+            ),
+            'ApproveRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveRemovals,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ApproveRemovalsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ApproveRemovalsResponse.SerializeToString,
+            ),
+            'RestoreRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreRemovals,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.RestoreRemovalsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.RestoreRemovalsResponse.SerializeToString,
             ),
             'ListAuditLog': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAuditLog,
@@ -295,6 +402,168 @@ class AdminApi:
             '/tocsin.admin.v1.AdminApi/PurgeDeadLetters',
             tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersRequest.SerializeToString,
             tocsin_dot_protocol_dot_admin__pb2.PurgeDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ListCredentials',
+            tocsin_dot_protocol_dot_admin__pb2.ListCredentialsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ListCredentialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProbeCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ProbeCredential',
+            tocsin_dot_protocol_dot_admin__pb2.ProbeCredentialRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ProbeCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/CloseCredential',
+            tocsin_dot_protocol_dot_admin__pb2.CloseCredentialRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.CloseCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ListRemovals',
+            tocsin_dot_protocol_dot_admin__pb2.ListRemovalsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ListRemovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ApproveRemovals',
+            tocsin_dot_protocol_dot_admin__pb2.ApproveRemovalsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ApproveRemovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/RestoreRemovals',
+            tocsin_dot_protocol_dot_admin__pb2.RestoreRemovalsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.RestoreRemovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

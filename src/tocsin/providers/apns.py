@@ -19,6 +19,7 @@ from tocsin.providers.apns_answers import (
     EXPIRED_TOKEN,
     SPENT_CONNECTION,
     TOO_MANY_TOKENS,
+    blame_certificate,
     classify,
     parse_reason,
     read_failure,
@@ -86,6 +87,7 @@ class ApnsProvider:
         tell_expiry(identity)
         self.topic = identity.topic
         self.credential_expires_at_s = identity.expires_at_s
+        self._clock = clock
         key = identity.key
         self.tokens = ApnsTokens(key, tokens, clock=clock) if key else None
         self._pool = Http2Pool(
@@ -108,6 +110,8 @@ class ApnsProvider:
         if batch.validate_only:
             validate(batch, self.topic, report)
             return
+        if self._has_expired():
+            report = _blaming_certificate(report)
         token = await self.tokens.fetch() if self.tokens is not None else ""
         exchange = _Conversation(self, batch, token)
         if batch.bodies is None:
@@ -117,6 +121,10 @@ class ApnsProvider:
                 return
         pump = Pump(self._pool, exchange, batch.pending, report, pace, batch.priority)
         await pump.finish()
+
+    def _has_expired(self) -> bool:
+        ends_at_s = self.credential_expires_at_s
+        return ends_at_s is not None and self._clock() >= ends_at_s
 
     async def close(self) -> None:
         """As the port says."""
@@ -150,6 +158,13 @@ class ApnsProvider:
         if now_s - self._retired_at_s > _RETIRE_INTERVAL_S:
             self._retired_at_s = now_s
             self._pool.retire()
+
+
+def _blaming_certificate(report: Report) -> Report:
+    def blame(index: int, outcome: Outcome) -> None:
+        report(index, blame_certificate(outcome))
+
+    return blame
 
 
 class _Conversation:

@@ -180,6 +180,25 @@ def classify(
     )
 
 
+_UNREACHED = frozenset({"connect_failed", "connection_closed", "protocol_error"})
+
+
+def blame_certificate(outcome: Outcome) -> Outcome:
+    """What a fault means once our certificate has ended: Apple hangs up then.
+
+    Any other answer shows that it is good for something, and stays.
+    """
+    if outcome.verdict is not Verdict.RETRY or outcome.code not in _UNREACHED:
+        return outcome
+    return Outcome(
+        Verdict.MISCONFIGURED,
+        "expired_certificate",
+        f"the APNs certificate has expired: {outcome.detail}"[:_DETAIL_LIMIT],
+        slow_down=True,
+        maybe_sent=outcome.maybe_sent,
+    )
+
+
 def read_failure(failure: Failure) -> Outcome:
     """The outcome of a request without an answer.
 

@@ -16,6 +16,7 @@ from tocsin.core.device import (
     DeviceTopicFilter,
     PageRequest,
     ProviderTokens,
+    RemovedFilter,
 )
 from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
@@ -180,6 +181,42 @@ def belong(integrations: Sequence[str], dialect: str) -> Conditions:
         *chosen((devices.c.provider, sections), dialect=dialect),
     )
     return [or_(*named, nameless)]
+
+
+def selected_by(
+    filter: RemovedFilter,
+    at_ms: ColumnElement[int | None],
+    reason: ColumnElement[str],
+    *,
+    dialect: str,
+) -> Conditions:
+    """All of a filter over devices that were removed, or held, then and for that."""
+    conditions = [
+        *chosen(
+            (devices.c.id, filter.ids),
+            (devices.c.user_id, filter.users),
+            (devices.c.provider, filter.providers),
+            dialect=dialect,
+        ),
+        *belong(filter.integrations, dialect),
+    ]
+    if filter.topics:
+        conditions.append(holds_any_topic(filter.topics, dialect))
+    if filter.reasons:
+        conditions.append(
+            or_(
+                among(reason, filter.reasons, dialect),
+                *(
+                    reason.endswith(f": {code}", autoescape=True)
+                    for code in filter.reasons
+                ),
+            )
+        )
+    if filter.since_ms:
+        conditions.append(at_ms >= filter.since_ms)
+    if filter.until_ms:
+        conditions.append(at_ms < filter.until_ms)
+    return conditions
 
 
 def _holds(pairs: Sequence[ProviderTokens], dialect: str) -> Conditions:

@@ -27,7 +27,8 @@ from tocsin.core.errors import BadRequest
 from tocsin.core.ids import is_id
 from tocsin.core.ports.clock import Clock
 from tocsin.core.push import RecipientPage
-from tocsin.storage.dead_tokens import mark_dead, mark_inactive, purge
+from tocsin.core.removals import Removal, RemovalGuard
+from tocsin.storage.dead_tokens import mark_inactive, purge, remove_guarded
 from tocsin.storage.device_changes import (
     change_devices,
     change_own_topics,
@@ -37,6 +38,7 @@ from tocsin.storage.device_lists import list_device_topics, list_devices
 from tocsin.storage.engine import Database
 from tocsin.storage.errors import DatabaseUnavailable
 from tocsin.storage.group_commit import GroupCommit
+from tocsin.storage.held_removals import approve_held, count_held, release_held
 from tocsin.storage.registration import KeyedRegistration, register_all
 from tocsin.storage.removed_devices import count_removed, restore_removed
 from tocsin.storage.replicas import ReplicaReader
@@ -177,12 +179,36 @@ class SqlDeviceStore:
             )
         )
 
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+    async def remove_dead(
+        self, dead: Sequence[DeadToken], *, guard: RemovalGuard | None = None
+    ) -> Removal:
         """See `DeviceStore.remove_dead`."""
         if not dead:
-            return []
+            return Removal([], [])
         return await self._database.write(
-            lambda connection: mark_dead(connection, dead, self._clock.now_ms())
+            lambda connection: remove_guarded(
+                connection, dead, guard, self._clock.now_ms()
+            )
+        )
+
+    async def count_held(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        """See `DeviceStore.count_held`."""
+        return await self._database.read(
+            lambda connection: count_held(connection, filter)
+        )
+
+    async def approve_held(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        """See `DeviceStore.approve_held`."""
+        return await self._database.write(
+            lambda connection: approve_held(
+                connection, filter, limit, self._clock.now_ms()
+            )
+        )
+
+    async def release_held(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        """See `DeviceStore.release_held`."""
+        return await self._database.write(
+            lambda connection: release_held(connection, filter, limit)
         )
 
     async def remove_inactive(

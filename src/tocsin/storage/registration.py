@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import GLOBAL_USER, Registration, TopicOrigin
 from tocsin.core.ids import new_id
+from tocsin.storage.held_removals import NOT_HELD
 from tocsin.storage.rows import (
     among_given,
     as_list,
@@ -169,4 +170,6 @@ def _row(device_id: str, entry: KeyedRegistration, now_ms: int) -> dict[str, Any
         "removed_reason": "",
         "suspected_at_ms": None,
         "suspected_after": None,
+        "suspected_by": None,
+        **NOT_HELD,
     }

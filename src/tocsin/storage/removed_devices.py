@@ -5,7 +5,7 @@ Part of the storage room; it runs inside a transaction that others opened.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import (
@@ -16,7 +16,8 @@ from tocsin.core.device import (
     TopicOrigin,
     TopicsChange,
 )
-from tocsin.storage.device_filters import belong, chosen, holds_any_topic
+from tocsin.storage.device_filters import selected_by
+from tocsin.storage.held_removals import NOT_HELD
 from tocsin.storage.rows import among, lock_users
 from tocsin.storage.tables import devices
 from tocsin.storage.topic_rows import (
@@ -71,6 +72,8 @@ async def restore_removed(
             updated_at_ms=now_ms,  # else the inactive would be removed again
             suspected_at_ms=None,
             suspected_after=None,
+            suspected_by=None,
+            **NOT_HELD,
         )
         .returning(table.id, table.user_id)
     )
@@ -93,30 +96,9 @@ async def restore_removed(
 
 def _conditions(filter: RemovedFilter, dialect: str) -> list[ColumnElement[bool]]:
     table = devices.c
-    conditions = [
+    return [
         table.removed_at_ms.is_not(None),
-        *chosen(
-            (table.id, filter.ids),
-            (table.user_id, filter.users),
-            (table.provider, filter.providers),
-            dialect=dialect,
+        *selected_by(
+            filter, table.removed_at_ms, table.removed_reason, dialect=dialect
         ),
-        *belong(filter.integrations, dialect),
     ]
-    if filter.topics:
-        conditions.append(holds_any_topic(filter.topics, dialect))
-    if filter.reasons:
-        conditions.append(
-            or_(
-                among(table.removed_reason, filter.reasons, dialect),
-                *(
-                    table.removed_reason.endswith(f": {code}", autoescape=True)
-                    for code in filter.reasons
-                ),
-            )
-        )
-    if filter.since_ms:
-        conditions.append(table.removed_at_ms >= filter.since_ms)
-    if filter.until_ms:
-        conditions.append(table.removed_at_ms < filter.until_ms)
-    return conditions

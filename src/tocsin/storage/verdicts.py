@@ -6,19 +6,20 @@ Part of the storage room; what is to be believed is decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, case, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import TypeEngine
 
 from tocsin.core.device import DeadToken, DeviceFilter
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import RecentVerdicts
+from tocsin.core.removals import Removal, RemovalGuard
 from tocsin.sql_access.dialects import inserting
+from tocsin.storage.dead_tokens import Said, apply, remove_guarded, said_on
 from tocsin.storage.device_filters import filter_conditions
 from tocsin.storage.engine import Database
-from tocsin.storage.rows import among, is_postgres, unnest_columns
+from tocsin.storage.held_removals import HELD, NOT_HELD
+from tocsin.storage.rows import among
 from tocsin.storage.tables import credential_verdicts, devices
 
 # Letters kept per credential; `delivery/credentials.py` counts guarded ones in them.
@@ -26,11 +27,10 @@ KEPT_ANSWERS = 200
 FORGOTTEN_AFTER_MS = 86_400_000
 """A credential that was silent for so long may have been changed since."""
 
-_SAID: dict[str, TypeEngine[Any]] = {
-    "device_id": Text(),
-    "token": Text(),
-    "before_ms": BigInteger(),
-    "reason": Text(),
+_NOT_SUSPECTED = {
+    "suspected_at_ms": None,
+    "suspected_after": None,
+    "suspected_by": None,
 }
 
 
@@ -92,14 +92,21 @@ class SqlVerdictStore:
         return await self._database.write(work)
 
     async def suspect(
-        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
-    ) -> list[str]:
+        self,
+        accused: Sequence[DeadToken],
+        *,
+        delivered: int,
+        proof: int,
+        guard: RemovalGuard | None = None,
+    ) -> Removal:
         """See `VerdictStore.suspect`."""
         if not accused:
-            return []
+            return Removal([], [])
         now_ms = self._clock.now_ms()
         return await self._database.write(
-            lambda connection: _suspect(connection, accused, delivered, proof, now_ms)
+            lambda connection: _suspect(
+                connection, accused, delivered, proof, guard, now_ms
+            )
         )
 
     async def fetch_suspects(
@@ -108,7 +115,10 @@ class SqlVerdictStore:
         """See `VerdictStore.fetch_suspects`."""
         statement = (
             select(devices.c.id)
-            .where(*self._marked(provider, integration))
+            .where(
+                *self._belonging(provider, integration),
+                or_(devices.c.suspected_at_ms.is_not(None), HELD),
+            )
             .order_by(devices.c.suspected_at_ms)
             .limit(limit)
         )
@@ -127,9 +137,9 @@ class SqlVerdictStore:
             update(devices)
             .where(
                 among(table.id, ids, self._database.dialect),
-                table.suspected_at_ms.is_not(None),
+                or_(table.suspected_at_ms.is_not(None), table.held_at_ms.is_not(None)),
             )
-            .values(suspected_at_ms=None, suspected_after=None)
+            .values(**_NOT_SUSPECTED, **NOT_HELD)
         )
         await self._database.write(lambda connection: connection.execute(statement))
 
@@ -137,17 +147,17 @@ class SqlVerdictStore:
         """See `VerdictStore.acquit_all`."""
         statement = (
             update(devices)
-            .where(*self._marked(provider, integration))
-            .values(suspected_at_ms=None, suspected_after=None)
+            .where(
+                *self._belonging(provider, integration),
+                devices.c.suspected_at_ms.is_not(None),
+            )
+            .values(**_NOT_SUSPECTED)
         )
         await self._database.write(lambda connection: connection.execute(statement))
 
-    def _marked(self, provider: str, integration: str) -> list[Any]:
+    def _belonging(self, provider: str, integration: str) -> list[ColumnElement[bool]]:
         belonging = DeviceFilter(providers=(provider,), integrations=(integration,))
-        return [
-            devices.c.suspected_at_ms.is_not(None),
-            *filter_conditions(belonging, self._database.dialect),
-        ]
+        return filter_conditions(belonging, self._database.dialect)
 
 
 async def _suspect(
@@ -155,67 +165,41 @@ async def _suspect(
     accused: Sequence[DeadToken],
     delivered: int,
     proof: int,
+    guard: RemovalGuard | None,
     now_ms: int,
-) -> list[str]:
-    """Remove the devices that were marked before, then mark the others.
-
-    SQLite has one writer at a time, so there a statement per device does as well.
-    """
+) -> Removal:
+    """Remove the devices that were marked before, then mark the others."""
     table = devices.c
-    removal = (
-        update(devices)
-        .where(
-            table.removed_at_ms.is_(None),
+
+    def is_confirmed(said: Said) -> Sequence[ColumnElement[bool]]:
+        return (
             table.suspected_after <= delivered - proof,
             # Releases that know no marks leave them at a registration: a mark from
             # before it does not count.
             table.registered_at_ms <= table.suspected_at_ms,
+            table.suspected_at_ms < said.before_ms,
+            # By another send, and not by a retry of the one that marked it; releases
+            # before did not note which that was.
+            or_(
+                func.coalesce(table.suspected_by, "") == "",
+                table.suspected_by != said.push_id,
+            ),
         )
-        .values(removed_at_ms=now_ms)
-        .returning(table.id)
-    )
+
+    found = await remove_guarded(connection, accused, guard, now_ms, is_confirmed)
+    said = said_on(connection)
     marking = (
         update(devices)
         .where(
-            table.removed_at_ms.is_(None),
             or_(
                 table.suspected_at_ms.is_(None),
                 table.suspected_at_ms < table.registered_at_ms,
             ),
         )
-        .values(suspected_at_ms=now_ms, suspected_after=delivered)
+        .values(
+            suspected_at_ms=now_ms, suspected_after=delivered, suspected_by=said.push_id
+        )
+        .returning(table.id)
     )
-    if is_postgres(connection):
-        said = unnest_columns("said", _SAID)
-        given = {
-            f"all_{name}": [getattr(each, name) for each in accused] for name in _SAID
-        }
-        meant = (
-            table.id == said.c.device_id,
-            table.token == said.c.token,
-            table.registered_at_ms < said.c.before_ms,
-        )
-        result = await connection.execute(
-            removal.where(*meant, table.suspected_at_ms < said.c.before_ms).values(
-                removed_reason=said.c.reason
-            ),
-            given,
-        )
-        gone = list(result.scalars())
-        await connection.execute(marking.where(*meant), given)
-        return gone
-    removed: list[str] = []
-    for each in accused:
-        meant = (
-            table.id == each.device_id,
-            table.token == each.token,
-            table.registered_at_ms < each.before_ms,
-        )
-        result = await connection.execute(
-            removal.where(*meant, table.suspected_at_ms < each.before_ms).values(
-                removed_reason=each.reason
-            )
-        )
-        removed.extend(result.scalars())
-        await connection.execute(marking.where(*meant))
-    return removed
+    await apply(connection, said, marking, accused)
+    return found

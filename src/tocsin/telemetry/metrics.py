@@ -200,6 +200,12 @@ class Metrics:
             "Accepted messages by what the provider said of them later.",
             *("provider", "success", "err_code"),
         )
+        self.push_removals_waiting = self._gauge(
+            "push_removal_waiting_count",
+            "Devices that their provider calls dead, and whose removal waits for a"
+            " person, as `tocsin devices removals` lists them.",
+            *("provider", "integration"),
+        )
         self.push_halted_sends = self._counter(
             "push_halted_send_count",
             "Sends that were stopped, since the provider refuses their body.",

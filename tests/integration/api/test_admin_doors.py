@@ -23,8 +23,11 @@ from tests.support.jobs import make_send_job, make_walk_job
 
 from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.methods.table import ADMIN_COMMANDS
-from tocsin.core.device import DeviceFilter, ProviderTokens
+from tocsin.core.breaker import Cause, credential_name, open_breaker
+from tocsin.core.device import DeadToken, DeviceFilter, ProviderTokens
+from tocsin.core.outcome import Outcome, Verdict
 from tocsin.core.push import Body, Expand
+from tocsin.core.removals import RemovalGuard, RemovalLimit
 from tocsin.protocol import admin_pb2, admin_pb2_grpc, api_pb2, api_pb2_grpc
 
 _LIST = admin_pb2.ListDeadLettersRequest()
@@ -325,3 +328,90 @@ async def test_without_a_database_the_audit_log_is_the_log() -> None:
         answer = await http.send("/admin/api/list_audit_log", {})
     assert answer.json["error"]["code"] == 108
     assert "administrative calls are in the log alone" in answer.text
+
+
+async def test_credentials_are_seen_and_closed_over_http() -> None:
+    """What stops one, in the provider's words; and a name that is none."""
+    world = World()
+    refused = Outcome(Verdict.MISCONFIGURED, "not_found", "404 none", slow_down=True)
+    breaker = open_breaker(Cause.FAULT, refused, 1_000, push_id="p1")
+    name = credential_name("fcm", "fcm", "d1")
+    assert await world.breakers.swap(name, None, breaker.to_text())
+    async with serving_admin_http(world) as http:
+        listed = (await http.send("/admin/api/list_credentials", {})).json["result"]
+        assert listed["items"] == [
+            {
+                "provider": "fcm",
+                "integration": "fcm",
+                "state": "half-open",
+                "code": "not_found",
+                "detail": "404 none",
+                "push_id": "p1",
+                "opened_at_ms": 1_000,
+                "until_ms": 11_000,
+                "is_configured": True,
+            }
+        ]
+        one = {"integration": "fcm"}
+        for method, changed in (
+            ("probe_credential", True),
+            ("close_credential", True),
+            ("close_credential", False),
+        ):
+            done = (await http.send(f"/admin/api/{method}", one)).json["result"]
+            assert done.get("changed", False) is changed
+        wrong = await http.send("/admin/api/probe_credential", {"integration": "x"})
+        assert wrong.json["error"]["message"] == (
+            "bad request: integration: is none of fcm"
+        )
+    methods = [entry.method for entry in world.audit.entries.values()]
+    assert methods == ["probe_credential", *["close_credential"] * 2]
+
+
+async def test_held_removals_are_decided_on_grpc() -> None:
+    """Counted, approved in part, and the others restored."""
+    world = World()
+    ids = world.devices.fill(3, integration="shop")
+    said = [
+        DeadToken(id, f"token-{n}", 2**50, "fcm: unregistered")
+        for n, id in enumerate(ids)
+    ]
+    guard = RemovalGuard("fcm", "shop", RemovalLimit(max_share=0.0, least=0))
+    assert len((await world.devices.remove_dead(said, guard=guard)).held) == 3
+    async with (
+        serving(world, operators=operators_key()) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub: Any = admin_pb2_grpc.AdminApiStub(channel)
+        answer = await stub.ListRemovals(
+            admin_pb2.ListRemovalsRequest(), metadata=AS_OPERATOR
+        )
+        assert answer.result == admin_pb2.ListRemovalsResult(
+            groups=[
+                admin_pb2.RemovalGroup(
+                    provider="fcm",
+                    integration="shop",
+                    reason="fcm: unregistered",
+                    devices=3,
+                )
+            ],
+            devices=3,
+        )
+        nothing = admin_pb2.ApproveRemovalsRequest()
+        answer = await stub.ApproveRemovals(nothing, metadata=AS_OPERATOR)
+        assert answer.error.code == 107
+        some = admin_pb2.ApproveRemovalsRequest(filter={"ids": ids[:1]})
+        answer = await stub.ApproveRemovals(some, metadata=AS_OPERATOR)
+        assert answer.result.removed == 1
+        rest = admin_pb2.RestoreRemovalsRequest(all=True)
+        answer = await stub.RestoreRemovals(rest, metadata=AS_OPERATOR)
+        assert answer.result.restored == 2
+    assert sorted(world.devices.rows) == sorted(ids[1:])
+
+
+@pytest.mark.parametrize("method", ["list_credentials", "list_removals"])
+async def test_without_a_database_there_is_nothing_to_decide(method: str) -> None:
+    """The answer says so."""
+    async with serving_admin_http(World(database=False)) as http:
+        answer = await http.send(f"/admin/api/{method}", {})
+    assert answer.json["error"]["code"] == 108

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 from tests.support.jobs import ManualClock
 
+from tocsin.admin.actor import NOBODY
+from tocsin.admin.audit import AuditTrail
 from tocsin.admin.credentials import CredentialName, CredentialService
 from tocsin.core.breaker import BreakerState, Cause, credential_name, open_breaker
 from tocsin.core.errors import BadRequest, Conflict
@@ -35,7 +37,11 @@ class CredentialDesk:
         self.clock = ManualClock()
         self.store = store or LocalBreakerStore()
         self.service = CredentialService(
-            self.store, [SHOP, NEWS], clock=self.clock, backlog=SomeBacklog()
+            self.store,
+            [SHOP, NEWS],
+            clock=self.clock,
+            backlog=SomeBacklog(),
+            audit=AuditTrail(None, clock=self.clock),
         )
 
     async def open(self, integration: str = "shop", digest: str = "d1") -> None:
@@ -82,17 +88,17 @@ async def test_a_probe_by_hand_is_due_at_once() -> None:
     """Also where a worker is at one already."""
     desk = CredentialDesk()
     await desk.open()
-    assert await desk.service.probe("shop")
+    assert await desk.service.probe("shop", actor=NOBODY)
     assert (await desk.states())[0] == ("shop", BreakerState.HALF_OPEN, True)
-    assert not await desk.service.probe("news")
+    assert not await desk.service.probe("news", actor=NOBODY)
 
 
 async def test_closed_by_hand() -> None:
     """Once; what waits goes on."""
     desk = CredentialDesk()
     await desk.open()
-    assert await desk.service.close("shop")
-    assert not await desk.service.close("shop")
+    assert await desk.service.close("shop", actor=NOBODY)
+    assert not await desk.service.close("shop", actor=NOBODY)
     assert await desk.store.fetch() == {}
 
 
@@ -101,7 +107,7 @@ async def test_an_unknown_name_is_refused() -> None:
     desk = CredentialDesk()
     for change in (desk.service.probe, desk.service.close):
         with pytest.raises(BadRequest, match="integration: is none of news, shop"):
-            await change("shops")
+            await change("shops", actor=NOBODY)
 
 
 class Restless(LocalBreakerStore):
@@ -125,8 +131,8 @@ async def test_workers_may_change_it_meanwhile() -> None:
     """It is tried again, and not for ever."""
     desk = CredentialDesk(Restless(changes=19))
     await desk.open()
-    assert await desk.service.close("shop")
+    assert await desk.service.close("shop", actor=NOBODY)
     desk = CredentialDesk(Restless(changes=20))
     await desk.open()
     with pytest.raises(Conflict, match="try again"):
-        await desk.service.close("shop")
+        await desk.service.close("shop", actor=NOBODY)

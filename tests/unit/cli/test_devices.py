@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.jobs import ManualClock
 from tests.support.memory_registry import MemoryDevices
+from tests.unit.admin.test_removals import held, service_over
 
 from tocsin.cli import devices as verb
 from tocsin.core.device import DeadToken, RemovedFilter
@@ -48,11 +50,16 @@ def test_a_time_without_a_zone_is_utc() -> None:
     [
         (["restore"], "say what to restore"),
         (["restore", "--dry-run"], "say what to restore"),
-        (["restore", "--all", "--user", "u"], "--all restores everything"),
+        (["restore", "--all", "--user", "u"], "--all means everything"),
         (["restore", "--since", "yesterday"], "--since: must be a time"),
         (["restore", "--until", "5"], "--until: must be a time"),
         (["restore", "--provider", "fmc"], "--provider: 'fmc' is none of fcm"),
-        (["removed", "--all"], "takes no --all"),
+        (["removed", "--all"], "take no --all"),
+        (["removals", "list", "--all"], "take no --all"),
+        (["removals", "approve"], "say what to approve"),
+        (["removals", "restore"], "say what to restore"),
+        (["removals", "--dry-run"], "takes no --dry-run"),
+        (["removed", "approve"], "takes no approve"),
     ],
 )
 def test_what_means_nothing_is_refused(arguments: list[str], words: str) -> None:
@@ -74,7 +81,7 @@ async def removed(count: int) -> MemoryDevices:
         DeadToken(id, f"token-{n}", clock.now_ms(), "fcm: unregistered")
         for n, id in enumerate(ids)
     ]
-    assert await store.remove_dead(said) == ids
+    assert (await store.remove_dead(said)).removed == ids
     assert idle not in store.rows
     return store
 
@@ -102,3 +109,25 @@ async def test_a_dry_run_changes_nothing(capsys: pytest.CaptureFixture[str]) -> 
         ["3", "would", "be", "restored"],
     ]
     assert (store.writes, store.rows) == (before, {})
+
+
+async def test_held_removals_are_counted_and_decided(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the service that the RPC uses too."""
+    store = await held(4)
+    service = service_over(store)
+    everything = RemovedFilter()
+    assert await verb.decide(service, "list", everything, everything=False) == 0
+    group, total = capsys.readouterr().out.splitlines()
+    assert group.split() == ["4", "fcm", "shop", "fcm:", "unregistered"]
+    assert total.strip() == "4  devices are held; they are sent to until you decide"
+    one = RemovedFilter(ids=(next(iter(store.rows)),))
+    with capture_logs():  # the audit log's
+        assert await verb.decide(service, "restore", one, everything=False) == 0
+        assert await verb.decide(service, "approve", everything, everything=True) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "1 devices stay",
+        "removed 3 devices; `tocsin devices restore` undoes it for 30 days",
+    ]
+    assert len(store.rows) == 1

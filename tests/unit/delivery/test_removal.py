@@ -16,6 +16,7 @@ from tests.support.memory_registry import (
 from tocsin.core.device import DeadToken, Registration, RemovedFilter
 from tocsin.core.errors import InternalError, NotAvailable
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
+from tocsin.core.removals import Removal, RemovalGuard
 from tocsin.delivery.credentials import ENOUGH, CredentialState
 from tocsin.delivery.outages import QUIET_S, Outages
 from tocsin.delivery.removal import (
@@ -36,10 +37,12 @@ class Devices(MemoryDevices):
 
     failure: Exception | None = None
 
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+    async def remove_dead(
+        self, dead: Sequence[DeadToken], *, guard: RemovalGuard | None = None
+    ) -> Removal:
         if self.failure is not None:
             raise self.failure
-        return await super().remove_dead(dead)
+        return await super().remove_dead(dead, guard=guard)
 
     async def restore_removed(self, filter: RemovedFilter, *, limit: int) -> list[str]:
         if self.failure is not None:
@@ -57,10 +60,17 @@ class Verdicts(MemoryVerdicts):
         self.looks: list[int] = []
 
     async def suspect(
-        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
-    ) -> list[str]:
+        self,
+        accused: Sequence[DeadToken],
+        *,
+        delivered: int,
+        proof: int,
+        guard: RemovalGuard | None = None,
+    ) -> Removal:
         self._fail("suspect")
-        return await super().suspect(accused, delivered=delivered, proof=proof)
+        return await super().suspect(
+            accused, delivered=delivered, proof=proof, guard=guard
+        )
 
     async def fetch_suspects(
         self, provider: str, integration: str, *, limit: int

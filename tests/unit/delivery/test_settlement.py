@@ -76,7 +76,8 @@ class Case:
         """Guarded verdicts about these devices were believed once before."""
         before_ms = self.clock.now_ms()
         said = [DeadToken(f"device-{n}", f"token-{n}", before_ms, "x") for n in numbers]
-        assert await self.verdicts.suspect(said, delivered=0, proof=0) == []
+        done = await self.verdicts.suspect(said, delivered=0, proof=0)
+        assert done.removed == []
         self.verdicts.accused.clear()
         self.clock.advance(1)
         self.run.started_ms = self.clock.now_ms()
@@ -126,7 +127,7 @@ async def test_a_definite_verdict_removes_the_device() -> None:
     case = Case()
     await case.take(DELIVERED, Outcome(Verdict.UNREGISTERED, "unregistered"))
     assert case.devices.dead == [
-        DeadToken("device-1", "token-1", case.run.started_ms, "fcm: unregistered")
+        DeadToken("device-1", "token-1", case.run.started_ms, "fcm: unregistered", "p1")
     ]
     assert case.metrics.push_devices_removed.get("fcm", "unregistered") == 1
 
@@ -187,7 +188,9 @@ async def test_a_believed_suspect_is_noted_for_the_registry() -> None:
     await case.finish(DELIVERED, SUSPECT, DELIVERED, DELIVERED)
     assert case.devices.dead == []
     assert case.verdicts.accused == [
-        DeadToken("device-1", "token-1", case.run.started_ms, "fcm: sender_id_mismatch")
+        DeadToken(
+            "device-1", "token-1", case.run.started_ms, "fcm: sender_id_mismatch", "p1"
+        )
     ]
     assert case.verdicts.delivered == 103
     assert case.settlement.plan(case.run) == ([], [])

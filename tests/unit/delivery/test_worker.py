@@ -26,6 +26,7 @@ from tocsin.core.lanes import EXPAND, SEND, LaneChoice, Priority, queue_name
 from tocsin.core.outcome import DELIVERED, Outcome, Verdict
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, Job, Send
+from tocsin.core.removals import Removal, RemovalGuard
 from tocsin.delivery import lane as lane_module
 from tocsin.delivery.dispatch import Dispatcher
 from tocsin.delivery.lane import MAX_DELIVERIES, Lane
@@ -53,9 +54,11 @@ class DeadList(MemoryDevices):
         super().__init__()
         self.told: list[DeadToken] = []
 
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
+    async def remove_dead(
+        self, dead: Sequence[DeadToken], *, guard: RemovalGuard | None = None
+    ) -> Removal:
         self.told += dead
-        return await super().remove_dead(dead)
+        return await super().remove_dead(dead, guard=guard)
 
 
 class Bench:

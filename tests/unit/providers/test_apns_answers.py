@@ -5,6 +5,7 @@ import pytest
 from tocsin.core.outcome import Outcome, Verdict
 from tocsin.http2 import Failure, FailureKind
 from tocsin.providers.apns_answers import (
+    blame_certificate,
     classify,
     parse_reason,
     read_failure,
@@ -179,3 +180,36 @@ def test_only_a_word_is_a_reason(body: bytes, reason: str, died_ms: int | None) 
     found, found_ms = parse_reason(body)
     assert found_ms == died_ms
     assert found == (reason or ("Unregistered" if b"Unregistered" in body else ""))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (Outcome(Verdict.RETRY, "connect_failed", "alert"), "expired_certificate"),
+        (Outcome(Verdict.RETRY, "connection_closed"), "expired_certificate"),
+        (Outcome(Verdict.RETRY, "internal"), "internal"),
+        (Outcome(Verdict.DELIVERED), ""),
+    ],
+)
+def test_after_its_end_a_certificate_is_to_blame(outcome: Outcome, code: str) -> None:
+    """For what Apple does then, which is to hang up; an answer is an answer."""
+    blamed = blame_certificate(outcome)
+    assert blamed.code == code
+    assert blamed.slow_down is (code == "expired_certificate")
+
+
+@pytest.mark.parametrize(
+    "reason", ["DeviceTokenNotForTopic", "BadTopic", "TopicDisallowed", "MissingTopic"]
+)
+def test_a_topic_of_the_message_itself_is_its_own_fault(reason: str) -> None:
+    """It says nothing of the token, nor of the credential."""
+    outcome = classify(400, reason, own_topic=True)
+    assert (outcome.verdict, outcome.of_body) == (Verdict.REJECTED, True)
+    assert not classify(400, reason).of_body
+
+
+@pytest.mark.parametrize("reason", ["PayloadTooLarge", "BadCollapseId", "Novel"])
+def test_refusals_of_the_message_are_told_from_those_of_a_token(reason: str) -> None:
+    """Every other device would be answered so."""
+    assert classify(400, reason).of_body
+    assert not classify(400, "BadDeviceToken").of_body

@@ -12,7 +12,7 @@ from tocsin.providers.webpush_answers import classify
 NOW_S = 1_800_000_000.0
 
 
-def _answer(
+def reply_with(
     status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> Response:
     fields = [(n.encode(), v.encode()) for n, v in (headers or {}).items()]
@@ -23,10 +23,10 @@ def _answer(
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_accepted(status: int) -> None:
     """The message id is the resource that the service made."""
-    answer = _answer(status, {"location": "https://push.example/m/1", "ttl": "0"})
+    answer = reply_with(status, {"location": "https://push.example/m/1", "ttl": "0"})
     outcome = classify(answer)
     assert outcome == Outcome(Verdict.DELIVERED, message_id="https://push.example/m/1")
-    assert classify(_answer(status)).message_id == ""
+    assert classify(reply_with(status)).message_id == ""
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_accepted(status: int) -> None:
 )
 def test_refused(status: int, verdict: Verdict, code: str) -> None:
     """The table; no answer of one origin ever pauses the credential."""
-    outcome = classify(_answer(status, {"location": "https://10.0.0.1/"}))
+    outcome = classify(reply_with(status, {"location": "https://10.0.0.1/"}))
     assert (outcome.verdict, outcome.code) == (verdict, code)
     assert outcome.detail == str(status)
     assert not outcome.slow_down
@@ -73,19 +73,19 @@ def test_the_wish_for_a_rest_counts(
     status: int, value: str, wait_s: float | None
 ) -> None:
     """Seconds or a date, on answers that are tried again."""
-    outcome = classify(_answer(status, {"retry-after": value}), now_s=NOW_S)
+    outcome = classify(reply_with(status, {"retry-after": value}), now_s=NOW_S)
     assert outcome.retry_after_s == wait_s
 
 
 def test_apples_word_for_another_key() -> None:
     """A 400 that is about the VAPID key must not blame the payload."""
-    answer = _answer(400, body=b'{"reason":"VapidPkHashMismatch"}')
+    answer = reply_with(400, body=b'{"reason":"VapidPkHashMismatch"}')
     assert classify(answer).verdict is Verdict.SUSPECT
 
 
 def test_the_words_of_wns() -> None:
     """Its bodies are empty; the reason stands in a header."""
-    answer = _answer(400, {"x-wns-error-description": "Cache policy"}, b"")
+    answer = reply_with(400, {"x-wns-error-description": "Cache policy"}, b"")
     assert classify(answer).detail == "400 Cache policy"
 
 
@@ -93,7 +93,7 @@ def test_details_hide_the_endpoint() -> None:
     """Its path is a secret: who knows it can push."""
     body = b"<p>No   such\nsubscription: gAAAAABsecret, token=dG9rZW4x</p>" + b"x" * 999
     detail = classify(
-        _answer(404, body=body), "/wpush/v2/gAAAAABsecret?token=dG9rZW4x"
+        reply_with(404, body=body), "/wpush/v2/gAAAAABsecret?token=dG9rZW4x"
     ).detail
     assert detail.startswith(
         "404 <p>No such subscription: <endpoint>, token=<endpoint></p>"

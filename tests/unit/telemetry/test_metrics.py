@@ -82,6 +82,7 @@ DOCUMENTED = {
         "gauge",
         {"provider", "integration"},
     ),
+    "push_removal_waiting_count": ("gauge", {"provider", "integration"}),
     "push_halted_send_count": ("counter", {"provider", "code"}),
     "push_credential_breaker_state": ("gauge", {"provider", "integration"}),
     "push_credential_breaker_opened_count": (
@@ -168,6 +169,7 @@ def busy() -> Metrics:
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
     metrics.push_removals_held.add(1, "fcm", "sender_id_mismatch")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")
+    metrics.push_removals_waiting.set(3, "fcm", "shop")
     metrics.push_halted_sends.add(1, "fcm", "payload_too_large")
     metrics.push_breaker_state.set(1, "fcm", "shop")
     metrics.push_breaker_openings.add(1, "fcm", "shop", "permission_denied")

@@ -25,6 +25,7 @@ from tocsin.core.device import (
     UserTopicFilter,
 )
 from tocsin.core.push import RecipientPage
+from tocsin.core.removals import Removal, RemovalGuard
 
 
 class DeviceStore(Protocol):
@@ -112,8 +113,31 @@ class DeviceStore(Protocol):
         """
         ...
 
-    async def remove_dead(self, dead: Sequence[DeadToken]) -> list[str]:
-        """Soft-remove by the rule of `DeadToken`; returns the ids that were removed."""
+    async def remove_dead(
+        self, dead: Sequence[DeadToken], *, guard: RemovalGuard | None = None
+    ) -> Removal:
+        """Soft-remove by the rule of `DeadToken`, as many as the guard allows.
+
+        The others are held: they live, and are sent to, until a person decides; so do
+        all that follow, as long as something of that integration is held. A delivery
+        (`VerdictStore.acquit`) or a registration ends a hold. Several calls at once
+        share one limit.
+        """
+        ...
+
+    async def count_held(self, filter: RemovedFilter) -> list[RemovedGroup]:
+        """What is held for a person, the largest group first."""
+        ...
+
+    async def approve_held(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        """Soft-remove up to `limit` held devices, for the reason they are held for.
+
+        Returns their ids; empty means that none is left.
+        """
+        ...
+
+    async def release_held(self, filter: RemovedFilter, *, limit: int) -> list[str]:
+        """End the hold of up to `limit` devices, which stay; returns their ids."""
         ...
 
     async def remove_inactive(
@@ -174,25 +198,32 @@ class VerdictStore(Protocol):
         ...
 
     async def suspect(
-        self, accused: Sequence[DeadToken], *, delivered: int, proof: int
-    ) -> list[str]:
-        """Act on guarded verdicts that are believed; returns the ids that were removed.
+        self,
+        accused: Sequence[DeadToken],
+        *,
+        delivered: int,
+        proof: int,
+        guard: RemovalGuard | None = None,
+    ) -> Removal:
+        """Act on guarded verdicts that are believed.
 
         The first time a device is only marked. It is soft-removed, by the rule of
-        `DeadToken`, if the mark is older than the send and the credential has made at
-        least `proof` deliveries since the mark: `delivered` is its number of deliveries
-        as `note` counts them. A registration takes the mark away.
+        `DeadToken` and as `remove_dead` does, if another send than the marking one
+        (`push_id`) got the verdict again, the mark is older than that send, and the
+        credential has made at least `proof` deliveries since the mark: `delivered` is
+        its number of deliveries as `note` counts them. A registration takes the mark
+        away.
         """
         ...
 
     async def fetch_suspects(
         self, provider: str, integration: str, *, limit: int
     ) -> set[str]:
-        """Ids of up to `limit` marked devices of this credential."""
+        """Ids of up to `limit` devices of this credential that are marked or held."""
         ...
 
     async def acquit(self, ids: Collection[str]) -> None:
-        """Take the mark from these devices: something was delivered to them."""
+        """End mark and hold of these devices: something was delivered to them."""
         ...
 
     async def acquit_all(self, provider: str, integration: str) -> None:
