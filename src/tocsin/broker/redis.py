@@ -26,8 +26,7 @@ from tocsin.broker.messages import (
     parse_message,
     parse_publication,
 )
-from tocsin.broker.redis_joined import JoinedScript
-from tocsin.broker.redis_shard import RedisShard
+from tocsin.broker.redis_shard import RedisShard, load_script
 from tocsin.broker.sharding import find_shard
 from tocsin.core.channel import (
     ClientInfo,
@@ -38,9 +37,14 @@ from tocsin.core.channel import (
     PublishResult,
     StreamPosition,
 )
-from tocsin.core.errors import BadRequest, UnrecoverablePosition
+from tocsin.core.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    UnrecoverablePosition,
+)
 from tocsin.core.ports.channels import BrokerListener
 from tocsin.redis_access.commands import is_cluster, is_one_server, tagged, untagged
+from tocsin.redis_access.joined import JoinedScript
 
 _SUPPRESSED = ("", "idempotency", "version")
 
@@ -74,7 +78,7 @@ class RedisBroker:
         # Only for one server: with a cluster or Sentinels each call has to find the
         # server that is in charge of its key.
         self._publishing = {
-            shard: JoinedScript(client, "publish")
+            shard: JoinedScript(client, load_script("publish"), _away)
             for shard, client in zip(self._shards, clients, strict=True)
             if is_one_server(client)
         }
@@ -251,3 +255,7 @@ def _parse_entry(entry: Any) -> Publication:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _away(error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(str(error))

@@ -40,6 +40,7 @@ __all__ = [
     "run",
     "run_at",
     "run_confirmed",
+    "unavailable",
 ]
 
 T = TypeVar("T")
@@ -98,7 +99,12 @@ def own_errors() -> Iterator[None]:
     try:
         yield
     except (foreign.RedisError, OSError) as error:
-        raise QueueUnavailable(_reason(error)) from error
+        raise unavailable(error) from error
+
+
+def unavailable(error: Exception) -> QueueUnavailable:
+    """The error of this room for one of Redis, or of the way to it."""
+    return QueueUnavailable(_reason(error))
 
 
 def _reason(error: Exception) -> str:

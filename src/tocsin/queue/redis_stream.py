@@ -59,10 +59,13 @@ from tocsin.queue.redis_connection import (
     run,
     run_at,
     run_confirmed,
+    unavailable,
 )
 from tocsin.queue.redis_operator import DeadStream
 from tocsin.queue.redis_reader import Entry, StreamReader
 from tocsin.queue.rules import HighWater, Timing
+from tocsin.redis_access.commands import is_one_server
+from tocsin.redis_access.joined import JoinedScript
 
 _log = structlog.get_logger(__name__)
 
@@ -110,6 +113,14 @@ class RedisStreamJobQueue:
         self._settle = QueueScript("settle", before="account")
         self._waiting = QueueScript("waiting")
         self._position = QueueScript("position")
+        # Small calls that wait share a round trip; with several servers each goes by
+        # itself, to the one that is in charge.
+        self._joined: dict[QueueScript, JoinedScript] = {}
+        if is_one_server(client):
+            self._joined = {
+                script: JoinedScript(client, script, unavailable)
+                for script in (self._enqueue, self._settle)
+            }
         self._high_water = HighWater()
 
     async def start(self, *, is_visit: bool = False) -> None:
@@ -200,7 +211,7 @@ class RedisStreamJobQueue:
                     lambda one: self._enqueue(one, keys, args),
                 )
             else:
-                answer = await self._enqueue(self._client, keys, args)
+                answer = await self._call(self._enqueue, keys, args)
         if answer < 0:
             raise QueueFull
         if answer:
@@ -407,6 +418,8 @@ class RedisStreamJobQueue:
 
     async def close(self) -> None:
         """Leave the groups where nothing is held; the rest is for take-over."""
+        for joined in self._joined.values():
+            await joined.close()
         queues = self._reader.known_queues()
         if queues:
             with own_errors():
@@ -480,7 +493,18 @@ class RedisStreamJobQueue:
         for target in numbers:
             keys += self._keys.all_of(target)
         with own_errors():
-            return bool(await self._settle(self._client, keys, args))
+            if follow:
+                # A page of batches is large: others must not wait until it is sent.
+                return bool(await self._settle(self._client, keys, args))
+            return bool(await self._call(self._settle, keys, args))
+
+    async def _call(
+        self, script: QueueScript, keys: Sequence[str], args: Sequence[Any]
+    ) -> Any:
+        joined = self._joined.get(script)
+        if joined is None:
+            return await script(self._client, keys, args)
+        return await joined(keys, args)
 
 
 def _cancelled(job: bytes) -> Change | None:

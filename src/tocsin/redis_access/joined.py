@@ -1,22 +1,21 @@
 """Runs one script on one Redis server, with a round trip for all calls that wait.
 
-Part of the broker room; it must not know what the script does, nor look at answers.
-A command costs this process more than the script costs Redis; a joined one costs it a
-tenth.
+Part of the Redis ground room; it must not know what the script does, nor look at
+answers. A command costs this process more than the script costs Redis; a joined one
+costs it a tenth.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from tocsin.broker.redis_shard import load_script
-from tocsin.core.errors import BrokerUnavailable
+from tocsin.core.errors import ApiError
 from tocsin.redis_access.commands import run_each
 from tocsin.redis_access.scripts import Script
 
@@ -41,23 +40,29 @@ def _packed(value: Any) -> Any:
 
 
 class JoinedScript:
-    """Runs one script of this room; calls are carried out in the order they came.
+    """Runs one script; calls are carried out in the order they came.
 
     One round trip is under way at a time; the next takes all calls that have gathered.
     Where one fails as a whole, all that wait are told, instead of each waiting for a
     timeout of its own.
     """
 
-    def __init__(self, client: Redis, name: str) -> None:
-        """`client` is that of one server and belongs to whoever opened it."""
+    def __init__(
+        self, client: Redis, script: Script, fault: Callable[[Exception], ApiError]
+    ) -> None:
+        """`client` is that of one server and belongs to whoever opened it.
+
+        `fault` makes the caller's error of what Redis or the way to it fails with.
+        """
         self._client = client
-        self._script: Script = load_script(name)
+        self._script = script
+        self._fault = fault
         self._waiting: deque[_Call] = deque()
         self._under_way: list[_Call] = []
         self._carrier: asyncio.Task[None] | None = None
 
     async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """What the script answers; raises `BrokerUnavailable`.
+        """What the script answers; raises what `fault` makes.
 
         A caller who stops waiting cannot know whether the call is carried out.
         """
@@ -74,11 +79,11 @@ class JoinedScript:
             await asyncio.gather(self._carrier, return_exceptions=True)
             # A task that was cancelled before it began never ran its `finally`.
             self._carrier = None
-        self._tell_all(BrokerUnavailable("the broker is closed"))
+        self._tell_all(self._fault(ConnectionError("it is closed")))
 
     def _tell_all(self, error: Exception) -> None:
         for call in (*self._under_way, *self._waiting):
-            _tell(call, error)
+            self._tell(call, error)
         self._under_way = []
         self._waiting.clear()
 
@@ -105,24 +110,23 @@ class JoinedScript:
             if isinstance(answer, NoScriptError):
                 await self._run_alone(call)
             else:
-                _tell(call, answer)
+                self._tell(call, answer)
 
     async def _run_alone(self, call: _Call) -> None:
         """Send the text of the script to a server that did not know it."""
         try:
-            _tell(call, await self._script(self._client, call.keys, call.args))
+            self._tell(call, await self._script(self._client, call.keys, call.args))
         except (RedisError, OSError) as error:
-            _tell(call, error)
+            self._tell(call, error)
 
-
-def _tell(call: _Call, answer: Any) -> None:
-    if call.answer.done():  # who asked has given up
-        return
-    if isinstance(answer, RedisError | OSError):
-        unavailable = BrokerUnavailable(str(answer))
-        unavailable.__cause__ = answer
-        answer = unavailable
-    if isinstance(answer, Exception):
-        call.answer.set_exception(answer)
-    else:
-        call.answer.set_result(answer)
+    def _tell(self, call: _Call, answer: Any) -> None:
+        if call.answer.done():  # who asked has given up
+            return
+        if isinstance(answer, RedisError | OSError):
+            unavailable = self._fault(answer)
+            unavailable.__cause__ = answer
+            answer = unavailable
+        if isinstance(answer, Exception):
+            call.answer.set_exception(answer)
+        else:
+            call.answer.set_result(answer)

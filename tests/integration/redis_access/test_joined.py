@@ -8,12 +8,17 @@ import pytest
 from redis.asyncio import Redis
 from tests.support.brokers import Heard, running_broker
 
-from tocsin.broker.redis_joined import AT_ONCE, JoinedScript
+from tocsin.broker.redis_shard import load_script
 from tocsin.core.channel import PublishOptions
 from tocsin.core.errors import BrokerUnavailable
 from tocsin.core.ports.channels import Broker
+from tocsin.redis_access.joined import AT_ONCE, JoinedScript
 
 KEPT = PublishOptions(history_size=10, history_ttl_s=60)
+
+
+def away(error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(str(error))
 
 
 @pytest.fixture
@@ -90,7 +95,7 @@ async def test_all_that_wait_are_told_of_a_silent_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         client = Redis.from_url(address, socket_timeout=0.2)
-        script = JoinedScript(client, "publish")
+        script = JoinedScript(client, load_script("publish"), away)
         async with asyncio.timeout(20):
             results = await asyncio.gather(
                 *(script([], [number]) for number in range(100 * AT_ONCE)),
@@ -105,7 +110,7 @@ async def test_a_close_tells_who_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         client = Redis.from_url(address)
-        script = JoinedScript(client, "publish")
+        script = JoinedScript(client, load_script("publish"), away)
         waiting = asyncio.ensure_future(script([], []))
         await asyncio.sleep(0)
         await script.close()
@@ -117,7 +122,7 @@ async def test_a_close_tells_who_waits() -> None:
 
 async def test_a_mistake_of_ours_leaves_nobody_waiting(client: Redis) -> None:
     """An argument that is no value for Redis is told, and the next call is answered."""
-    script = JoinedScript(client, "publish")
+    script = JoinedScript(client, load_script("publish"), away)
     calls = [script(["k"], [object()]), script(["k"], [object()])]
     async with asyncio.timeout(20):
         results = await asyncio.gather(*calls, return_exceptions=True)
