@@ -297,9 +297,10 @@ async def test_what_cannot_be_known_counts_as_unconfirmed(rig: Rig) -> None:
 
 
 async def test_sends_that_are_over_are_purged(rig: Rig) -> None:
-    for push_id in ("p1", "p2", "p3"):
+    # Ids of a time before: the log is purged in their order.
+    for push_id in ("000", "001", "002"):
         await rig.accept(push_id)
-    await rig.write({"p1": DONE, "p2": DONE})
+    await rig.write({"000": DONE, "001": DONE})
     now_ms = rig.clock.now_ms()
     assert await rig.keeper.purge(before_ms=now_ms - 1, limit=9) == 0
     assert await rig.keeper.purge(before_ms=now_ms, limit=1) == 1
@@ -337,6 +338,17 @@ async def test_sends_of_one_moment_are_paged_too(rig: Rig) -> None:
     ):
         found += [each.push_id for each in page]
     assert found == ["p4", "p3", "p2", "p1", "p0"]
+
+
+async def test_work_that_is_due_later_waits(rig: Rig) -> None:
+    """Its first account is written beside that of one that is due."""
+    due_at_ms = rig.clock.now_ms() + 1000
+    await rig.accept("p1", due_at_ms=due_at_ms, progress=Progress.SCHEDULED)
+    await rig.accept("p2")
+    waiting = Account("g1", 1, 0, walks={"0": Walk()})
+    assert await rig.write({"p1": waiting, "p2": waiting, "p3": waiting})
+    assert (await rig.find("p1")).progress is Progress.SCHEDULED
+    assert (await rig.find("p2")).progress is Progress.SENDING
 
 
 async def test_an_unknown_send_is_none(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+import uuid
 
 from tocsin.core.push_services import SERVICES
 
@@ -17,6 +18,7 @@ from tocsin.core.push_services import SERVICES
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = frozenset(_ALPHABET)
 _LENGTH = 24
+_STAMP, _LOW = (1 << 48) - 1, (1 << 62) - 1
 
 _LETTERS = {"device_topic": "t", "user_topic": "n"}
 """What marks ids of rows other than devices, whose service has a letter."""
@@ -57,6 +59,22 @@ class IdSource:
             + letter
             + _encode(secrets.randbits(40), 8)
         )
+
+
+def new_send_id() -> str:
+    """A UUID of version 7: it sorts by the millisecond in which it was made.
+
+    So a send is found in its log, and the log is purged, by the order of this one key.
+    """
+    stamp = time.time_ns() // 1_000_000 & _STAMP
+    random = secrets.randbits(74)
+    value = stamp << 80 | 7 << 76 | (random >> 62) << 64 | 2 << 62 | random & _LOW
+    return str(uuid.UUID(int=value))
+
+
+def send_ids_from(at_ms: int) -> str:
+    """The lowest id that `new_send_id` makes from this Unix millisecond on."""
+    return str(uuid.UUID(int=(max(0, at_ms) & _STAMP) << 80))
 
 
 def is_id(text: str) -> bool:

@@ -15,6 +15,7 @@ import structlog
 from tocsin.core.accounts import expired_account
 from tocsin.core.analytics import ONLINE_FIRST, SEND_AT, SendEvent, event_row
 from tocsin.core.errors import ApiError, NotAvailable
+from tocsin.core.ids import new_send_id
 from tocsin.core.integrations import Integrations
 from tocsin.core.ports.analytics import RowSink
 from tocsin.core.ports.clock import Clock
@@ -215,8 +216,8 @@ class SendService:
                 raise fault
             # Asks only, and raises the fault unless this is a repeat.
             await self._claims.take(request, now_ms, 0)
-        uid = request.uid or str(uuid.uuid4())
-        push_id = uuid.uuid4().hex if request.uid else uid
+        push_id = new_send_id()
+        uid = request.uid or push_id
         accepting = self._accepting(request, uid, push_id, now_ms)
         taken = await log.accept(accepting)
         if taken.is_new:

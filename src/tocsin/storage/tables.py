@@ -150,17 +150,14 @@ push_queues = Table(
 
 # A row per send, written before its work is queued. `work` is its payload with its
 # first jobs while it is open, `accounts` a JSON object of generation → account, `seen`
-# whether the queue has ever told of it, `fence` the keeper that wrote last.
+# whether the queue has ever told of it, `fence` the keeper that wrote last, `about` a
+# JSON object of what is only shown. An index costs every send an entry, so there are
+# three: ids sort by time, and are what the log is listed and purged by.
 push_sends = Table(
     "push_sends",
     metadata,
     Column("push_id", TEXT, primary_key=True),
     Column("uid", TEXT, nullable=False),
-    Column("analytics_uid", TEXT, nullable=False),
-    Column("correlation_id", TEXT, nullable=False),
-    Column("trace_id", TEXT, nullable=False),
-    Column("recipient", TEXT, nullable=False),
-    Column("priority", TEXT, nullable=False),
     Column("progress", TEXT, nullable=False),
     Column("accepted_at_ms", BigInteger, nullable=False),
     Column("due_at_ms", BigInteger, nullable=False),
@@ -171,23 +168,17 @@ push_sends = Table(
     Column("note", TEXT, nullable=False),
     Column("seen", Boolean, nullable=False),
     Column("fence", BigInteger, nullable=False),
+    Column("about", TEXT, nullable=False),
     Column("work", LargeBinary, nullable=False),
-    Column("accounts", Text, nullable=False),
+    Column("accounts", TEXT, nullable=False),
     Index("push_sends_uid_idx", "uid"),
-    Index("push_sends_accepted_at_idx", "accepted_at_ms"),
     Index(
         "push_sends_open_idx",
+        "seen",
         "push_id",
         postgresql_where=text("ended_at_ms = 0"),
         sqlite_where=text("ended_at_ms = 0"),
     ),
-    Index(
-        "push_sends_unseen_idx",
-        "accepted_at_ms",
-        postgresql_where=text("ended_at_ms = 0 AND seen = false"),
-        sqlite_where=text("ended_at_ms = 0 AND seen = 0"),
-    ),
-    Index("push_sends_ended_at_idx", "ended_at_ms"),
 )
 
 # One row: which process keeps the send log, and a number that rises with each look.

@@ -16,8 +16,6 @@ depends_on = None
 
 _TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 _OPEN = sa.text("ended_at_ms = 0")
-_UNSEEN = sa.text("ended_at_ms = 0 AND seen = false")
-_UNSEEN_SQLITE = sa.text("ended_at_ms = 0 AND seen = 0")
 
 
 def upgrade() -> None:
@@ -26,11 +24,6 @@ def upgrade() -> None:
         "push_sends",
         sa.Column("push_id", _TEXT, primary_key=True),
         sa.Column("uid", _TEXT, nullable=False),
-        sa.Column("analytics_uid", _TEXT, nullable=False),
-        sa.Column("correlation_id", _TEXT, nullable=False),
-        sa.Column("trace_id", _TEXT, nullable=False),
-        sa.Column("recipient", _TEXT, nullable=False),
-        sa.Column("priority", _TEXT, nullable=False),
         sa.Column("progress", _TEXT, nullable=False),
         sa.Column("accepted_at_ms", sa.BigInteger, nullable=False),
         sa.Column("due_at_ms", sa.BigInteger, nullable=False),
@@ -41,26 +34,18 @@ def upgrade() -> None:
         sa.Column("note", _TEXT, nullable=False),
         sa.Column("seen", sa.Boolean, nullable=False),
         sa.Column("fence", sa.BigInteger, nullable=False),
+        sa.Column("about", _TEXT, nullable=False),
         sa.Column("work", sa.LargeBinary, nullable=False),
-        sa.Column("accounts", sa.Text, nullable=False),
+        sa.Column("accounts", _TEXT, nullable=False),
     )
     op.create_index("push_sends_uid_idx", "push_sends", ["uid"])
-    op.create_index("push_sends_accepted_at_idx", "push_sends", ["accepted_at_ms"])
     op.create_index(
         "push_sends_open_idx",
         "push_sends",
-        ["push_id"],
+        ["seen", "push_id"],
         postgresql_where=_OPEN,
         sqlite_where=_OPEN,
     )
-    op.create_index(
-        "push_sends_unseen_idx",
-        "push_sends",
-        ["accepted_at_ms"],
-        postgresql_where=_UNSEEN,
-        sqlite_where=_UNSEEN_SQLITE,
-    )
-    op.create_index("push_sends_ended_at_idx", "push_sends", ["ended_at_ms"])
     op.create_table(
         "push_keeper",
         sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
