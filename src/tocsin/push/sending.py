@@ -350,16 +350,17 @@ class SendService:
         work: Accepting | None = None,
     ) -> str:
         now_ms = self._clock.now_ms()
-        routes = find_routes(self._integrations, request)
-        providers = providers_of(routes)
+        if work is not None:
+            payload, jobs = work.payload, work.jobs
+            providers = list(payload.bodies)
+        else:
+            routes = find_routes(self._integrations, request)
+            providers = providers_of(routes)
+            payload = payload_of(request, providers, push_id=push_id, uid=uid)
+            jobs = first_jobs(routes, request, push_id, now_ms)
         if request.expire_at_ms and request.expire_at_ms <= now_ms:
             self._expire(request, providers, uid, push_id)
             return "expired"
-        if work is not None:
-            payload, jobs = work.payload, work.jobs
-        else:
-            payload = payload_of(request, providers, push_id=push_id, uid=uid)
-            jobs = first_jobs(routes, request, push_id, now_ms)
         due_at_ms = due_ms(request, now_ms)
         stored = await queue.enqueue(
             payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms

@@ -67,6 +67,13 @@ class Database:
         """Run `work` in a transaction and commit it."""
         return await self._run(self._writing, work)
 
+    async def write_alone(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `work`, which is one statement: a transaction by itself.
+
+        On PostgreSQL that is one trip to the server instead of three.
+        """
+        return await self._run(self._writing_alone, work)
+
     async def check(self) -> None:
         """Raise an `ApiError` that says what is wrong unless it takes writes.
 
@@ -157,6 +164,15 @@ class Database:
             writing = await connection.execution_options(**{_WRITE: True})
             async with writing.begin():
                 yield writing
+
+    @asynccontextmanager
+    async def _writing_alone(self) -> AsyncIterator[AsyncConnection]:
+        if self._writer is not None:
+            async with self._writing() as connection:
+                yield connection
+            return
+        async with self.engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def open_postgres(

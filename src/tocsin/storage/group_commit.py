@@ -20,7 +20,9 @@ class GroupCommit(Generic[T, R]):
     `apply` gets up to `limit` items and returns a result for each, or `None` for an
     item that has to wait for the next transaction; the first item always gets a
     result. If `apply` raises, the items run one by one, so that a bad one fails alone.
-    An error for which `hits_all` is true is given to all of them at once.
+    An error for which `hits_all` is true is given to all of them at once. After a
+    group of several it waits for `gather_s`, so that those who were answered can come
+    back into the next one; an item that is alone never waits.
     """
 
     def __init__(
@@ -30,7 +32,9 @@ class GroupCommit(Generic[T, R]):
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         hits_all: Callable[[Exception], bool],
         limit: int = 200,
+        gather_s: float = 0.0,
     ) -> None:
+        self._gather_s = gather_s
         self._apply = apply
         self._spawn = spawn
         self._hits_all = hits_all
@@ -56,6 +60,8 @@ class GroupCommit(Generic[T, R]):
         try:
             while batch := self._take():
                 await self._commit(batch)
+                if self._gather_s and len(batch) > 1:
+                    await asyncio.sleep(self._gather_s)
         except BaseException as error:
             # Nobody may wait for ever, whatever ended this task.
             for _, future in [*batch, *self._waiting]:

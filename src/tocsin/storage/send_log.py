@@ -64,6 +64,8 @@ _RECORD = (
     "note",
 )
 """Columns that are fields of `SendRecord` as they are."""
+GATHER_S = 0.002
+"""How long a group of sends gathers while several calls are under way."""
 _ABOUT = ("analytics_uid", "correlation_id", "trace_id", "recipient", "priority")
 """Fields of `SendRecord` in the column `about`."""
 _ARRAYS = {
@@ -121,6 +123,7 @@ class SqlSendLog:
             spawn=database.spawn,
             hits_all=lambda error: isinstance(error, DatabaseUnavailable),
             limit=group_limit,
+            gather_s=GATHER_S,
         )
 
     # --- SendAcceptor ---
@@ -289,12 +292,15 @@ class SqlSendLog:
 
         first = _first_writes(accounts, now_ms) | {"fence": fence, "epoch": epoch}
 
+        left = set(accounts)
+        if self._database.dialect == "postgresql":
+            left -= await self._database.write_alone(
+                lambda one: _write_first(one, first)
+            )
+        if not left:
+            return True
+
         async def work(connection: AsyncConnection) -> bool:
-            left = set(accounts)
-            if self._database.dialect == "postgresql":
-                left -= set((await connection.execute(_FIRST_WRITE, first)).scalars())
-            if not left:
-                return True
             rows: list[dict[str, Any]] = []
             for row in await connection.execute(standing, {"push_ids": sorted(left)}):
                 if row.fence > fence:
@@ -440,6 +446,11 @@ class SqlSendLog:
     async def _accept_group(
         self, group: Sequence[Accepting]
     ) -> Sequence[Taken | ApiError | None]:
+        if all(each.fingerprint is None for each in group):
+            rows = [_row_of(each) for each in group]
+            await self._database.write_alone(lambda one: _add(one, rows))
+            return [_new(each) for each in group]
+
         async def work(
             connection: AsyncConnection,
         ) -> Sequence[Taken | ApiError | None]:
@@ -559,6 +570,12 @@ def _row_of(each: Accepting) -> dict[str, Any]:
         ).decode(),
         "accounts": _encode_accounts(record.accounts),
     }
+
+
+async def _write_first(
+    connection: AsyncConnection, columns: Mapping[str, Any]
+) -> set[str]:
+    return set((await connection.execute(_FIRST_WRITE, columns)).scalars())
 
 
 def _first_writes(accounts: Mapping[str, Account], now_ms: int) -> dict[str, Any]:
