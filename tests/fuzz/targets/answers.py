@@ -250,6 +250,7 @@ ANSWERS = tuple(
         _running(read, TARGETS[: 1 if name == "fcm" else 2]),
         examples,
         words=_WORDS,
+        longest=3_072,
     )
     for name, (read, examples) in _EXAMPLES.items()
 )

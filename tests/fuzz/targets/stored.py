@@ -138,7 +138,7 @@ def run_requests(data: bytes) -> None:
             written = codec.write(message)
         except ForeignData:
             continue
-        json.loads(written)
+        require(is_json(written), "no JSON is written")
         again = codec.write(codec.read(kind, written))
         require(again == written, "another message comes back")
 
