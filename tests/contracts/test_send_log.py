@@ -276,6 +276,57 @@ async def test_a_repair_is_planned_once(rig: Rig) -> None:
     assert await rig.keeper.fetch_unseen(before_ms=now_ms, limit=9) == ["p1"]
 
 
+async def test_what_was_read_before_a_repair_is_not_written_over_it(rig: Rig) -> None:
+    """Not before the keeper has held the log again, and so reads anew."""
+    fence = await rig.keeper.hold("a", ttl_s=10)
+    assert fence is not None
+    await rig.accept()
+    assert await rig.write({"p1": OPEN}, fence=fence)
+    plan = {"g2": replace(OPEN, generation="g2", version=0)}
+    await rig.log.plan_repair(
+        "p1", seen={"g1": OPEN.version}, accounts=plan, epoch="e3"
+    )
+    assert not await rig.write({"p1": OPEN}, fence=fence)
+    assert (await rig.find()).accounts == plan
+    fence = await rig.keeper.hold("a", ttl_s=10)
+    assert fence is not None
+    told = replace(OPEN, generation="g2", version=3)
+    assert await rig.write({"p1": told}, fence=fence)
+    assert (await rig.find()).accounts == {"g2": told}
+
+
+async def test_a_plan_goes_when_the_queue_tells_of_other_work(rig: Rig) -> None:
+    """It has one account of a send, so it has not taken the plan."""
+    await rig.accept()
+    closed = replace(DONE, generation="g0")
+    plan = {"g0": closed, "g1": replace(OPEN, version=0)}
+    await rig.log.plan_repair("p1", seen={}, accounts=plan, epoch="e3")
+    first = replace(OPEN, generation="first")
+    assert await rig.write({"p1": first}, fence=9)
+    assert (await rig.find()).accounts == {"g0": closed, "first": first}
+
+
+async def test_a_plan_that_is_made_again_counts_once(rig: Rig) -> None:
+    """It could not be queued the first time."""
+    await rig.accept()
+    plan = {"g1": replace(OPEN, version=0)}
+    for seen in ({}, {"g1": 0}):
+        assert await rig.log.plan_repair("p1", seen=seen, accounts=plan, epoch="e3")
+    assert (await rig.find()).repairs == 1
+
+
+async def test_a_send_of_which_nothing_is_left_to_do_ends(rig: Rig) -> None:
+    await rig.accept()
+    await rig.write({"p1": OPEN})
+    over = {"g1": replace(OPEN, units={}, ended=True, parts=Counter({"expired": 3}))}
+    seen = {"g1": OPEN.version}
+    await rig.log.plan_repair("p1", seen=seen, accounts=over, epoch="e3", note="why")
+    record = await rig.find()
+    assert (record.progress, record.note) == (Progress.EXPIRED, "why")
+    assert (record.ended_at_ms, record.repairs) == (rig.clock.now_ms(), 0)
+    assert await rig.source.count_open() == 0
+
+
 async def test_what_is_over_is_not_repaired(rig: Rig) -> None:
     await rig.accept()
     await rig.write({"p1": DONE})

@@ -144,14 +144,21 @@ class MemorySendLog:
         standing = row.record.accounts.items()
         if {name: each.version for name, each in standing} != dict(seen):
             return False
-        row.seen = False
+        row.seen, row.fence = False, self.data.fence + 1
+        is_new = bool(accounts.keys() - row.record.accounts.keys())
         row.record = replace(
             row.record,
             accounts=deepcopy(dict(accounts)),
             epoch=epoch,
-            repairs=row.record.repairs + 1,
+            repairs=row.record.repairs + is_new,
             note=note,
         )
+        if all(each.ended for each in accounts.values()):
+            row.record = replace(
+                row.record,
+                progress=progress_of(accounts, due_later=False),
+                ended_at_ms=self._clock.now_ms(),
+            )
         return True
 
     async def hold(self, owner: str, *, ttl_s: float) -> int | None:
@@ -177,7 +184,9 @@ class MemorySendLog:
         now_ms = self._clock.now_ms()
         for push_id, row in rows.items():
             account = deepcopy(accounts[push_id])
-            of_send = {**row.record.accounts, account.generation: account}
+            standing = row.record.accounts.items()
+            of_send = {id: each for id, each in standing if not each.is_planned}
+            of_send[account.generation] = account
             far = progress_of(of_send, due_later=row.record.due_at_ms > now_ms)
             row.seen, row.fence = True, fence
             row.record = replace(

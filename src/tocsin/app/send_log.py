@@ -91,4 +91,7 @@ async def _keep_for_ever(
         except (ApiError, TimeoutError) as error:
             # A store that is away is reported by those who need it.
             _log.debug("send log not compared with the queue", error=str(error))
+        except Exception:  # noqa: BLE001 - the border of a background task
+            # Whatever one row has in it: nobody would repair anything any more.
+            _log.exception("a look at the send log failed; the next one tries again")
         looks += 1

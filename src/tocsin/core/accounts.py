@@ -133,6 +133,11 @@ class Account:
         """Recipients that have not ended."""
         return sum(unit.open for unit in self.units.values())
 
+    @property
+    def is_planned(self) -> bool:
+        """Whether it is a plan to queue work again that no queue has told of yet."""
+        return not (self.version or self.ended)
+
     def apply(self, change: Change) -> None:
         """Make one change."""
         self.version += 1
@@ -178,6 +183,9 @@ class Account:
             return f"below zero: {', '.join(sorted(names))}"
         if self.ended and self.open:
             return f"no work is left in the queue, but {self.open} are open"
+        if self.ended and self.walks:
+            left = ", ".join(sorted(self.walks))
+            return f"no work is left in the queue, but walks have not ended: {left}"
         return ""
 
     def checkpoint(self) -> Account:

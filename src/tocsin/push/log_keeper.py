@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from tocsin.core.accounts import Account
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import AccountReader
 from tocsin.core.ports.send_log import SendLog
@@ -25,6 +26,10 @@ COMPARE_EVERY_MS = 300_000
 noticed is one, and so is a new keeper."""
 PURGE_EVERY_MS = 60_000
 PURGE_LIMIT = 1_000
+PURGE_TURNS = 10
+"""Batches of one look; where there are more, the next look goes on."""
+REMEMBERED = 10_000
+"""Sends at most whose fault was told already."""
 
 _WENT_BACK = "its row came from a backup, and the queue had ended its work meanwhile"
 
@@ -68,6 +73,7 @@ class SendLogKeeper:
         self._known_loss_ms = 0
         self._compared_at_ms = 0
         self._due: dict[str, int] = {}
+        self._broken: set[str] = set()
 
     @property
     def is_keeper(self) -> bool:
@@ -94,12 +100,12 @@ class SendLogKeeper:
             if not await self._send_log.write_accounts(
                 kept, fence=self._fence, epoch=self._epoch()
             ):
-                # A later keeper has written: this one was away for too long.
-                self._fence = None
+                # A later keeper has written, or a repair was planned: which of them
+                # it was tells the next `hold`. What was read may be older than that.
+                self._held_at_ms = 0
                 break
             for push_id, account in kept.items():
-                if fault := account.find_fault():
-                    self._tell_broken(push_id, fault)
+                await self._judge(push_id, account)
             await self._accounts.acknowledge(changed, forget=True)
             written += len(kept)
             if len(changed) < BATCH:
@@ -121,23 +127,29 @@ class SendLogKeeper:
         if self._fence is not None and now_ms - self._held_at_ms < self._lease_s * 300:
             return True
         was_keeper = self._fence is not None
+        # Only when all of this went well it may compare: sends that ended after the
+        # backup of a log look like lost ones.
+        self._fence = None
         fence = await self._send_log.hold(self._owner, ttl_s=self._lease_s)
-        self._fence, self._held_at_ms = fence, now_ms
+        if fence is not None:
+            known = await self._accounts.note_keeper(fence)
+            if known > fence:
+                fence = await self._log_went_back(known)
         if fence is None:
             return False
-        known = await self._accounts.note_keeper(fence)
-        if known > fence:
-            await self._log_went_back(known)
+        self._fence, self._held_at_ms = fence, now_ms
         if not was_keeper:
             # It knows nothing of what its predecessor has seen.
             self._compared_at_ms = 0
-        return self._fence is not None
+            self._broken.clear()
+        return True
 
-    async def _log_went_back(self, known: int) -> None:
+    async def _log_went_back(self, known: int) -> int | None:
         """The log's database is older than the queue remembers it.
 
         What is open in it and not in the queue has ended since: the queue has lost
-        nothing. It must not be sent again, and what became of it is not known.
+        nothing. It must not be sent again, and what became of it is not known. Returns
+        the number to go on with, `None` if another process has the log meanwhile.
         """
         _log.error(
             "the send log went back (its database was restored from a backup): sends"
@@ -153,7 +165,7 @@ class SendLogKeeper:
             after = push_ids[-1]
         # Last: after a crash before this the next keeper does it again.
         await self._send_log.raise_fence(known)
-        self._fence = await self._send_log.hold(self._owner, ttl_s=self._lease_s)
+        return await self._send_log.hold(self._owner, ttl_s=self._lease_s)
 
     async def _compare_if_due(self) -> None:
         now_ms, lost_at_ms = self._clock.now_ms(), self._lost_at_ms()
@@ -171,7 +183,11 @@ class SendLogKeeper:
 
     async def _purge(self) -> None:
         before_ms = self._clock.now_ms() - int(self._keep_s * 1000)
-        await self._send_log.purge(before_ms=before_ms, limit=PURGE_LIMIT)
+        for _ in range(PURGE_TURNS):
+            purged = await self._send_log.purge(before_ms=before_ms, limit=PURGE_LIMIT)
+            if purged < PURGE_LIMIT:
+                return
+        del self._due["purge"]
 
     async def _if_due(
         self, what: str, every_ms: int, do: Callable[[], Awaitable[None]]
@@ -181,7 +197,21 @@ class SendLogKeeper:
             self._due[what] = now_ms
             await do()
 
-    def _tell_broken(self, push_id: str, fault: str) -> None:
+    async def _judge(self, push_id: str, account: Account) -> None:
+        """Say once of a send that its account does not close."""
+        fault = account.find_fault()
+        if fault:
+            # What was replayed after the end is counted apart, and closes with the
+            # rest alone.
+            record = await self._send_log.fetch(push_id=push_id)
+            fault = "" if record is None else record.account.find_fault()
+        if not fault:
+            self._broken.discard(push_id)
+            return
+        if push_id in self._broken:
+            return
+        if len(self._broken) < REMEMBERED:
+            self._broken.add(push_id)
         self._on_broken(push_id, fault)
         _log.error(
             "the account of a send does not close; see `tocsin audit`",

@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from tocsin.core.accounts import AGAIN, Account, Unit, Walk, first_account
+from tocsin.core.accounts import AGAIN, Account, Part, Unit, Walk, first_account
 from tocsin.core.errors import ApiError, QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import AccountReader, JobProducer
 from tocsin.core.ports.send_log import OpenSend, SendAcceptor
 from tocsin.core.push import ExpandJob, Job, SendJob
+from tocsin.core.send_log import SendRecord
 from tocsin.push.queue_watch import QueueWatch
 
 FIRST_CALL_MS = 10_000
 """A send that is younger may be about to be queued by the call that brought it."""
 
+LATE_MS = 5_000
+"""Who stood still for so long between two steps does not take the second one: somebody
+else may have taken it, and the send may even be over."""
+
 MOVED_GRACE_MS = 600_000
 """Work in a queue that was used before is left there for so long: to be moved, or to be
 done by workers that still use it. A move that comes later leaves it out."""
+
+_GIVEN_UP = (
+    "the queue was lost with {} recipients that had come back from the dead letters;"
+    " they count as unconfirmed"
+)
 
 OnRepaired = Callable[[str], None]
 """Called for each send with `requeued`, `reported` or `moved`."""
@@ -36,11 +46,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to queue again: jobs, their account, and all accounts of the send then."""
+    """What to queue again: jobs, their account, and all accounts of the send then.
+
+    `unconfirmed` are open recipients that cannot be queued again.
+    """
 
     jobs: Sequence[Job]
     account: Account
     accounts: dict[str, Account]
+    unconfirmed: int = 0
 
 
 class Repair:
@@ -86,10 +100,12 @@ class Repair:
         repaired = 0
         for send in await self.find_missing(push_ids):
             record = send.record
-            if not self._resume:
-                self._report(send)
-            elif await self._is_elsewhere(record.epoch, wait=True):
+            if not record.accounts and self._age_ms(record) < FIRST_CALL_MS:
+                continue
+            if await self._is_elsewhere(record.epoch, wait=True):
                 self._note_moved(record.epoch)
+            elif not self._resume:
+                self._report(send)
             else:
                 repaired += await self._try(send)
         return repaired
@@ -105,8 +121,7 @@ class Repair:
         send = missing[0]
         if await self._is_elsewhere(send.record.epoch, wait=False):
             return False
-        age_ms = self._clock.now_ms() - send.record.accepted_at_ms
-        if send.record.accounts or age_ms >= FIRST_CALL_MS:
+        if send.record.accounts or self._age_ms(send.record) >= FIRST_CALL_MS:
             return await self._requeue(send)
         # The first call is under way, maybe on another server, or that has died. Of
         # both exactly one queues it.
@@ -132,6 +147,9 @@ class Repair:
         since_ms = self._moved_at_ms.setdefault(epoch, self._clock.now_ms())
         return not wait or self._clock.now_ms() - since_ms < MOVED_GRACE_MS
 
+    def _age_ms(self, record: SendRecord) -> int:
+        return self._clock.now_ms() - record.accepted_at_ms
+
     def _due_ms(self, send: OpenSend) -> int:
         due_at_ms = send.record.due_at_ms
         return due_at_ms if due_at_ms > self._clock.now_ms() else 0
@@ -153,6 +171,7 @@ class Repair:
     async def _requeue(self, send: OpenSend) -> bool:
         record = send.record
         plan = plan_of(send)
+        began_at_ms = self._clock.now_ms()
         # Written down first: a crash between the two leaves a plan that the next look
         # makes again in the same way.
         is_planned = await self._log.plan_repair(
@@ -160,8 +179,17 @@ class Repair:
             seen={name: each.version for name, each in record.accounts.items()},
             accounts=plan.accounts,
             epoch="" if self._watch is None else self._watch.epoch,
+            note=_GIVEN_UP.format(plan.unconfirmed) if plan.unconfirmed else "",
         )
-        if not is_planned or not plan.jobs:
+        if not is_planned or self._clock.now_ms() - began_at_ms >= LATE_MS:
+            return False
+        if not plan.jobs:
+            _log.warning(
+                "the queue had lost this send; nothing of it can be queued again",
+                uid=record.uid,
+                push_id=record.push_id,
+                unconfirmed=plan.unconfirmed,
+            )
             return False
         stored = await self._queue.enqueue(
             send.payload,
@@ -213,64 +241,81 @@ class Repair:
 def plan_of(send: OpenSend) -> Plan:
     """What to queue again of a send of which the queue has nothing.
 
-    A generation that was planned and never seen in the queue is planned anew, to the
-    same work.
+    A plan that no queue has told of is made again under its own name: of several who
+    carry it out the queue takes it from one.
     """
-    generation = secrets.token_hex(8)
+    standing = send.record.accounts
+    if not standing:
+        jobs: list[Job] = [replace(job, id=uuid.uuid4().hex) for job in send.jobs]
+        generation = secrets.token_hex(8)
+        account = first_account(jobs, generation)
+        return Plan(jobs, account, {generation: replace(account, version=0)})
+    planned = [name for name, each in standing.items() if each.is_planned]
+    generation = planned[0] if planned else secrets.token_hex(8)
     kept: dict[str, Account] = {}
-    walks: dict[str, Walk] = {}
-    units: dict[str, Unit] = {}
-    for name, account in send.record.accounts.items():
+    batches: dict[str, Job] = {}
+    walks: list[Job] = []
+    unconfirmed = 0
+    for name, account in standing.items():
         closed = account.checkpoint()
-        walks.update(closed.walks)
-        units.update(closed.units)
+        for unit, job in _units(send.jobs, closed):
+            if isinstance(job, SendJob):
+                batches[job.unit] = job
+            elif job is not None:
+                walks.append(job)
+            else:
+                unconfirmed += _give_up(closed, account.units[unit])
+        walks += _walks(send.jobs, closed)
         closed.walks, closed.units, closed.ended = {}, {}, True
-        kept[name] = closed
-    if not send.record.accounts:
-        jobs = [replace(job, id=uuid.uuid4().hex) for job in send.jobs]
-    else:
-        jobs = [*_batches(send.jobs, units), *_walks(send.jobs, walks, units)]
+        if name != generation:
+            kept[name] = closed
+    jobs = [*batches.values(), *walks]
     account = first_account(jobs, generation)
     if jobs:
         kept[generation] = replace(account, version=0)
-    return Plan(jobs, account, kept)
+    return Plan(jobs, account, kept, unconfirmed)
 
 
-def _batches(first: Sequence[Job], units: dict[str, Unit]) -> list[Job]:
-    """First batches that are open; of one that came back from the dead letters too."""
-    found: dict[int, Job] = {}
-    for name in units:
+def _units(first: Sequence[Job], account: Account) -> Iterator[tuple[str, Job | None]]:
+    """Each open unit with the job that sends it again; `None` where there is none."""
+    for name, unit in account.units.items():
         index = _index(name.removesuffix(AGAIN), first)
         if index is not None and isinstance(first[index], SendJob):
-            found[index] = replace(first[index], id=uuid.uuid4().hex)
-    return list(found.values())
-
-
-def _walks(
-    first: Sequence[Job], walks: dict[str, Walk], units: dict[str, Unit]
-) -> list[Job]:
-    """Walks where they stopped, and over each page that is open."""
-    jobs: list[Job] = []
-    for name, walk in walks.items():
-        jobs += _walk(first, name, walk, name)
-    for name, unit in units.items():
+            # Of one that came back from the dead letters too.
+            yield name, replace(first[index], id=uuid.uuid4().hex)
+            continue
         walk_name, _, page = name.partition(":")
         if not page.isdigit():
             # A part of a page that came back from the dead letters: which part is not
             # kept, and the rest of the page is not to be sent again.
+            yield name, None
             continue
         again = f"{walk_name.partition('@')[0]}@{secrets.token_hex(4)}"
-        jobs += _walk(first, again, Walk(int(page), unit.start, unit.until), again)
-    return jobs
+        walk = Walk(int(page), unit.start, unit.until)
+        yield name, _walk(first, again, walk)
 
 
-def _walk(first: Sequence[Job], name: str, walk: Walk, unit: str) -> list[Job]:
+def _walks(first: Sequence[Job], account: Account) -> list[Job]:
+    """Walks where they stopped."""
+    found = [_walk(first, name, walk) for name, walk in account.walks.items()]
+    return [job for job in found if job is not None]
+
+
+def _walk(first: Sequence[Job], name: str, walk: Walk) -> Job | None:
     index = _index(name.partition("@")[0], first)
     job = None if index is None else first[index]
     if not isinstance(job, ExpandJob):
-        return []
+        return None
     work = replace(job.work, page=walk.page, cursor=walk.cursor, until=walk.until)
-    return [replace(job, id=uuid.uuid4().hex, work=work, unit=unit)]
+    return replace(job, id=uuid.uuid4().hex, work=work, unit=name)
+
+
+def _give_up(closed: Account, unit: Unit) -> int:
+    """Count in what is open of a unit, which may have been sent; returns how many."""
+    closed.parts.update(unit.parts)
+    closed.parts[Part.UNCONFIRMED.value] += unit.open
+    closed.matched += unit.open + sum(unit.parts.values())
+    return unit.open
 
 
 def _index(name: str, first: Sequence[Job]) -> int | None:

@@ -43,7 +43,7 @@ from tocsin.push.first_jobs import (
     recipient_type_of,
 )
 from tocsin.push.queue_watch import QueueWatch
-from tocsin.push.repair import Repair
+from tocsin.push.repair import LATE_MS, Repair
 from tocsin.push.send_checks import SendChecks
 from tocsin.push.uids import UidClaims, fingerprint
 
@@ -75,6 +75,10 @@ OnScheduled = Callable[[RecipientType], None]
 OnRequest = Callable[[RecipientType, str], None]
 """Called with (recipient type, `accepted` | `repeated` | `requeued` | `expired` |
 `refused`) for each request."""
+
+
+def _is_late(accepting: Accepting, now_ms: int) -> bool:
+    return now_ms - accepting.record.accepted_at_ms >= LATE_MS
 
 
 def _ignore(*_: object) -> None:
@@ -362,9 +366,14 @@ class SendService:
             self._expire(request, providers, uid, push_id)
             return "expired"
         due_at_ms = due_ms(request, now_ms)
-        stored = await queue.enqueue(
-            payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
-        )
+        if work is not None and self._repair is not None and _is_late(work, now_ms):
+            # This process stood still since the row was written: by now another one may
+            # have queued the send, and it may even be over.
+            stored = await self._repair.heal(push_id)
+        else:
+            stored = await queue.enqueue(
+                payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
+            )
         is_later = request.send_at_ms > now_ms
         if stored and due_at_ms:
             self._tell(

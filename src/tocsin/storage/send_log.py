@@ -52,6 +52,11 @@ _table = push_sends.c
 _OPEN: ColumnElement[bool] = literal_column("ended_at_ms = 0")
 """As text, so that planners use the partial indexes."""
 
+_NEXT_FENCE = func.coalesce(
+    select(push_keeper.c.fence + 1).scalar_subquery(), literal_column("1")
+)
+"""Above what the keeper has, until it holds the log again."""
+
 _RECORD = (
     "push_id",
     "uid",
@@ -198,7 +203,7 @@ class SqlSendLog:
 
         async def work(connection: AsyncConnection) -> bool:
             found = await connection.execute(
-                select(_table.accounts, _table.ended_at_ms)
+                select(_table.accounts, _table.ended_at_ms, _table.repairs)
                 .where(_table.push_id == push_id)
                 .with_for_update()
             )
@@ -208,17 +213,22 @@ class SqlSendLog:
             standing = _parse_accounts(row.accounts)
             if {name: each.version for name, each in standing.items()} != dict(seen):
                 return False
+            values = {
+                "accounts": _encode_accounts(accounts),
+                "epoch": epoch,
+                # A plan that could not be queued, and is made again, counts once.
+                "repairs": row.repairs + bool(accounts.keys() - standing.keys()),
+                "note": note,
+                # Until the queue tells of it: a crash may come before it is queued.
+                "seen": False,
+                "fence": _NEXT_FENCE,
+            }
+            if all(each.ended for each in accounts.values()):
+                far = progress_of(accounts, due_later=False).value
+                now_ms = self._clock.now_ms()
+                values |= {"progress": far, "ended_at_ms": now_ms, "work": b""}
             await connection.execute(
-                update(push_sends)
-                .where(_table.push_id == push_id)
-                .values(
-                    accounts=_encode_accounts(accounts),
-                    epoch=epoch,
-                    repairs=_table.repairs + 1,
-                    note=note,
-                    # Until the queue tells of it: a crash may come before it is queued.
-                    seen=False,
-                )
+                update(push_sends).where(_table.push_id == push_id).values(values)
             )
             return True
 
@@ -306,7 +316,11 @@ class SqlSendLog:
                 if row.fence > fence:
                     raise _KeeperReplaced
                 account = accounts[row.push_id]
-                of_send = _parse_accounts(row.accounts)
+                of_send = {
+                    name: each
+                    for name, each in _parse_accounts(row.accounts).items()
+                    if not each.is_planned
+                }
                 of_send[account.generation] = account
                 far = progress_of(of_send, due_later=row.due_at_ms > now_ms)
                 rows.append(

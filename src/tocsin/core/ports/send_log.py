@@ -81,11 +81,29 @@ class SendAcceptor(Protocol):
 
         `seen` are the generations and versions that the plan was made from: with any
         other ones, or a send that is over, nothing is written and `False` returned.
+        Where all `accounts` have ended, the send is over. What was read from the queue
+        before is not written over it: see `write_accounts`.
         """
         ...
 
 
-class SendLog(SendAcceptor, Protocol):
+class SendSource(Protocol):
+    """The log as readers see it."""
+
+    async def fetch(self, *, uid: str = "", push_id: str = "") -> SendRecord | None:
+        """The send with this uid or push id, or `None`."""
+        ...
+
+    async def list_sends(self, query: SendQuery) -> list[SendRecord]:
+        """Sends, the newest first."""
+        ...
+
+    async def count_open(self) -> int:
+        """How many sends are not over."""
+        ...
+
+
+class SendLog(SendAcceptor, SendSource, Protocol):
     """The log as its keeper sees it; one process at a time keeps it."""
 
     async def hold(self, owner: str, *, ttl_s: float) -> int | None:
@@ -104,10 +122,11 @@ class SendLog(SendAcceptor, Protocol):
     ) -> bool:
         """Take over what the queue of this epoch has counted.
 
-        Sends without a row are left out.
+        Sends without a row are left out. A queue has one account of a send: what was
+        planned under another name (`Account.is_planned`) was not queued and is dropped.
 
-        Where a later keeper has written a row, by its `fence`, nothing is written and
-        `False` returned.
+        Where a later keeper has written a row, by its `fence`, or a repair was planned
+        since `hold` gave that number, nothing is written and `False` returned.
         """
         ...
 
@@ -128,20 +147,4 @@ class SendLog(SendAcceptor, Protocol):
 
     async def purge(self, *, before_ms: int, limit: int) -> int:
         """Forget sends that ended before; returns how many."""
-        ...
-
-
-class SendSource(Protocol):
-    """The log as readers see it."""
-
-    async def fetch(self, *, uid: str = "", push_id: str = "") -> SendRecord | None:
-        """The send with this uid or push id, or `None`."""
-        ...
-
-    async def list_sends(self, query: SendQuery) -> list[SendRecord]:
-        """Sends, the newest first."""
-        ...
-
-    async def count_open(self) -> int:
-        """How many sends are not over."""
         ...
