@@ -46,7 +46,10 @@ were removed after `push_notifications.max_inactive_device_interval`. Analytics 
 have `online`, for whom `online_first` reached in a channel: no fault, and counted in
 `push_online_skipped_count`. With a success stands only `unreadable_answer`: the
 provider took the message, and its answer broke off or was somebody else's, so that
-nobody knows the message's id.
+nobody knows the message's id. Reasons of dead letters put a word before the code where
+more than that recipient was stopped: `retries exhausted`, `body_refused` (the send, by
+its first refusals) and `breaker_open` (the credential, for longer than
+`push_notifications.retry.max_wait`).
 
 | verdict | meaning |
 |---|---|
