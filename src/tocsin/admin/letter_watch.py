@@ -6,7 +6,7 @@ It forgets letters only where the configuration says so, and never in silence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -129,35 +129,41 @@ class LetterWatch:
         most, max_age_s = self._limits.most, self._limits.max_age_s
         if max_age_s:
             before_ms = self._clock.now_ms() - int(max_age_s * 1000)
-            await self._forget_first(
-                lambda heads: [head for head in heads if head.at_ms < before_ms],
-                f"older than {max_age_s:g} s",
-            )
+
+            async def find_old(heads: Sequence[LetterHead]) -> list[LetterHead]:
+                return [head for head in heads if head.at_ms < before_ms]
+
+            await self._forget_first(find_old, f"older than {max_age_s:g} s")
         if most:
-            left = (await self._queue.count_dead()).count - most
 
-            def take(heads: list[LetterHead]) -> list[LetterHead]:
-                nonlocal left
-                taken = heads[: max(0, left)]
-                left -= len(taken)
-                return taken
+            async def find_excess(heads: Sequence[LetterHead]) -> list[LetterHead]:
+                # Counted after these were read: what another server forgot of them
+                # meanwhile is not counted, so that both together never forget more.
+                excess = (await self._queue.count_dead()).count - most
+                return list(heads[: max(0, excess)])
 
-            if left > 0:
-                await self._forget_first(take, f"more than {most} were kept")
+            await self._forget_first(find_excess, f"more than {most} were kept")
 
     async def _forget_first(
-        self, choose: Callable[[list[LetterHead]], list[LetterHead]], why: str
+        self,
+        choose: Callable[[Sequence[LetterHead]], Awaitable[list[LetterHead]]],
+        why: str,
     ) -> None:
         """Forget the oldest letters, page by page, until a page has others too."""
         gone: Counter[Kind] = Counter()
         after = ""
-        while True:
-            heads = await self._queue.scan_dead(limit=SCAN, after=after)
-            chosen = choose(heads)
-            gone += await self._forget(chosen)
-            if not heads or len(chosen) < len(heads):
-                break
-            after = heads[-1].id
+        try:
+            while heads := await self._queue.scan_dead(limit=SCAN, after=after):
+                chosen = await choose(heads)
+                await self._forget(chosen, gone)
+                if len(chosen) < len(heads):
+                    break
+                after = heads[-1].id
+        finally:
+            # Also where the queue is away by now: what is gone is gone.
+            self._tell(gone, why)
+
+    def _tell(self, gone: Counter[Kind], why: str) -> None:
         for (provider, reason), count in gone.items():
             self._observer.observe_pruned((provider, reason), count)
             _log.warning(
@@ -169,12 +175,11 @@ class LetterWatch:
                 why=why,
             )
 
-    async def _forget(self, heads: Iterable[LetterHead]) -> Counter[Kind]:
-        """How many of each kind this process has forgotten: others may prune too."""
+    async def _forget(self, heads: Iterable[LetterHead], gone: Counter[Kind]) -> None:
+        """Count by kind what this process has forgotten: others may prune too."""
         ids: dict[Kind, list[str]] = {}
         for head in heads:
             ids.setdefault((head.provider, head.group), []).append(head.id)
-        counts = Counter(
-            {kind: await self._queue.purge_dead(each) for kind, each in ids.items()}
-        )
-        return +counts
+        for kind, each in ids.items():
+            if count := await self._queue.purge_dead(each):
+                gone[kind] += count

@@ -10,6 +10,7 @@ from tests.support.memory_queue import MemoryJobQueue
 
 from tocsin.admin import letter_watch
 from tocsin.admin.letter_watch import Kind, LetterLimits, LetterWatch
+from tocsin.core.errors import QueueUnavailable
 
 NOW_MS = 1_800_000_000_000
 INTERNAL = ("fcm", "internal")
@@ -147,18 +148,33 @@ async def test_letters_go_when_they_are_too_old() -> None:
     assert watched.seen.pruned[1:] == [(("fcm", "a"), 1)]
 
 
-async def test_what_another_process_forgot_is_not_counted_twice() -> None:
-    """Every server prunes; each counts what it did itself."""
-    watched = Watched(LetterLimits(most=1))
-    watched.bury("a", "a", "a")
+async def test_two_servers_together_forget_no_more_than_is_too_much() -> None:
+    """Each counts what it did itself, however their steps mix."""
+    watched = Watched(LetterLimits(most=2))
+    watched.bury(*["a"] * 5)
     other = MemoryJobQueue(watched.clock, data=watched.queue.data)
     scan = watched.queue.scan_dead
 
     async def scan_late(**given: int | str) -> object:
         heads = await scan(**given)  # type: ignore[arg-type]
-        await other.purge_dead(["1"])
+        await other.purge_dead(["1", "2"])
         return heads
 
     watched.queue.scan_dead = scan_late  # type: ignore[method-assign,assignment]
     await watched.look()
+    assert sum(count for _, count in watched.seen.pruned) == 0
+    watched.queue.scan_dead = scan  # type: ignore[method-assign]
+    await watched.look()
     assert watched.seen.pruned == [(("fcm", "a"), 1)]
+    assert list(watched.queue.data.letters) == [4, 5]
+
+
+async def test_what_is_forgotten_is_told_where_the_queue_goes_away() -> None:
+    """Half of a look is not silent either."""
+    watched = Watched(LetterLimits(most=1))
+    watched.bury("a", "b", "c")
+    watched.queue.faults["purge_dead"] = [None, QueueUnavailable()]
+    with pytest.raises(QueueUnavailable), capture_logs() as lines:
+        await watched.look()
+    assert watched.seen.pruned == [(("fcm", "a"), 1)]
+    assert [line["reason"] for line in lines] == ["a"]
