@@ -7,7 +7,7 @@ nor a broadcast a single send; and one for each priority that reads recipients.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -30,6 +30,9 @@ from tocsin.telemetry.spans import Tracer
 
 LAG_INTERVAL_S = 5.0
 
+WALKS_AT_ONCE = 4
+"""Walks of a provider in the urgent lane, which are one short page as a rule. In the
+others a page is as much as the registry and the queue can take at a time."""
 ALL_LANES = LaneChoice()
 
 _NO_ANSWER = QueueUnavailable("no answer in time")
@@ -62,8 +65,9 @@ class Worker:
         tracer: Tracer | None = None,
     ) -> None:
         self._on_death = on_death
-        self._lost = lost = lost or LostJobs(queue, metrics)
-        self._outages = outages = outages or Outages()
+        self._tracer = tracer
+        self._lost = lost or LostJobs(queue, metrics)
+        self._outages = outages or Outages()
         self._queue = queue
         self._dispatcher = dispatcher
         self._expander = expander
@@ -73,32 +77,7 @@ class Worker:
         # Integrations of one provider share its streams, and so its lanes.
         names = tuple(dict.fromkeys(each.name for each in providers.values()))
         self._backlog = BacklogWatch(queue, metrics, names, lanes)
-        build = partial(
-            Lane,
-            queue=queue,
-            work_on=self._work_on,
-            metrics=metrics,
-            renewed=dispatcher.renew,
-            outages=outages,
-            lost=lost,
-            tracer=tracer,
-        )
-        self.lanes: list[Lane] = []
-        for priority in Priority:
-            taken = [name for name in names if lanes.takes(name, priority)]
-            for name in taken:
-                fresh, tried = send_queues(name, priority)
-                self.lanes.append(
-                    build(
-                        queues=[fresh],
-                        behind=[tried],
-                        concurrency=concurrency,
-                        shares=shares,
-                    )
-                )
-            if taken:
-                queues = [queue_name(EXPAND, name, priority) for name in taken]
-                self.lanes.append(build(queues=queues, concurrency=len(taken)))
+        self.lanes = list(self._build_lanes(names, lanes, concurrency, shares))
         self._tasks: list[asyncio.Task[None]] = []
         self._finding: set[asyncio.Task[object]] = set()
 
@@ -124,6 +103,38 @@ class Worker:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+    def _build_lanes(
+        self,
+        providers: Sequence[str],
+        chosen: LaneChoice,
+        concurrency: int,
+        shares: CredentialShares | None,
+    ) -> Iterator[Lane]:
+        build = partial(
+            Lane,
+            queue=self._queue,
+            work_on=self._work_on,
+            metrics=self._metrics,
+            renewed=self._dispatcher.renew,
+            outages=self._outages,
+            lost=self._lost,
+            tracer=self._tracer,
+        )
+        for priority in Priority:
+            taken = [name for name in providers if chosen.takes(name, priority)]
+            for name in taken:
+                fresh, tried = send_queues(name, priority)
+                yield build(
+                    queues=[fresh],
+                    behind=[tried],
+                    concurrency=concurrency,
+                    shares=shares,
+                )
+            if taken:
+                queues = [queue_name(EXPAND, name, priority) for name in taken]
+                at_once = WALKS_AT_ONCE if priority is Priority.TRANSACTIONAL else 1
+                yield build(queues=queues, concurrency=at_once * len(taken))
 
     async def _work_on(self, delivery: Delivery) -> None:
         """Hand it to the stage that the type of the job names."""
