@@ -28,12 +28,15 @@ from tocsin.core.rates import RateLimit
 from tocsin.protocol import api_pb2
 from tocsin.protocol.job_codec import (
     Undecodable,
+    encode_accepted,
     encode_job,
     encode_letter,
     encode_payload,
+    parse_accepted,
     parse_dead_job,
     parse_job,
     parse_letter,
+    parse_letter_head,
     parse_payload,
     refresh,
     without_done,
@@ -65,12 +68,26 @@ def run_job(data: bytes) -> None:
     done = bytes((choice,)) * 3
     without_done(rest, done)
     parse_dead_job(rest)
-    parse_letter(rest, id="1", queue="send:fcm", push_id="p", payload=rest)
+    for parse in (parse_letter, parse_letter_head):
+        parse(rest, id="1", queue="send:fcm", push_id="p", payload=rest)
+    _check_accepted(rest)
     try:
         payload = parse_payload(rest)
     except Undecodable:
         return
-    require(parse_payload(encode_payload(payload)) == payload, "another payload")
+    kept = encode_payload(payload)
+    require(parse_payload(kept) == payload, "another payload")
+    head = parse_letter_head(b"", id="1", queue="", push_id="p", payload=kept)
+    require(head.uid == payload.uid, "another uid at the head of a payload")
+
+
+def _check_accepted(data: bytes) -> None:
+    try:
+        payload, jobs = parse_accepted(data)
+    except Undecodable:
+        return
+    again = parse_accepted(encode_accepted(payload, jobs))
+    require(again == (payload, jobs), "other work of a send comes back")
 
 
 def job_examples() -> Iterable[bytes]:
@@ -106,6 +123,7 @@ def job_examples() -> Iterable[bytes]:
         yield b"\0" + encode_job(job)
         yield b"\1" + encode_letter(job, "why", 1)
     yield b"\0" + encode_payload(payload)
+    yield b"\0" + encode_accepted(payload, [send, expand])
 
 
 JOB = Target("queue-message", run_job, job_examples, words=(b"\xa2\x01", b"\xaa\x01"))
