@@ -275,7 +275,7 @@ def digest_of(credential: Credential) -> str:
     Of files the content counts, wherever they are.
     """
     digest, settings = hashlib.sha256(), credential.settings
-    files = file_keys(type(settings))
+    files = set(file_keys(type(settings)))
     for key in sorted(type(settings).model_fields):
         if key not in files:
             digest.update(f"{key}={_plain(settings, key)!r}\0".encode())

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tocsin.app.reloading import Reloader, find_restart_keys
-from tocsin.app.renewal import ProviderSet, RenewableProvider
+from tocsin.app.renewal import ProviderSet, RenewableProvider, digest_of
 from tocsin.config import Config, load_config
 from tocsin.config.integrations import Credential
 from tocsin.core.ports.providers import Batch, Pace
@@ -197,3 +197,36 @@ def test_an_integration_that_comes_or_goes_waits_for_a_restart() -> None:
     assert find_restart_keys(one, more) == [name]
     assert find_restart_keys(more, one) == [name]
     assert find_restart_keys(more, more) == []
+
+
+async def test_a_digest_tells_a_changed_credential(tmp_path: Path) -> None:
+    """By content: the same key under another path is the same on every machine."""
+    files = [tmp_path / name for name in ("a.pem", "b.pem")]
+    for file in files:
+        file.write_text("one")
+
+    def digest(**keys: str) -> str:
+        config = configured(pushpad=keys)
+        (found,) = (
+            digest_of(each)
+            for each in config.push_notifications.active_credentials
+            if each.provider == "pushpad"
+        )
+        return found
+
+    first, second = (digest(ca_file=str(file)) for file in files)
+    assert first == second
+    assert len(first) == 16
+    files[1].write_text("two")
+    assert digest(ca_file=str(files[1])) != first
+    assert digest(ca_file=str(files[0]), auth_token="b") != first
+    build = Builder()
+    running = configured()
+    credentials = ProviderSet(running.push_notifications.active_credentials, build)
+    before = credentials.digest("expo")
+    assert before == credentials.digest("expo")
+    assert credentials.digest("no-integration") == ""
+    fresh = configured(expo={"access_token": "b"})
+    credentials.prepare(fresh).apply()
+    assert credentials.digest("expo") not in ("", before)
+    await credentials.close()
