@@ -12,7 +12,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.support.jobs import make_payload
 
@@ -25,8 +25,15 @@ from tocsin.core.errors import BadRequest, QueueFull
 from tocsin.core.lanes import retry_queue
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import Delivery, QueuePosition
+from tocsin.core.ports.queue_stock import StoredLetter
 from tocsin.core.push import DeadLetter, Job, Payload
-from tocsin.protocol.job_codec import refresh
+from tocsin.protocol.job_codec import (
+    encode_letter,
+    encode_payload,
+    find_payload,
+    parse_letter,
+    refresh,
+)
 from tocsin.queue.rules import HighWater, ShareBehind, Timing
 
 LOOK_S = 0.005
@@ -116,6 +123,11 @@ class MemoryQueueData:
         letter = DeadLetter(str(self._letter), job, reason, now_ms, uid)
         self.letters[self._letter] = letter, payload
 
+    def put_back(self, letter: DeadLetter, payload: Payload | None) -> None:
+        """Keep a letter that was copied from here once, under a new id."""
+        self._letter += 1
+        self.letters[self._letter] = replace(letter, id=str(self._letter)), payload
+
     def lose(self, *, epoch: str | None = None) -> None:
         """All that was accepted is gone, and that it was; other data with an epoch."""
         self.epoch = self.epoch if epoch is None else epoch
@@ -171,6 +183,47 @@ class MemoryAccounts:
         return before
 
 
+class MemoryLetterShelf:
+    """`LetterShelf` over the data of a queue, in the bytes of the engines."""
+
+    def __init__(
+        self, data: MemoryQueueData, begin: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._data = data
+        self._begin = begin
+
+    async def fetch(self, *, after: str, limit: int) -> list[StoredLetter]:
+        await self._begin("letters.fetch")
+        start = int(after or 0)
+        found = [
+            StoredLetter(
+                str(id),
+                letter.job.queue,
+                letter.job.push_id,
+                encode_letter(letter.job, letter.reason, letter.at_ms),
+                b"",
+                b"" if payload is None else encode_payload(payload),
+            )
+            for id, (letter, payload) in self._data.letters.items()
+            if id > start
+        ]
+        return found[:limit]
+
+    async def put_back(self, letters: Sequence[StoredLetter]) -> None:
+        await self._begin("letters.put_back")
+        for each in letters:
+            self._data.put_back(
+                parse_letter(
+                    each.letter,
+                    id="",
+                    queue=each.queue,
+                    push_id=each.push_id,
+                    payload=each.payload,
+                ),
+                find_payload(each.payload or None, each.push_id),
+            )
+
+
 class MemoryJobQueue:
     """`JobQueue` of one process, over data that others may share.
 
@@ -194,6 +247,7 @@ class MemoryJobQueue:
     ) -> None:
         self.data = MemoryQueueData() if data is None else data
         self.accounts = MemoryAccounts(self.data, self._begin)
+        self.letters = MemoryLetterShelf(self.data, self._begin)
         self.owner = owner
         self.limit = limit
         timing = Timing(takeover_s)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tests.support.memory_letter_copies import MemoryLetterCopies
 from tests.support.memory_registry import (
     MemoryAudit,
     MemoryDevices,
@@ -19,10 +20,12 @@ from tests.support.memory_send_log import MemorySendLog
 from tocsin.core.ports.audit import AuditStore
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore, VerdictStore
+from tocsin.core.ports.queue_stock import LetterCopies
 from tocsin.core.ports.receipts import ReceiptStore
 from tocsin.storage.audit_log import SqlAuditStore
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
+from tocsin.storage.letter_copies import SqlLetterCopies
 from tocsin.storage.send_log import SqlSendLog
 from tocsin.storage.tickets import SqlReceiptStore
 from tocsin.storage.user_topics import SqlUserTopicStore
@@ -84,6 +87,12 @@ class RegistryPlace:
         if self._database is None:
             return MemorySendLog(clock)
         return SqlSendLog(self._database, clock=clock)
+
+    def letter_copies(self) -> LetterCopies:
+        """Copies of dead letters."""
+        if self._database is None:
+            return MemoryLetterCopies()
+        return SqlLetterCopies(self._database)
 
     def receipts(self) -> ReceiptStore:
         """A store of tickets."""

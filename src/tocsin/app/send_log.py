@@ -17,6 +17,7 @@ from tocsin.app.resources import Resources
 from tocsin.core.errors import ApiError
 from tocsin.core.ports.queue import JobQueue
 from tocsin.core.ports.send_log import SendLog, SendSource
+from tocsin.push.letter_keeper import LetterKeeper
 from tocsin.push.log_keeper import SendLogKeeper
 from tocsin.push.repair import Repair
 
@@ -41,6 +42,7 @@ async def start_send_log(resources: Resources, stack: AsyncExitStack) -> None:
             " database.postgresql.dsn for a send log"
         )
         return
+    from tocsin.storage.letter_copies import SqlLetterCopies
     from tocsin.storage.send_log import SqlSendLog
 
     settings = resources.config.push_notifications
@@ -48,6 +50,12 @@ async def start_send_log(resources: Resources, stack: AsyncExitStack) -> None:
     resources.send_log = log
     resources.repair = build_repair(resources, queue, log)
     watch = resources.queue_watch
+
+    async def is_whole() -> bool:
+        if watch is not None:
+            await watch.check()
+        return not keeper.has_lost()
+
     keeper = SendLogKeeper(
         log,
         queue.accounts,
@@ -59,6 +67,9 @@ async def start_send_log(resources: Resources, stack: AsyncExitStack) -> None:
         lost_at_ms=lambda: 0 if watch is None else watch.lost_at_ms,
         epoch=lambda: "" if watch is None else watch.epoch,
         on_broken=lambda *_: resources.metrics.push_broken_accounts.add(1),
+        letters=LetterKeeper(
+            queue, queue.letters, SqlLetterCopies(database), is_whole=is_whole
+        ),
     )
     start_beside(_keep_for_ever(keeper, log, resources), stack)
 

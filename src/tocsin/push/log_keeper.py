@@ -13,6 +13,7 @@ from tocsin.core.accounts import Account
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import AccountReader
 from tocsin.core.ports.send_log import SendLog
+from tocsin.push.letter_keeper import LetterKeeper
 from tocsin.push.repair import Repair
 
 BATCH = 500
@@ -57,6 +58,7 @@ class SendLogKeeper:
         lost_at_ms: Callable[[], int] = lambda: 0,
         epoch: Callable[[], str] = lambda: "",
         on_broken: Callable[[str, str], None] = lambda *_: None,
+        letters: LetterKeeper | None = None,
     ) -> None:
         self._send_log = log
         self._accounts = accounts
@@ -68,12 +70,17 @@ class SendLogKeeper:
         self._lost_at_ms = lost_at_ms
         self._epoch = epoch
         self._on_broken = on_broken
+        self._letters = letters
         self._fence: int | None = None
         self._held_at_ms = 0
         self._known_loss_ms = 0
         self._compared_at_ms = 0
         self._due: dict[str, int] = {}
         self._broken: set[str] = set()
+
+    def has_lost(self) -> bool:
+        """Whether a loss was found that has not been answered yet."""
+        return self._lost_at_ms() > self._known_loss_ms
 
     @property
     def is_keeper(self) -> bool:
@@ -86,6 +93,8 @@ class SendLogKeeper:
             return
         await self._compare_if_due()
         await self.write_down()
+        if self._letters is not None:
+            await self._letters.look()
         await self._if_due("unseen", UNSEEN_EVERY_MS, self._find_unseen)
         await self._if_due("purge", PURGE_EVERY_MS, self._purge)
 
@@ -142,6 +151,8 @@ class SendLogKeeper:
             # It knows nothing of what its predecessor has seen.
             self._compared_at_ms = 0
             self._broken.clear()
+            if self._letters is not None:
+                self._letters.forget()
         return True
 
     async def _log_went_back(self, known: int) -> int | None:
@@ -169,9 +180,11 @@ class SendLogKeeper:
 
     async def _compare_if_due(self) -> None:
         now_ms, lost_at_ms = self._clock.now_ms(), self._lost_at_ms()
-        is_new_loss = lost_at_ms > self._known_loss_ms
+        is_new_loss = self.has_lost()
         if not is_new_loss and now_ms - self._compared_at_ms < COMPARE_EVERY_MS:
             return
+        if is_new_loss and self._letters is not None:
+            await self._letters.restore()
         await self.compare()
         self._known_loss_ms, self._compared_at_ms = lost_at_ms, now_ms
 

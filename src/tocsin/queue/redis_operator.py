@@ -154,6 +154,45 @@ def _start_after(id: str) -> str:
     return f"({id}" if id else "-"
 
 
+class RedisLetterShelf:
+    """`LetterShelf` on Redis; see the port."""
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def fetch(self, *, after: str, limit: int) -> list[StoredLetter]:
+        """Some letters in the order of their ids."""
+        start = _start_after(after)
+        with own_errors():
+            found: Found = await run(
+                self._client, "XRANGE", self._keys.dead, start, "+", "COUNT", limit
+            )
+        return [
+            StoredLetter(
+                id.decode(),
+                fields[b"queue"].decode(),
+                fields[b"push"].decode(),
+                fields[b"letter"],
+                fields[b"raw"],
+                fields[b"payload"],
+            )
+            for id, fields in found
+        ]
+
+    async def put_back(self, letters: Sequence[StoredLetter]) -> None:
+        """Keep these too, under new ids."""
+        with own_errors():
+            for each in letters:
+                await run(
+                    self._client,
+                    *("XADD", self._keys.dead, "*"),
+                    *("queue", each.queue, "push", each.push_id),
+                    *("letter", each.letter, "raw", each.raw),
+                    *("payload", each.payload),
+                )
+
+
 def _known_form(ids: Sequence[str]) -> list[str]:
     return [id for id in ids if _is_id(id)]
 
@@ -196,6 +235,7 @@ class RedisQueueStock:
         self._silent_ms = Timing(takeover_s).silent_ms
         self._clock = clock or SystemClock()
         self._accounts = RedisAccounts(client, self._keys)
+        self._letters = RedisLetterShelf(client, self._keys)
         self._take_in = QueueScript("take_in", before="account")
         self._give_up = QueueScript("give_up")
 
@@ -240,21 +280,7 @@ class RedisQueueStock:
 
     async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
         """Some dead letters; see the port."""
-        with own_errors():
-            found = await run(
-                self._client, "XRANGE", self._keys.dead, "-", "+", "COUNT", limit
-            )
-        return [
-            StoredLetter(
-                id.decode(),
-                fields[b"queue"].decode(),
-                fields[b"push"].decode(),
-                fields[b"letter"],
-                fields[b"raw"],
-                fields[b"payload"],
-            )
-            for id, fields in found
-        ]
+        return await self._letters.fetch(after="", limit=limit)
 
     async def take_in(
         self,

@@ -61,7 +61,7 @@ from tocsin.queue.redis_connection import (
     run_confirmed,
     unavailable,
 )
-from tocsin.queue.redis_operator import DeadStream
+from tocsin.queue.redis_operator import DeadStream, RedisLetterShelf
 from tocsin.queue.redis_reader import Entry, StreamReader
 from tocsin.queue.rules import HighWater, Timing
 from tocsin.redis_access.commands import is_one_server
@@ -108,6 +108,7 @@ class RedisStreamJobQueue:
         )
         self._dead = DeadStream(client, self._keys)
         self.accounts = RedisAccounts(client, self._keys)
+        self.letters = RedisLetterShelf(client, self._keys)
         self._cancel = QueueScript("cancel", before="account")
         self._enqueue = QueueScript("enqueue")
         self._settle = QueueScript("settle", before="account")

@@ -44,7 +44,7 @@ from tocsin.queue.sql_accounts import AccountRows, SqlAccounts
 from tocsin.queue.sql_claim import NOBODY, Claimed, Claims
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_jobs import JobRows, find_or_make_origin, find_origin, last_job_id
-from tocsin.queue.sql_operator import DeadTable
+from tocsin.queue.sql_operator import DeadTable, SqlLetterShelf
 from tocsin.queue.sql_tables import build_tables
 
 _LOOK_S = {"sqlite": 0.25, "postgresql": 0.1}
@@ -100,6 +100,7 @@ class SqlJobQueue:
         self._rows = JobRows(self._database, self._tables)
         self._accounts = AccountRows(self._database, self._tables)
         self.accounts = SqlAccounts(self._database, self._tables)
+        self.letters = SqlLetterShelf(self._database, self._tables)
         self._dead = DeadTable(self._tables, self._rows, self._accounts)
         self._look_s = min(_LOOK_S[engine.dialect.name], self._timing.beat_s)
         self._high_water = HighWater()

@@ -10,7 +10,17 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, not_, select
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    not_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tocsin.core.accounts import Account
@@ -202,6 +212,52 @@ def _known_form(ids: Sequence[str]) -> list[int]:
     return [number for number in numbers if number <= _LARGEST_ID]
 
 
+class SqlLetterShelf:
+    """`LetterShelf` in a database; see the port."""
+
+    def __init__(self, database: QueueDatabase, tables: Tables) -> None:
+        self._database = database
+        self._dead = tables.dead
+
+    async def fetch(self, *, after: str, limit: int) -> list[StoredLetter]:
+        """Some letters in the order of their ids."""
+        dead = self._dead
+        start = int(after) if after else 0
+        statement = (
+            select(dead).where(dead.c.id > start).order_by(dead.c.id).limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [
+                StoredLetter(
+                    str(row.id),
+                    row.queue,
+                    row.push_id,
+                    row.letter,
+                    row.raw,
+                    row.payload,
+                )
+                for row in await connection.execute(statement)
+            ]
+
+    async def put_back(self, letters: Sequence[StoredLetter]) -> None:
+        """Keep these too, under new ids."""
+        async with self._database.writing() as connection:
+            for letter in letters:
+                await _keep(connection, self._dead, letter)
+
+
+async def _keep(connection: AsyncConnection, dead: Table, letter: StoredLetter) -> None:
+    await connection.execute(
+        insert(dead).values(
+            queue=letter.queue,
+            push_id=letter.push_id,
+            letter=letter.letter,
+            raw=letter.raw,
+            payload=letter.payload,
+        )
+    )
+
+
 class SqlQueueStock:
     """`QueueStock` in a database; the engine stays its opener's.
 
@@ -216,6 +272,7 @@ class SqlQueueStock:
         self._rows = JobRows(self._database, self._tables)
         self._account_rows = AccountRows(self._database, self._tables)
         self._accounts = SqlAccounts(self._database, self._tables)
+        self._letters = SqlLetterShelf(self._database, self._tables)
         self._dead = DeadTable(self._tables, self._rows, self._account_rows)
 
     async def origin(self) -> str:
@@ -269,20 +326,7 @@ class SqlQueueStock:
 
     async def fetch_letters(self, *, limit: int) -> list[StoredLetter]:
         """Some dead letters; see the port."""
-        dead = self._tables.dead
-        statement = select(dead).order_by(dead.c.id).limit(limit)
-        async with self._database.reading() as connection:
-            return [
-                StoredLetter(
-                    str(row.id),
-                    row.queue,
-                    row.push_id,
-                    row.letter,
-                    row.raw,
-                    row.payload,
-                )
-                for row in await connection.execute(statement)
-            ]
+        return await self._letters.fetch(after="", limit=limit)
 
     async def take_in(
         self,
@@ -311,15 +355,7 @@ class SqlQueueStock:
                     )
             for letter in letters:
                 if await self._is_new(connection, origin, "letter", letter):
-                    await connection.execute(
-                        insert(self._tables.dead).values(
-                            queue=letter.queue,
-                            push_id=letter.push_id,
-                            letter=letter.letter,
-                            raw=letter.raw,
-                            payload=letter.payload,
-                        )
-                    )
+                    await _keep(connection, self._tables.dead, letter)
 
     async def give_up(
         self, entries: Sequence[Stored], letters: Sequence[StoredLetter] = ()

@@ -191,6 +191,18 @@ push_keeper = Table(
     Column("fence", BigInteger, nullable=False),
 )
 
+# The queue's dead letters once more, by digest, should the queue lose them.
+push_letter_copies = Table(
+    "push_letter_copies",
+    metadata,
+    Column("digest", TEXT, primary_key=True),
+    Column("queue", TEXT, nullable=False),
+    Column("push_id", TEXT, nullable=False),
+    Column("letter", LargeBinary, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
 # Appended to and read by the analytics room, in words of its own.
 push_analytics = Table(
     "push_analytics",

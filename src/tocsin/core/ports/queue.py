@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tocsin.core.accounts import NOTHING, Account, Counts, WalkPage
 from tocsin.core.dead_letters import DeadStock, LetterHead, Mend
+from tocsin.core.ports.queue_stock import LetterShelf
 from tocsin.core.push import DeadLetter, Job, Payload
 from tocsin.core.rates import RateLimit
 
@@ -271,6 +272,11 @@ class JobQueue(JobProducer, JobConsumer, JobOperator, Protocol):
     @property
     def accounts(self) -> AccountReader:
         """The accounts of the sends whose work it has."""
+        ...
+
+    @property
+    def letters(self) -> LetterShelf:
+        """Its dead letters, as whoever copies them sees them."""
         ...
 
     async def check(self) -> None:

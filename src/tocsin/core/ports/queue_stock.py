@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +39,46 @@ class StoredLetter:
     letter: bytes
     raw: bytes
     payload: bytes
+
+    @property
+    def digest(self) -> str:
+        """What names it in every engine: no two letters hold the same."""
+        held = hashlib.sha256()
+        for part in (self.queue.encode(), self.push_id.encode(), self.letter, self.raw):
+            held.update(b"%d:" % len(part) + part)
+        return held.hexdigest()
+
+
+class LetterShelf(Protocol):
+    """The dead letters of a queue as they are kept, for whoever copies them."""
+
+    async def fetch(self, *, after: str, limit: int) -> list[StoredLetter]:
+        """Some letters in the order of their ids, after this one."""
+        ...
+
+    async def put_back(self, letters: Sequence[StoredLetter]) -> None:
+        """Keep these too, under ids of the queue's own; their accounts stay as is."""
+        ...
+
+
+class LetterCopies(Protocol):
+    """Copies of the queue's dead letters in another store, by digest."""
+
+    async def add(self, letters: Sequence[StoredLetter]) -> None:
+        """Keep copies of these; one that is there already stays."""
+        ...
+
+    async def fetch(self, *, after: str, limit: int) -> dict[str, StoredLetter]:
+        """Some copies by digest, in the order of digests, after this one."""
+        ...
+
+    async def list_digests(self, *, after: str, limit: int) -> list[str]:
+        """Digests alone, in order, after this one."""
+        ...
+
+    async def remove(self, digests: Collection[str]) -> None:
+        """Forget these copies."""
+        ...
 
 
 class QueueStock(Protocol):
