@@ -94,7 +94,8 @@ def test_a_wrong_project_between_healthy_sends(
 
     simulator.faults.change({"send": None})
     tried = run_verb(folder, "credentials", "probe", "fcm", "--config", "c.json")
-    assert tried.returncode == 0, tried.stderr
+    # 1 where a worker's own probe has found it out before.
+    assert tried.returncode in (0, 1), tried.stderr
     wait_until(lambda: all_got(simulator, 3), deadline_s=90, what="all got all three")
     assert sum(simulator.ledger.delivered.values()) == 3 * DEVICES
     assert len(lines(workers, WORKS)) == 1
