@@ -15,6 +15,7 @@ pytestmark = pytest.mark.system
 
 COMMAND = (sys.executable, "-m", "tocsin.cli.main")
 MORE = {
+    "admin": ("log",),
     "devices": ("removed",),
     "queue": ("status",),
     "check-token": ("x",),
