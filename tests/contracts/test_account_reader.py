@@ -18,7 +18,14 @@ from tests.support.job_queues import (
     send_job,
 )
 
-from tocsin.core.accounts import Account, Part, Unit, Walk, WalkPage
+from tocsin.core.accounts import (
+    Account,
+    Part,
+    Unit,
+    Walk,
+    WalkPage,
+    cancelled_account,
+)
 from tocsin.core.clock import SystemClock
 from tocsin.core.device import DeviceFilter
 from tocsin.core.ports.queue import Delivery, JobQueue
@@ -68,6 +75,42 @@ async def test_a_send_has_an_account_from_the_start(backend: QueueBackend) -> No
     assert account.units == {"0": Unit(3)}
     assert account.walks == {"1": Walk()}
     assert account.generation
+
+
+async def test_an_account_without_jobs_has_ended(backend: QueueBackend) -> None:
+    """It stands for work that was taken back unqueued: nobody can queue that now."""
+    queue = await backend.open()
+    jobs = [send_job("p1", unit="0"), expand_job("p1", unit="1")]
+    taken_back = cancelled_account(jobs, "g1")
+    assert await queue.enqueue(payload_for("p1"), [], account=taken_back)
+    assert not await queue.enqueue(payload_for("p1"), jobs)
+    assert await queue.fetch_payload("p1") is None
+    told = await queue.accounts.changed(limit=10)
+    assert told == {"p1": taken_back}
+    assert told["p1"].parts == {Part.CANCELLED: 3}
+    assert (told["p1"].ended, told["p1"].find_fault()) == (True, "")
+    await queue.accounts.acknowledge(told, forget=True)
+    assert await read(queue) is None
+    assert await queue.enqueue(payload_for("p1"), jobs)
+
+
+async def test_of_an_account_without_jobs_and_the_work_one_is_kept(
+    backend: QueueBackend,
+) -> None:
+    """Who takes back what another process is about to queue may be the second."""
+    queue, other = await backend.open("one"), await backend.open("two")
+    jobs = [send_job("p1", unit="0")]
+    answers = await asyncio.gather(
+        queue.enqueue(payload_for("p1"), jobs),
+        other.enqueue(
+            payload_for("p1"),
+            [],
+            once_ttl_s=60,
+            account=cancelled_account(jobs, "g1"),
+        ),
+    )
+    assert sorted(answers) == [False, True]
+    assert (await account_of(queue)).ended is answers[1]
 
 
 async def test_jobs_without_a_unit_have_none(backend: QueueBackend) -> None:

@@ -28,6 +28,7 @@ from tests.support.job_queues import (
     send_job,
 )
 
+from tocsin.core.accounts import Part
 from tocsin.core.clock import SystemClock
 from tocsin.core.elapsed import elapsed_s
 from tocsin.core.errors import BadRequest, QueueFull
@@ -107,6 +108,22 @@ async def test_repeat_within_the_once_time_stores_nothing(
     await asyncio.sleep(0.1)  # seconds are not taken for milliseconds
     assert not await queue.enqueue(payload, [job], once_ttl_s=60)
     assert len(await drain(queue)) == 1
+
+
+@pytest.mark.parametrize("unit", ["", "0"])
+async def test_within_the_once_time_a_call_without_one_stores_nothing(
+    backend: QueueBackend, unit: str
+) -> None:
+    """Also where the work of the first has ended and its account is forgotten."""
+    queue = await backend.open()
+    payload, job = payload_for("p1"), send_job("p1", unit=unit)
+    assert await queue.enqueue(payload, [job], once_ttl_s=60)
+    assert await queue.settle(await receive_soon(queue), ended={Part.DELIVERED: 3})
+    told = await queue.accounts.changed(limit=10)
+    await queue.accounts.acknowledge(told, forget=True)
+    assert await queue.accounts.find(["p1"]) == {}
+    assert not await queue.enqueue(payload, [job])
+    assert await queue.waiting([SEND]) == {SEND: 0}
 
 
 async def test_the_once_time_of_work_for_later_runs_from_now(

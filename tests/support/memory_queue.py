@@ -279,7 +279,7 @@ class MemoryJobQueue:
         await self._begin("enqueue")
         data, push_id, now_ms = self.data, payload.push_id, self._clock.now_ms()
         before = self._high_water.certain
-        if once_ttl_s > 0 and data.once_until_ms.get(push_id, 0) > now_ms:
+        if data.once_until_ms.get(push_id, 0) > now_ms:
             return False
         if push_id in data.accounts:
             return False
@@ -291,7 +291,7 @@ class MemoryJobQueue:
             data.once_until_ms[push_id] = now_ms + max(1, int(once_ttl_s * 1000))
         if jobs:
             data.payloads[push_id] = payload
-        if accounts.is_kept(jobs):
+        if account is not None or accounts.is_kept(jobs):
             data.accounts[push_id] = account or first_account(jobs, uuid.uuid4().hex)
             data.changed.add(push_id)
         for job in jobs:

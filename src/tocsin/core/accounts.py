@@ -226,6 +226,16 @@ def first_account(jobs: Sequence[Job], generation: str) -> Account:
     return account
 
 
+def cancelled_account(jobs: Sequence[Job], generation: str) -> Account:
+    """The account of a send, or of the rest of one, that was taken back unqueued."""
+    account = first_account(jobs, generation)
+    for job in jobs:
+        if (change := cancelled(job)) is not None:
+            account.apply(change)
+    account.ended = True
+    return account
+
+
 def expired_account(jobs: Sequence[Job]) -> Account:
     """The account of a send that expired before it was queued."""
     account = first_account(jobs, "")

@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from tocsin.core.accounts import AGAIN, Account, Part, Unit, Walk, first_account
+from tocsin.core.accounts import (
+    AGAIN,
+    Account,
+    Part,
+    Unit,
+    Walk,
+    cancelled_account,
+    first_account,
+)
 from tocsin.core.errors import ApiError, QueueFull
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.queue import AccountReader, JobProducer
@@ -28,6 +36,10 @@ FIRST_CALL_MS = 10_000
 LATE_MS = 5_000
 """Who stood still for so long between two steps does not take the second one: somebody
 else may have taken it, and the send may even be over."""
+
+ONCE_S = 3600.0
+"""For so long the queue remembers what was queued again, also after it has ended: a
+call that was under way to the queue meanwhile must not queue it once more."""
 
 MOVED_GRACE_MS = 600_000
 """Work in a queue that was used before is left there for so long: to be moved, or to be
@@ -91,9 +103,13 @@ class Repair:
         """Of these sends, those that are open and that the queue knows nothing of."""
         known = await self._accounts.find(push_ids)
         missing = [push_id for push_id in push_ids if push_id not in known]
-        # Read after the queue was asked: an account leaves the queue only after the
-        # row says that the send is over.
-        return await self._log.find_open(missing)
+        found = await self._log.find_open(missing) if missing else []
+        if not found:
+            return []
+        # Asked again, since another process may have queued it before the row was read.
+        # What happens from now on changes the row, and a plan made from it fails.
+        known = await self._accounts.find([each.record.push_id for each in found])
+        return [each for each in found if each.record.push_id not in known]
 
     async def look(self, push_ids: Sequence[str]) -> int:
         """Queue again what is missing of these sends; returns how many sends."""
@@ -129,10 +145,38 @@ class Repair:
         await self._queue.enqueue(
             send.payload,
             plan.jobs,
+            once_ttl_s=ONCE_S,
             due_ms=self._due_ms(send),
             account=plan.account,
         )
         return False
+
+    async def take_back(self, uid: str) -> Sequence[Job]:
+        """Cancel a send for later that the queue does not have; returns its jobs.
+
+        The queue gets its account, ended, in place of its work: so whoever was about to
+        queue that finds it queued, and the log learns it as it learns everything. A
+        send that somebody queues meanwhile is taken back from the queue. Raises
+        `ApiError`; the caller repeats the call then.
+        """
+        while True:
+            record = await self._log.fetch(uid=uid)
+            if record is None or record.due_at_ms <= self._clock.now_ms():
+                return []
+            missing = await self.find_missing([record.push_id])
+            if not missing:
+                # Over, or in the queue since we asked for it there.
+                return await self._queue.cancel(uid)
+            plan = plan_of(missing[0])
+            if not plan.jobs:
+                return []
+            if await self._plan(missing[0], plan) and await self._queue.enqueue(
+                missing[0].payload,
+                [],
+                once_ttl_s=ONCE_S,
+                account=cancelled_account(plan.jobs, plan.account.generation),
+            ):
+                return plan.jobs
 
     async def _is_elsewhere(self, epoch: str, *, wait: bool) -> bool:
         """Whether work of this epoch may still be in use at another place.
@@ -174,13 +218,7 @@ class Repair:
         began_at_ms = self._clock.now_ms()
         # Written down first: a crash between the two leaves a plan that the next look
         # makes again in the same way.
-        is_planned = await self._log.plan_repair(
-            record.push_id,
-            seen={name: each.version for name, each in record.accounts.items()},
-            accounts=plan.accounts,
-            epoch="" if self._watch is None else self._watch.epoch,
-            note=_GIVEN_UP.format(plan.unconfirmed) if plan.unconfirmed else "",
-        )
+        is_planned = await self._plan(send, plan)
         if not is_planned or self._clock.now_ms() - began_at_ms >= LATE_MS:
             return False
         if not plan.jobs:
@@ -194,6 +232,7 @@ class Repair:
         stored = await self._queue.enqueue(
             send.payload,
             plan.jobs,
+            once_ttl_s=ONCE_S,
             due_ms=self._due_ms(send),
             account=plan.account,
         )
@@ -210,6 +249,16 @@ class Repair:
                 ended=sum(record.account.checkpoint().parts.values()),
             )
         return stored
+
+    async def _plan(self, send: OpenSend, plan: Plan) -> bool:
+        record = send.record
+        return await self._log.plan_repair(
+            record.push_id,
+            seen={name: each.version for name, each in record.accounts.items()},
+            accounts=plan.accounts,
+            epoch="" if self._watch is None else self._watch.epoch,
+            note=_GIVEN_UP.format(plan.unconfirmed) if plan.unconfirmed else "",
+        )
 
     def _report(self, send: OpenSend) -> None:
         """Say once that a send is lost; its caller can repeat it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -24,6 +24,7 @@ from tocsin.core.ports.queue import JobProducer
 from tocsin.core.ports.send_log import SendAcceptor
 from tocsin.core.ports.sends import UidStore
 from tocsin.core.push import (
+    Job,
     RawRecipient,
     RecipientType,
     SendJob,
@@ -173,7 +174,9 @@ class SendService:
         """
         checks.check_text("uid", uid, checks.NAME_LENGTH)
         walked: set[str] = set()
-        taken = await self._open_queue().cancel(uid)
+        taken: Sequence[Job] = await self._open_queue().cancel(uid)
+        if not taken and self._repair is not None:
+            taken = await self._repair.take_back(uid)
         if taken:
             await self._claims.forget_data(uid)
             self._tell(SendEvent.CANCELLED, uid, type=taken[0].recipient_type)

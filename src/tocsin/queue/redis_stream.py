@@ -173,9 +173,10 @@ class RedisStreamJobQueue:
         account: Account | None = None,
     ) -> bool:
         """Store the payload and all jobs in one atomic step; see the port."""
+        is_counted = account is not None or accounts.is_kept(jobs)
         if account is None:
             account = first_account(jobs, secrets.token_hex(8))
-        fields = encode_fields(account) if accounts.is_kept(jobs) else []
+        fields = encode_fields(account) if is_counted else []
         by_queue: dict[str, list[bytes]] = {}
         for job in jobs:
             by_queue.setdefault(job.queue, []).append(encode_job(job))

@@ -151,10 +151,16 @@ class SqlJobQueue:
             ):
                 return False
             # Before the limits are looked at: what is accepted already is not refused.
-            if accounts.is_kept(jobs):
+            if account is not None or accounts.is_kept(jobs):
                 account = account or first_account(jobs, secrets.token_hex(8))
-                if not await self._accounts.add(connection, payload.push_id, account):
+                if not await self._accounts.add(
+                    connection, payload.push_id, account, even_if_marked=once_ttl_s > 0
+                ):
                     return False
+            elif once_ttl_s <= 0 and await self._rows.is_marked(
+                connection, payload.push_id
+            ):
+                return False
             for queue in sorted({job.queue for job in jobs}):
                 new = sum(job.queue == queue for job in jobs)
                 unfinished = await self._rows.count(

@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Row,
     and_,
     bindparam,
     delete,
+    exists,
+    literal,
     literal_column,
     select,
+    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,6 +38,7 @@ class AccountRows:
     def __init__(self, database: QueueDatabase, tables: Tables) -> None:
         self._database = database
         self._table = tables.accounts
+        self._once = tables.once
 
     async def exists(self, connection: AsyncConnection, push_id: str) -> bool:
         """Whether an account is kept of this send."""
@@ -44,18 +49,36 @@ class AccountRows:
         return found.first() is not None
 
     async def add(
-        self, connection: AsyncConnection, push_id: str, account: Account
+        self,
+        connection: AsyncConnection,
+        push_id: str,
+        account: Account,
+        *,
+        even_if_marked: bool = True,
     ) -> bool:
-        """Keep this account, unless the send has one; `False` then."""
-        statement = self._database.inserting(self._table).values(
-            push_id=push_id, read_version=0, ended_ms=0, **_columns(account)
-        )
+        """Keep this account, unless the send has one; `False` then.
+
+        `False` too where the queue remembers the push id, unless told to pass over it.
+        """
+        table, once, now = self._table.c, self._once.c, self._database.now
+        row: dict[str, Any] = {"push_id": push_id, "read_version": 0, "ended_ms": 0}
+        row |= _columns(account)
+        values = [literal(value, table[name].type) for name, value in row.items()]
+        may_add: ColumnElement[bool] = true()
+        if not even_if_marked:
+            may_add = ~exists().where(once.push_id == push_id, once.expires_ms > now)
         added = await connection.execute(
-            statement.on_conflict_do_nothing(index_elements=["push_id"]).returning(
-                self._table.c.push_id
-            )
+            self._database.inserting(self._table)
+            .from_select(list(row), select(*values).where(may_add))
+            .on_conflict_do_nothing(index_elements=["push_id"])
+            .returning(table.push_id),
+            {} if even_if_marked else self._database.now_values(),
         )
-        return added.first() is not None
+        if added.first() is None:
+            return False
+        if account.ended:
+            await self._write(connection, push_id, account)
+        return True
 
     async def change(
         self, connection: AsyncConnection, push_id: str, changes: Sequence[Change]

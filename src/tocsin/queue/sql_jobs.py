@@ -85,6 +85,15 @@ class JobRows:
         values = self._database.now_values()
         return (await connection.execute(statement, values)).first() is not None
 
+    async def is_marked(self, connection: AsyncConnection, push_id: str) -> bool:
+        """Whether `mark_once` has marked this request, and its time is not over."""
+        once = self._tables.once.c
+        found = select(once.push_id).where(
+            once.push_id == push_id, once.expires_ms > self._database.now
+        )
+        values = self._database.now_values()
+        return (await connection.execute(found, values)).first() is not None
+
     async def count(
         self, connection: AsyncConnection, queues: Sequence[str], most: int
     ) -> int:

@@ -86,9 +86,10 @@ class JobProducer(Protocol):
         """Store the payload, all jobs and the account of the send in one atomic step.
 
         `account` is made of the jobs if it is not given; those of older releases, whose
-        jobs have no unit, get none. While the queue has an account under this `push_id`
-        a call stores nothing and returns `False`, and so, with `once_ttl_s`, does one
-        within that time after the first. With `due_ms` (Unix milliseconds) the jobs
+        jobs have no unit, get none. An account without jobs is one that has ended.
+        While the queue has an account under this `push_id` a call stores nothing and
+        returns `False`; so does one within the `once_ttl_s` of an earlier call.
+        With `due_ms` (Unix milliseconds) the jobs
         are handed out from then on; `cancel` takes back those that were not yet. Raises
         `QueueFull` when one of the queues is at its limit of unfinished entries;
         nothing is stored then. For a `reliable` payload it returns when a second server

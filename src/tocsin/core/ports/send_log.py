@@ -64,6 +64,10 @@ class SendAcceptor(Protocol):
         """
         ...
 
+    async def fetch(self, *, uid: str = "", push_id: str = "") -> SendRecord | None:
+        """The send with this uid or push id, or `None`."""
+        ...
+
     async def find_open(self, push_ids: Sequence[str]) -> list[OpenSend]:
         """Of these, the sends that are not over."""
         ...

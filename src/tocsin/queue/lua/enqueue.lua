@@ -3,7 +3,7 @@
 -- Jobs that are due later wait beside their streams; where they are is written
 -- down under the uid, for the one who takes them back.
 -- An account says that the request is accepted, too: so what is queued again after a
--- loss is queued once.
+-- loss is queued once. One that comes without jobs has ended: it was taken back.
 -- KEYS: once marker, payload, sequence, scheduled, account, changed accounts, then per
 -- queue: stream, delayed set, delayed jobs, and stream and delayed set of its retries,
 -- which count too.
@@ -14,8 +14,7 @@
 -- full. Numbers only rise: one that does not tells that data was lost.
 local once_ttl_ms, limit, due = tonumber(ARGV[1]), tonumber(ARGV[4]), ARGV[5]
 local first = 8 + tonumber(ARGV[7])
-if once_ttl_ms > 0 and redis.call('EXISTS', KEYS[1]) == 1
-  or redis.call('EXISTS', KEYS[5]) == 1 then
+if redis.call('EXISTS', KEYS[1], KEYS[5]) > 0 then
   return 0
 end
 
@@ -34,18 +33,18 @@ end
 if once_ttl_ms > 0 then
   redis.call('SET', KEYS[1], '1', 'PX', once_ttl_ms)
 end
--- A request without jobs counts, but has no payload to keep.
-if total == 0 then
-  return redis.call('INCR', KEYS[3])
-end
-redis.call('HSET', KEYS[2], 'body', ARGV[3])
-redis.call('HINCRBY', KEYS[2], 'jobs', total)
 for field = 8, first - 1, 2 do
   redis.call('HSET', KEYS[5], ARGV[field], ARGV[field + 1])
 end
 if first > 8 then
   redis.call('SADD', KEYS[6], ARGV[2])
 end
+-- A request without jobs counts, but has no payload to keep.
+if total == 0 then
+  return redis.call('INCR', KEYS[3])
+end
+redis.call('HSET', KEYS[2], 'body', ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'jobs', total)
 at = first
 for k = 7, #KEYS, 5 do
   local queue, count = ARGV[at], tonumber(ARGV[at + 1])
