@@ -200,3 +200,12 @@ async def test_a_cancel_is_found_under_the_uid_of_the_results(
     await put(store, [scheduled, cancelled, other, expired])
     found = (await store.fetch_funnel("campaign")).events
     assert [one.event for one in found] == [SendEvent.CANCELLED, SendEvent.SCHEDULED]
+
+
+async def test_the_rows_of_one_device(store: AnalyticsStore) -> None:
+    """Of that send alone, the oldest first."""
+    failed = row(device_id="d1", status="failed", error_code="timeout")
+    sent = row(device_id="d1", msg_id="m1", time_ms=NOW_MS + 2000)
+    await put(store, [sent, failed, row(device_id="d2"), row(uid="u2", device_id="d1")])
+    assert await store.fetch_device("u1", "d1") == [failed, sent]
+    assert await store.fetch_device("u1", "unknown") == []

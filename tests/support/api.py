@@ -15,12 +15,16 @@ from tests.support.memory_registry import (
     MemoryUids,
     MemoryUserTopics,
 )
+from tests.support.memory_send_log import MemorySendLog
 
 from tocsin.admin.audit import AuditTrail
 from tocsin.admin.credentials import CredentialName, CredentialService
 from tocsin.admin.dead_letters import DeadLetterService
+from tocsin.admin.letter_search import LetterSearch
 from tocsin.admin.mending import MendChecks
 from tocsin.admin.removals import RemovalService
+from tocsin.admin.send_audit import SendAudit
+from tocsin.admin.sends import SendsService
 from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.call import AdminServices, Services
 from tocsin.api.grpc_server import GrpcServer, GrpcSettings
@@ -89,6 +93,22 @@ class World:
         self.audit = MemoryAudit()
         self.breakers = LocalBreakerStore()
         audit = AuditTrail(self.audit if database else None, clock=SystemClock())
+        self.send_log = MemorySendLog(SystemClock())
+        credentials = CredentialService(
+            self.breakers if database else None,
+            [CredentialName("fcm", "fcm", "d1")],
+            clock=SystemClock(),
+            backlog=self.queue,
+            audit=audit,
+        )
+        sends = SendsService(
+            self.send_log if database else None,
+            self.queue.accounts,
+            search=LetterSearch(self.queue),
+            credentials=credentials,
+            breakers=self.breakers if database else None,
+            clock=SystemClock(),
+        )
         devices = self.devices if database else None
         user_topics = self.user_topics if database else None
         self.services = Services(
@@ -110,13 +130,9 @@ class World:
                     audit=audit,
                     mends=MendChecks(enabled, payload_size=2048),
                 ),
-                credentials=CredentialService(
-                    self.breakers if database else None,
-                    [CredentialName("fcm", "fcm", "d1")],
-                    clock=SystemClock(),
-                    backlog=self.queue,
-                    audit=audit,
-                ),
+                credentials=credentials,
+                sends=sends,
+                send_audit=SendAudit(sends, self.queue.accounts, clock=SystemClock()),
                 removals=RemovalService(devices, audit=audit),
                 audit=audit,
             ),

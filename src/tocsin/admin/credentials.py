@@ -113,6 +113,17 @@ class CredentialService:
             for each in [*self._credentials, *others]
         ]
 
+    async def stopped(self) -> dict[tuple[str, str], Breaker]:
+        """Those configured whose sends wait now, by provider and integration."""
+        texts, now_ms = await self._store.fetch(), self._clock.now_ms()
+        found = {}
+        for each in self._credentials:
+            text = texts.get(_name(each))
+            breaker = None if text is None else read_breaker(text)
+            if breaker is not None and breaker.stops(now_ms):
+                found[each.provider, each.integration] = breaker
+        return found
+
     async def reason(self, provider: str, integration: str) -> str:
         """Why sends through it wait now, or an empty text."""
         texts, now_ms = await self._store.fetch(), self._clock.now_ms()

@@ -5,7 +5,7 @@ It looks through them page by page, so that any number of them takes little memo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tocsin.admin.actor import Actor
@@ -97,11 +97,8 @@ class DeadLetterService:
         found: dict[tuple[str, str, str], LetterGroup] = {}
         async for head in self._search.all():
             if chosen.fits(head):
-                key = (head.group, head.provider, head.credential)
-                if key not in found:
-                    found[key] = LetterGroup(*key, head.id, head.at_ms, head.at_ms)
-                found[key].add(head)
-        return sorted(found.values(), key=lambda group: -group.letters)
+                _count_in(found, head)
+        return _largest_first(found)
 
     async def page(
         self, chosen: LetterFilter, *, cursor: str = "", limit: int = 0
@@ -226,3 +223,24 @@ class DeadLetterService:
         if found is None:
             raise NotFound(f"id: no dead letter has it: {id[:64]!a}")
         return found
+
+
+def group_letters(heads: Iterable[LetterHead]) -> list[LetterGroup]:
+    """These letters by reason and credential, the largest group first."""
+    found: dict[tuple[str, str, str], LetterGroup] = {}
+    for head in heads:
+        _count_in(found, head)
+    return _largest_first(found)
+
+
+def _count_in(found: dict[tuple[str, str, str], LetterGroup], head: LetterHead) -> None:
+    key = (head.group, head.provider, head.credential)
+    if key not in found:
+        found[key] = LetterGroup(*key, head.id, head.at_ms, head.at_ms)
+    found[key].add(head)
+
+
+def _largest_first(
+    found: dict[tuple[str, str, str], LetterGroup],
+) -> list[LetterGroup]:
+    return sorted(found.values(), key=lambda group: -group.letters)

@@ -153,6 +153,23 @@ class ClickHouseAnalyticsStore:
         except (ValueError, KeyError, TypeError) as error:
             raise ClickHouseError("ClickHouse answered what cannot be read") from error
 
+    async def fetch_device(self, uid: str, device_id: str) -> list[NotificationRow]:
+        """See `DeviceSource.fetch_device`; times are of whole seconds."""
+        answer = await self.http.run(
+            _DEVICE.format(table=self._table, columns=", ".join(_TEXTS)),
+            values={"uid": uid, "device_id": device_id},
+        )
+        try:
+            rows = [orjson.loads(line) for line in answer.splitlines() if line]
+            return [
+                NotificationRow._make(
+                    [*(str(row[name]) for name in _TEXTS), int(row["at"]) * 1000]
+                )
+                for row in reversed(rows)
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ClickHouseError("ClickHouse answered what cannot be read") from error
+
     async def purge(self, *, before_ms: int, limit: int) -> int:
         """See `AnalyticsStore.purge`; the table's TTL does it."""
         del before_ms, limit
@@ -215,4 +232,10 @@ WHERE uid = {{uid:String}} AND status IN ({events})
           WHERE uid = {{uid:String}} AND status = 'scheduled' AND msg_id != '')
 GROUP BY status, provider, error_code
 FORMAT JSONEachRow
+"""
+
+_DEVICE = """
+SELECT {columns}, toUnixTimestamp(time) AS at FROM {table}
+WHERE uid = {{uid:String}} AND device_id = {{device_id:String}}
+ORDER BY time DESC LIMIT 100
 """

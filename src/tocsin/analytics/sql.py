@@ -68,6 +68,13 @@ _EVENTS = text(
     """  # noqa: S608 - constants
 )
 
+_DEVICE = text(
+    f"""
+    SELECT {_COLUMNS} FROM {_TABLE} WHERE uid = :uid AND device_id = :device_id
+    ORDER BY time_ms DESC, id DESC LIMIT 100
+    """  # noqa: S608 - constants
+)
+
 # Rows are added nearly in order of time, so the oldest have the smallest ids. That
 # needs no index of the time, and a purge never reads more rows than its limit.
 _PURGE = text(
@@ -140,6 +147,16 @@ class SqlAnalyticsStore:
             },
             events=read_events([tuple(event) for event in events]),
         )
+
+    async def fetch_device(self, uid: str, device_id: str) -> list[NotificationRow]:
+        """See `DeviceSource.fetch_device`."""
+        values = {"uid": uid, "device_id": device_id}
+
+        async def select(connection: AsyncConnection) -> Sequence[Sequence[Any]]:
+            return (await connection.execute(_DEVICE, values)).all()
+
+        rows = await self._database.read(select)
+        return [NotificationRow(*row) for row in reversed(rows)]
 
     async def purge(self, *, before_ms: int, limit: int) -> int:
         """See `AnalyticsStore.purge`."""

@@ -21,6 +21,8 @@ from tocsin.admin.audit import AuditTrail
 from tocsin.admin.credentials import CredentialService
 from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.admin.removals import RemovalService
+from tocsin.admin.send_audit import SendAudit
+from tocsin.admin.sends import SendsService
 from tocsin.api.auth import Caller
 from tocsin.channels.control import ControlService
 from tocsin.channels.history import HistoryService
@@ -71,6 +73,8 @@ class AdminServices:
     dead_letters: DeadLetterService
     credentials: CredentialService
     removals: RemovalService
+    sends: SendsService
+    send_audit: SendAudit
     audit: AuditTrail
 
 

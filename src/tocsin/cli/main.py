@@ -32,6 +32,8 @@ VERBS: dict[str, str] = {
     "gen-token": "make a connection token for a user",
     "gen-sub-token": "make a subscription token for a user and a channel",
     "check-token": "say what a token grants, or why it is refused",
+    "send": "show the life of an accepted send, or list sends",
+    "audit": "check that every accepted send is accounted for",
     "funnel": "show what became of a send: sent, delivered, interacted, failed",
     "devices": "count devices that were removed, and bring them back",
     "credentials": "show which credentials are refused or slowed down, and why",
@@ -79,7 +81,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 LIVING = frozenset(
     {
         *("serve", "worker", "demo", "simulate", "migrate"),
-        *("queue", "devices", "funnel", "credentials", "admin"),
+        *("queue", "devices", "funnel", "credentials", "admin", "send", "audit"),
     }
 )
 """Verbs that end in order when a signal asks; the others have nothing to give back."""

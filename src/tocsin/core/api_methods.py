@@ -34,6 +34,7 @@ RPCS = (
 ADMIN_RPCS = (
     *("ListDeadLetters", "ListDeadLetterGroups", "GetDeadLetter"),
     *("ReplayDeadLetters", "PurgeDeadLetters", "ListAuditLog"),
+    *("GetSend", "ListSends", "AuditSends"),
     *("ListCredentials", "ProbeCredential", "CloseCredential"),
     *("ListRemovals", "ApproveRemovals", "RestoreRemovals"),
 )

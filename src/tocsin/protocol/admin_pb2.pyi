@@ -533,3 +533,209 @@ class RestoreRemovalsResponse(_message.Message):
     error: Error
     result: RestoreRemovalsResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[RestoreRemovalsResult, _Mapping]] = ...) -> None: ...
+
+class SendAccount(_message.Message):
+    __slots__ = ("matched", "delivered", "unconfirmed", "removed", "expired", "cancelled", "dropped", "reached_online", "dead_lettered", "open", "unread")
+    MATCHED_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    UNCONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    REACHED_ONLINE_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_FIELD_NUMBER: _ClassVar[int]
+    matched: int
+    delivered: int
+    unconfirmed: int
+    removed: int
+    expired: int
+    cancelled: int
+    dropped: int
+    reached_online: int
+    dead_lettered: int
+    open: int
+    unread: int
+    def __init__(self, matched: _Optional[int] = ..., delivered: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., removed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., dropped: _Optional[int] = ..., reached_online: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., open: _Optional[int] = ..., unread: _Optional[int] = ...) -> None: ...
+
+class Send(_message.Message):
+    __slots__ = ("uid", "push_id", "state", "why", "recipient_type", "priority", "analytics_uid", "request_id", "trace_id", "accepted_at_ms", "due_at_ms", "expire_at_ms", "ended_at_ms", "account", "repairs", "fault")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ANALYTICS_UID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    DUE_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    REPAIRS_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    push_id: str
+    state: str
+    why: str
+    recipient_type: str
+    priority: str
+    analytics_uid: str
+    request_id: str
+    trace_id: str
+    accepted_at_ms: int
+    due_at_ms: int
+    expire_at_ms: int
+    ended_at_ms: int
+    account: SendAccount
+    repairs: int
+    fault: str
+    def __init__(self, uid: _Optional[str] = ..., push_id: _Optional[str] = ..., state: _Optional[str] = ..., why: _Optional[str] = ..., recipient_type: _Optional[str] = ..., priority: _Optional[str] = ..., analytics_uid: _Optional[str] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., accepted_at_ms: _Optional[int] = ..., due_at_ms: _Optional[int] = ..., expire_at_ms: _Optional[int] = ..., ended_at_ms: _Optional[int] = ..., account: _Optional[_Union[SendAccount, _Mapping]] = ..., repairs: _Optional[int] = ..., fault: _Optional[str] = ...) -> None: ...
+
+class SendWalk(_message.Message):
+    __slots__ = ("provider", "integration", "page", "after_device", "until_device")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    integration: str
+    page: int
+    after_device: str
+    until_device: str
+    def __init__(self, provider: _Optional[str] = ..., integration: _Optional[str] = ..., page: _Optional[int] = ..., after_device: _Optional[str] = ..., until_device: _Optional[str] = ...) -> None: ...
+
+class SendHold(_message.Message):
+    __slots__ = ("kind", "provider", "integration", "reason", "since_ms", "until_ms")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    provider: str
+    integration: str
+    reason: str
+    since_ms: int
+    until_ms: int
+    def __init__(self, kind: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., reason: _Optional[str] = ..., since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ...) -> None: ...
+
+class GetSendRequest(_message.Message):
+    __slots__ = ("uid", "push_id")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    push_id: str
+    def __init__(self, uid: _Optional[str] = ..., push_id: _Optional[str] = ...) -> None: ...
+
+class GetSendResult(_message.Message):
+    __slots__ = ("send", "walks", "open_units", "holds", "dead_letters", "dead_letters_cut")
+    SEND_FIELD_NUMBER: _ClassVar[int]
+    WALKS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_UNITS_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_CUT_FIELD_NUMBER: _ClassVar[int]
+    send: Send
+    walks: _containers.RepeatedCompositeFieldContainer[SendWalk]
+    open_units: int
+    holds: _containers.RepeatedCompositeFieldContainer[SendHold]
+    dead_letters: _containers.RepeatedCompositeFieldContainer[DeadLetterGroup]
+    dead_letters_cut: bool
+    def __init__(self, send: _Optional[_Union[Send, _Mapping]] = ..., walks: _Optional[_Iterable[_Union[SendWalk, _Mapping]]] = ..., open_units: _Optional[int] = ..., holds: _Optional[_Iterable[_Union[SendHold, _Mapping]]] = ..., dead_letters: _Optional[_Iterable[_Union[DeadLetterGroup, _Mapping]]] = ..., dead_letters_cut: _Optional[bool] = ...) -> None: ...
+
+class GetSendResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: GetSendResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[GetSendResult, _Mapping]] = ...) -> None: ...
+
+class ListSendsRequest(_message.Message):
+    __slots__ = ("states", "uid", "since_ms", "until_ms", "cursor", "limit")
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    states: _containers.RepeatedScalarFieldContainer[str]
+    uid: str
+    since_ms: int
+    until_ms: int
+    cursor: str
+    limit: int
+    def __init__(self, states: _Optional[_Iterable[str]] = ..., uid: _Optional[str] = ..., since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListSendsResult(_message.Message):
+    __slots__ = ("items", "next_cursor", "has_more")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    HAS_MORE_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Send]
+    next_cursor: str
+    has_more: bool
+    def __init__(self, items: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., has_more: _Optional[bool] = ...) -> None: ...
+
+class ListSendsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ListSendsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListSendsResult, _Mapping]] = ...) -> None: ...
+
+class AuditSendsRequest(_message.Message):
+    __slots__ = ("since_ms", "until_ms", "cursor", "limit")
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    since_ms: int
+    until_ms: int
+    cursor: str
+    limit: int
+    def __init__(self, since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class SendFinding(_message.Message):
+    __slots__ = ("uid", "push_id", "kind", "what", "todo")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    TODO_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    push_id: str
+    kind: str
+    what: str
+    todo: str
+    def __init__(self, uid: _Optional[str] = ..., push_id: _Optional[str] = ..., kind: _Optional[str] = ..., what: _Optional[str] = ..., todo: _Optional[str] = ...) -> None: ...
+
+class AuditSendsResult(_message.Message):
+    __slots__ = ("findings", "checked", "open", "next_cursor", "has_more")
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    HAS_MORE_FIELD_NUMBER: _ClassVar[int]
+    findings: _containers.RepeatedCompositeFieldContainer[SendFinding]
+    checked: int
+    open: int
+    next_cursor: str
+    has_more: bool
+    def __init__(self, findings: _Optional[_Iterable[_Union[SendFinding, _Mapping]]] = ..., checked: _Optional[int] = ..., open: _Optional[int] = ..., next_cursor: _Optional[str] = ..., has_more: _Optional[bool] = ...) -> None: ...
+
+class AuditSendsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: AuditSendsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[AuditSendsResult, _Mapping]] = ...) -> None: ...

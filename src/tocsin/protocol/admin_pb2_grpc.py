@@ -97,6 +97,21 @@ class AdminApiStub:
                 request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogRequest.SerializeToString,
                 response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogResponse.FromString,
                 _registered_method=True)
+        self.GetSend = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/GetSend',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.GetSendRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.GetSendResponse.FromString,
+                _registered_method=True)
+        self.ListSends = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ListSends',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListSendsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListSendsResponse.FromString,
+                _registered_method=True)
+        self.AuditSends = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/AuditSends',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminApiServicer:
@@ -200,6 +215,30 @@ class AdminApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSend(self, request, context):
+        """One send with its account, by uid or push id. 104 if nothing is known of it. Without
+        a database the queue knows the accounts of the last seven days, by push id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSends(self, request, context):
+        """Sends, newest first. 107 for a value that cannot be, 108 without a database.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuditSends(self, request, context):
+        """Looks at sends, newest first, and names those whose account does not close, those
+        that are open and not in the queue, and those that are open for too long. Changes
+        nothing. 107 for a value that cannot be, 108 without a database.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -262,6 +301,21 @@ def add_AdminApiServicer_to_server(servicer, server):
                     servicer.ListAuditLog,
                     request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogRequest.FromString,
                     response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListAuditLogResponse.SerializeToString,
+            ),
+            'GetSend': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSend,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.GetSendRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.GetSendResponse.SerializeToString,
+            ),
+            'ListSends': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSends,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListSendsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListSendsResponse.SerializeToString,
+            ),
+            'AuditSends': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuditSends,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -591,6 +645,87 @@ class AdminApi:
             '/tocsin.admin.v1.AdminApi/ListAuditLog',
             tocsin_dot_protocol_dot_admin__pb2.ListAuditLogRequest.SerializeToString,
             tocsin_dot_protocol_dot_admin__pb2.ListAuditLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/GetSend',
+            tocsin_dot_protocol_dot_admin__pb2.GetSendRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.GetSendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSends(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ListSends',
+            tocsin_dot_protocol_dot_admin__pb2.ListSendsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ListSendsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditSends(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/AuditSends',
+            tocsin_dot_protocol_dot_admin__pb2.AuditSendsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.AuditSendsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,7 +1,6 @@
 """Push room: notices that the queue lost data, and reports it for a day.
 
-It repairs nothing. Lost sends that their callers repeat are queued again: see
-`SendService`.
+It repairs nothing: `Repair` does, and `SendLogKeeper` has it look when a loss is found.
 """
 
 from __future__ import annotations

@@ -19,15 +19,16 @@ from tests.support.api import (
     serving,
 )
 from tests.support.http_api import serving_admin_http
-from tests.support.jobs import make_send_job, make_walk_job
+from tests.support.jobs import make_payload, make_send_job, make_walk_job
 
 from tocsin.api.auth import AccessKey, KeyRing, digest_of
 from tocsin.api.methods.table import ADMIN_COMMANDS
 from tocsin.core.breaker import Cause, credential_name, open_breaker
 from tocsin.core.device import DeadToken, DeviceFilter, ProviderTokens
 from tocsin.core.outcome import Outcome, Verdict
-from tocsin.core.push import Body, Expand
+from tocsin.core.push import Body, Expand, Job
 from tocsin.core.removals import RemovalGuard, RemovalLimit
+from tocsin.core.send_log import Accepting, SendRecord
 from tocsin.protocol import admin_pb2, admin_pb2_grpc, api_pb2, api_pb2_grpc
 
 _LIST = admin_pb2.ListDeadLettersRequest()
@@ -320,6 +321,62 @@ async def test_a_walk_is_shown_without_its_tokens_on_grpc() -> None:
         "127.0.0.1",
         "grpc",
     )
+
+
+async def test_a_send_is_told_of_at_both_doors() -> None:
+    """With its account by the names of the documents, and its walks."""
+    world = World()
+    job = make_walk_job(unit="0")
+    await _accept(world, "p1", job)
+    async with serving_admin_http(world) as http:
+        answer = await http.send("/admin/api/get_send", {"uid": "uid of p1"})
+        send = answer.json["result"]["send"]
+        assert (send["push_id"], send["state"]) == ("p1", "sending")
+        assert answer.json["result"]["walks"][0]["provider"] == "fcm"
+        answer = await http.send("/admin/api/get_send", {"uid": "unknown"})
+        assert answer.json["error"]["code"] == 104
+        answer = await http.send("/admin/api/list_sends", {"states": ["sending"]})
+        assert [each["uid"] for each in answer.json["result"]["items"]] == ["uid of p1"]
+        answer = await http.send("/admin/api/list_sends", {"states": ["open"]})
+        assert answer.json["error"]["code"] == 107
+        assert "states[0]" in answer.json["error"]["message"]
+    world.queue.data.accounts["p1"].matched = 5
+    async with (
+        serving(world, operators=operators_key()) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub: Any = admin_pb2_grpc.AdminApiStub(channel)
+        told = await stub.AuditSends(
+            admin_pb2.AuditSendsRequest(), metadata=AS_OPERATOR
+        )
+        (finding,) = told.result.findings
+        assert (finding.push_id, finding.kind) == ("p1", "broken")
+        assert (told.result.checked, told.result.open) == (1, 1)
+        told = await stub.GetSend(
+            admin_pb2.GetSendRequest(push_id="p1"), metadata=AS_OPERATOR
+        )
+        assert told.result.send.account.matched == 5
+        assert "not accounted for" in told.result.send.fault
+
+
+async def test_without_a_database_sends_are_in_the_queue_alone() -> None:
+    """By push id, for a while."""
+    world = World(database=False)
+    await _accept(world, "p1", make_walk_job(unit="0"))
+    async with serving_admin_http(world) as http:
+        answer = await http.send("/admin/api/get_send", {"push_id": "p1"})
+        assert answer.json["result"]["send"]["state"] == "sending"
+        for method in ("list_sends", "audit_sends"):
+            answer = await http.send(f"/admin/api/{method}", {})
+            assert answer.json["error"]["code"] == 108
+            assert "there is no send log" in answer.text
+
+
+async def _accept(world: World, push_id: str, job: Job) -> None:
+    payload = make_payload(push_id)
+    record = SendRecord(push_id, f"uid of {push_id}", accepted_at_ms=1)
+    await world.send_log.accept(Accepting(record, payload, [job]))
+    await world.queue.enqueue(payload, [job])
 
 
 async def test_without_a_database_the_audit_log_is_the_log() -> None:

@@ -23,6 +23,7 @@ from tocsin.api.methods import (
     publication,
     removals,
     sending,
+    sends,
     streams,
     topics,
     users,
@@ -88,6 +89,9 @@ ADMIN_BUILT: Mapping[str, Method] = {
     "ApproveRemovals": removals.approve_removals,
     "RestoreRemovals": removals.restore_removals,
     "ListAuditLog": audit_log.list_audit_log,
+    "GetSend": sends.get_send,
+    "ListSends": sends.list_sends,
+    "AuditSends": sends.audit_sends,
 }
 
 COMPOSED: frozenset[str] = frozenset({"Batch"})

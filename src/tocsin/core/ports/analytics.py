@@ -30,7 +30,18 @@ class FunnelSource(Protocol):
         ...
 
 
-class AnalyticsStore(RowStore, FunnelSource, Protocol):
+class DeviceSource(Protocol):
+    """Finds the rows of one recipient."""
+
+    async def fetch_device(self, uid: str, device_id: str) -> list[NotificationRow]:
+        """What was noted of this device in that send, the oldest first.
+
+        The 100 newest rows at most; apps may report as often as they like.
+        """
+        ...
+
+
+class AnalyticsStore(RowStore, FunnelSource, DeviceSource, Protocol):
     """A store that keeps rows for a while."""
 
     async def purge(self, *, before_ms: int, limit: int) -> int:
