@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,8 +132,6 @@ def _empty_disk(stage: Stage, fault: Fault) -> None:
 
 
 def _lose_redis(stage: Stage, fault: Fault) -> None:
-    import shutil
-
     stage.redis.kill()
     shutil.rmtree(stage.redis.directory / "appendonlydir")
 
@@ -147,10 +147,12 @@ def _leave_replica_behind(stage: Stage, fault: Fault) -> None:
     replica = stage.replica
     assert replica is not None
     with redis.Redis(port=replica.port) as client:
+        end = time.monotonic() + 5
+        while client.info("replication").get("master_link_status") != "up":
+            if time.monotonic() > end:
+                raise TimeoutError("the replica of Redis is not in step")
+            time.sleep(0.01)
         # In step at this moment; from now on it hears no more of the primary.
-        for _ in range(200):
-            if client.info("replication").get("master_link_status") == "up":
-                break
         client.execute_command("REPLICAOF", "NO", "ONE")
 
 

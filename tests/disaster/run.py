@@ -20,8 +20,10 @@ from tests.disaster.schedule import Plan
 from tests.disaster.stage import Stage, open_stage
 from tests.support.postgres import PostgresServer
 
+from tocsin.app.faults import CannotOpen
 from tocsin.app.resources import open_resources
 from tocsin.config.loader import load_config
+from tocsin.core.errors import ApiError
 from tocsin.core.push import DeadLetter, SendJob
 from tocsin.core.send_log import SendRecord
 from tocsin.storage.send_log import SqlSendLog
@@ -64,7 +66,11 @@ def play(
         phases.append(time.monotonic() - began)
         wrong = _settle(stage, callers)
         phases.append(time.monotonic() - began)
-        books = asyncio.run(_read_books(stage, callers.records))
+        books = _Books()
+        try:
+            asyncio.run(_read_books(stage, callers.records, books))
+        except (ApiError, CannotOpen) as error:
+            wrong.append(f"the books cannot be read: {error}")
         wrong += books.faults
         witnessed = stage.witness.witnessed
         account = settle_accounts(
@@ -171,9 +177,8 @@ class _Books:
     faults: list[str] = field(default_factory=list)
 
 
-async def _read_books(stage: Stage, records: Sequence[Record]) -> _Books:
+async def _read_books(stage: Stage, records: Sequence[Record], books: _Books) -> None:
     config = load_config(str(stage.config_file), environ={}).config
-    books = _Books()
     async with AsyncExitStack() as stack:
         resources = await open_resources(config, stack, as_it_is=True)
         queue, database = resources.queue, resources.database
@@ -188,7 +193,6 @@ async def _read_books(stage: Stage, records: Sequence[Record]) -> _Books:
             for uid in record.uids:
                 kept = await log.fetch(uid=uid)
                 books.faults += _find_faults(stage.plan, record, kept)
-    return books
 
 
 def _find_faults(plan: Plan, record: Record, kept: SendRecord | None) -> Iterator[str]:

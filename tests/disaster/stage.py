@@ -241,10 +241,11 @@ class Stage:
 
     def start_replica(self) -> None:
         """A second Redis that follows the first."""
-        options = ("--repl-diskless-sync-delay", "0")
-        link = ("--replicaof", f"127.0.0.1 {self.redis.port}")
         place = self.directory / "replica"
-        self.replica = start_redis(place, appendonly=True, options=(*options, *link))
+        self.replica = start_redis(place, appendonly=True)
+        with redis.Redis(port=self.replica.port) as client:
+            # By a command: started again later, it must not follow anybody.
+            client.execute_command("REPLICAOF", "127.0.0.1", self.redis.port)
 
     def close(self) -> None:
         """End every process of this run; nothing of it stays."""
