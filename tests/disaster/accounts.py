@@ -36,13 +36,17 @@ class Account:
     twice: int = 0
     extra: int = 0
     removed: int = 0
-    expired: int = 0
+    expired_of: Counter[str] = field(default_factory=Counter)
     cancelled: int = 0
     dead: int = 0
     lost: dict[str, list[str]] = field(default_factory=dict)
     halved: list[str] = field(default_factory=list)
     unanswered: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def expired(self) -> int:
+        return self.expired_of.total()
 
     @property
     def num_lost(self) -> int:
@@ -104,7 +108,7 @@ def settle_accounts(
             elif (send.name, token) in refused or token in removed_tokens:
                 account.removed += 1
             elif record.expires_at and record.expires_at < now_s:
-                account.expired += 1
+                account.expired_of[send.name] += 1
             elif record.cancelled and not reached:
                 account.cancelled += 1
             else:

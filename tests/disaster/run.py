@@ -23,6 +23,7 @@ from tests.support.postgres import PostgresServer
 from tocsin.app.faults import CannotOpen
 from tocsin.app.resources import open_resources
 from tocsin.config.loader import load_config
+from tocsin.core.accounts import Part, WalkEnd
 from tocsin.core.errors import ApiError
 from tocsin.core.push import DeadLetter, SendJob
 from tocsin.core.send_log import SendRecord
@@ -80,6 +81,11 @@ def play(
             stage.removed_tokens(),
             books.letters,
         )
+        wrong += [
+            f"{count} of {name} expired, but its account has {books.expired[name]}"
+            for name, count in account.expired_of.items()
+            if books.expired.get(name, count) < count and not plan.loses_data
+        ]
         wrong += [line for child in stage.children.values() for line in child.crashes]
         wrong += [
             f"{record.send.name} has several uids: {sorted(record.uids)}"
@@ -106,7 +112,7 @@ def most_extra(plan: Plan) -> int | None:
         is_of_queue = fault.target == ("redis" if plan.queue == "redis" else "postgres")
         # Each worker may lose what it has in hand where the queue is away for long.
         ends += is_of_worker + plan.workers * is_of_queue
-    if any(token[:1] not in "dr" or "-" in token for token in plan.devices):
+    if any("-" in token for send in plan.sends for token in send.tokens):
         return None  # recipients whose answers get lost
     return ends * (plan.streams * plan.connections + RECORDED_LATE)
 
@@ -174,6 +180,7 @@ class _Books:
     """What the product itself has written down: dead letters, and what is wrong."""
 
     letters: list[Letter] = field(default_factory=list)
+    expired: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
 
@@ -193,6 +200,9 @@ async def _read_books(stage: Stage, records: Sequence[Record], books: _Books) ->
             for uid in record.uids:
                 kept = await log.fetch(uid=uid)
                 books.faults += _find_faults(stage.plan, record, kept)
+                if kept is not None and WalkEnd.EXPIRED not in kept.account.walk_ends:
+                    expired = kept.account.parts[Part.EXPIRED]
+                    books.expired[record.send.name] = expired
 
 
 def _find_faults(plan: Plan, record: Record, kept: SendRecord | None) -> Iterator[str]:
