@@ -97,7 +97,7 @@ def _tell(result: Result, directory: Path, classes: Sequence[str]) -> None:
     if result.failed:
         for line in account.details():
             print(f"  {line}")
-        for line in result.faults:
+        for line in result.wrong:
             print(f"  wrong: {line}")
         for fault in plan.faults:
             print(f"  fault: {fault}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,20 +12,12 @@ from pathlib import Path
 import psycopg
 import redis
 from tests.disaster import faults
-from tests.disaster.accounts import Account, Letter, settle_accounts
+from tests.disaster.accounts import Account, settle_accounts
+from tests.disaster.books import Books, read_books
 from tests.disaster.callers import Callers, Record
 from tests.disaster.schedule import Plan
 from tests.disaster.stage import Stage, open_stage
 from tests.support.postgres import PostgresServer
-
-from tocsin.app.faults import CannotOpen
-from tocsin.app.resources import open_resources
-from tocsin.config.loader import load_config
-from tocsin.core.accounts import Part, WalkEnd
-from tocsin.core.errors import ApiError
-from tocsin.core.push import DeadLetter, SendJob
-from tocsin.core.send_log import SendRecord
-from tocsin.storage.send_log import SqlSendLog
 
 SETTLED_WITHIN_S = 90.0
 RECORDED_LATE = 100
@@ -43,12 +33,12 @@ class Result:
     plan: Plan
     account: Account
     took_s: float
-    faults: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
     phases: list[float] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
-        return bool(self.account.num_lost or self.account.halved or self.faults)
+        return bool(self.account.num_lost or self.account.halved or self.wrong)
 
 
 def play(
@@ -67,12 +57,7 @@ def play(
         phases.append(time.monotonic() - began)
         wrong = _settle(stage, callers)
         phases.append(time.monotonic() - began)
-        books = _Books()
-        try:
-            asyncio.run(_read_books(stage, callers.records, books))
-        except (ApiError, CannotOpen) as error:
-            wrong.append(f"the books cannot be read: {error}")
-        wrong += books.faults
+        books = read_books(stage, callers.records)
         witnessed = stage.witness.witnessed
         account = settle_accounts(
             callers.records,
@@ -81,23 +66,27 @@ def play(
             stage.removed_tokens(),
             books.letters,
         )
-        wrong += [
-            f"{count} of {name} expired, but its account has {books.expired[name]}"
-            for name, count in account.expired_of.items()
-            if books.expired.get(name, count) < count and not plan.loses_data
-        ]
+        wrong += books.faults
         wrong += [line for child in stage.children.values() for line in child.crashes]
-        wrong += [
-            f"{record.send.name} has several uids: {sorted(record.uids)}"
-            for record in callers.records
-            if len(record.uids) > 1
-        ]
+    wrong += _compare(plan, callers.records, account, books)
+    return Result(plan, account, time.monotonic() - began, wrong, phases)
+
+
+def _compare(
+    plan: Plan, records: Sequence[Record], account: Account, books: Books
+) -> Iterator[str]:
+    """What of a count is no loss, and wrong nevertheless."""
+    for record in records:
+        if len(record.uids) > 1:
+            yield f"{record.send.name} has several uids: {sorted(record.uids)}"
+    for name, count in account.expired_of.items():
+        if books.expired.get(name, count) < count and not plan.loses_data:
+            yield f"{count} of {name} expired, its account has {books.expired[name]}"
     bound = most_extra(plan)
     if bound is not None and account.extra > bound:
-        wrong.append(f"{account.extra} messages too many, {bound} are explained")
+        yield f"{account.extra} messages too many, {bound} are explained"
     if plan.most_twice is not None and account.twice > plan.most_twice:
-        wrong.append(f"{account.twice} twice, {plan.most_twice} at most may be")
-    return Result(plan, account, time.monotonic() - began, wrong, phases)
+        yield f"{account.twice} twice, {plan.most_twice} at most may be"
 
 
 def most_extra(plan: Plan) -> int | None:
@@ -173,55 +162,3 @@ def _settle(stage: Stage, callers: Callers) -> list[str]:
             break
         time.sleep(_POLL_S)
     return wrong
-
-
-@dataclass
-class _Books:
-    """What the product itself has written down: dead letters, and what is wrong."""
-
-    letters: list[Letter] = field(default_factory=list)
-    expired: dict[str, int] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-
-
-async def _read_books(stage: Stage, records: Sequence[Record], books: _Books) -> None:
-    config = load_config(str(stage.config_file), environ={}).config
-    async with AsyncExitStack() as stack:
-        resources = await open_resources(config, stack, as_it_is=True)
-        queue, database = resources.queue, resources.database
-        assert queue is not None
-        assert database is not None
-        after = ""
-        while letters := await queue.list_dead(limit=100, after=after):
-            books.letters += map(_letter, letters)
-            after = letters[-1].id
-        log = SqlSendLog(database, clock=resources.clock)
-        for record in records:
-            for uid in record.uids:
-                kept = await log.fetch(uid=uid)
-                books.faults += _find_faults(stage.plan, record, kept)
-                if kept is not None and WalkEnd.EXPIRED not in kept.account.walk_ends:
-                    expired = kept.account.parts[Part.EXPIRED]
-                    books.expired[record.send.name] = expired
-
-
-def _find_faults(plan: Plan, record: Record, kept: SendRecord | None) -> Iterator[str]:
-    """What is wrong with the account of an accepted send in the send log."""
-    name = record.send.name
-    if kept is None:
-        if not plan.loses_data:
-            yield f"{name} is not in the send log"
-        return
-    account = kept.account
-    if fault := account.find_fault():
-        yield f"the account of {name} does not close: {fault}"
-    wanted = len(record.send.tokens)
-    is_short = record.send.kind == "tokens" and account.matched != wanted
-    if is_short and not plan.loses_data:
-        yield f"the account of {name} has {account.matched} of {wanted} recipients"
-
-
-def _letter(letter: DeadLetter) -> Letter:
-    job = letter.job
-    tokens = job.work.recipients.targets if isinstance(job, SendJob) else ()
-    return Letter(letter.uid, frozenset(tokens), letter.reason)

@@ -51,7 +51,7 @@ def test_a_small_disaster_loses_nobody(
     certificates = tmp_path / "provider"
     certificates.mkdir()
     result = play(plan, tmp_path, disaster_postgres, certificates)
-    assert (result.account.lost, result.account.halved, result.faults) == ({}, [], [])
+    assert (result.account.lost, result.account.halved, result.wrong) == ({}, [], [])
     assert result.account.accepted > 0
 
 
