@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,3 +120,38 @@ async def test_a_send_that_finds_no_room_is_refused_until_it_is_repeated(
     assert record.progress is Progress.REFUSED
     assert await service.send(REQUEST) == "u1"
     assert len(rig.jobs()) == 1
+
+
+async def test_a_cancelled_send_does_not_come_back_from_the_log(
+    rig: LostSends,
+) -> None:
+    """The queue has lost it, and nobody has repaired it yet."""
+    service = _service(rig)
+    later = replace(REQUEST, send_at_ms=rig.clock.now_ms() + 3_600_000)
+    await service.send(later)
+    keeper = rig.open_keeper()
+    await keeper.look()
+    await rig.lose()
+    await service.cancel("u1")
+    for _ in range(3):
+        rig.clock.advance(5)
+        await keeper.look()
+    rig.clock.advance(3600)
+    assert rig.jobs() == []
+    record = await rig.log.fetch(uid="u1")
+    assert record is not None
+    assert record.progress is Progress.CANCELLED
+    assert record.account.parts == {"cancelled": 2}
+    assert record.account.find_fault() == ""
+
+
+async def test_a_cancel_brings_back_nothing_that_has_begun(rig: LostSends) -> None:
+    """It is repaired by its keeper, and goes out."""
+    service = _service(rig)
+    await service.send(REQUEST)
+    await rig.open_keeper().look()
+    await rig.lose()
+    await service.cancel("u1")
+    await service.cancel("unknown")
+    assert rig.jobs() == []
+    assert rig.repaired == {}
