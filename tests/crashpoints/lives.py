@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
@@ -12,7 +13,7 @@ from tests.crashpoints.faults import ASKED, QUESTIONS, Call, Fault, Point, Sched
 from tests.crashpoints.memory_stores import MemoryStores
 from tests.crashpoints.promise import find_broken
 from tests.crashpoints.virtual_time import LoopClock, VirtualLoop, one_course
-from tests.crashpoints.world import Stores, World, end_all_tasks
+from tests.crashpoints.world import World, end_all_tasks
 
 from tocsin.core.device import DeviceFilter, Registration
 from tocsin.core.lanes import Priority
@@ -113,6 +114,11 @@ async def _register(world: World, label: str, *kinds: str) -> tuple[str, ...]:
     return tokens
 
 
+def small_pages() -> AbstractContextManager[object]:
+    """Walks read a few devices at a time."""
+    return patch.object(recipients, "PAGE_SIZE", PAGE_SIZE)
+
+
 @dataclass
 class Course:
     """How a life went."""
@@ -136,19 +142,13 @@ class Course:
         ]
 
 
-async def live(life: Life, stores: Stores, schedule: Schedule, world: World) -> Course:
+async def live(life: str, world: World, *, quiet_within_s: float) -> Course:
     """One life to its end, and what of the promise does not hold then."""
-    with capture_logs() as lines, patch.object(recipients, "PAGE_SIZE", PAGE_SIZE):
-        world.start()
-        await life(world)
-        left = await world.until_quiet(QUIET_WITHIN_S)
-        broken = left + await find_broken(world, faults=len(schedule.met))
-        await end_all_tasks()
-    broken += [
-        f"logged: {line['event']}"
-        for line in lines
-        if line["log_level"] == "critical" or "please report" in line["event"]
-    ]
+    schedule = world.schedule
+    world.start()
+    await LIVES[life](world)
+    left = await world.until_quiet(quiet_within_s)
+    broken = left + await find_broken(world, faults=len(schedule.met))
     lasted_s = asyncio.get_running_loop().time()
     return Course(schedule.calls, schedule.met, broken, lasted_s)
 
@@ -180,7 +180,15 @@ def run(
                 servers=processes,
                 workers=processes if workers is None else workers,
             )
-            return await live(LIVES[life], stores, schedule, world)
+            with capture_logs() as lines, small_pages():
+                course = await live(life, world, quiet_within_s=QUIET_WITHIN_S)
+                await end_all_tasks()
+        course.broken += [
+            f"logged: {line['event']}"
+            for line in lines
+            if line["log_level"] == "critical" or "please report" in line["event"]
+        ]
+        return course
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main())

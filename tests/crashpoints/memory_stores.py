@@ -47,7 +47,7 @@ class MemoryStores:
         self._registry = MemoryRegistry()
         self._marks = ProcessQueueMarks()
 
-    def queue(self, owner: str) -> MemoryJobQueue:
+    async def queue(self, owner: str) -> MemoryJobQueue:
         return MemoryJobQueue(
             self._clock, data=self._queue, owner=owner, takeover_s=self._lease_s
         )

@@ -4,7 +4,7 @@ import random
 from functools import cache
 
 import pytest
-from tests.crashpoints.faults import Point
+from tests.crashpoints.faults import Point, parse_points
 from tests.crashpoints.lives import LIVES, replay_line, run
 
 SEEDS = 30
@@ -32,3 +32,34 @@ def test_no_three_faults_break_the_promise(life: str, processes: int) -> None:
             found.append("; ".join(course.broken))
             found.append(f"    {replay_line(life, points, seed, processes)}")
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("life", "points", "seed", "processes"),
+    [
+        (
+            "lost",
+            (
+                "accounts.changed:5:fail-before,log.hold:1:stall-after,"
+                "log.plan_repair:2:stall-before"
+            ),
+            1001,
+            3,
+        ),
+        (
+            "lost",
+            (
+                "verdicts.note:5:fail-before,log.hold:1:stall-after,"
+                "queue.settle:23:stall-after"
+            ),
+            1004,
+            2,
+        ),
+    ],
+)
+def test_what_was_found_once_stays_mended(
+    life: str, points: str, seed: int, processes: int
+) -> None:
+    """A keeper that stood still took the log for one that went back."""
+    course = run(life, parse_points(points), seed=seed, processes=processes)
+    assert course.broken == []

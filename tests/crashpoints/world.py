@@ -43,7 +43,7 @@ _METRICS = Metrics()
 class Stores(Protocol):
     """What outlives processes. `owner` names the one that opens a queue."""
 
-    def queue(self, owner: str) -> Any: ...
+    async def queue(self, owner: str) -> Any: ...
 
     def log(self) -> Any: ...
 
@@ -160,12 +160,15 @@ class World:
         self.services = Services()
         self.kept: dict[str, Kept] = {}
         self.losses = 0
+        # Not in real time: a busy machine is a stall that nobody has planned.
+        self.counts_duplicates = True
         self.complaints: list[str] = []
         self._servers: list[tuple[Process, SendService]] = []
         self._numbers = Counter[str]()
         self._beside: set[asyncio.Task[None]] = set()
         self._wanted = {"server": servers, "worker": workers}
         self._turn = 0
+        self._processes: list[Process] = []
 
     def start(self) -> None:
         """Begin all processes."""
@@ -179,13 +182,20 @@ class World:
             self._numbers[kind] += 1
             name = f"{kind}-{self._numbers[kind]}"
             process = Process(name, self.schedule, stall_s=2.5 * self.lease_s)
+            self._processes.append(process)
             process.start(self._run(process, kind))
             await process.ended.wait()
             self._servers = [each for each in self._servers if each[0] is not process]
             await asyncio.sleep(1.0)
 
     async def _run(self, process: Process, kind: str) -> None:
-        queue = QueuePort(process, self.stores.queue(process.name))
+        try:
+            await self._open_all(process, kind)
+        except Exception as error:  # noqa: BLE001 - a fault of the test itself
+            self.complaints.append(f"{process.name} did not start: {error!r}")
+
+    async def _open_all(self, process: Process, kind: str) -> None:
+        queue = QueuePort(process, await self.stores.queue(process.name))
         log = Port(process, "log", self.stores.log())
         watch = QueueWatch(
             queue,
@@ -318,6 +328,7 @@ class World:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             end.cancel()
+            call.add_done_callback(_hear)
             answered = call.done() and not call.exception()
             if answered or not again:
                 self._was_answered = answered
@@ -348,6 +359,14 @@ class World:
                 return left
             await asyncio.sleep(1)
 
+    async def stop(self) -> None:
+        """End all processes, and let what is under way to a store come back."""
+        for task in self._beside:
+            task.cancel()
+        for process in self._processes:
+            process.ended.set()
+        await asyncio.sleep(0.5)
+
     async def _open(self) -> list[str]:
         records = await self.stores.records()
         left = [
@@ -356,6 +375,12 @@ class World:
             if not each.progress.is_over
         ]
         return left + await self.stores.left()
+
+
+def _hear(call: asyncio.Task[object]) -> None:
+    """Of an answer that comes after its caller has gone."""
+    if not call.cancelled():
+        call.exception()
 
 
 async def end_all_tasks() -> None:

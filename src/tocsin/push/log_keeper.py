@@ -143,6 +143,10 @@ class SendLogKeeper:
         if fence is not None:
             known = await self._accounts.note_keeper(fence)
             if known > fence:
+                # Others have held the log since, if this process stood still between
+                # the two calls: only a number that is given now can tell.
+                fence = await self._send_log.hold(self._owner, ttl_s=self._lease_s)
+            if fence is not None and known > fence:
                 fence = await self._log_went_back(known)
         if fence is None:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from copy import deepcopy
 from typing import Any
@@ -173,6 +174,28 @@ async def test_what_was_read_before_a_repair_is_not_written_over_it(
     assert keeper.is_keeper
     assert [each.is_planned for each in record.accounts.values()] == [False, False]
     assert record.account.find_fault() == ""
+
+
+async def test_a_keeper_that_stood_still_does_not_take_the_log_for_a_backup(
+    rig: LostSends,
+) -> None:
+    """Others had the log since it got its number; what is open was not lost by it."""
+    first, second = rig.open_keeper("a"), rig.open_keeper("b")
+    await rig.accept(queued=False)
+    gate = rig.queue.gates["accounts.note_keeper"] = asyncio.Event()
+    standing = asyncio.create_task(first.look())
+    await rig.queue.called("accounts.note_keeper", 1)
+    del rig.queue.gates["accounts.note_keeper"]
+    rig.queue.faults["enqueue"] = [QueueUnavailable()] * 9
+    for _ in range(3):
+        rig.clock.advance(16)
+        await second.look()
+    gate.set()
+    with capture_logs() as lines:
+        await standing
+    assert not first.is_keeper
+    assert [line for line in lines if "went back" in line["event"]] == []
+    assert not (await rig.record()).progress.is_over
 
 
 @pytest.mark.parametrize("fault", ["hold", "note_keeper", "fetch_open", "raise_fence"])
