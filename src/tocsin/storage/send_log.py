@@ -73,6 +73,8 @@ GATHER_S = 0.002
 """How long a group of sends gathers while several calls are under way."""
 _ABOUT = ("analytics_uid", "correlation_id", "trace_id", "recipient", "priority")
 """Fields of `SendRecord` in the column `about`."""
+_SHOWN = [column for column in _table if column.name != "work"]
+"""What readers get: the work may be long, and lists are."""
 _ARRAYS = {
     **dict.fromkeys(("push_id", "uid", "progress", "epoch", "note", "about"), "text"),
     **dict.fromkeys(
@@ -422,13 +424,13 @@ class SqlSendLog:
     async def fetch(self, *, uid: str = "", push_id: str = "") -> SendRecord | None:
         """See `SendSource.fetch`."""
         which = _table.push_id == push_id if push_id else _table.uid == uid
-        statement = select(push_sends).where(which).order_by(_table.push_id.desc())
+        statement = select(*_SHOWN).where(which).order_by(_table.push_id.desc())
         rows = await self._fetch(statement.limit(1))
         return _record_of(rows[0]) if rows else None
 
     async def list_sends(self, query: SendQuery) -> list[SendRecord]:
-        """See `SendSource.list`."""
-        statement = select(push_sends)
+        """See `SendSource.list_sends`."""
+        statement = select(*_SHOWN)
         if query.uid:
             statement = statement.where(_table.uid == query.uid)
         if query.progress:
