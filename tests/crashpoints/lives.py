@@ -96,8 +96,19 @@ async def lost(world: World) -> None:
     await world.repeat("lost")
 
 
+async def replayed(world: World) -> None:
+    """An operator puts dead letters back to work while others are still tried."""
+    raw_tokens = tokens_of("raw", "ok", "bad", "retry", "bad")
+    tokens = await _register(world, "walk", "bad", "ok", "ok", "ok", "bad")
+    await world.send("raw", request("raw", raw_tokens), raw_tokens)
+    await world.send("walk", request("walk", uid="u-walk"), tokens)
+    for _ in range(2):
+        await asyncio.sleep(3)
+        await world.replay()
+
+
 LIVES: Mapping[str, Life] = {
-    each.__name__: each for each in (raw, walk, scheduled, lost)
+    each.__name__: each for each in (raw, walk, scheduled, lost, replayed)
 }
 
 

@@ -342,6 +342,12 @@ class World:
         self._turn += 1
         return self._servers[self._turn % len(self._servers)]
 
+    async def replay(self) -> None:
+        """An operator puts all dead letters back to work."""
+        queue = await self.stores.queue("operator")
+        letters = await queue.list_dead(limit=100)
+        await queue.replay_dead([letter.id for letter in letters])
+
     async def lose_queue(self) -> None:
         """The queue loses everything."""
         self.losses += 1
