@@ -40,6 +40,9 @@ class Part(StrEnum):
 AGAIN = "!"
 """Ends the name of a unit that came back from the dead letters."""
 
+FIRST = "first"
+"""The generation of the work that a send is accepted with, whoever queues it."""
+
 Counts = Mapping[Part, int]
 NOTHING: Counts = MappingProxyType({})
 

@@ -15,6 +15,7 @@ import structlog
 
 from tocsin.core.accounts import (
     AGAIN,
+    FIRST,
     Account,
     Part,
     Unit,
@@ -296,9 +297,8 @@ def plan_of(send: OpenSend) -> Plan:
     standing = send.record.accounts
     if not standing:
         jobs: list[Job] = [replace(job, id=uuid.uuid4().hex) for job in send.jobs]
-        generation = secrets.token_hex(8)
-        account = first_account(jobs, generation)
-        return Plan(jobs, account, {generation: replace(account, version=0)})
+        account = first_account(jobs, FIRST)
+        return Plan(jobs, account, {FIRST: replace(account, version=0)})
     planned = [name for name, each in standing.items() if each.is_planned]
     generation = planned[0] if planned else secrets.token_hex(8)
     kept: dict[str, Account] = {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from tocsin.core.accounts import expired_account
+from tocsin.core.accounts import FIRST, expired_account, first_account
 from tocsin.core.analytics import ONLINE_FIRST, SEND_AT, SendEvent, event_row
 from tocsin.core.errors import ApiError, NotAvailable
 from tocsin.core.ids import new_send_id
@@ -375,7 +375,11 @@ class SendService:
             stored = await self._repair.heal(push_id)
         else:
             stored = await queue.enqueue(
-                payload, jobs, once_ttl_s=once_ttl_s, due_ms=due_at_ms
+                payload,
+                jobs,
+                once_ttl_s=once_ttl_s,
+                due_ms=due_at_ms,
+                account=first_account(jobs, FIRST) if work and jobs else None,
             )
         is_later = request.send_at_ms > now_ms
         if stored and due_at_ms:
