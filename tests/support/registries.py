@@ -15,6 +15,7 @@ from tests.support.memory_registry import (
     MemoryUserTopics,
     MemoryVerdicts,
 )
+from tests.support.memory_results import MemoryResults
 from tests.support.memory_send_log import MemorySendLog
 
 from tocsin.core.ports.audit import AuditStore
@@ -22,10 +23,12 @@ from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.devices import DeviceStore, UserTopicStore, VerdictStore
 from tocsin.core.ports.queue_stock import LetterCopies
 from tocsin.core.ports.receipts import ReceiptStore
+from tocsin.core.ports.results import ResultStore
 from tocsin.storage.audit_log import SqlAuditStore
 from tocsin.storage.devices import SqlDeviceStore
 from tocsin.storage.engine import Database, open_postgres, open_sqlite
 from tocsin.storage.letter_copies import SqlLetterCopies
+from tocsin.storage.results import SqlResultStore
 from tocsin.storage.send_log import SqlSendLog
 from tocsin.storage.tickets import SqlReceiptStore
 from tocsin.storage.user_topics import SqlUserTopicStore
@@ -93,6 +96,12 @@ class RegistryPlace:
         if self._database is None:
             return MemoryLetterCopies()
         return SqlLetterCopies(self._database)
+
+    def results(self, clock: Clock) -> ResultStore:
+        """A store of results."""
+        if self._database is None:
+            return MemoryResults(clock)
+        return SqlResultStore(self._database, clock=clock)
 
     def receipts(self) -> ReceiptStore:
         """A store of tickets."""

@@ -203,6 +203,29 @@ push_letter_copies = Table(
     Column("payload", LargeBinary, nullable=False),
 )
 
+# Results for callers; `about` is JSON. Positions rise without gaps, see `results.py`.
+push_results = Table(
+    "push_results",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("recorded_at_ms", BigInteger, nullable=False),
+    Column("detail", TEXT, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("uid", TEXT, nullable=False),
+    Column("provider", TEXT, nullable=False),
+    Column("about", TEXT, nullable=False),
+    Index("push_results_uid_idx", "uid", "position"),
+)
+
+# One row: the newest position, and the newest that is not kept any more.
+push_result_head = Table(
+    "push_result_head",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("forgotten", BigInteger, nullable=False),
+)
+
 # Appended to and read by the analytics room, in words of its own.
 push_analytics = Table(
     "push_analytics",

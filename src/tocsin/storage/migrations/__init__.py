@@ -14,7 +14,7 @@ from tocsin.storage.engine import Database
 
 SCHEMA = Schema(
     folder=Path(__file__).parent,
-    head="v0010",
+    head="v0011",
     version_table="tocsin_migrations",
     lock=literal(0x746F6373_696E0001, BigInteger),  # any number that nobody else takes
     is_at="the database is at schema",
