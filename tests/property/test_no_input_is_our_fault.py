@@ -622,7 +622,7 @@ _LONG_LISTS = [
 _LONG_FILTERS = [
     (rpc.name, field.name)
     for rpc in _RPCS.values()
-    if "filter" in rpc.input_type.fields_by_name
+    if "filter" in rpc.input_type.fields_by_name and not rpc.server_streaming
     for field in rpc.input_type.fields_by_name["filter"].message_type.fields
     if _takes_many(field)
 ]

@@ -15,6 +15,7 @@ from tests.support.memory_registry import (
     MemoryUids,
     MemoryUserTopics,
 )
+from tests.support.memory_results import MemoryResults
 from tests.support.memory_send_log import MemorySendLog
 
 from tocsin.admin.audit import AuditTrail
@@ -23,6 +24,7 @@ from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.admin.letter_search import LetterSearch
 from tocsin.admin.mending import MendChecks
 from tocsin.admin.removals import RemovalService
+from tocsin.admin.results import ResultService
 from tocsin.admin.send_audit import SendAudit
 from tocsin.admin.sends import SendsService
 from tocsin.api.auth import AccessKey, KeyRing, digest_of
@@ -92,6 +94,7 @@ class World:
         self.observed = Observed()
         self.audit = MemoryAudit()
         self.breakers = LocalBreakerStore()
+        self.results = MemoryResults(SystemClock())
         audit = AuditTrail(self.audit if database else None, clock=SystemClock())
         self.send_log = MemorySendLog(SystemClock())
         credentials = CredentialService(
@@ -135,6 +138,7 @@ class World:
                 send_audit=SendAudit(sends, self.queue.accounts, clock=SystemClock()),
                 removals=RemovalService(devices, audit=audit),
                 audit=audit,
+                results=ResultService(self.results if database else None),
             ),
         )
 

@@ -76,7 +76,9 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> None:
 
 @asynccontextmanager
 async def serving(
-    simulator: Simulator, folder: Path, **sections: Any
+    simulator: Simulator,
+    folder: Path,
+    **sections: Any,
 ) -> AsyncIterator[Tocsin]:
     path = folder / "c.json"
     path.write_text(
@@ -94,6 +96,7 @@ async def serving(
                         "endpoint": simulator.origin,
                         "ca_file": str(simulator.ca_file),
                     },
+                    **sections.pop("push", {}),
                 },
                 **sections,
             }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import string
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from tocsin.admin.audit import AuditTrail
 from tocsin.admin.credentials import CredentialService
 from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.admin.removals import RemovalService
+from tocsin.admin.results import ResultService
 from tocsin.admin.send_audit import SendAudit
 from tocsin.admin.sends import SendsService
 from tocsin.api.auth import Caller
@@ -76,6 +77,7 @@ class AdminServices:
     sends: SendsService
     send_audit: SendAudit
     audit: AuditTrail
+    results: ResultService
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,9 @@ class Call:
 
 Method = Callable[[Services, Any, Any, Call], Awaitable[None]]
 """Takes services, request message, the result message to fill, and the call."""
+
+Stream = Callable[[Services, Any, Call], AsyncIterator[Any]]
+"""Takes services, request message and the call; yields response messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@ Rules are checked in the services. A token leaves here masked, and in no other w
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from tocsin.admin.dead_letters import LetterGroup, LetterView
 from tocsin.admin.letter_choice import LetterChoice
 from tocsin.core.dead_letters import LetterFilter, LetterHead, Mend
 from tocsin.core.device import RemovedFilter
 from tocsin.core.masking import mask_target
 from tocsin.core.push import Body, Expand, SendJob
+from tocsin.core.results import ResultEvent, ResultFilter
 from tocsin.protocol import admin_pb2
 
 
@@ -124,3 +127,27 @@ def _fill_walk(walk: admin_pb2.DeadLetterWalk, work: Expand) -> None:
     walk.tags.update(filter.tags)
     walk.provider_tokens = sum(len(each.tokens) for each in filter.provider_tokens)
     walk.cursor, walk.page = work.cursor, work.page
+
+
+def result_filter_from(message: admin_pb2.ResultFilter) -> ResultFilter:
+    """Which results are meant."""
+    return ResultFilter(
+        uids=tuple(message.uids),
+        outcomes=tuple(message.outcomes),
+        providers=tuple(message.providers),
+        details=tuple(message.details),
+    )
+
+
+def fill_result(message: admin_pb2.ResultEvent, event: ResultEvent) -> None:
+    """Write an event into its message."""
+    for name in _RESULT_FIELDS:
+        if value := getattr(event, name):
+            setattr(message, name, value)
+    for outcome, count in event.counts.items():
+        message.counts[outcome] = max(0, count)
+
+
+_RESULT_FIELDS = tuple(
+    each.name for each in fields(ResultEvent) if each.name != "counts"
+)

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import grpc
 import structlog
+from google.protobuf.message_factory import GetMessageClass
 
 from tocsin.admin.actor import NOBODY, Actor
 from tocsin.api.auth import CALLER, REFUSED_CALL, Caller, KeyGuard, Metadata
@@ -29,13 +30,14 @@ from tocsin.api.errors import fill_error, grpc_status, grpc_trailers
 from tocsin.api.methods.table import (
     ADMIN_COMMANDS,
     ADMIN_SERVICE,
+    ADMIN_STREAMS,
     COMMANDS,
     SERVICE,
 )
 from tocsin.api.pace import AnswerPace
 from tocsin.api.tracing import TRACEPARENT_KEY, CallTracer
-from tocsin.core.api_methods import snake_case
-from tocsin.core.errors import ApiError, BadRequest
+from tocsin.core.api_methods import ADMIN_PREFIX, snake_case
+from tocsin.core.errors import ApiError, BadRequest, InternalError
 from tocsin.core.traces import read_traceparent
 from tocsin.protocol import api_pb2
 from tocsin.protocol.unreadable import reading
@@ -73,6 +75,7 @@ class ApiCalls:
             services, observer, protocol="grpc", tracing=tracing
         )
         self._transport_errors = transport_errors
+        self._services = services
 
     def handlers(self) -> dict[str, Any]:
         """Path of every RPC of both services → its gRPC handler."""
@@ -86,7 +89,12 @@ class ApiCalls:
             )
             for command in ADMIN_COMMANDS.values()
         }
-        return api | admin
+        streams = {
+            f"{_ADMIN_PREFIX}{rpc.name}": self._stream(rpc)
+            for rpc in ADMIN_SERVICE.methods
+            if rpc.name in ADMIN_STREAMS
+        }
+        return api | admin | streams
 
     def _handler(self, rpc: str) -> Any:
         if rpc == "Batch":
@@ -121,6 +129,37 @@ class ApiCalls:
             return response
 
         return answer
+
+    def _stream(self, rpc: Any) -> Any:
+        """The handler of an RPC that answers with a stream; errors are statuses."""
+        name = snake_case(rpc.name)
+        method = ADMIN_STREAMS[rpc.name]
+        response_class = GetMessageClass(rpc.output_type)
+
+        async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
+            _, call = self._read_metadata(context, _operator(context))
+            if request is None:
+                await self._refuse_body(name, call, context)
+            error = self._runner.admit(ADMIN_PREFIX + name, call)
+            cause: Exception | None = None
+            try:
+                if error is None:
+                    async for message in method(self._services, request, call):
+                        yield message
+            except ApiError as raised:
+                error = raised
+            except Exception as raised:  # noqa: BLE001 - the border of a call
+                error, cause = InternalError(), raised
+            # How long a stream was open says nothing of this server.
+            self._runner.note(name, call, 0.0, error, cause)
+            if error is not None:
+                await _abort(context, error)
+
+        return grpc.unary_stream_rpc_method_handler(
+            answer,
+            request_deserializer=reading(GetMessageClass(rpc.input_type)),
+            response_serializer=response_class.SerializeToString,
+        )
 
     async def _answer_batch(
         self, request: api_pb2.BatchRequest | None, context: Context

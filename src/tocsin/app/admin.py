@@ -10,6 +10,7 @@ from tocsin.admin.dead_letters import DeadLetterService
 from tocsin.admin.letter_search import LetterSearch
 from tocsin.admin.mending import MendChecks
 from tocsin.admin.removals import RemovalService
+from tocsin.admin.results import ResultService
 from tocsin.admin.send_audit import SendAudit
 from tocsin.admin.sends import SendsService
 from tocsin.api.call import AdminServices
@@ -60,6 +61,7 @@ def build_admin(resources: Resources) -> AdminServices:
         ),
         removals=RemovalService(resources.devices, audit=audit),
         audit=audit,
+        results=_build_results(resources),
     )
 
 
@@ -70,6 +72,13 @@ def _send_log(resources: Resources) -> SendLog | None:
     from tocsin.storage.send_log import SqlSendLog
 
     return SqlSendLog(resources.database, clock=resources.clock)
+
+
+def _build_results(resources: Resources) -> ResultService:
+    service = ResultService(resources.results)
+    if resources.results is not None and service.feed is not None:
+        resources.results.listeners.append(service.feed.wake)
+    return service
 
 
 async def open_audit(config: Config, stack: AsyncExitStack) -> AuditTrail:

@@ -32,6 +32,7 @@ from tocsin.core.removals import RemovalLimit
 from tocsin.push.queue_watch import QueueWatch
 from tocsin.push.repair import Repair
 from tocsin.storage.engine import Database
+from tocsin.storage.results import SqlResultStore
 from tocsin.storage.send_log import SqlSendLog
 from tocsin.telemetry.metrics import Metrics
 from tocsin.telemetry.spans import Tracer
@@ -56,6 +57,8 @@ class Resources:
     receipts: ReceiptStore | None = None
     verdicts: VerdictStore | None = None
     audit: AuditStore | None = None
+    results: SqlResultStore | None = None
+    """`None` where callers are told nothing."""
     breakers: BreakerStore | None = None
     tokens: TokenStore | None = None
     limiter: RateLimiter | None = None
@@ -216,6 +219,8 @@ def _add_stores(
     resources.uids = SqlUidStore(database, clock=resources.clock)
     resources.receipts = SqlReceiptStore(database)
     resources.audit = SqlAuditStore(database)
+    if resources.config.push_notifications.results.detail != "off":
+        resources.results = SqlResultStore(database, clock=resources.clock)
     resources.verdicts = SqlVerdictStore(database, clock=resources.clock)
     resources.breakers = SqlBreakerStore(database, clock=resources.clock)
     resources.checks["database"] = database.check

@@ -46,7 +46,7 @@ async def start_send_log(resources: Resources, stack: AsyncExitStack) -> None:
     from tocsin.storage.send_log import SqlSendLog
 
     settings = resources.config.push_notifications
-    log = SqlSendLog(database, clock=resources.clock)
+    log = SqlSendLog(database, clock=resources.clock, results=resources.results)
     resources.send_log = log
     resources.repair = build_repair(resources, queue, log)
     watch = resources.queue_watch

@@ -62,6 +62,7 @@ class Listening:
     http_port: int
     internal_port: int
     uni_grpc_port: int
+    services: Services
     resources: Resources
     realtime: Realtime
     access: Access
@@ -124,6 +125,7 @@ async def start_server(
         grpc_port = server.port
     # Entered last, so called first: load balancers are told before any door closes.
     stack.callback(http.begin_drain)
+    stack.callback(services.operators.results.close)
     if credentials is not None:
         # After every port is bound: a process that cannot serve must take no work.
         engine = realtime.engine
@@ -136,6 +138,7 @@ async def start_server(
         http.port,
         http.internal_port,
         uni_grpc_port,
+        services,
         resources,
         realtime,
         access,

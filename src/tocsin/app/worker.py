@@ -50,6 +50,7 @@ from tocsin.delivery.online import OnlineUsers
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.recipients import Expander
 from tocsin.delivery.reports import EventLog, LostJobs
+from tocsin.delivery.result_log import ResultLog
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Journal
 from tocsin.delivery.settlement import Settlement
@@ -100,6 +101,7 @@ async def start_worker(
         breakers=breakers,
         trials=trials,
         removal_limit=removal_limit(config),
+        results=_result_log(resources, outages),
     )
     room = Room(config.worker.concurrency, RECIPIENTS_AHEAD)
     shares = CredentialShares(providers, resources.clock, room=room)
@@ -147,6 +149,7 @@ async def start_worker(
         shares=shares,
         lanes=lanes,
         tracer=work_tracer(resources),
+        results=settlement.results,
     )
     worker.start()
     stack.push_async_callback(worker.stop, config.shutdown.timeout)
@@ -158,6 +161,19 @@ async def start_worker(
         lanes=list(lanes.texts) or "all",
     )
     return worker
+
+
+def _result_log(resources: Resources, outages: Outages) -> ResultLog | None:
+    settings = resources.config.push_notifications.results
+    if resources.results is None or settings.detail != "recipient":
+        return None
+    return ResultLog(
+        resources.results,
+        clock=resources.clock,
+        metrics=resources.metrics,
+        outages=outages,
+        retries=settings.retries,
+    )
 
 
 async def _start_breakers(
@@ -349,6 +365,14 @@ async def _clean(resources: Resources) -> None:
             now_ms=resources.clock.now_ms(),
             retention_s=resources.config.analytics.retention,
         )
+    if resources.results is not None:
+        keep_ms = int(resources.config.push_notifications.results.keep * 1000)
+        before_ms = resources.clock.now_ms() - keep_ms
+        while (
+            await resources.results.forget(before_ms=before_ms, limit=CLEAN_LIMIT)
+            == CLEAN_LIMIT
+        ):
+            pass
     if resources.uids is not None:
         while await resources.uids.purge_expired(limit=CLEAN_LIMIT) == CLEAN_LIMIT:
             pass

@@ -41,6 +41,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
         yield from _check_queue(config)
         yield from _check_providers(config)
         yield from _check_lanes(config)
+        yield from _check_results(config)
     yield from _check_identifiers(config)
     yield from _check_sections(config)
     yield from _check_retry(config)
@@ -61,6 +62,17 @@ def _check_lanes(config: Config) -> Iterator[Contradiction]:
                 f"names {text}, but {name} is not among the providers to send to",
                 (path, "push_notifications"),
             )
+
+
+def _check_results(config: Config) -> Iterator[Contradiction]:
+    path = "push_notifications.results.detail"
+    detail = config.push_notifications.results.detail
+    if detail != "off" and config.database.kind is None:
+        yield Contradiction(
+            path,
+            f"{detail} needs a database: set {_DSN} or {_SQLITE}",
+            (path, "database"),
+        )
 
 
 def _check_database(config: Config) -> Iterator[Contradiction]:

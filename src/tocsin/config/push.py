@@ -32,6 +32,7 @@ from tocsin.config.integrations import (
     with_services,
 )
 from tocsin.config.redis_addresses import check_redis
+from tocsin.config.results import Results
 from tocsin.config.service_section import ServiceSection
 from tocsin.config.showing import show_value
 from tocsin.core.push_services import SERVICES, PushService
@@ -236,6 +237,7 @@ class PushNotifications(Section):
     switch_user_topics_on_update: Bool = True
     """device_update with another user switches user topics; false: they stay"""
     send_log: SendLogSettings = SendLogSettings()
+    results: Results = Results()
     queue: Queue = Queue()
     dead_letters: DeadLetters = DeadLetters()
     retry: Retry = Retry()

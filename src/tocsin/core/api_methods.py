@@ -37,6 +37,7 @@ ADMIN_RPCS = (
     *("GetSend", "ListSends", "AuditSends"),
     *("ListCredentials", "ProbeCredential", "CloseCredential"),
     *("ListRemovals", "ApproveRemovals", "RestoreRemovals"),
+    *("ListResults", "WatchResults"),
 )
 """Every RPC of the service for operators."""
 

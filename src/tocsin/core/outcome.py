@@ -49,6 +49,8 @@ class Outcome:
     Texts of providers go to logs, rows and dead letters, which take no half characters
     or NULs: what cannot be printed is replaced in a detail, which is cut after
     `DETAIL_LIMIT` characters, and makes a `message_id` unusable, so that it is empty.
+    `provider_code` is the provider's own word or status, one word. `unique_id` is the
+    id by which Apple's console finds a push.
     `retry_after_s` is how long the provider asks to wait, in seconds. `slow_down`
     marks an answer about the whole credential, not about one device or platform:
     sending through the credential pauses.
@@ -67,6 +69,8 @@ class Outcome:
     of_body: bool = False
     maybe_sent: bool = False
     gone_at_ms: int | None = None
+    provider_code: str = ""
+    unique_id: str = ""
 
     def __post_init__(self) -> None:
         """Keep of foreign texts what can be written down."""

@@ -343,6 +343,9 @@ class Dispatcher:
         `False` means that another worker settled it: nothing was written here, so
         nothing is counted or reported.
         """
+        results = self._settlement.results
+        if results is not None and not delivery.lost:
+            await results.ended(payload, run, follow=follow, dead=dead, dropped=dropped)
         # Settled before it is counted: a crash in between leaves a count too low. In
         # the other order another worker would send the same again and count it twice.
         if not await self._settle(delivery, follow, dead, run, dropped):

@@ -19,6 +19,7 @@ from tocsin.core.push import Job, SendJob
 from tocsin.delivery.accounting import rest_of
 from tocsin.delivery.outages import QUEUE, Outages
 from tocsin.delivery.reports import LostJobs, count_recipients, find_uid, job_fields
+from tocsin.delivery.result_log import ResultLog
 from tocsin.delivery.shares import SLOW_AFTER_S, CredentialShares, Room
 from tocsin.delivery.tracing import traced
 from tocsin.telemetry.metrics import Metrics
@@ -66,9 +67,11 @@ class Lane:
         lost: LostJobs,
         shares: CredentialShares | None = None,
         tracer: Tracer | None = None,
+        results: ResultLog | None = None,
     ) -> None:
         """`renewed` is called when a hold that had run out stands again."""
         self._tracer = tracer
+        self._results = results
         self._renewed = renewed
         self._lost = lost
         self._outages = outages
@@ -329,6 +332,8 @@ class Lane:
         # `_settle` waits for the queue and never raises its faults: `_try` would give
         # the job back then, and its hand-outs would be counted from the start.
         rest = rest_of(delivery)
+        if self._results is not None and isinstance(rest, SendJob):
+            await self._results.ended(None, None, follow=(), dead=[(rest, reason)])
         if not await self._settle(delivery, dead=[(rest, reason)] if rest else []):
             return
         _log.error(

@@ -167,7 +167,7 @@ class Expander:
                 await self._bury(delivery, job, reason)
                 return
         details = set(work.details)
-        if work.online is not None:
+        if work.online is not None or self._settlement.results is not None:
             details.add(Detail.USER)
         page = await devices.fetch_targets(
             work.filter,
@@ -275,6 +275,10 @@ class Expander:
             groups, dropped = self._sort(job, payload.window, whole, rest)
         parts = [(due_ms, _subset(whole, some)) for due_ms, some in groups]
         follow = self._follow(job, page, parts)
+        whole_page = job.batch(Send(TargetKind.TOKEN, whole), id=f"{job.id}:dropped")
+        results = self._settlement.results
+        if results is not None and payload is not None and (dropped or spared):
+            await results.left_out(whole_page, payload, dropped, spared)
         if not await self._queue.settle(
             delivery,
             follow=follow,
@@ -288,11 +292,10 @@ class Expander:
         if payload is None:
             return
         self._tell(job, page, payload, max((due_ms for due_ms, _ in groups), default=0))
-        part = job.batch(Send(TargetKind.TOKEN, whole), id=f"{job.id}:dropped")
         for code, indexes in dropped.items():
-            self._reports.drop(part, payload, indexes, code)
+            self._reports.drop(whole_page, payload, indexes, code)
         if spared:
-            self._reports.spare(part, payload, spared)
+            self._reports.spare(whole_page, payload, spared)
 
     async def _payload_for_events(self, job: ExpandJob) -> Payload | None:
         """The payload, for the uid of an event; `None` where no events are kept."""
@@ -345,8 +348,8 @@ class Expander:
         size = self._batch_sizes[job.credential]
         follow: list[FollowUp] = []
         for due_ms, group in groups:
-            # The users were only read to leave out those who are online.
-            if Detail.USER not in work.details:
+            # Else the users were only read to leave out those who are online.
+            if Detail.USER not in work.details and self._settlement.results is None:
                 group = replace(group, users=())
             for start in range(0, len(group), size):
                 batch = Send(TargetKind.TOKEN, group.slice(start, start + size))

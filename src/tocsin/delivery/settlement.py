@@ -28,6 +28,7 @@ from tocsin.delivery.outages import Outages
 from tocsin.delivery.receipts import TicketKeeper
 from tocsin.delivery.removal import DeviceRemoval
 from tocsin.delivery.reports import Reports
+from tocsin.delivery.result_log import ResultLog
 from tocsin.delivery.retries import RetryPolicy
 from tocsin.delivery.run import Run
 from tocsin.delivery.waiting import first_try_ms, wait_for_credential
@@ -62,7 +63,8 @@ _log = structlog.get_logger(__name__)
 class Settlement:
     """Applies results.
 
-    `breakers` have the state of every credential, `trials` that of bodies.
+    `breakers` have the state of every credential, `trials` that of bodies. `results`
+    tells callers of each recipient, `None` where nobody wants to know.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Settlement:
         breakers: Breakers | None = None,
         trials: BodyTrials | None = None,
         removal_limit: RemovalLimit | None = None,
+        results: ResultLog | None = None,
     ) -> None:
         store = LocalBreakerStore()
         self.breakers = breakers or Breakers(store, clock=clock, metrics=metrics)
@@ -90,6 +93,7 @@ class Settlement:
         self._retry = retry
         self._clock = clock
         self.reports = Reports(metrics, clock, sinks)
+        self.results = results
 
     @property
     def retry(self) -> RetryPolicy:
@@ -152,6 +156,8 @@ class Settlement:
             self.reports.results(run.job, run.payload, results)
             if self._tickets is not None:
                 await self._tickets.keep(run, results)
+        if self.results is not None:
+            await self.results.answered(fresh)
         for credential in touched:
             if credential.is_unshared:
                 await self.breakers.share(credential)

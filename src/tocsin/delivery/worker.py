@@ -23,6 +23,7 @@ from tocsin.delivery.lane import Lane
 from tocsin.delivery.outages import Outages
 from tocsin.delivery.recipients import Expander
 from tocsin.delivery.reports import LostJobs
+from tocsin.delivery.result_log import ResultLog
 from tocsin.delivery.run import Journal
 from tocsin.delivery.shares import CredentialShares
 from tocsin.telemetry.metrics import Metrics
@@ -63,9 +64,11 @@ class Worker:
         shares: CredentialShares | None = None,
         lanes: LaneChoice = ALL_LANES,
         tracer: Tracer | None = None,
+        results: ResultLog | None = None,
     ) -> None:
         self._on_death = on_death
         self._tracer = tracer
+        self._results = results
         self._lost = lost or LostJobs(queue, metrics)
         self._outages = outages or Outages()
         self._queue = queue
@@ -120,6 +123,7 @@ class Worker:
             outages=self._outages,
             lost=self._lost,
             tracer=self._tracer,
+            results=self._results,
         )
         for priority in Priority:
             taken = [name for name in providers if chosen.takes(name, priority)]

@@ -739,3 +739,114 @@ class AuditSendsResponse(_message.Message):
     error: Error
     result: AuditSendsResult
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[AuditSendsResult, _Mapping]] = ...) -> None: ...
+
+class ResultEvent(_message.Message):
+    __slots__ = ("position", "detail", "outcome", "push_id", "uid", "analytics_uid", "provider", "integration", "device_id", "user", "target_sha256", "code", "provider_code", "message_id", "unique_id", "attempt", "accepted_at_ms", "answered_at_ms", "recorded_at_ms", "counts")
+    class CountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    ANALYTICS_UID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    INTEGRATION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    TARGET_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    UNIQUE_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    detail: str
+    outcome: str
+    push_id: str
+    uid: str
+    analytics_uid: str
+    provider: str
+    integration: str
+    device_id: str
+    user: str
+    target_sha256: str
+    code: str
+    provider_code: str
+    message_id: str
+    unique_id: str
+    attempt: int
+    accepted_at_ms: int
+    answered_at_ms: int
+    recorded_at_ms: int
+    counts: _containers.ScalarMap[str, int]
+    def __init__(self, position: _Optional[int] = ..., detail: _Optional[str] = ..., outcome: _Optional[str] = ..., push_id: _Optional[str] = ..., uid: _Optional[str] = ..., analytics_uid: _Optional[str] = ..., provider: _Optional[str] = ..., integration: _Optional[str] = ..., device_id: _Optional[str] = ..., user: _Optional[str] = ..., target_sha256: _Optional[str] = ..., code: _Optional[str] = ..., provider_code: _Optional[str] = ..., message_id: _Optional[str] = ..., unique_id: _Optional[str] = ..., attempt: _Optional[int] = ..., accepted_at_ms: _Optional[int] = ..., answered_at_ms: _Optional[int] = ..., recorded_at_ms: _Optional[int] = ..., counts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class ResultFilter(_message.Message):
+    __slots__ = ("uids", "outcomes", "providers", "details")
+    UIDS_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    uids: _containers.RepeatedScalarFieldContainer[str]
+    outcomes: _containers.RepeatedScalarFieldContainer[str]
+    providers: _containers.RepeatedScalarFieldContainer[str]
+    details: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, uids: _Optional[_Iterable[str]] = ..., outcomes: _Optional[_Iterable[str]] = ..., providers: _Optional[_Iterable[str]] = ..., details: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListResultsRequest(_message.Message):
+    __slots__ = ("filter", "position", "from_now", "limit", "wait_s")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    FROM_NOW_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    filter: ResultFilter
+    position: int
+    from_now: bool
+    limit: int
+    wait_s: float
+    def __init__(self, filter: _Optional[_Union[ResultFilter, _Mapping]] = ..., position: _Optional[int] = ..., from_now: _Optional[bool] = ..., limit: _Optional[int] = ..., wait_s: _Optional[float] = ...) -> None: ...
+
+class ListResultsResult(_message.Message):
+    __slots__ = ("results", "position")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ResultEvent]
+    position: int
+    def __init__(self, results: _Optional[_Iterable[_Union[ResultEvent, _Mapping]]] = ..., position: _Optional[int] = ...) -> None: ...
+
+class ListResultsResponse(_message.Message):
+    __slots__ = ("error", "result")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    result: ListResultsResult
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ..., result: _Optional[_Union[ListResultsResult, _Mapping]] = ...) -> None: ...
+
+class WatchResultsRequest(_message.Message):
+    __slots__ = ("filter", "position", "from_now")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    FROM_NOW_FIELD_NUMBER: _ClassVar[int]
+    filter: ResultFilter
+    position: int
+    from_now: bool
+    def __init__(self, filter: _Optional[_Union[ResultFilter, _Mapping]] = ..., position: _Optional[int] = ..., from_now: _Optional[bool] = ...) -> None: ...
+
+class WatchResultsResponse(_message.Message):
+    __slots__ = ("results", "position")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ResultEvent]
+    position: int
+    def __init__(self, results: _Optional[_Iterable[_Union[ResultEvent, _Mapping]]] = ..., position: _Optional[int] = ...) -> None: ...

@@ -112,6 +112,16 @@ class AdminApiStub:
                 request_serializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsResponse.FromString,
                 _registered_method=True)
+        self.ListResults = channel.unary_unary(
+                '/tocsin.admin.v1.AdminApi/ListResults',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.ListResultsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListResultsResponse.FromString,
+                _registered_method=True)
+        self.WatchResults = channel.unary_stream(
+                '/tocsin.admin.v1.AdminApi/WatchResults',
+                request_serializer=tocsin_dot_protocol_dot_admin__pb2.WatchResultsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_protocol_dot_admin__pb2.WatchResultsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminApiServicer:
@@ -239,6 +249,24 @@ class AdminApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListResults(self, request, context):
+        """What became of sends and their recipients, oldest first, after a position. 107 for a
+        position that is not kept any more and for a value that cannot be; 108 where
+        `push_notifications.results.detail` is off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchResults(self, request, context):
+        """The same as a stream, on gRPC alone: what is kept after the position, then what comes.
+        It begins at once with a message, and has one every 15 seconds at least, so that the
+        position moves on. Errors are statuses. It ends when the server shuts down.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -316,6 +344,16 @@ def add_AdminApiServicer_to_server(servicer, server):
                     servicer.AuditSends,
                     request_deserializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsRequest.FromString,
                     response_serializer=tocsin_dot_protocol_dot_admin__pb2.AuditSendsResponse.SerializeToString,
+            ),
+            'ListResults': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResults,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.ListResultsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.ListResultsResponse.SerializeToString,
+            ),
+            'WatchResults': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchResults,
+                    request_deserializer=tocsin_dot_protocol_dot_admin__pb2.WatchResultsRequest.FromString,
+                    response_serializer=tocsin_dot_protocol_dot_admin__pb2.WatchResultsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -726,6 +764,60 @@ class AdminApi:
             '/tocsin.admin.v1.AdminApi/AuditSends',
             tocsin_dot_protocol_dot_admin__pb2.AuditSendsRequest.SerializeToString,
             tocsin_dot_protocol_dot_admin__pb2.AuditSendsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/ListResults',
+            tocsin_dot_protocol_dot_admin__pb2.ListResultsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.ListResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tocsin.admin.v1.AdminApi/WatchResults',
+            tocsin_dot_protocol_dot_admin__pb2.WatchResultsRequest.SerializeToString,
+            tocsin_dot_protocol_dot_admin__pb2.WatchResultsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,7 @@ ALWAYS_WRITTEN: Mapping[str, tuple[str, ...]] = {
     "ReplayDeadLettersResult": ("replayed", "matched"),
     "PurgeDeadLettersResult": ("purged", "matched"),
     "ListAuditLogResult": ("items", "has_more"),
+    "ListResultsResult": ("results", "position"),
 }
 """Message → fields that are written even if they are empty or zero."""
 

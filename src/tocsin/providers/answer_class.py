@@ -69,11 +69,17 @@ def class_of_status(
 
 
 def outcome_of(
-    found: AnswerClass, answer: Answer, text: str, targets: Collection[str] = ()
+    found: AnswerClass,
+    answer: Answer,
+    text: str,
+    targets: Collection[str] = (),
+    *,
+    code: str = "",
 ) -> Outcome:
     """The outcome for every recipient of a request that got this answer.
 
-    `text` is what the service said; `targets` are replaced in it.
+    `text` is what the service said; `targets` are replaced in it. `code` is a known
+    code of the service's own.
     """
     wait_s = None
     if found.verdict is Verdict.RETRY:
@@ -87,6 +93,7 @@ def outcome_of(
         retry_after_s=wait_s,
         slow_down=found.slow_down,
         of_body=found.of_body,
+        provider_code=code or str(answer.status),
     )
 
 

@@ -209,7 +209,9 @@ class _Conversation:
     def read(self, index: int, answer: Response, *, renewed: bool) -> Outcome | None:  # noqa: ARG002 - of the port
         status = answer.status
         if is_success(status):
-            return read_success(answer.header(b"apns-id"))
+            return read_success(
+                answer.header(b"apns-id"), answer.header(b"apns-unique-id")
+            )
         reason, died_ms = parse_reason(answer.body)
         tokens = self._provider.tokens
         if tokens is not None:

@@ -112,6 +112,7 @@ _TOPIC_REASONS = frozenset(
 # All of Apple's reasons are one word. Anything else, which could repeat a token, is
 # not written down.
 _REASON = re.compile(r"[A-Za-z0-9]{1,48}")
+_UNIQUE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _LATEST_MS = 1 << 53
 _DETAIL_LIMIT = 300
 _DELIVERED = Verdict.DELIVERED
@@ -127,9 +128,14 @@ class ApnsAnswer:
     message_id: str
 
 
-def read_success(message_id: str | None) -> Outcome:
-    """The outcome of any 2xx, whose id is in its `apns-id` header."""
-    return Outcome(_DELIVERED, message_id=message_id or "")
+def read_success(message_id: str | None, unique_id: str | None = None) -> Outcome:
+    """The outcome of any 2xx, by its headers `apns-id` and `apns-unique-id`.
+
+    Only the sandbox sends the second one.
+    """
+    if unique_id is None or not _UNIQUE_ID.fullmatch(unique_id):
+        return Outcome(_DELIVERED, message_id=message_id or "")
+    return Outcome(_DELIVERED, message_id=message_id or "", unique_id=unique_id)
 
 
 def parse_reason(body: bytes) -> tuple[str, int | None]:
@@ -177,6 +183,7 @@ def classify(
         of_body=found.of_body,
         # Since when the token is dead: a device that registered later is alive.
         gone_at_ms=died_ms if found.verdict is Verdict.UNREGISTERED else None,
+        provider_code=reason or str(status),
     )
 
 

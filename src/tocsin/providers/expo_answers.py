@@ -102,7 +102,12 @@ def _read_ticket(ticket: Any, target: str) -> Outcome:
     error = str(details.get("error", "")) if isinstance(details, dict) else ""
     found = BY_ERROR.get(error, UNKNOWN_ERROR)
     text = _without_tokens(f"{error} {ticket.get('message', '')}")
-    return Outcome(found.verdict, found.code, hide_targets(text, (target,)).strip())
+    return Outcome(
+        found.verdict,
+        found.code,
+        hide_targets(text, (target,)).strip(),
+        provider_code=error if error in BY_ERROR else "",
+    )
 
 
 def _failed(

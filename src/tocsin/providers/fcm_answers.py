@@ -115,6 +115,7 @@ def classify(
         retry_after_s=wait_s,
         slow_down=_concerns_credential(found, status, code, details),
         of_body=found.of_body,
+        provider_code=code if code in _BY_ERROR_CODE else str(status),
     )
 
 

@@ -97,7 +97,9 @@ def read_answer(answer: Answer, targets: Sequence[str]) -> Outcome | list[Outcom
     found = BY_CODE.get(code)
     if found is None:
         found = UNKNOWN_CODE if taken else class_of_status(answer.status, BY_STATUS)
-    return outcome_of(found, answer, f"{code} {fields.get('msg', '')}", targets)
+    return outcome_of(
+        found, answer, f"{code} {fields.get('msg', '')}", targets, code=code
+    )
 
 
 def _read_partial(

@@ -84,6 +84,7 @@ def classify(
         _describe(answer, path),
         retry_after_s=wait_s,
         of_body=code in _OF_BODY,
+        provider_code=str(status),
     )
 
 

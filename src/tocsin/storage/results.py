@@ -36,7 +36,7 @@ _ABOUT = tuple(
 class SqlResultStore:
     """Events in PostgreSQL or SQLite. Those that come together are written together.
 
-    `on_added` is called after each write of this process.
+    `listeners` are called after each write of this process.
     """
 
     def __init__(
@@ -44,11 +44,10 @@ class SqlResultStore:
         database: Database,
         *,
         clock: Clock,
-        on_added: Callable[[Sequence[ResultEvent]], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._on_added = on_added
+        self.listeners: list[Callable[[], None]] = []
         self._adding: GroupCommit[Sequence[ResultEvent], bool] = GroupCommit(
             self._add_group,
             spawn=database.spawn,
@@ -89,7 +88,8 @@ class SqlResultStore:
     def tell(self, events: Sequence[ResultEvent]) -> None:
         """Events of `add_with` are committed."""
         if events:
-            self._on_added(events)
+            for listener in self.listeners:
+                listener()
 
     async def fetch(
         self, after: int, *, limit: int, chosen: ResultFilter | None = None

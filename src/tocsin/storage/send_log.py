@@ -31,18 +31,21 @@ from tocsin.core.ids import send_ids_from
 from tocsin.core.ports.clock import Clock
 from tocsin.core.ports.send_log import OpenSend, SendQuery
 from tocsin.core.ports.sends import UID_TAKEN
+from tocsin.core.results import ResultEvent, end_of_send
 from tocsin.core.send_log import (
     Accepting,
     Progress,
     SendRecord,
     Taken,
     progress_of,
+    sum_of,
 )
 from tocsin.protocol.job_codec import encode_accepted, parse_accepted
 from tocsin.sql_access.dialects import inserting
 from tocsin.storage.engine import Database
 from tocsin.storage.errors import DatabaseUnavailable
 from tocsin.storage.group_commit import GroupCommit
+from tocsin.storage.results import SqlResultStore
 from tocsin.storage.tables import push_keeper, push_sends, push_uids
 
 _MS_PER_S = 1000
@@ -121,8 +124,15 @@ class SqlSendLog:
     """
 
     def __init__(
-        self, database: Database, *, clock: Clock, group_limit: int = 200
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        group_limit: int = 200,
+        results: SqlResultStore | None = None,
     ) -> None:
+        """`results` is told of each send that is over, in the same transaction."""
+        self._results = results
         self._database = database
         self._clock = clock
         self._accepting: GroupCommit[Accepting, Taken | ApiError] = GroupCommit(
@@ -148,16 +158,22 @@ class SqlSendLog:
 
         async def work(connection: AsyncConnection) -> None:
             again = inserting(push_sends, connection.dialect.name).values(row)
-            await connection.execute(
+            written = await connection.execute(
                 again.on_conflict_do_update(
                     index_elements=["push_id"],
                     set_={name: again.excluded[name] for name in row},
                     where=_table.progress == Progress.REFUSED.value,
-                )
+                ).returning(_table.push_id)
             )
+            is_new = written.first() is not None
             await _set_claim(connection, accepting.record, accepted=True)
+            if self._results is not None and is_new:
+                over[:] = _ends_of([accepting], self._clock.now_ms())
+                await self._results.add_with(connection, over)
 
+        over: list[ResultEvent] = []
         await self._database.write(work)
+        self._tell(over)
 
     async def refuse(self, push_id: str) -> None:
         """See `SendAcceptor.refuse`."""
@@ -205,7 +221,10 @@ class SqlSendLog:
 
         async def work(connection: AsyncConnection) -> bool:
             found = await connection.execute(
-                select(_table.accounts, _table.ended_at_ms, _table.repairs)
+                select(
+                    *(_table.accounts, _table.ended_at_ms, _table.repairs),
+                    *(_table.push_id, _table.uid, _table.about),
+                )
                 .where(_table.push_id == push_id)
                 .with_for_update()
             )
@@ -232,9 +251,16 @@ class SqlSendLog:
             await connection.execute(
                 update(push_sends).where(_table.push_id == push_id).values(values)
             )
+            if self._results is not None and "ended_at_ms" in values:
+                far = progress_of(accounts, due_later=False)
+                over[:] = [_end_event(row, accounts, far, values["ended_at_ms"])]
+                await self._results.add_with(connection, over)
             return True
 
-        return await self._database.write(work)
+        over: list[ResultEvent] = []
+        planned = await self._database.write(work)
+        self._tell(over)
+        return planned
 
     # --- SendLog ---
 
@@ -282,7 +308,10 @@ class SqlSendLog:
             return True
         now_ms = self._clock.now_ms()
         standing = (
-            select(_table.push_id, _table.accounts, _table.due_at_ms, _table.fence)
+            select(
+                *(_table.push_id, _table.accounts, _table.due_at_ms, _table.fence),
+                *(_table.ended_at_ms, _table.uid, _table.about),
+            )
             .where(_table.push_id.in_(bindparam("push_ids", expanding=True)))
             .order_by(_table.push_id)
             .with_for_update()
@@ -305,7 +334,8 @@ class SqlSendLog:
         first = _first_writes(accounts, now_ms) | {"fence": fence, "epoch": epoch}
 
         left = set(accounts)
-        if self._database.dialect == "postgresql":
+        over: list[ResultEvent] = []
+        if self._database.dialect == "postgresql" and self._results is None:
             left -= await self._database.write_alone(
                 lambda one: _write_first(one, first)
             )
@@ -314,6 +344,7 @@ class SqlSendLog:
 
         async def work(connection: AsyncConnection) -> bool:
             rows: list[dict[str, Any]] = []
+            over.clear()
             for row in await connection.execute(standing, {"push_ids": sorted(left)}):
                 if row.fence > fence:
                     raise _KeeperReplaced
@@ -325,6 +356,8 @@ class SqlSendLog:
                 }
                 of_send[account.generation] = account
                 far = progress_of(of_send, due_later=row.due_at_ms > now_ms)
+                if far.is_over and not row.ended_at_ms:
+                    over.append(_end_event(row, of_send, far, now_ms))
                 rows.append(
                     {
                         "of_push": row.push_id,
@@ -336,12 +369,16 @@ class SqlSendLog:
                 )
             if rows:
                 await connection.execute(write, rows)
+            if self._results is not None:
+                await self._results.add_with(connection, over)
             return True
 
         try:
-            return await self._database.write(work)
+            written = await self._database.write(work)
         except _KeeperReplaced:
             return False
+        self._tell(over)
+        return written
 
     async def fetch_unseen(self, *, before_ms: int, limit: int) -> list[str]:
         """See `SendLog.fetch_unseen`."""
@@ -372,14 +409,17 @@ class SqlSendLog:
         """See `SendLog.end_unknown`."""
         now_ms = self._clock.now_ms()
         statement = (
-            select(_table.push_id, _table.accounts)
+            select(_table.push_id, _table.accounts, _table.uid, _table.about)
             .where(_table.push_id.in_(push_ids), _OPEN)
             .order_by(_table.push_id)
             .with_for_update()
         )
 
+        over: list[ResultEvent] = []
+
         async def work(connection: AsyncConnection) -> int:
             rows = (await connection.execute(statement)).all()
+            over.clear()
             for row in rows:
                 ended = {
                     name: _give_up(account)
@@ -395,9 +435,16 @@ class SqlSendLog:
                         note=note,
                     )
                 )
+                over.append(_end_event(row, ended, Progress.FINISHED, now_ms))
+            if self._results is not None:
+                await self._results.add_with(connection, over)
             return len(rows)
 
-        return await self._database.write(work) if push_ids else 0
+        if not push_ids:
+            return 0
+        count = await self._database.write(work)
+        self._tell(over)
+        return count
 
     async def purge(self, *, before_ms: int, limit: int) -> int:
         """See `SendLog.purge`."""
@@ -462,7 +509,10 @@ class SqlSendLog:
     async def _accept_group(
         self, group: Sequence[Accepting]
     ) -> Sequence[Taken | ApiError | None]:
-        if all(each.fingerprint is None for each in group):
+        over: list[ResultEvent] = []
+        if all(each.fingerprint is None for each in group) and not (
+            self._results is not None and _ends_of(group, 0)
+        ):
             rows = [_row_of(each) for each in group]
             await self._database.write_alone(lambda one: _add(one, rows))
             return [_new(each) for each in group]
@@ -489,9 +539,18 @@ class SqlSendLog:
                         new.append(each)
             if new:
                 await _add(connection, [_row_of(each) for each in new])
+            if self._results is not None:
+                over[:] = _ends_of(new, now_ms)
+                await self._results.add_with(connection, over)
             return answers
 
-        return await self._database.write(work)
+        answers = await self._database.write(work)
+        self._tell(over)
+        return answers
+
+    def _tell(self, over: Sequence[ResultEvent]) -> None:
+        if self._results is not None:
+            self._results.tell(over)
 
     def _seen(self, seen: bool) -> ColumnElement[bool]:
         # As text, so that planners see which half of the index is meant.
@@ -620,6 +679,35 @@ def _record_of(row: Row[Any]) -> SendRecord:
         accounts=_parse_accounts(row.accounts),
         **values,
     )
+
+
+def _end_event(
+    row: Any, accounts: Mapping[str, Account], progress: Progress, now_ms: int
+) -> ResultEvent:
+    return end_of_send(
+        row.push_id,
+        sum_of(accounts.values(), ended=True),
+        progress,
+        uid=row.uid,
+        analytics_uid=orjson.loads(row.about).get("analytics_uid", ""),
+        at_ms=now_ms,
+    )
+
+
+def _ends_of(group: Sequence[Accepting], now_ms: int) -> list[ResultEvent]:
+    """Of sends that are over as they are accepted, since they had expired."""
+    return [
+        end_of_send(
+            record.push_id,
+            record.account,
+            record.progress,
+            uid=record.uid,
+            analytics_uid=record.analytics_uid,
+            at_ms=now_ms,
+        )
+        for record in (each.record for each in group)
+        if record.progress.is_over
+    ]
 
 
 def _encode_accounts(accounts: Mapping[str, Account]) -> str:

@@ -167,6 +167,11 @@ class Metrics:
             "push_open_send_count",
             "Accepted sends that are not over, in the send log.",
         )
+        self.push_results = self._counter(
+            "push_result_count",
+            "Results that were kept for callers, of recipients and of whole sends.",
+            *("detail", "outcome"),
+        )
         self.push_repairs = self._counter(
             "push_repair_count",
             "Accepted sends the queue had lost: requeued or reported; moved counts "

@@ -73,6 +73,7 @@ DOCUMENTED = {
     "push_queue_loss_count": ("counter", {"kind"}),
     "push_queue_lost_timestamp_seconds": ("gauge", set()),
     "push_open_send_count": ("gauge", set()),
+    "push_result_count": ("counter", {"detail", "outcome"}),
     "push_repair_count": ("counter", {"result"}),
     "push_broken_account_count": ("counter", set()),
     "push_online_skipped_count": ("counter", {"provider", "platform"}),
@@ -166,6 +167,7 @@ def busy() -> Metrics:
     metrics.push_lost_jobs.add(1, "fcm", "gone")
     metrics.push_queue_losses.add(1, "replaced")
     metrics.push_repairs.add(1, "requeued")
+    metrics.push_results.add(1, "recipient", "delivered")
     metrics.push_devices_removed.add(1, "fcm", "unregistered")
     metrics.push_removals_held.add(1, "fcm", "sender_id_mismatch")
     metrics.push_credential_expiry.set(1_900_000_000, "apns", "apns")

@@ -1,7 +1,7 @@
 """API methods: the one table of RPCs that gRPC, HTTP and batches share.
 
 Every RPC of `CentrifugoApi` is in `BUILT` or in `COMPOSED`, every one of `AdminApi` in
-`ADMIN_BUILT`, which a test checks. It runs nothing.
+`ADMIN_BUILT` or `ADMIN_STREAMS`, which a test checks. It runs nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.message_factory import GetMessageClass
 
-from tocsin.api.call import Command, Method
+from tocsin.api.call import Command, Method, Stream
 from tocsin.api.methods import (
     audit_log,
     cluster,
@@ -22,6 +22,7 @@ from tocsin.api.methods import (
     maps,
     publication,
     removals,
+    results,
     sending,
     sends,
     streams,
@@ -92,7 +93,11 @@ ADMIN_BUILT: Mapping[str, Method] = {
     "GetSend": sends.get_send,
     "ListSends": sends.list_sends,
     "AuditSends": sends.audit_sends,
+    "ListResults": results.list_results,
 }
+
+ADMIN_STREAMS: Mapping[str, Stream] = {"WatchResults": results.watch_results}
+"""RPCs that answer with a stream, on gRPC alone."""
 
 COMPOSED: frozenset[str] = frozenset({"Batch"})
 """RPCs that consist of others; each door runs them itself."""
@@ -128,6 +133,7 @@ ADMIN_COMMANDS: Mapping[str, Command] = {
     for command in (
         _command(rpc, ADMIN_BUILT[rpc.name], ADMIN_PREFIX)
         for rpc in ADMIN_SERVICE.methods
+        if rpc.name not in ADMIN_STREAMS
     )
 }
-"""Every RPC of `AdminApi`, by name, in the order of the schema."""
+"""Every RPC of `AdminApi` without a stream, by name, in the order of the schema."""

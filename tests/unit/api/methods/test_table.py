@@ -11,6 +11,7 @@ from tocsin.api.methods.table import (
     ADMIN_BUILT,
     ADMIN_COMMANDS,
     ADMIN_SERVICE,
+    ADMIN_STREAMS,
     BUILT,
     COMMANDS,
     COMPOSED,
@@ -28,7 +29,10 @@ def test_every_rpc_is_decided() -> None:
 
 def test_every_rpc_for_operators_is_built() -> None:
     """None is without a method, and none shares its name with one of the API."""
-    assert sorted(ADMIN_BUILT) == sorted(rpc.name for rpc in ADMIN_SERVICE.methods)
+    streams = [rpc.name for rpc in ADMIN_SERVICE.methods if rpc.server_streaming]
+    assert sorted(ADMIN_STREAMS) == sorted(streams)
+    built = sorted([*ADMIN_BUILT, *ADMIN_STREAMS])
+    assert built == sorted(rpc.name for rpc in ADMIN_SERVICE.methods)
     assert not set(ADMIN_COMMANDS) & set(COMMANDS)  # both are labels of one metric
 
 
