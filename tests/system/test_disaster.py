@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +21,10 @@ SENT = Send("s1", 0.0, "tokens", ("a", "b", "c"), "repeat")
 
 
 @pytest.fixture(scope="module")
-def disaster_postgres(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[PostgresServer]:
+def disaster_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL that keeps what it answered when it is killed."""
-    root = temporary_root() / tmp_path_factory.mktemp("disaster").name
-    root.mkdir(mode=0o711)
+    root = Path(tempfile.mkdtemp(prefix="tocsin-disaster-", dir=temporary_root()))
+    root.chmod(0o711)
     server = start_postgres(root / "postgres", fsync=True)
     make_template(server, root)
     yield server

@@ -18,6 +18,7 @@ MORE = {
     "admin": ("log",),
     "devices": ("removed",),
     "queue": ("status",),
+    "send": ("list",),
     "check-token": ("x",),
     "funnel": ("x",),
     "gen-sub-token": ("-s", "x"),
