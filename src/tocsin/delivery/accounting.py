@@ -14,10 +14,8 @@ from tocsin.core.accounts import Part, WalkPage, recorded
 from tocsin.core.outcome import Verdict
 from tocsin.core.ports.queue import Delivery
 from tocsin.core.push import Expand, ExpandJob, Job, RecipientPage, SendJob
+from tocsin.delivery.reports import EXPIRED, count_recipients
 from tocsin.delivery.run import Run
-
-EXPIRED = "expired"
-"""The code under which recipients are dropped whose time would run out."""
 
 _ENDS = {Verdict.DELIVERED: Part.DELIVERED, Verdict.UNREGISTERED: Part.REMOVED}
 
@@ -48,7 +46,7 @@ def ended_in_batch(
     """What became of the recipients of a batch that is settled now."""
     size = len(job.work.recipients)
     ended = recorded(delivery.done, size)
-    ended[Part.DEAD] += sum(map(_size, dead))
+    ended[Part.DEAD] += sum(map(count_recipients, dead))
     ended.update(_dropped(dropped))
     if run is not None:
         ended[Part.UNCONFIRMED] += run.unconfirmed
@@ -58,7 +56,7 @@ def ended_in_batch(
             part = _ENDS.get(outcome.verdict)
             if part is not None and index not in run.held:
                 ended[part] += 1
-    missing = size - ended.total() - sum(map(_size, follow))
+    missing = size - ended.total() - sum(map(count_recipients, follow))
     if missing:
         # Never seen; an account that does not close tells of it, and where to look.
         _log.error(
@@ -107,7 +105,3 @@ def _dropped(dropped: Mapping[str, Sequence[int]]) -> Counter[Part]:
         part = Part.EXPIRED if code == EXPIRED else Part.DROPPED
         ended[part] += len(indexes)
     return ended
-
-
-def _size(job: Job) -> int:
-    return len(job.work.recipients) if isinstance(job, SendJob) else 0

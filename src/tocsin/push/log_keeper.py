@@ -5,7 +5,7 @@ It writes down what the queue has counted, and has lost sends found and queued a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
@@ -123,13 +123,10 @@ class SendLogKeeper:
 
     async def compare(self) -> int:
         """Compare all open sends with the queue; returns how many were queued again."""
-        after, repaired = "", 0
-        while True:
-            push_ids = await self._send_log.fetch_open(after=after, limit=BATCH)
-            if not push_ids:
-                return repaired
+        repaired = 0
+        async for push_ids in self._open_sends():
             repaired += await self._repair.look(push_ids)
-            after = push_ids[-1]
+        return repaired
 
     async def _hold(self) -> bool:
         now_ms = self._clock.now_ms()
@@ -172,15 +169,19 @@ class SendLogKeeper:
             " unconfirmed",
             queue_knows=known,
         )
-        after = ""
-        while push_ids := await self._send_log.fetch_open(after=after, limit=BATCH):
+        async for push_ids in self._open_sends():
             missing = await self._repair.find_missing(push_ids)
             gone = [each.record.push_id for each in missing]
             await self._send_log.end_unknown(gone, note=_WENT_BACK)
-            after = push_ids[-1]
         # Last: after a crash before this the next keeper does it again.
         await self._send_log.raise_fence(known)
         return await self._send_log.hold(self._owner, ttl_s=self._lease_s)
+
+    async def _open_sends(self) -> AsyncIterator[list[str]]:
+        after = ""
+        while push_ids := await self._send_log.fetch_open(after=after, limit=BATCH):
+            yield push_ids
+            after = push_ids[-1]
 
     async def _compare_if_due(self) -> None:
         now_ms, lost_at_ms = self._clock.now_ms(), self._lost_at_ms()

@@ -278,8 +278,7 @@ class SendService:
         )
         if not request.uid:
             return Accepting(record, payload, jobs)
-        # A send for next month is remembered until then, and a while after it.
-        ttl_s = self._uid_ttl_s + max(0, due_at_ms - now_ms) / 1000
+        ttl_s = self._ttl_s(due_at_ms, now_ms)
         return Accepting(record, payload, jobs, fingerprint(request), ttl_s)
 
     async def _queue_new(
@@ -320,10 +319,8 @@ class SendService:
 
     async def _enqueue_once(self, queue: JobProducer, request: SendRequest) -> str:
         """Queue a request that carries a uid, unless that was done before."""
-        # A send for next month is remembered until then, and a while after it.
         now_ms = self._clock.now_ms()
-        delay_ms = max(0, due_ms(request, now_ms) - now_ms)
-        uid_ttl_s = self._uid_ttl_s + delay_ms / 1000
+        uid_ttl_s = self._ttl_s(due_ms(request, now_ms), now_ms)
         claim = await self._claims.take(request, now_ms, uid_ttl_s)
         if claim.accepted and not await self._claims.may_be_lost(
             claim, request, now_ms
@@ -344,6 +341,13 @@ class SendService:
         )
         await self._claims.confirm(request.uid, claim)
         return result
+
+    def _ttl_s(self, due_at_ms: int, now_ms: int) -> float:
+        """How long to remember the uid of a send, in seconds.
+
+        One for next month is remembered until then, and a while after it.
+        """
+        return self._uid_ttl_s + max(0, due_at_ms - now_ms) / 1000
 
     async def _enqueue(
         self,
@@ -400,7 +404,7 @@ class SendService:
             result = "accepted"
         else:
             result = "accepted" if stored else "repeated"
-        self._write_line(result, request, uid, push_id)
+        self._write_line(result, request, uid, push_id, providers)
         if was_accepted and not stored:
             return result  # the first call has published as well
         # Queued before published: if this process ends in between, the push still goes
@@ -430,11 +434,21 @@ class SendService:
             )
 
     def _write_line(
-        self, result: str, request: SendRequest, uid: str, push_id: str
+        self,
+        result: str,
+        request: SendRequest,
+        uid: str,
+        push_id: str,
+        providers: Sequence[str] | None = None,
     ) -> None:
-        """Log the ids of a send and where it goes; later lines carry the same ids."""
+        """Log the ids of a send and where it goes; later lines carry the same ids.
+
+        `providers` are looked up where the caller does not know them.
+        """
         if not _log.is_enabled_for(logging.INFO):
             return
+        if providers is None:
+            providers = providers_of(find_routes(self._integrations, request))
         recipient, first = request.recipient, request.online_first
         more: dict[str, object] = {}
         if isinstance(recipient, RawRecipient):
@@ -454,7 +468,7 @@ class SendService:
             push_id=push_id,
             request_id=request.correlation_id,
             recipient=recipient_type_of(request).value,
-            providers=sorted(providers_of(find_routes(self._integrations, request))),
+            providers=sorted(providers),
             **more,
         )
 
@@ -467,4 +481,4 @@ class SendService:
         for provider in providers:
             self._on_expired(provider, type, count)
         self._tell(SendEvent.EXPIRED, request.analytics_uid or uid, type=type)
-        self._write_line("expired", request, uid, push_id)
+        self._write_line("expired", request, uid, push_id, providers)

@@ -14,10 +14,6 @@ from redis.asyncio import Redis
 from tocsin.core.accounts import Account, Change, Unit, Walk
 from tocsin.queue.redis_connection import Keys, QueueScript, own_errors, run
 
-KEPT_MS = 7 * 86_400_000
-"""How long an account whose work has ended waits to be read. Whoever keeps the send
-log reads it within seconds; without one it is looked up here for this long."""
-
 _SEPARATOR = "\n"
 """Stands in no device id."""
 

@@ -40,7 +40,6 @@ from tocsin.protocol.job_codec import (
     parse_job,
 )
 from tocsin.queue.redis_accounts import (
-    KEPT_MS,
     UNREAD,
     RedisAccounts,
     encode_change,
@@ -63,7 +62,7 @@ from tocsin.queue.redis_connection import (
 )
 from tocsin.queue.redis_operator import DeadStream, RedisLetterShelf
 from tocsin.queue.redis_reader import Entry, StreamReader
-from tocsin.queue.rules import HighWater, Timing
+from tocsin.queue.rules import ACCOUNT_KEPT_MS, HighWater, Timing
 from tocsin.redis_access.commands import is_one_server
 from tocsin.redis_access.joined import JoinedScript
 
@@ -431,7 +430,7 @@ class RedisStreamJobQueue:
         self, push_id: str, members: list[tuple[str, str]]
     ) -> list[bytes]:
         numbers: dict[str, int] = {}
-        args: list[str | int] = [push_id, KEPT_MS]
+        args: list[str | int] = [push_id, ACCOUNT_KEPT_MS]
         for queue, member in members:
             # Read before it is taken: the script cannot tell what a job is about.
             job = await run(self._client, "HGET", self._keys.all_of(queue)[2], member)
@@ -472,7 +471,15 @@ class RedisStreamJobQueue:
     ) -> bool:
         queue, id = parse_receipt(receipt)
         numbers: dict[str, int] = {}
-        args: list[Any] = [GROUP, id, receipt, push_id, change, KEPT_MS, len(follow)]
+        args: list[Any] = [
+            GROUP,
+            id,
+            receipt,
+            push_id,
+            change,
+            ACCOUNT_KEPT_MS,
+            len(follow),
+        ]
         for job, due_ms in follow:
             if job.push_id != push_id:
                 # The script counts up the payload of one request only.

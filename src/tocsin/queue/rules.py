@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 MOVE_MARK_S = 7 * 86_400.0
 """Seconds for which a queue remembers which entries it took in from another one."""
+ACCOUNT_KEPT_MS = 7 * 86_400_000
+"""How long an account whose work has ended waits to be read. Whoever keeps the send
+log reads it within seconds; without one it is looked up in the queue for this long."""
 
 
 ONE_BEHIND_IN = 8

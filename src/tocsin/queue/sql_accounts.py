@@ -24,12 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.accounts import Account, Change, encode_account, parse_account
+from tocsin.queue.rules import ACCOUNT_KEPT_MS
 from tocsin.queue.sql_connection import QueueDatabase
 from tocsin.queue.sql_jobs import find_or_make_origin
 from tocsin.queue.sql_tables import Tables
-
-KEPT_MS = 7 * 86_400_000
-"""How long an account whose work has ended waits to be read; see the Redis queue."""
 
 
 class AccountRows:
@@ -160,7 +158,7 @@ class AccountRows:
         table = self._table.c
         over = and_(
             literal_column("ended_ms > 0"),
-            table.ended_ms <= self._database.now - KEPT_MS,
+            table.ended_ms <= self._database.now - ACCOUNT_KEPT_MS,
         )
         await connection.execute(
             delete(self._table).where(over), self._database.now_values()

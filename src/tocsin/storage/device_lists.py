@@ -1,4 +1,4 @@
-"""Pages of devices and of device topics, in id order.
+"""Pages of devices and of device topics, in id order, and how many went for what.
 
 Part of the storage room; reads only.
 """
@@ -18,6 +18,7 @@ from tocsin.core.device import (
     DeviceTopicFilter,
     Page,
     PageRequest,
+    RemovedGroup,
 )
 from tocsin.storage.device_filters import (
     check_cursor,
@@ -150,3 +151,20 @@ def _device(row: Row[Any], topics: tuple[str, ...]) -> Device:
         created_at=row.created_at_ms // _MS_PER_S,
         updated_at=row.updated_at_ms // _MS_PER_S,
     )
+
+
+async def count_groups(
+    connection: AsyncConnection,
+    reason: ColumnElement[str],
+    conditions: Sequence[ColumnElement[bool]],
+) -> list[RemovedGroup]:
+    """Devices by provider, integration and reason, the largest groups first."""
+    kind = (devices.c.provider, devices.c.integration, reason)
+    count = func.count().label("number")
+    result = await connection.execute(
+        select(*kind, count)
+        .where(*conditions)
+        .group_by(*kind)
+        .order_by(count.desc(), *kind)
+    )
+    return [RemovedGroup(*row) for row in result]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import RemovedFilter, RemovedGroup
 from tocsin.storage.device_filters import selected_by
+from tocsin.storage.device_lists import count_groups
 from tocsin.storage.rows import among
 from tocsin.storage.tables import devices
 
@@ -31,15 +32,8 @@ async def count_held(
     connection: AsyncConnection, filter: RemovedFilter
 ) -> list[RemovedGroup]:
     """See `DeviceStore.count_held`."""
-    kind = (_table.provider, _table.integration, _table.held_reason)
-    count = func.count().label("number")
-    result = await connection.execute(
-        select(*kind, count)
-        .where(*_conditions(filter, connection.dialect.name))
-        .group_by(*kind)
-        .order_by(count.desc(), *kind)
-    )
-    return [RemovedGroup(*row) for row in result]
+    conditions = _conditions(filter, connection.dialect.name)
+    return await count_groups(connection, _table.held_reason, conditions)
 
 
 async def approve_held(

@@ -5,7 +5,7 @@ Part of the storage room; it runs inside a transaction that others opened.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tocsin.core.device import (
@@ -17,6 +17,7 @@ from tocsin.core.device import (
     TopicsChange,
 )
 from tocsin.storage.device_filters import selected_by
+from tocsin.storage.device_lists import count_groups
 from tocsin.storage.held_removals import NOT_HELD
 from tocsin.storage.rows import among, lock_users
 from tocsin.storage.tables import devices
@@ -33,16 +34,9 @@ async def count_removed(
     connection: AsyncConnection, filter: RemovedFilter
 ) -> list[RemovedGroup]:
     """See `DeviceStore.count_removed`."""
-    table = devices.c
-    kind = (table.provider, table.integration, table.removed_reason)
-    count = func.count().label("number")
-    result = await connection.execute(
-        select(*kind, count)
-        .where(*_conditions(filter, connection.dialect.name))
-        .group_by(*kind)
-        .order_by(count.desc(), *kind)
-    )
-    return [RemovedGroup(*row) for row in result]
+    reason = devices.c.removed_reason
+    conditions = _conditions(filter, connection.dialect.name)
+    return await count_groups(connection, reason, conditions)
 
 
 async def restore_removed(

@@ -47,6 +47,7 @@ from tocsin.storage.errors import DatabaseUnavailable
 from tocsin.storage.group_commit import GroupCommit
 from tocsin.storage.results import SqlResultStore
 from tocsin.storage.tables import push_keeper, push_sends, push_uids
+from tocsin.storage.uids import take_uid
 
 _MS_PER_S = 1000
 _SKEW_MS = 3_600_000
@@ -588,12 +589,6 @@ async def _claim(
         "expires_at_ms": now_ms + int(each.uid_ttl_s * _MS_PER_S),
         "queue_epoch": record.epoch,
     }
-    claim = inserting(push_uids, connection.dialect.name).values(values)
-    claim_it = claim.on_conflict_do_update(
-        index_elements=["uid"],
-        set_={name: claim.excluded[name] for name in values},
-        where=uids.expires_at_ms <= now_ms,
-    ).returning(uids.uid)
     found = (
         select(
             uids.fingerprint,
@@ -607,7 +602,7 @@ async def _claim(
         )
         .where(uids.uid == record.uid)
     )
-    while (await connection.execute(claim_it)).first() is None:
+    while not await take_uid(connection, values, now_ms):
         row = (await connection.execute(found)).first()
         if row is None:
             continue  # it was purged between the two statements

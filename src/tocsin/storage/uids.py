@@ -5,6 +5,8 @@ Part of the storage room; it must not know what a fingerprint is made of.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,7 +42,7 @@ class SqlUidStore:
         }
 
         async def work(connection: AsyncConnection) -> UidClaim:
-            while not await _take(connection, values, now_ms):
+            while not await take_uid(connection, values, now_ms):
                 standing = await _find(connection, uid)
                 # Gone again: it was purged between the two statements.
                 if standing is not None:
@@ -82,9 +84,10 @@ class SqlUidStore:
         return await self._database.write(work)
 
 
-async def _take(
-    connection: AsyncConnection, values: dict[str, object], now_ms: int
+async def take_uid(
+    connection: AsyncConnection, values: Mapping[str, object], now_ms: int
 ) -> bool:
+    """Claim a uid with these columns, one over its ttl too; `False` if it is taken."""
     claim = inserting(push_uids, connection.dialect.name).values(values)
     taken = await connection.execute(
         claim.on_conflict_do_update(
